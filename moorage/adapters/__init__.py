@@ -1,0 +1,1 @@
+"""The windows to foreign protocols: one module each."""

@@ -1,0 +1,1 @@
+"""The hub: the Prefect server and worker that record and execute runs."""

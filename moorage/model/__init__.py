@@ -1,0 +1,1 @@
+"""What things are: frozen models without behaviour beyond their own invariants."""

@@ -1,0 +1,171 @@
+"""A definition: what was asked for, as `compose config` prints it, and a typed reading of it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from moorage.model.base import Frozen
+
+Protocol = Literal["tcp", "udp", "sctp"]
+Config = dict[str, Any]
+"""A Compose project in canonical form: the parsed output of `compose config --format json`."""
+
+
+class Condition(StrEnum):
+    """When a dependency counts as met; Compose's own words."""
+
+    STARTED = "service_started"
+    HEALTHY = "service_healthy"
+    COMPLETED = "service_completed_successfully"
+
+
+class Dependency(Frozen):
+    """One entry of `depends_on`."""
+
+    service: str
+    condition: Condition = Condition.STARTED
+    required: bool = True
+    """False: a service that is not part of the definition is no error, and its failure stops nobody."""
+    restart: bool = False
+    """True: restart the dependent when this one is restarted or re-created."""
+
+
+class PortMapping(Frozen):
+    """One published port of a service."""
+
+    service: str
+    target: int = Field(ge=1, le=65535)
+    protocol: Protocol = "tcp"
+    slot: int = Field(default=0, ge=0)
+    """Which of several mappings of the same target and protocol this is."""
+    host_ip: str | None = None
+    """None: the file names no address, so the port is bound to 127.0.0.1."""
+    wanted: int | None = Field(default=None, ge=1, le=65535)
+    """The first published port of the file. None: any."""
+    wanted_last: int | None = Field(default=None, ge=1, le=65535)
+    """The last port of a published range. None: no range."""
+    count: int = Field(default=1, ge=1)
+    """How many consecutive host ports are needed: one a replica."""
+    fixed: bool = False
+    """True with `network_mode: host`: the port cannot be moved."""
+
+
+class Check(StrEnum):
+    """Kinds of `x-moorage.ready`."""
+
+    HTTP = "http"
+    TCP = "tcp"
+    LOG = "log"
+    EXEC = "exec"
+    EXIT = "exit"
+
+
+class ReadyCheck(Frozen):
+    """`x-moorage.ready` of a service: how to tell that it is ready."""
+
+    check: Check
+    path: str = "/"
+    port: int | None = None
+    """Container port of an http or tcp check. None: the first published one."""
+    status: int | None = None
+    """Expected HTTP status. None: any from 200 to 399."""
+    pattern: str = ""
+    """Regular expression that a log line must match."""
+    command: tuple[str, ...] = ()
+    exit_code: int = 0
+    timeout_s: float | None = Field(default=None, gt=0)
+    """Longest time until ready. None: the setting `ready_timeout_s`."""
+
+
+class HealthCheck(Frozen):
+    """A health check as the engine would run it. Times in seconds, the engine's defaults filled in."""
+
+    command: tuple[str, ...]
+    interval_s: float = 30.0
+    timeout_s: float = 30.0
+    start_period_s: float = 0.0
+    retries: int = 3
+
+    @property
+    def deadline_s(self) -> float:
+        """When the engine itself would have given up: start_period + retries × interval."""
+        return self.start_period_s + self.retries * self.interval_s
+
+
+class Hook(Frozen):
+    """A `post_start` or `pre_stop` command, run inside the container."""
+
+    command: tuple[str, ...]
+    user: str = ""
+    privileged: bool = False
+    working_dir: str | None = None
+    environment: tuple[str, ...] = ()
+
+
+class InjectedFile(Frozen):
+    """A secret or config without a file on the host: written into the container before it starts."""
+
+    target: str
+    content: str = Field(repr=False)
+    mode: int = 0o444
+    uid: int = 0
+    gid: int = 0
+
+
+class Service(Frozen):
+    """What Moorage needs to know of one service; the rest stays in the config and is Compose's business."""
+
+    name: str
+    image: str | None = None
+    """None: built, and named by Compose."""
+    builds: bool = False
+    pull_policy: str = "missing"
+    replicas: int = Field(default=1, ge=0)
+    depends_on: tuple[Dependency, ...] = ()
+    ports: tuple[PortMapping, ...] = ()
+    health_off: bool = False
+    """True: the definition switches the image's health check off."""
+    ready: ReadyCheck | None = None
+    probe_at_interval: bool = False
+    """`x-moorage.probe: interval`: the health check has side effects, keep its declared pace."""
+    post_start: tuple[Hook, ...] = ()
+    pre_stop: tuple[Hook, ...] = ()
+    inject: tuple[InjectedFile, ...] = ()
+    stop_grace_s: float | None = Field(default=None, ge=0)
+    """None: the setting `stop_grace_s`."""
+    restarts: bool = False
+    """True: the engine restarts it after an exit (any restart policy but `no`)."""
+
+
+class Source(Frozen):
+    """Where a definition comes from: the arguments of the Compose CLI."""
+
+    directory: Path
+    """Absolute."""
+    files: tuple[Path, ...] = ()
+    """Empty: `COMPOSE_FILE`, else Compose's own search from the directory upward."""
+    profiles: tuple[str, ...] = ()
+    env_files: tuple[Path, ...] = ()
+    environment: tuple[tuple[str, str], ...] = Field(default=(), repr=False)
+    """Variables on top of the process environment."""
+
+
+class Definition(Frozen):
+    """What was asked for."""
+
+    source: Source
+    name: str
+    """The stack's name."""
+    config: Config = Field(repr=False)
+    services: dict[str, Service]
+    port_variables: dict[str, tuple[str, int, str, int]] = Field(default_factory=dict)
+    """Variable → the mapping (service, target, protocol, slot) whose published part it is, e.g. BACKEND_PORT."""
+    notices: tuple[str, ...] = ()
+    """What a person should know: container_name dropped, shared volumes, paths outside the project."""
+    orphan_profiles: tuple[str, ...] = ()
+    ttl_s: float | None = None
+    """`x-moorage.ttl`: the stack is swept this long after its start. None: never."""

@@ -1,0 +1,64 @@
+"""A generation: an immutable, numbered, fully resolved definition with pinned images: what is applied."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import Field
+
+from moorage.model.base import Frozen
+from moorage.model.definition import Config, Service, Source
+
+
+class PinnedImage(Frozen):
+    """The image of a service, by content."""
+
+    service: str
+    reference: str
+    """What the compose file names, or the name Compose gives a built image."""
+    image_id: str
+    """`sha256:…` of the engine."""
+    tag: str
+    """Our own tag, `moorage/<stack>-<service>:<start of the id>`: keeps the image alive and names it in containers."""
+
+
+class Generation(Frozen):
+    """One applied (or to be applied) definition."""
+
+    stack: str
+    number: int = Field(ge=1)
+    source: Source
+    config: Config = Field(repr=False)
+    """What Compose creates from: leased ports, labels and pinned tags are in it."""
+    services: dict[str, Service]
+    images: dict[str, PinnedImage]
+    digests: dict[str, str]
+    """Service → digest of all that its containers are made from; equal digests mean nothing to re-create."""
+    created_at: datetime
+
+    @property
+    def digest(self) -> str:
+        """A short name of the content: equal for equal generations, whatever their numbers."""
+        from hashlib import sha256
+
+        return sha256("\n".join(f"{k}={v}" for k, v in sorted(self.digests.items())).encode()).hexdigest()[:12]
+
+
+class GenerationRecord(Frozen):
+    """A line of `moorage history`."""
+
+    stack: str
+    number: int
+    digest: str
+    created_at: datetime
+    run: str
+    outcome: str
+    """`current`, `superseded`, `undone`, `pending`."""
+    changed: tuple[str, ...] = ()
+    """Services that differ from the generation before."""
+    time_to_ready_s: float | None = None
+    """None: it never became ready."""
+    flow_run_id: str | None = None
+    by: str = ""
+    details: dict[str, Any] = Field(default_factory=dict)

