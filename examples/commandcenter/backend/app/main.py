@@ -87,7 +87,8 @@ def _brief(error: Exception) -> str:
 
 
 class NewNote(BaseModel):
-    body: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
+    # PostgreSQL's text holds every character but NUL.
+    body: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500, pattern=r"^[^\x00]*$")]
 
 
 class Note(BaseModel):

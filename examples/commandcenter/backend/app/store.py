@@ -1,8 +1,5 @@
 """Notes in PostgreSQL, hits in Redis."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
@@ -19,6 +16,14 @@ create table if not exists note (
 """
 
 
+async def _ensure_schema(connection: AsyncConnection) -> None:
+    """On every new connection, so that a database that was replaced under a running backend works as well."""
+    # Two replicas may come here at once, and "if not exists" alone is no protection from that.
+    await connection.execute("select pg_advisory_xact_lock(20250101)")
+    await connection.execute(SCHEMA)
+    await connection.commit()
+
+
 class Store:
     """The two connections. Opening it waits for nothing: a missing database is a 503, not a failed start."""
 
@@ -26,12 +31,11 @@ class Store:
         self._pool = AsyncConnectionPool(
             kwargs=settings.POSTGRES | {"row_factory": dict_row},
             min_size=1, max_size=5, timeout=settings.CHECK_TIMEOUT_S, reconnect_timeout=5, open=False,
-            check=AsyncConnectionPool.check_connection,
+            configure=_ensure_schema, check=AsyncConnectionPool.check_connection,
         )
         self._redis = Redis.from_url(
             settings.REDIS_URL, socket_timeout=settings.CHECK_TIMEOUT_S, socket_connect_timeout=settings.CHECK_TIMEOUT_S
         )
-        self._has_schema = False
 
     async def __aenter__(self) -> "Store":
         await self._pool.open(wait=False)
@@ -41,19 +45,8 @@ class Store:
         await self._pool.close()
         await self._redis.aclose()
 
-    @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[AsyncConnection]:
-        async with self._pool.connection() as connection:
-            if not self._has_schema:
-                # Two replicas may come here at once, and "if not exists" alone is no protection from that.
-                await connection.execute("select pg_advisory_xact_lock(20250101)")
-                await connection.execute(SCHEMA)
-                await connection.commit()
-                self._has_schema = True
-            yield connection
-
     async def check_postgres(self) -> None:
-        async with self._connection() as connection:
+        async with self._pool.connection() as connection:
             await connection.execute("select 1")
 
     async def check_redis(self) -> None:
@@ -63,16 +56,16 @@ class Store:
         return int(await self._redis.incr("hits"))
 
     async def notes(self) -> list[dict]:
-        async with self._connection() as connection:
+        async with self._pool.connection() as connection:
             rows = await connection.execute("select id, body, created_at from note order by id desc limit 100")
             return await rows.fetchall()
 
     async def add_note(self, body: str) -> dict:
-        async with self._connection() as connection:
+        async with self._pool.connection() as connection:
             rows = await connection.execute("insert into note (body) values (%s) returning id, body, created_at", [body])
             return await rows.fetchone()
 
     async def delete_note(self, note_id: int) -> bool:
-        async with self._connection() as connection:
+        async with self._pool.connection() as connection:
             rows = await connection.execute("delete from note where id = %s", [note_id])
             return rows.rowcount == 1

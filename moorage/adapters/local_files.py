@@ -1,0 +1,117 @@
+"""Files of `$MOORAGE_HOME`: private, and written whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePosixPath
+
+from moorage.errors import HomeError
+
+PRIVATE_FOLDER = 0o700
+PRIVATE_FILE = 0o600
+_UNFINISHED = ".unfinished-"
+"""Start of the names of files that are being written; a crash may leave one."""
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+
+class LocalFiles:
+    """Implements `interfaces.Files` below `root`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def write(self, name: str, text: str) -> Path:
+        """Write under a relative name and give the path; a reader sees the old text or the new one. Raises HomeError."""
+        path = self._path(name)
+        with home_errors(path):
+            private_folder(path.parent)
+            _replace(path, text.encode(errors="backslashreplace"))
+        return path
+
+    def read(self, name: str) -> str | None:
+        """The text. None: there is no such file."""
+        path = self._path(name)
+        with home_errors(path):
+            try:
+                return path.read_bytes().decode(errors="replace")
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+
+    def remove(self, name: str) -> None:
+        """Remove; no error if it is gone."""
+        path = self._path(name)
+        with home_errors(path), suppress(FileNotFoundError, NotADirectoryError):
+            path.unlink()
+
+    def names(self, folder: str) -> Iterator[str]:
+        """Names, relative to the root and sorted, of the files in a folder (not of those in folders below it)."""
+        path = self._path(folder)
+        with home_errors(path):
+            try:
+                found = sorted(entry.name for entry in os.scandir(path) if entry.is_file())
+            except (FileNotFoundError, NotADirectoryError):
+                found = []
+        return (str(PurePosixPath(folder, name)) for name in found if not name.startswith(_UNFINISHED))
+
+    def _path(self, name: str) -> Path:
+        parts = PurePosixPath(name).parts
+        if not parts or PurePosixPath(name).is_absolute() or ".." in parts or "\0" in name:
+            raise HomeError(f"{name!r} does not name a file inside {self.root}", path=str(self.root))
+        return self.root.joinpath(*parts)
+
+
+def private_folder(path: Path) -> None:
+    """Make a folder that only its owner may enter; one that exists keeps its mode. Raises OSError."""
+    if not path.is_dir():
+        private_folder(path.parent)
+        with suppress(FileExistsError):
+            path.mkdir(mode=PRIVATE_FOLDER)
+
+
+@contextmanager
+def home_errors(path: Path) -> Iterator[None]:
+    """Errors of the operating system on `path` become HomeError."""
+    try:
+        yield
+    except OSError as error:
+        raise home_error(path, error.strerror or str(error), error.errno) from error
+
+
+def home_error(path: Path, reason: str, number: int | None = None) -> HomeError:
+    """The HomeError for `path`; `number` is the operating system's error number, None when it gave none."""
+    if number in _NO_SPACE:
+        hint = f"Free some space on the file system of {path.parent}."
+    else:
+        hint = "Set MOORAGE_HOME to a folder on a local disk that you can write to."
+    return HomeError(f"{path}: {reason}", hint=hint, path=str(path))
+
+
+def _replace(path: Path, content: bytes) -> None:
+    # mkstemp makes the file 0600 and closes it on exec.
+    descriptor, unfinished = tempfile.mkstemp(prefix=_UNFINISHED, dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(descriptor)
+        os.replace(unfinished, path)  # noqa: PTH105
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(unfinished)  # noqa: PTH108
+        raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename in the folder last through a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        # Some network file systems cannot do it; the file is in place all the same.
+        with suppress(OSError):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,175 @@
+"""Looks at network ports from this machine, the way their users will."""
+
+from __future__ import annotations
+
+import errno
+import http.client
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+_PEEK_S = 0.1
+"""How long a connection must stay open to count. Docker's userland proxy accepts for a container that does not listen,
+and closes as soon as it has noticed."""
+_CONNECT_S = 0.5
+_SUCCESS = range(200, 400)
+_LISTEN = "0A"
+"""State of a listening socket in /proc/net/tcp (include/net/tcp_states.h)."""
+_NOT_HERE = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT, errno.ENOPROTOOPT)
+"""No such address family, address or protocol on this machine: nothing can listen there, nothing to check."""
+_NOT_ALLOWED = (errno.EACCES, errno.EPERM)
+_ADDRESSES = ("0.0.0.0", "::", "127.0.0.1", "::1")  # noqa: S104  bound for an instant, to see whether it can be
+"""The wildcards find a listener at any address on Linux; on macOS only the address itself does."""
+
+
+class SocketProber:
+    """Implements `interfaces.Prober` with plain sockets."""
+
+    def tcp(self, host: str, port: int, timeout_s: float) -> str | None:
+        """None: something accepts and keeps the connection. Else why not.
+
+        An open connection is watched for up to 100 ms, to see that it is not closed at once.
+        """
+        try:
+            connection = socket.create_connection((host, port), timeout=timeout_s)
+        except OSError as error:
+            return f"{_at(host, port)}: {_reason(error, timeout_s)}"
+        with connection:
+            return _closed_at_once(connection, host, port)
+
+    def http(self, url: str, timeout_s: float, status: int | None) -> str | None:
+        """None: answered as expected (`status` None: 200 to 399). Else why not. Redirects are not followed."""
+        parts = urlsplit(url)
+        if parts.scheme != "http" or not parts.hostname:
+            return f"{url}: only http:// addresses can be probed"
+        connection = http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=timeout_s)
+        try:
+            target = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
+            connection.request("GET", target, headers={"User-Agent": "moorage", "Connection": "close"})
+            answered = connection.getresponse().status
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            return f"{url}: {_reason(error, timeout_s)}"
+        finally:
+            connection.close()
+        expected = answered in _SUCCESS if status is None else answered == status
+        return None if expected else f"{url} answered {answered}, not {status or '200 to 399'}"
+
+    def bindable(self, port: int, protocol: str, host_ip: str) -> bool:
+        """True: nothing on this machine listens on the port, on IPv4 or IPv6, at any address.
+
+        A port below 1024 that we may not bind is judged by whether something answers. A protocol, an address or an
+        address family that this machine does not have is no obstacle.
+        """
+        addresses = dict.fromkeys((*_ADDRESSES, host_ip or _ADDRESSES[0]))
+        return all(_can_bind(address, port, protocol) for address in addresses)
+
+    def holder_of(self, port: int, protocol: str) -> str | None:
+        """The process that has the port, `python3 (pid 4711)`. None: none, or it cannot be read (no /proc, not ours)."""
+        return holder_of(port, protocol)
+
+
+def holder_of(port: int, protocol: str) -> str | None:
+    """The process that has the port, `python3 (pid 4711)`. None: none, or it cannot be read (no /proc, not ours)."""
+    sockets = {f"socket:[{inode}]" for inode in _inodes(port, protocol)}
+    if sockets:
+        for process in sorted(_processes(), key=lambda process: int(process.name)):
+            if _has_any(process, sockets):
+                return f"{_process_name(process)} (pid {process.name})"
+    return None
+
+
+def _closed_at_once(connection: socket.socket, host: str, port: int) -> str | None:
+    connection.settimeout(_PEEK_S)
+    try:
+        silent_end = connection.recv(1, socket.MSG_PEEK) == b""
+    except TimeoutError:
+        return None  # silence is how most protocols begin
+    except OSError as error:
+        return f"{_at(host, port)}: {_reason(error, _PEEK_S)}"
+    return f"{_at(host, port)} closes connections at once" if silent_end else None
+
+
+def _can_bind(address: str, port: int, protocol: str) -> bool:
+    try:
+        with _socket(address, protocol) as probe:
+            # Linux: reuse lets us bind beside connections in TIME_WAIT, never beside a listener. A datagram socket
+            # would share the port with another one, so it does without.
+            if protocol == "tcp":
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if probe.family == socket.AF_INET6:
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            probe.bind((address, port))
+            if protocol == "tcp":
+                probe.listen(1)
+    except OSError as error:
+        if error.errno in _NOT_ALLOWED:
+            return not _in_use(address, port, protocol)
+        return error.errno in _NOT_HERE
+    return True
+
+
+def _socket(address: str, protocol: str) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    if protocol == "udp":
+        return socket.socket(family, socket.SOCK_DGRAM)
+    if protocol == "sctp":
+        return socket.socket(family, socket.SOCK_STREAM, getattr(socket, "IPPROTO_SCTP", 132))
+    return socket.socket(family, socket.SOCK_STREAM)
+
+
+def _in_use(address: str, port: int, protocol: str) -> bool:
+    """For a port that we may not bind: the kernel's own list says that it is in use, or something answers."""
+    if any(_inodes(port, protocol)):
+        return True
+    if protocol != "tcp":
+        return False
+    with suppress(OSError), socket.create_connection((address, port), timeout=_CONNECT_S):
+        return True
+    return False
+
+
+def _inodes(port: int, protocol: str) -> Iterator[str]:
+    """Inodes of the sockets that have the port: only listening ones for tcp (proc_net_tcp.txt in the kernel's docs)."""
+    for table in (Path(f"/proc/net/{protocol}"), Path(f"/proc/net/{protocol}6")):
+        with suppress(OSError):
+            for line in table.read_text().splitlines()[1:]:
+                fields = line.split()
+                in_state = protocol != "tcp" or fields[3] == _LISTEN
+                if in_state and fields[1].endswith(f":{port:04X}"):
+                    yield fields[9]
+
+
+def _processes() -> Iterator[Path]:
+    with suppress(OSError):
+        yield from (Path(entry.path) for entry in os.scandir("/proc") if entry.name.isdigit())
+
+
+def _has_any(process: Path, sockets: set[str]) -> bool:
+    with suppress(OSError):
+        for entry in os.scandir(process / "fd"):
+            with suppress(OSError):
+                if os.readlink(entry.path) in sockets:  # noqa: PTH115  a Path for each of thousands is slow
+                    return True
+    return False
+
+
+def _process_name(process: Path) -> str:
+    try:
+        return (process / "comm").read_text().strip()
+    except OSError:
+        return "a process"
+
+
+def _at(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _reason(error: Exception, timeout_s: float) -> str:
+    if isinstance(error, TimeoutError):
+        return f"no answer in {timeout_s:g} s"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return f"no proper answer ({type(error).__name__})"

@@ -1,0 +1,151 @@
+"""From a definition to what Compose creates: leased ports, pinned images, our labels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from typing import Any
+
+from moorage.model.definition import Config, Definition, PortMapping, Service
+from moorage.model.generation import PinnedImage
+from moorage.model.lease import Lease, LeaseKey, Request
+from moorage.rules import labels
+from moorage.rules.reading import is_injected
+
+LOOPBACK = "127.0.0.1"
+_NOT_IN_DIGEST = frozenset({"depends_on", "profiles", "scale", "x-moorage", "post_start", "pre_stop", "pull_policy", "develop"})
+
+
+def requests_of(definition: Definition) -> tuple[Request, ...]:
+    """One lease request for each published port."""
+    return tuple(
+        Request(
+            key=lease_key(definition.name, port),
+            wanted=port.wanted,
+            wanted_last=port.wanted_last,
+            count=port.count,
+            host_ip=port.host_ip,
+            fixed=port.fixed,
+        )
+        for service in definition.services.values()
+        if service.replicas
+        for port in service.ports
+    )
+
+
+def lease_key(stack: str, port: PortMapping) -> LeaseKey:
+    """Who holds the lease of a mapping."""
+    return LeaseKey(stack=stack, service=port.service, target=port.target, protocol=port.protocol, slot=port.slot)
+
+
+def leased_variables(definition: Definition, leases: Sequence[Lease]) -> dict[str, str]:
+    """Variable → leased port, for the second resolve: all that is built from it then agrees."""
+    ports = {lease.key: lease.port for lease in leases}
+    found = {}
+    for variable, (service, target, protocol, slot) in definition.port_variables.items():
+        key = LeaseKey.model_validate(
+            {"stack": definition.name, "service": service, "target": target, "protocol": protocol, "slot": slot}
+        )
+        if key in ports:
+            found[variable] = str(ports[key])
+    return found
+
+
+def compose_config(
+    definition: Definition, leases: Sequence[Lease], images: Mapping[str, PinnedImage], home: str
+) -> tuple[Config, dict[str, str]]:
+    """What Compose is to create, and the digest of each service.
+
+    A service that has no image in `images` keeps its build section and image name: that is the config to build from.
+    """
+    ports = {lease.key: lease for lease in leases}
+    config = json.loads(json.dumps(definition.config))
+    own = {labels.STACK: definition.name, labels.HOME: home}
+    for kind in ("networks", "volumes"):
+        for thing in (config.get(kind) or {}).values():
+            if thing is not None and not thing.get("external"):
+                thing["labels"] = {**(thing.get("labels") or {}), **own}
+    digests = {}
+    for name, service in config["services"].items():
+        _drop_container_name(service)
+        _publish(service, definition.services[name].ports, definition.name, ports)
+        _drop_injected(service, config)
+        if name in images:
+            service.pop("build", None)
+            service.update(image=images[name].tag, pull_policy="never")
+        digests[name] = digest_of(service, config, definition.services[name])
+        own_labels = {**own, labels.DIRECTORY: str(definition.source.directory), labels.DIGEST: digests[name]}
+        service["labels"] = {**(service.get("labels") or {}), **own_labels}
+    for kind in ("secrets", "configs"):
+        if kind in config:
+            config[kind] = {key: thing for key, thing in config[kind].items() if not is_injected(thing)}
+    return config, digests
+
+
+def digest_of(service: Config, config: Config, typed: Service) -> str:
+    """Digest of all that a container of the service is made from.
+
+    Left out is what changes nothing in a container: order, profiles, hooks, number of replicas (Compose's own
+    config hash leaves the same out).
+    """
+    body = {key: value for key, value in service.items() if key not in _NOT_IN_DIGEST}
+    if deploy := body.get("deploy"):
+        body["deploy"] = {key: value for key, value in deploy.items() if key != "replicas"}
+    used: dict[str, Any] = {
+        "networks": {name: (config.get("networks") or {}).get(name) for name in service.get("networks") or {}},
+        "volumes": {
+            mount["source"]: (config.get("volumes") or {}).get(mount["source"])
+            for mount in service.get("volumes") or ()
+            if mount.get("type") == "volume" and mount.get("source")
+        },
+        "secrets": [(config.get("secrets") or {}).get(use["source"]) for use in service.get("secrets") or ()],
+        "configs": [(config.get("configs") or {}).get(use["source"]) for use in service.get("configs") or ()],
+        "injected": [[file.target, file.content, file.mode, file.uid, file.gid] for file in typed.inject],
+    }
+    return sha256(json.dumps([body, used], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def build_config(definition: Definition, leases: Sequence[Lease], home: str, digests: Mapping[str, str]) -> Config:
+    """What Compose builds and pulls from: built images get the digest of their sources as a label."""
+    config, _ = compose_config(definition, leases, {}, home)
+    for name, service in config["services"].items():
+        if build := service.get("build"):
+            build["labels"] = {**(build.get("labels") or {}), labels.BUILD: digests.get(name, "")}
+            service["image"] = image_reference(definition, name)
+    return config
+
+
+def image_reference(definition: Definition, service: str) -> str:
+    """The image name of a service: the file's, else the one Compose gives a built image."""
+    return definition.services[service].image or f"{definition.name}-{service}".lower()
+
+
+def _drop_container_name(service: Config) -> None:
+    """A container name is unique on the machine, a stack is not: it becomes an alias on each network."""
+    name = service.pop("container_name", None)
+    if not name or service.get("network_mode"):
+        return
+    networks = service.get("networks") or {"default": None}
+    service["networks"] = {
+        key: {**(value or {}), "aliases": [*((value or {}).get("aliases") or ()), name]} for key, value in networks.items()
+    }
+
+
+def _publish(service: Config, mappings: Sequence[PortMapping], stack: str, leases: Mapping[LeaseKey, Lease]) -> None:
+    """Put the leased ports in place of the wanted ones, on loopback unless the file names an address."""
+    for port, mapping in zip(service.get("ports") or (), mappings, strict=True):
+        lease = leases.get(lease_key(stack, mapping))
+        port["host_ip"] = mapping.host_ip or LOOPBACK
+        if lease:
+            last = lease.port + lease.count - 1
+            port["published"] = str(lease.port) if lease.count == 1 else f"{lease.port}-{last}"
+
+
+def _drop_injected(service: Config, config: Config) -> None:
+    """Secrets and configs that we write ourselves are no business of Compose: it would do so at a start of its own."""
+    for kind in ("secrets", "configs"):
+        uses = [use for use in service.get(kind) or () if not is_injected((config.get(kind) or {}).get(use["source"]))]
+        service.pop(kind, None)
+        if uses:
+            service[kind] = uses

@@ -1,0 +1,71 @@
+"""The graph of services: who waits for whom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from graphlib import CycleError, TopologicalSorter
+
+from moorage.errors import DefinitionError
+from moorage.model.definition import Service
+
+
+def order(services: Mapping[str, Service]) -> tuple[str, ...]:
+    """The services, each after all that it depends on; alphabetical where that leaves a choice.
+
+    Raises DefinitionError for a cycle. Dependencies that are not part of the definition are left out.
+    """
+    sorter = TopologicalSorter({name: sorted(dependencies(services, name)) for name in sorted(services)})
+    try:
+        return tuple(sorter.static_order())
+    except CycleError as error:
+        path = " -> ".join(error.args[1])
+        message = f"depends_on: dependency cycle: {path}"
+        raise DefinitionError(message, key="depends_on", hint="Take one of these entries away.") from None
+
+
+def dependencies(services: Mapping[str, Service], name: str) -> tuple[str, ...]:
+    """What a service depends on directly, as far as it is part of the definition."""
+    return tuple(d.service for d in services[name].depends_on if d.service in services)
+
+
+def dependents(services: Mapping[str, Service], name: str) -> tuple[str, ...]:
+    """Who depends on a service directly."""
+    return tuple(other for other in sorted(services) if name in dependencies(services, other))
+
+
+def restarted_with(services: Mapping[str, Service], changed: Iterable[str]) -> frozenset[str]:
+    """Services that ask, by `depends_on.restart: true`, to be restarted when one of `changed` is; also indirectly."""
+    found: set[str] = set()
+    waiting = list(changed)
+    while waiting:
+        name = waiting.pop()
+        for other, service in services.items():
+            asks = any(d.service == name and d.restart for d in service.depends_on)
+            if asks and other not in found:
+                found.add(other)
+                waiting.append(other)
+    return frozenset(found - set(changed))
+
+
+def with_dependencies(services: Mapping[str, Service], names: Iterable[str]) -> frozenset[str]:
+    """The named services and all they depend on, directly or not."""
+    found: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting.extend(dependencies(services, name))
+    return frozenset(found)
+
+
+def is_one_shot(services: Mapping[str, Service], name: str) -> bool:
+    """True: someone waits for its successful end, or it says itself that it ends (`x-moorage.ready.exit`)."""
+    ready = services[name].ready
+    says_so = ready is not None and ready.check == "exit"
+    waited_for = any(
+        d.service == name and d.condition == "service_completed_successfully"
+        for service in services.values()
+        for d in service.depends_on
+    )
+    return says_so or waited_for

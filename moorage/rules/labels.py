@@ -1,0 +1,45 @@
+"""Labels that mark what is ours on an engine. Only what bears them is ever touched."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+STACK = "moorage.stack"
+HOME = "moorage.home"
+"""Which `$MOORAGE_HOME` holds the stack's record: several may share one engine."""
+DIRECTORY = "moorage.directory"
+DIGEST = "moorage.digest"
+BUILD = "moorage.build"
+"""On a built image: digest of what it was built from."""
+
+COMPOSE_PROJECT = "com.docker.compose.project"
+COMPOSE_SERVICE = "com.docker.compose.service"
+COMPOSE_NUMBER = "com.docker.compose.container-number"
+COMPOSE_ONEOFF = "com.docker.compose.oneoff"
+COMPOSE_DIRECTORY = "com.docker.compose.project.working_dir"
+
+
+def ours(labels: Mapping[str, str], stack: str, home: str) -> bool:
+    """True: this home's stack made it."""
+    return labels.get(STACK) == stack and labels.get(HOME) == home
+
+
+def pin_tag(stack: str, service: str, image_id: str) -> str:
+    """Our own name of an image a generation uses: by content, so that it stays when nothing changed."""
+    return f"{pin_prefix(stack)}{_part(service)}:{image_id.removeprefix('sha256:')[:12]}"
+
+
+def pin_prefix(stack: str) -> str:
+    """How all pinned image tags of a stack begin."""
+    return f"moorage/{_part(stack)}/"
+
+
+def _part(name: str) -> str:
+    """A name as one component of an image name, one to one.
+
+    Components are lower case and separators stand single between letters (distribution reference grammar), which
+    stack and service names need not obey: what does not fit is hexadecimal.
+    """
+    safe = re.fullmatch(r"[a-wyz0-9][a-z0-9]*(?:[-_][a-z0-9]+)*", name)
+    return name if safe else "x" + name.encode().hex()

@@ -1,0 +1,209 @@
+"""Plans: from what is wanted and what is observed to steps. Touches nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import PurePosixPath
+
+from moorage.model.base import Frozen
+from moorage.model.definition import Condition, Definition, Service
+from moorage.model.lease import Lease
+from moorage.model.state import Container, Observed
+from moorage.model.step import Operation, Plan, Step, StepKind
+from moorage.rules import graph
+
+
+class ImageNeed(Frozen):
+    """What has to be done to have the image of a service."""
+
+    service: str
+    reference: str
+    image_id: str | None = None
+    """None: it is not there yet, or has to be made anew."""
+    action: StepKind | None = None
+    """BUILD, PULL. None: it is there."""
+    why: str = ""
+
+
+class Desired(Frozen):
+    """What a plan is to lead to."""
+
+    definition: Definition
+    leases: tuple[Lease, ...]
+    held: tuple[Lease, ...]
+    """The leases that the stack holds already."""
+    images: dict[str, ImageNeed]
+    digests: dict[str, str]
+    """Service → digest it would have; right only for services whose image is there."""
+    force_recreate: bool = False
+
+
+def make_plan(desired: Desired, observed: Observed, ready: frozenset[str]) -> Plan:
+    """The steps of an `up`.
+
+    `ready` are the services that were found ready just now. Services that are as they should be and ready get no step.
+    """
+    services = desired.definition.services
+    changes = {name: change_of(name, desired, observed) for name in graph.order(services)}
+    changed = {name for name, why in changes.items() if why}
+    restarted = graph.restarted_with(services, changed)
+    settled = {name for name in services if name not in changed and name not in restarted and name in ready}
+    orphans = sorted({c.service for c in observed.containers} - set(services))
+    steps = [*_lease_steps(desired), *_image_steps(desired)]
+    if changed or orphans:
+        steps.append(_create_step(desired, changes, orphans, [step.id for step in steps]))
+    before = [step.id for step in steps if step.kind == StepKind.CREATE] or [step.id for step in steps]
+    for name in graph.order(services):
+        if name not in settled and services[name].replicas:
+            why = changes[name] or ("its dependency changes" if name in restarted else "it is not ready")
+            steps.extend(_service_steps(services, name, why, settled, before, restart=name in restarted))
+    return Plan(
+        stack=desired.definition.name,
+        operation=Operation.UP,
+        steps=tuple(steps),
+        unchanged=tuple(name for name in graph.order(services) if name in settled),
+        notices=desired.definition.notices,
+    )
+
+
+def change_of(name: str, desired: Desired, observed: Observed) -> str:
+    """Why the containers of a service have to be created or re-created. Empty: they are as they should be."""
+    need = desired.images.get(name)
+    containers = observed.of(name)
+    service = desired.definition.services[name]
+    if len(containers) != service.replicas:
+        return "it does not exist yet" if not containers else f"{len(containers)} of {service.replicas} replicas exist"
+    if desired.force_recreate:
+        return "asked for"
+    if need and need.action:
+        return need.why
+    stale = [c for c in containers if c.digest != desired.digests.get(name)]
+    return "its definition or image changed" if stale else ""
+
+
+def stop_plan(stack: str, operation: Operation, services: Mapping[str, Service], observed: Observed) -> Plan:
+    """The steps of `down` and `stop`: dependents first, and for `down` everything removed at the end."""
+    present = {c.service for c in observed.containers}
+    running = {c.service for c in observed.containers if c.state in ("running", "paused", "restarting")}
+    stops = {
+        name: Step(
+            kind=StepKind.STOP,
+            service=name,
+            needs=tuple(f"stop {d}" for d in sorted(running) if name in _needs_of(services, d) and d != name),
+            why="asked for",
+        )
+        for name in sorted(running)
+    }
+    steps = list(_in_order(stops))
+    if operation == Operation.DOWN and (present or observed.networks or observed.volumes):
+        steps.append(Step(kind=StepKind.REMOVE, needs=tuple(step.id for step in steps), why="asked for"))
+    return Plan(stack=stack, operation=operation, steps=tuple(steps))
+
+
+def start_plan(
+    stack: str, operation: Operation, services: Mapping[str, Service], names: Iterable[str], settled: frozenset[str]
+) -> Plan:
+    """The steps of `start` (and of the second half of `restart`): in dependency order, each when it may."""
+    wanted = set(names) - settled
+    others = frozenset(services) - wanted
+    steps = [
+        step
+        for name in graph.order(services)
+        if name in wanted and services[name].replicas
+        for step in _service_steps(services, name, "asked for", set(others), [], restart=False)
+    ]
+    return Plan(stack=stack, operation=operation, steps=tuple(steps), unchanged=tuple(sorted(settled)))
+
+
+def _needs_of(services: Mapping[str, Service], name: str) -> tuple[str, ...]:
+    return graph.dependencies(services, name) if name in services else ()
+
+
+def _in_order(steps: Mapping[str, Step]) -> Iterable[Step]:
+    """Each step after all it needs."""
+    done: set[str] = set()
+    waiting = dict(steps)
+    while waiting:
+        free = [name for name, step in waiting.items() if set(step.needs) <= done]
+        for name in free or list(waiting):
+            step = waiting.pop(name)
+            done.add(step.id)
+            yield step
+
+
+def _lease_steps(desired: Desired) -> Iterable[Step]:
+    held = {(lease.key, lease.port, lease.count) for lease in desired.held}
+    missing = [lease for lease in desired.leases if (lease.key, lease.port, lease.count) not in held]
+    if missing:
+        yield Step(
+            kind=StepKind.LEASE,
+            why=f"{len(missing)} port{'s' if len(missing) > 1 else ''} not leased yet",
+            undo="release them",
+            detail=tuple(_lease_line(lease) for lease in missing),
+        )
+
+
+def _lease_line(lease: Lease) -> str:
+    moved = f" (wanted {lease.wanted})" if lease.wanted not in (None, lease.port) else ""
+    last = f"-{lease.ports[-1]}" if lease.count > 1 else ""
+    return f"{lease.key.service} {lease.key.target}/{lease.key.protocol} at {lease.host_ip}:{lease.port}{last}{moved}"
+
+
+def _image_steps(desired: Desired) -> Iterable[Step]:
+    for name, need in sorted(desired.images.items()):
+        if need.action:
+            yield Step(kind=need.action, service=name, why=need.why, detail=(need.reference,))
+
+
+def _create_step(desired: Desired, changes: Mapping[str, str], orphans: list[str], needs: list[str]) -> Step:
+    lines = [f"{name}: {why}" for name, why in changes.items() if why]
+    lines += [f"{name}: removed, it is not in the definition" for name in orphans]
+    return Step(
+        kind=StepKind.CREATE,
+        needs=tuple(needs),
+        why=f"{len(lines)} service{'s' if len(lines) > 1 else ''}",
+        undo="remove what it created",
+        detail=tuple(lines),
+    )
+
+
+def _service_steps(
+    services: Mapping[str, Service],
+    name: str,
+    why: str,
+    settled: set[str],
+    before: list[str],
+    *,
+    restart: bool,
+) -> Iterable[Step]:
+    waits = [
+        f"{StepKind.START if d.condition == Condition.STARTED else StepKind.READY} {d.service}"
+        for d in services[name].depends_on
+        if d.service in services and d.service not in settled and services[d.service].replicas
+    ]
+    needs = (*before, *waits)
+    if restart:
+        yield Step(kind=StepKind.STOP, service=name, needs=needs, why=why, undo="start it again")
+        needs = (f"{StepKind.STOP} {name}",)
+    yield Step(kind=StepKind.START, service=name, needs=needs, why=why, undo="stop and remove its containers")
+    yield Step(kind=StepKind.READY, service=name, needs=(f"{StepKind.START} {name}",), why=why)
+
+
+def is_settled(service: Service, containers: tuple[Container, ...], *, one_shot: bool) -> bool:
+    """True: all replicas run, or have ended well where that is what they are for. Says nothing of readiness."""
+    if len(containers) != service.replicas:
+        return False
+    if one_shot:
+        return all(c.state == "exited" and c.exit_code == _good_exit(service) for c in containers)
+    return all(c.state == "running" for c in containers)
+
+
+def _good_exit(service: Service) -> int:
+    return service.ready.exit_code if service.ready else 0
+
+
+def image_kind(reference: str) -> str:
+    """`postgres`, `redis`, `mysql` or empty: which image-aware check fits, by the last part of the image's name."""
+    name = PurePosixPath(reference.split("@")[0]).name.split(":")[0]
+    kinds = {"postgres": "postgres", "postgis": "postgres", "redis": "redis", "valkey": "redis", "mysql": "mysql"}
+    return {**kinds, "mariadb": "mysql"}.get(name, "")

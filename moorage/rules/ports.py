@@ -1,0 +1,293 @@
+"""Which host port a service gets. Pure: what is leased, published and bindable is handed in as a `Market`.
+
+    the lease it has                    kept, busy or not: it is busy with our own containers
+    else the wanted port                if nobody leases it, the engine does not publish it and it can be bound
+    else the next one upward            inside a wanted range first; then to 65535; then from 1024 upward
+
+Ports that browsers refuse are passed over on the way, and so are those that other requests of the same call want.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache
+from itertools import chain
+from typing import NamedTuple
+
+from moorage.errors import PortError
+from moorage.model.lease import Lease, LeaseKey, Request
+
+LOOPBACK = "127.0.0.1"
+HIGHEST = 65535
+LOWEST_UNPRIVILEGED = 1024
+BAD_PORTS = frozenset(
+    {1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95, 101, 102, 103, 104, 109, 110}
+    | {111, 113, 115, 117, 119, 123, 135, 137, 139, 143, 161, 179, 389, 427, 465, 512, 513, 514, 515, 526, 530, 531}
+    | {532, 540, 548, 554, 556, 563, 587, 601, 636, 989, 990, 993, 995, 1719, 1720, 1723, 2049, 3659, 4045, 4190}
+    | {5060, 5061, 6000, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697, 10080}
+)
+"""Ports that browsers refuse to open (WHATWG Fetch, "bad port")."""
+_WILDCARDS = frozenset({"", "0.0.0.0", "::"})  # noqa: S104  compared with, never bound to
+
+
+class Holder(NamedTuple):
+    """Who leases one port. Light: a search looks at hundreds."""
+
+    stack: str
+    service: str
+    target: int
+    protocol: str
+    slot: int
+    host_ip: str
+
+    def same_key(self, key: LeaseKey) -> bool:
+        """True: the lease is the key's own."""
+        return self[:5] == (key.stack, key.service, key.target, key.protocol, key.slot)
+
+    def shares_with(self, request: Request) -> bool:
+        """True: the same container port, published by another mapping at another address: `127.0.0.1:80` and `[::1]:80`."""
+        key, addresses = request.key, {self.host_ip, address_of(request)}
+        same_port = self[:4] == (key.stack, key.service, key.target, key.protocol) and self.slot != key.slot
+        return same_port and len(addresses) > 1 and not addresses & _WILDCARDS
+
+    def __str__(self) -> str:
+        return f'service "{self.service}" of stack "{self.stack}"'
+
+
+def _nobody(_port: int, _protocol: str) -> str | None:
+    return None
+
+
+@dataclass(frozen=True)
+class Market:
+    """What is known of the machine's ports at the moment of choosing."""
+
+    bindable: Callable[[int, str, str], bool]
+    """(port, protocol, host address): nothing listens there."""
+    leased: dict[tuple[int, str], list[Holder]] = field(default_factory=dict)
+    """Who leases (port, protocol)."""
+    taken: frozenset[tuple[int, str]] = frozenset()
+    """(port, protocol) that the engine publishes."""
+    any_port: range = range(20000, 30000)
+    """Where a port comes from when none in particular is wanted."""
+    strict: bool = False
+    """True: the wanted port or an error."""
+    process_at: Callable[[int, str], str | None] = _nobody
+    """The process that holds (port, protocol), for error messages. None: it cannot be read."""
+
+
+@dataclass(frozen=True)
+class Holding:
+    """A lease on record, and the committed one that it replaces while its run is unfinished (None: it is new)."""
+
+    lease: Lease
+    previous: Lease | None = None
+
+    @property
+    def leases(self) -> tuple[Lease, ...]:
+        """Both: the ports of either stay with the key until the run has ended."""
+        return (self.lease,) if self.previous is None else (self.lease, self.previous)
+
+    @property
+    def restored(self) -> Holding | None:
+        """What is left when the run is undone. None: nothing, it was new."""
+        return Holding(self.previous) if self.previous else None
+
+    @property
+    def given_back(self) -> bool:
+        """True: undoing the run frees a port."""
+        return self.previous is None or not set(self.lease.ports) <= set(self.previous.ports)
+
+
+def port_range(text: str) -> range:
+    """The setting `port_range`, `20000-29999`, as a range of ports; one beyond 65535 is cut off."""
+    first, _, last = text.partition("-")
+    return range(max(int(first), 1), min(int(last), HIGHEST) + 1)
+
+
+def address_of(request: Request) -> str:
+    """The address that the port is bound to."""
+    return LOOPBACK if request.host_ip is None else request.host_ip
+
+
+def held_ports(holdings: Iterable[Holding]) -> dict[tuple[int, str], list[Holder]]:
+    """`Market.leased` of what is on record."""
+    leased: dict[tuple[int, str], list[Holder]] = {}
+    for lease in chain.from_iterable(holding.leases for holding in holdings):
+        _note(leased, lease)
+    return leased
+
+
+def allot(
+    requests: Sequence[Request], held: Mapping[LeaseKey, Holding], market: Market, run: str | None, now: datetime
+) -> tuple[Holding, ...]:
+    """A holding for each request, in their order; nothing given is changed. Raises PortError.
+
+    Requests that cannot move (`fixed`) choose first, and nobody moves onto a port that another request wants.
+    """
+    wanted = {request.key: _wanted_ports(request) for request in requests}
+    leased = {port: list(holders) for port, holders in market.leased.items()}
+    market = Market(market.bindable, leased, market.taken, market.any_port, market.strict, market.process_at)
+    chosen: dict[LeaseKey, Holding] = {}
+    for request in sorted(requests, key=lambda request: not request.fixed):
+        others = chain.from_iterable(ports for key, ports in wanted.items() if key != request.key)
+        own = chosen.get(request.key) or held.get(request.key)
+        port = choose(request, own.lease if own else None, market, frozenset(others))
+        chosen[request.key] = _holding(request, own, port, run, now)
+        _note(leased, chosen[request.key].lease)
+    return tuple(chosen[request.key] for request in requests)
+
+
+def choose(request: Request, own: Lease | None, market: Market, avoid: frozenset[tuple[int, str]] = frozenset()) -> int:
+    """The first of `request.count` consecutive host ports.
+
+    `own` is the lease that the key has, None: it has none. `avoid` are ports to leave to others unless wanted here.
+    Raises PortError: `fixed` or strict and the wanted port is not free, or no port is free at all.
+    """
+    strict = request.fixed or market.strict
+    if own is not None and _still_right(request, own, strict):
+        return own.port
+
+    @cache
+    def free(port: int) -> bool:
+        return _obstacle(port, request, own, market) is None
+
+    for start in _candidates(request, own, market, strict, avoid):
+        if all(free(port) for port in range(start, start + request.count)):
+            return start
+    raise (strict and _held_by_another(request, own, market)) or _none_free(request, market)
+
+
+def _still_right(request: Request, own: Lease, strict: bool) -> bool:
+    """True: the lease fits and the wish is the old one, or fulfilled by it anyway."""
+    fits = own.count >= request.count and own.host_ip == address_of(request)
+    return fits and (_fulfils(own.port, request) or (own.wanted == request.wanted and not strict))
+
+
+def _fulfils(port: int, request: Request) -> bool:
+    return request.wanted is None or port in _wanted_starts(request.wanted, request)
+
+
+def _wanted_starts(wanted: int, request: Request) -> range:
+    """First ports that fulfil the wish: the wanted one, or as many as the wanted range has room for."""
+    last = wanted if request.wanted_last is None else request.wanted_last - request.count + 1
+    return range(wanted, max(wanted, last) + 1)
+
+
+def _wanted_ports(request: Request) -> frozenset[tuple[int, str]]:
+    if request.wanted is None:
+        return frozenset()
+    return frozenset((port, request.key.protocol) for port in range(request.wanted, request.wanted + request.count))
+
+
+def _candidates(
+    request: Request, own: Lease | None, market: Market, strict: bool, avoid: frozenset[tuple[int, str]]
+) -> Iterator[int]:
+    """First ports worth a look, best first."""
+    wanted, end = request.wanted, HIGHEST - request.count + 2
+    if own is not None and own.port < end and (_fulfils(own.port, request) or (own.wanted == wanted and not strict)):
+        yield own.port
+    if wanted is not None and wanted < end:
+        yield wanted
+    further: Iterable[int]
+    if wanted is None:
+        further = range(market.any_port.start, min(market.any_port.stop - request.count + 1, end))
+    elif strict:
+        further = range(wanted + 1, min(_wanted_starts(wanted, request).stop, end))
+    else:
+        further = chain(range(wanted + 1, end), range(LOWEST_UNPRIVILEGED, min(wanted, end)))
+    for start in further:
+        if not any(_passed_over(port, request, avoid) for port in range(start, start + request.count)):
+            yield start
+
+
+def _passed_over(port: int, request: Request, avoid: frozenset[tuple[int, str]]) -> bool:
+    asked_for = request.wanted is not None and request.wanted_last is not None and port <= request.wanted_last
+    return (port, request.key.protocol) in avoid or (port in BAD_PORTS and not asked_for)
+
+
+def _obstacle(port: int, request: Request, own: Lease | None, market: Market) -> str | None:
+    """Who or what stands in the way of leasing a port. None: it is free."""
+    protocol = request.key.protocol
+    holders = market.leased.get((port, protocol), ())
+    for holder in holders:
+        if not holder.same_key(request.key) and not holder.shares_with(request):
+            return str(holder)
+    if holders or (own is not None and port in own.ports):
+        return None  # ours already, so what listens there is ours too
+    if (port, protocol) in market.taken:
+        return market.process_at(port, protocol) or "a container on this engine"
+    if not market.bindable(port, protocol, address_of(request)):
+        return market.process_at(port, protocol) or "another process"
+    return None
+
+
+def _held_by_another(request: Request, own: Lease | None, market: Market) -> PortError | None:
+    """The error that names who has the wanted port. None: nobody has, or none in particular is wanted."""
+    key = request.key
+    for port, protocol in sorted(_wanted_ports(request)):
+        holder = _obstacle(port, request, own, market)
+        if holder:
+            return PortError(
+                f"services.{key.service}.ports: port {port}/{protocol} is held by {holder}",
+                hint=_advice(request),
+                port=port,
+                service=key.service,
+                target=key.target,
+                holder=holder,
+            )
+    return None
+
+
+def _advice(request: Request) -> str:
+    if request.fixed:
+        return "Free the port, or choose another: with the host's network it cannot be moved."
+    return "Free the port, choose another, or leave out --strict-ports to get the next free one."
+
+
+def _none_free(request: Request, market: Market) -> PortError:
+    many = f"no {request.count} consecutive ports are" if request.count > 1 else "no port is"
+    if request.wanted is None:
+        where = f"free in {market.any_port.start}-{market.any_port.stop - 1}"
+        hint = "Release some (`moorage ports`, `moorage down`), or widen MOORAGE_PORT_RANGE."
+    else:
+        where = f"free from {request.wanted} upward"
+        hint = "Release some (`moorage ports`, `moorage down`), or ask for a lower one."
+    return PortError(
+        f"services.{request.key.service}.ports: {many} {where} ({request.key.protocol})",
+        hint=hint,
+        port=request.wanted,
+        service=request.key.service,
+        target=request.key.target,
+    )
+
+
+def _holding(request: Request, own: Holding | None, port: int, run: str | None, now: datetime) -> Holding:
+    """The holding after a choice; one that changes keeps the committed lease, for the case that the run is undone."""
+    stays = own is not None and own.lease.port == port
+    lease = Lease(
+        key=request.key,
+        port=port,
+        count=request.count,
+        wanted=request.wanted,
+        host_ip=address_of(request),
+        since=own.lease.since if own and stays else now,
+        run=run,
+    )
+    if own is None or run is None:
+        return Holding(lease)
+    if own.lease.run is not None:
+        # A run that did not end left it, or this one has just made it: now it is this run's.
+        return Holding(lease, own.previous)
+    if own.lease == lease.model_copy(update={"run": None}):
+        return own
+    return Holding(lease, own.lease)
+
+
+def _note(leased: dict[tuple[int, str], list[Holder]], lease: Lease) -> None:
+    key = lease.key
+    holder = Holder(key.stack, key.service, key.target, key.protocol, key.slot, lease.host_ip)
+    for port in lease.ports:
+        leased.setdefault((port, key.protocol), []).append(holder)

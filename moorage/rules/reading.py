@@ -1,0 +1,386 @@
+"""Reading a canonical Compose project: from the config to what Moorage needs to know of each service."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from moorage.errors import DefinitionError, UnsupportedKeyError
+from moorage.model.definition import (
+    Check,
+    Condition,
+    Config,
+    Definition,
+    Dependency,
+    Hook,
+    InjectedFile,
+    PortMapping,
+    ReadyCheck,
+    Service,
+    Source,
+)
+from moorage.rules.durations import seconds
+
+_PULL_POLICIES = frozenset({"missing", "if_not_present", "always", "never", "build"})
+_VARIABLE = re.compile(r"\$(?:\{(?P<braced>[A-Za-z_]\w*)(?::?[-?+][^}]*)?\}|(?P<plain>[A-Za-z_]\w*))")
+_STACK_KEYS = frozenset({"ttl", "builder", "approve", "heal"})
+_SERVICE_KEYS = frozenset({"ready", "probe"})
+_READY_KEYS = frozenset({"http", "tcp", "log", "exec", "exit", "timeout"})
+
+PortPlace = tuple[str, int, str, int]
+"""(service, target, protocol, slot)."""
+
+
+def read_definition(
+    config: Config, raw: Config, extensions: Mapping[str, Config], variables: Mapping[str, str], source: Source
+) -> Definition:
+    """The typed definition of a canonical project.
+
+    `raw` is the project before interpolation, `extensions` the interpolated `x-moorage` of each service, `variables`
+    the environment for secrets and configs that come from it. Raises DefinitionError, UnsupportedKeyError.
+    """
+    refuse_unsupported(config)
+    options = _stack_options(config)
+    services = {
+        name: read_service(name, {**service, "x-moorage": extensions.get(name) or {}}, config, variables)
+        for name, service in config.get("services", {}).items()
+    }
+    if not services:
+        message = f"{source.directory}: the definition has no service"
+        raise DefinitionError(message, hint="Are all of them in profiles? Name one with --profile.")
+    return Definition(
+        source=source,
+        name=config["name"],
+        config=_with_extensions(config, extensions),
+        services=services,
+        port_variables=port_variables(raw, services),
+        notices=tuple(_notices(config, source.directory)),
+        ttl_s=seconds(options["ttl"], "x-moorage.ttl") if "ttl" in options else None,
+    )
+
+
+def read_service(name: str, service: Config, config: Config, variables: Mapping[str, str]) -> Service:
+    """One service. `variables` is needed only where secrets or configs come from the environment."""
+    options = _service_options(name, service)
+    health = service.get("healthcheck") or {}
+    grace = service.get("stop_grace_period")
+    return Service(
+        name=name,
+        image=service.get("image"),
+        builds=bool(service.get("build")),
+        pull_policy=_pull_policy(name, service),
+        replicas=_replicas(service),
+        depends_on=tuple(_dependencies(service)),
+        ports=tuple(_ports(name, service)),
+        health_off=bool(health.get("disable")) or health.get("test") == ["NONE"],
+        ready=_ready(name, options.get("ready")),
+        probe_at_interval=_probe_at_interval(name, options.get("probe")),
+        post_start=tuple(_hooks(service.get("post_start"))),
+        pre_stop=tuple(_hooks(service.get("pre_stop"))),
+        inject=tuple(_injected(service, config, variables)),
+        stop_grace_s=None if grace is None else seconds(grace, f"services.{name}.stop_grace_period"),
+        restarts=_restarts(service),
+    )
+
+
+def is_injected(thing: Config | None) -> bool:
+    """True: a secret or config that has no file on the host but a value, which is written into the container."""
+    return bool(thing) and ("content" in thing or "environment" in thing)
+
+
+def needs_variables(config: Config) -> bool:
+    """True: a secret or config takes its value from the environment, which `config` does not print."""
+    return any(
+        "environment" in (thing or {}) and "content" not in (thing or {})
+        for kind in ("secrets", "configs")
+        for thing in (config.get(kind) or {}).values()
+    )
+
+
+def service_extensions(raw: Config) -> dict[str, Config]:
+    """`x-moorage` of each service that has one, variables not replaced."""
+    return {name: s["x-moorage"] for name, s in (raw.get("services") or {}).items() if s and s.get("x-moorage")}
+
+
+def refuse_unsupported(config: Config) -> None:
+    """Raise UnsupportedKeyError for what Compose does at start and Moorage does not."""
+    if config.get("models"):
+        raise _unsupported("models", None)
+    for name, service in (config.get("services") or {}).items():
+        for key in ("provider", "models"):
+            if service.get(key):
+                raise _unsupported(f"services.{name}.{key}", name)
+        mode = (service.get("deploy") or {}).get("mode", "replicated")
+        if mode != "replicated":
+            raise _unsupported(f"services.{name}.deploy.mode: {mode}", name)
+
+
+def _unsupported(key: str, service: str | None) -> UnsupportedKeyError:
+    return UnsupportedKeyError(
+        f"{key}: Compose would honour this key, Moorage does not",
+        key=key,
+        service=service,
+        hint="Take it away, or keep this part in a file of its own for `docker compose`.",
+    )
+
+
+def _stack_options(config: Config) -> Config:
+    options = config.get("x-moorage") or {}
+    _refuse_strangers(options, _STACK_KEYS, "x-moorage")
+    return dict(options)
+
+
+def _service_options(name: str, service: Config) -> Config:
+    options = service.get("x-moorage") or {}
+    _refuse_strangers(options, _SERVICE_KEYS, f"services.{name}.x-moorage")
+    return dict(options)
+
+
+def _refuse_strangers(options: Any, known: frozenset[str], where: str) -> None:
+    if not isinstance(options, dict):
+        message = f"{where}: expected a mapping, found {options!r}"
+        raise DefinitionError(message, key=where, hint=f"It may have: {', '.join(sorted(known))}.")
+    for key in options:
+        if key not in known:
+            message = f"{where}.{key}: no such key"
+            raise DefinitionError(message, key=f"{where}.{key}", hint=f"It may be: {', '.join(sorted(known))}.")
+
+
+def _pull_policy(name: str, service: Config) -> str:
+    policy = str(service.get("pull_policy") or "missing")
+    if policy not in _PULL_POLICIES:
+        raise _unsupported(f"services.{name}.pull_policy: {policy}", name)
+    return "missing" if policy == "if_not_present" else policy
+
+
+def _replicas(service: Config) -> int:
+    replicas = (service.get("deploy") or {}).get("replicas", service.get("scale"))
+    return 1 if replicas is None else int(replicas)
+
+
+def _restarts(service: Config) -> bool:
+    policy = str(service.get("restart") or "no")
+    condition = ((service.get("deploy") or {}).get("restart_policy") or {}).get("condition", "none")
+    return policy != "no" or condition not in ("none", None)
+
+
+def _dependencies(service: Config) -> Iterable[Dependency]:
+    for name, value in (service.get("depends_on") or {}).items():
+        yield Dependency(
+            service=name,
+            condition=Condition(value.get("condition", "service_started")),
+            required=value.get("required", True),
+            restart=value.get("restart", False),
+        )
+
+
+def _ports(name: str, service: Config) -> Iterable[PortMapping]:
+    slots: Counter[tuple[int, str]] = Counter()
+    fixed = service.get("network_mode") == "host"
+    for port in service.get("ports") or ():
+        target, protocol = int(port["target"]), str(port.get("protocol") or "tcp")
+        first, last = _span(port.get("published"))
+        yield PortMapping.model_validate(
+            {
+                "service": name,
+                "target": target,
+                "protocol": protocol,
+                "slot": slots[target, protocol],
+                "host_ip": port.get("host_ip") or None,
+                "wanted": first,
+                "wanted_last": last,
+                "count": max(1, _replicas(service)),
+                "fixed": fixed,
+            }
+        )
+        slots[target, protocol] += 1
+
+
+def _span(published: Any) -> tuple[int | None, int | None]:
+    """`8000` → (8000, None); `8000-8010` → (8000, 8010); nothing or 0 → (None, None)."""
+    text = str(published or "")
+    if text in ("", "0"):
+        return None, None
+    first, _, last = text.partition("-")
+    return int(first), int(last) if last and last != first else None
+
+
+def _ready(name: str, value: Any) -> ReadyCheck | None:
+    where = f"services.{name}.x-moorage.ready"
+    if value is None:
+        return None
+    _refuse_strangers(value, _READY_KEYS, where)
+    timeout = value.get("timeout")
+    kinds = [key for key in value if key != "timeout"]
+    if len(kinds) != 1:
+        message = f"{where}: expected one of http, tcp, log, exec, exit, found {', '.join(kinds) or 'none'}"
+        raise DefinitionError(message, service=name, key=where, hint="One check a service.")
+    fields = _CHECKS[kinds[0]](value[kinds[0]], f"{where}.{kinds[0]}")
+    timeout_s = None if timeout is None else seconds(timeout, f"{where}.timeout")
+    return ReadyCheck.model_validate({"check": Check(kinds[0]), "timeout_s": timeout_s, **fields})
+
+
+def _http(value: Any, where: str) -> dict[str, Any]:
+    if isinstance(value, str):
+        return {"path": value}
+    _refuse_strangers(value, frozenset({"path", "port", "status"}), where)
+    return {key: (value[key] if key == "path" else _number(value[key], f"{where}.{key}")) for key in value}
+
+
+def _tcp(value: Any, where: str) -> dict[str, Any]:
+    return {"port": None if value in (None, True) else _number(value, where)}
+
+
+def _log(value: Any, where: str) -> dict[str, Any]:
+    try:
+        re.compile(str(value))
+    except re.error as error:
+        message = f"{where}: {value!r} is not a regular expression: {error}"
+        raise DefinitionError(message, key=where) from None
+    return {"pattern": str(value)}
+
+
+def _exec(value: Any, _where: str) -> dict[str, Any]:
+    return {"command": ["/bin/sh", "-c", value] if isinstance(value, str) else [str(part) for part in value]}
+
+
+def _exit(value: Any, where: str) -> dict[str, Any]:
+    return {"exit_code": 0 if value in (None, True) else _number(value, where)}
+
+
+_CHECKS = {"http": _http, "tcp": _tcp, "log": _log, "exec": _exec, "exit": _exit}
+
+
+def _number(value: Any, where: str) -> int:
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        message = f"{where}: {value!r} is not a number"
+        raise DefinitionError(message, key=where) from None
+
+
+def _probe_at_interval(name: str, value: Any) -> bool:
+    if value not in (None, "active", "interval"):
+        where = f"services.{name}.x-moorage.probe"
+        message = f"{where}: {value!r} is neither active nor interval"
+        raise DefinitionError(message, service=name, key=where)
+    return value == "interval"
+
+
+def _hooks(hooks: Any) -> Iterable[Hook]:
+    for hook in hooks or ():
+        environment = hook.get("environment") or {}
+        pairs = environment.items() if isinstance(environment, dict) else (e.partition("=")[::2] for e in environment)
+        yield Hook(
+            command=tuple(hook["command"]),
+            user=hook.get("user") or "",
+            privileged=bool(hook.get("privileged")),
+            working_dir=hook.get("working_dir") or None,
+            environment=tuple(f"{key}={value}" for key, value in pairs if value is not None),
+        )
+
+
+def _injected(service: Config, config: Config, variables: Mapping[str, str]) -> Iterable[InjectedFile]:
+    """Secrets and configs whose value is in the definition or the environment: Compose writes them at start."""
+    for kind, default in (("secrets", "/run/secrets/"), ("configs", "/")):
+        for use in service.get(kind) or ():
+            thing = (config.get(kind) or {}).get(use["source"]) or {}
+            content = thing.get("content")
+            if content is None and "environment" in thing:
+                content = variables.get(thing["environment"])
+                if content is None:
+                    message = f"{kind}.{use['source']}: environment variable {thing['environment']!r} is not set"
+                    raise DefinitionError(message, key=f"{kind}.{use['source']}.environment")
+            if content is not None:
+                yield _injected_file(use, default, str(content).replace("$$", "$") if "content" in thing else content)
+
+
+def _injected_file(use: Config, default: str, content: str) -> InjectedFile:
+    target = str(use.get("target") or use["source"])
+    return InjectedFile(
+        target=target if target.startswith("/") else default + target,
+        content=content,
+        mode=int(str(use.get("mode", "0444")), 8),
+        uid=int(use.get("uid") or 0),
+        gid=int(use.get("gid") or 0),
+    )
+
+
+def port_variables(raw: Config, services: Mapping[str, Service]) -> dict[str, PortPlace]:
+    """Variables that are the whole published part of a port mapping, and the mapping that each stands for.
+
+    The first mapping that uses a variable has it. A mapping whose target is a variable too is left out.
+    """
+    found: dict[str, PortPlace] = {}
+    for name, service in (raw.get("services") or {}).items():
+        if name not in services:
+            continue
+        slots: Counter[tuple[int, str]] = Counter()
+        for port in (service or {}).get("ports") or ():
+            published, target, protocol = _raw_port(port)
+            if target is None:
+                continue
+            variable = _VARIABLE.fullmatch(published)
+            if variable:
+                found.setdefault(variable["braced"] or variable["plain"], (name, target, protocol, slots[target, protocol]))
+            slots[target, protocol] += 1
+    return found
+
+
+def _raw_port(port: Any) -> tuple[str, int | None, str]:
+    """(published, target, protocol) of a port as written. target None: not a plain number."""
+    if isinstance(port, dict):
+        target = str(port.get("target", ""))
+        return str(port.get("published", "")), int(target) if target.isdigit() else None, port.get("protocol") or "tcp"
+    text, slash, protocol = str(port).rpartition("/")
+    if not slash or "}" in protocol:
+        text, protocol = str(port), "tcp"
+    parts = _split_outside_braces(text)
+    published = parts[-2] if len(parts) > 1 else ""
+    return published, int(parts[-1]) if parts[-1].isdigit() else None, protocol
+
+
+def _split_outside_braces(text: str) -> list[str]:
+    """`${A:-1}:80` → [`${A:-1}`, `80`]."""
+    parts, depth = [""], 0
+    for character in text:
+        depth += {"{": 1, "}": -1, "[": 1, "]": -1}.get(character, 0)
+        if character == ":" and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return parts
+
+
+def _with_extensions(config: Config, extensions: Mapping[str, Config]) -> Config:
+    """The config with the services' `x-moorage`, which Compose's JSON leaves out."""
+    services = {
+        name: {**service, "x-moorage": extensions[name]} if name in extensions else service
+        for name, service in config.get("services", {}).items()
+    }
+    return {**config, "services": services}
+
+
+def _notices(config: Config, directory: Path) -> Iterable[str]:
+    """What a person should know before this comes up."""
+    name = config["name"]
+    for key, service in config.get("services", {}).items():
+        if service.get("container_name"):
+            yield f"services.{key}.container_name: dropped, kept as a network alias: names are shared by the machine"
+        for mount in service.get("volumes") or ():
+            if mount.get("type") == "bind" and not _inside(mount.get("source"), directory):
+                yield f"services.{key}.volumes: {mount.get('source')} is outside the project"
+        context = (service.get("build") or {}).get("context")
+        if context and "://" not in context and not _inside(context, directory):
+            yield f"services.{key}.build.context: {context} is outside the project"
+    for kind in ("volumes", "networks"):
+        for key, thing in (config.get(kind) or {}).items():
+            if thing and (thing.get("external") or thing.get("name") != f"{name}_{key}"):
+                yield f"{kind}.{key}: {thing.get('name', key)} is shared with whoever else uses that name"
+
+
+def _inside(path: Any, directory: Path) -> bool:
+    return path is None or Path(path).is_relative_to(directory)
