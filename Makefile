@@ -1,0 +1,98 @@
+# `make` lists what there is to do. Every target brings its own set-up with it.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory --warn-undefined-variables
+
+BIN := .venv/bin
+DEMO := --project-directory examples/commandcenter
+SCRIPTS := scripts/venv scripts/engine scripts/base-images \
+  $(wildcard scripts/base-images.d/*/build scripts/base-images.d/*/entrypoint) .ci/run
+# More for pytest, as in: make test PYTEST_ARGS='-k ports -x'
+PYTEST_ARGS ?=
+# How many tests run at once. They share one engine, so more is not faster on a small machine.
+JOBS ?= 2
+# Tests that need no engine, no Prefect server and no network.
+FAST_TESTS := tests/unit tests/golden tests/properties tests/architecture
+# What is not part of `make test`: measuring, and what needs a Dagger engine.
+NOT_IN_TEST := not bench and not dagger_engine
+# More for `make lock`, as in: make lock LOCK_ARGS=--upgrade
+LOCK_ARGS ?=
+UV_VERSION := 0.13.8
+
+.PHONY: help
+help: ## this list
+	@echo 'usage: make TARGET'
+	@echo
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 } /^##@ / { printf "\n%s\n", substr($$0, 5) }' $(MAKEFILE_LIST)
+
+##@ to use it
+
+.PHONY: setup engine images demo demo-down
+setup: ## make .venv from requirements.lock, Moorage itself in it
+	@scripts/venv
+
+engine: ## make sure that a Docker engine answers (root on Debian: installs and starts one)
+	@scripts/engine
+
+images: engine ## make sure that the base images of examples and tests are there
+	@scripts/base-images
+
+demo: setup engine images ## bring up examples/commandcenter and say where it answers
+	@$(BIN)/moorage hub start
+	@$(BIN)/moorage up $(DEMO)
+	@echo 'demo: `make demo-down` removes it, its volumes and its ports, and stops the hub' >&2
+
+demo-down: setup ## remove the demo with its volumes and ports, stop the hub
+	@$(BIN)/moorage down $(DEMO) --volumes --release-ports
+	@$(BIN)/moorage hub stop
+
+##@ to test it
+
+.PHONY: test test-unit test-dagger faults bench
+test: setup engine images ## every test, on a real engine (fails without one)
+	@$(BIN)/pytest -n $(JOBS) --dist loadfile -m '$(NOT_IN_TEST)' $(PYTEST_ARGS)
+
+test-unit: setup ## the fast tests: no engine, no Prefect server
+	@$(BIN)/pytest -q -m '$(NOT_IN_TEST)' $(FAST_TESTS) $(PYTEST_ARGS)
+
+test-dagger: setup engine images ## the tests that need a Dagger engine
+	@$(BIN)/pytest -m dagger_engine $(PYTEST_ARGS)
+
+faults: setup engine images ## fail and SIGKILL at every step
+	@$(BIN)/pytest -m '$(NOT_IN_TEST)' tests/faults $(PYTEST_ARGS)
+
+bench: setup engine images ## measure (one at a time: they share the machine's cores)
+	@$(BIN)/pytest -s tests/benchmarks $(PYTEST_ARGS)
+
+##@ to change it
+
+.PHONY: check lint types format lock ci clean
+check: lint types test-unit ## lint, types and the fast tests
+
+lint: setup ## ruff (all rules) and shellcheck
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/shellcheck $(SCRIPTS)
+
+types: setup ## mypy --strict
+	@$(BIN)/mypy
+
+format: setup ## let ruff format and mend what it can
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+lock: setup ## write requirements.lock anew from pyproject.toml (LOCK_ARGS=--upgrade: newest versions)
+	@$(BIN)/pip install --quiet uv==$(UV_VERSION)
+	@UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-emit-find-links --extra compose --extra dagger --group dev \
+	  --output-file requirements.lock $(LOCK_ARGS) pyproject.toml
+	@scripts/venv
+
+ci: ## what CI runs: check, then test
+	@.ci/run
+
+clean: ## remove what these targets made here: .venv, caches, builds (neither engine nor images)
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
+	@find . -name __pycache__ -type d -not -path './.git/*' -not -path '*/node_modules/*' -prune -exec rm -rf {} +
