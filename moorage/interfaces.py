@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
 from moorage.model.definition import Config, Source
+from moorage.model.event import Event
 from moorage.model.generation import GenerationRecord
 from moorage.model.lease import Lease, LeaseKey, Request
 from moorage.model.state import Container, Observed, RunRecord, StackRecord
+from moorage.settings import Settings
 
 Line = Callable[[str], None]
 """Receives output line by line, without line end."""
@@ -53,6 +56,9 @@ class Compose(Protocol):
     def pull(self, stack: str, file: Path, service: str, on_line: Line) -> None:
         """Pull the image of one service. Raises ImageError."""
 
+    def abort(self) -> None:
+        """End the builds and pulls under way: their calls raise ImageError."""
+
 
 class Engine(Protocol):
     """The Docker engine: looks, starts, stops, removes. All names are names or ids of containers."""
@@ -62,6 +68,9 @@ class Engine(Protocol):
 
     def observe(self, stack: str) -> Observed:
         """What is there of one stack, ours or not: all that bears Compose's project label."""
+
+    def containers(self, stack: str, service: str) -> tuple[Container, ...]:
+        """The containers of one service, by replica number."""
 
     def stacks(self) -> dict[str, dict[str, str]]:
         """Names of all Compose projects on the engine, ours and others', each with the labels of one container."""
@@ -89,6 +98,9 @@ class Engine(Protocol):
 
     def remove_volume(self, name: str) -> None:
         """Remove a volume. No effect if it is gone."""
+
+    def owner(self, kind: str, name: str) -> Mapping[str, str]:
+        """The labels of a `network` or `volume`. Empty: none, or it does not exist."""
 
     def image(self, reference: str) -> tuple[str, dict[str, str]] | None:
         """(id, labels) of an image. None: not there."""
@@ -236,3 +248,44 @@ class Files(Protocol):
 
     def names(self, folder: str) -> Iterator[str]:
         """Relative names of the files in a folder."""
+
+
+class Contexts(Protocol):
+    """Build contexts on disk."""
+
+    def digest(self, build: Config) -> str:
+        """Digest of a `build` section and of all files it can see. Raises DefinitionError: a context is missing."""
+
+
+class Lock(Protocol):
+    """The lock of one stack. The kernel frees it when its process ends, however that happens."""
+
+    def acquire(self, operation: str, timeout_s: float, on_wait: Line | None = None) -> None:
+        """Take it. Raises BusyError when another run holds it for longer than `timeout_s`."""
+
+    def release(self) -> None:
+        """Give it back; no error if it is not held."""
+
+    def held(self) -> Mapping[str, object] | None:
+        """Who holds it: operation, pid, since. None: nobody."""
+
+
+@dataclass(frozen=True)
+class World:
+    """All that work is done with. `world.py` makes one; tests make others."""
+
+    engine: Engine
+    compose: Compose
+    contexts: Contexts
+    store: Store
+    files: Files
+    prober: Prober
+    clock: Clock
+    settings: Settings
+    home: str
+    """Short name of this `$MOORAGE_HOME`, for labels: several may share one engine."""
+    lock: Callable[[str], Lock]
+    place: Callable[[Path], tuple[str | None, str | None, bool]]
+    """Of a directory: git repository, branch, and whether it is a linked worktree."""
+    emit: Callable[[Event], None] = field(default=lambda _event: None)
+    """Where events go."""

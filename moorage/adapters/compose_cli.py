@@ -52,6 +52,7 @@ class ComposeCli:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._program: tuple[str, ...] | None = None
+        self._image_calls: set[subprocess.Popen[str]] = set()
         self._version = ""
 
     def version(self) -> str:
@@ -101,8 +102,14 @@ class ComposeCli:
         """Pull the image of one service. Raises ImageError."""
         self._image(["-p", stack, "-f", str(file), "pull", service], file, service, on_line)
 
+    def abort(self) -> None:
+        """End the builds and pulls under way: their calls raise ImageError."""
+        for process in tuple(self._image_calls):
+            process.terminate()
+
     def _image(self, arguments: list[str], file: Path, service: str, on_line: Line) -> None:
-        code, output = self._run(arguments, file.parent, on_line, timeout_s=self._settings.image_timeout_s)
+        limit_s = self._settings.image_timeout_s
+        code, output = self._run(arguments, file.parent, on_line, limit_s, self._image_calls)
         if code:
             raise image_error(arguments[-2], service, output)
 
@@ -128,13 +135,23 @@ class ComposeCli:
         return out
 
     def _run(
-        self, arguments: list[str], directory: Path, on_line: Line, timeout_s: float | None = None
+        self,
+        arguments: list[str],
+        directory: Path,
+        on_line: Line,
+        timeout_s: float | None = None,
+        under_way: set[subprocess.Popen[str]] | None = None,
     ) -> tuple[int, list[str]]:
-        """Run to the end, line by line: exit code and lines. The timeout ends the process."""
+        """Run to the end, line by line: exit code and lines. The timeout ends the process.
+
+        While it runs it is in `under_way` (None: nobody asks).
+        """
         limit_s = timeout_s or self._settings.engine_timeout_s + self._settings.compose_timeout_s
         process = self._start(arguments, directory, dict(os.environ), None, merged=True)
         alarm = threading.Timer(limit_s, process.kill)
         alarm.start()
+        calls = set() if under_way is None else under_way
+        calls.add(process)
         lines: list[str] = []
         try:
             for line in process.stdout or ():
@@ -144,6 +161,7 @@ class ComposeCli:
             code = process.wait()
         finally:
             alarm.cancel()
+            calls.discard(process)
             if process.poll() is None:
                 process.kill()
                 process.wait()

@@ -29,13 +29,13 @@ class _Checkout(NamedTuple):
 
 
 def worktree_of(directory: Path) -> tuple[str, str] | None:
-    """(repository, branch) of a linked git worktree. None: a main checkout, a submodule, no repository, a broken one."""
+    """(repository, branch) of a linked git worktree. None: a main checkout, a submodule, no or a broken repository."""
     checkout = _checkout(directory)
     return _described(checkout) if checkout and checkout.linked else None
 
 
 def repository_and_branch(directory: Path) -> tuple[str, str] | None:
-    """(repository, branch) of any checkout; the start of the commit's id when HEAD is detached. None: none, or broken."""
+    """(repository, branch) of any checkout; a detached HEAD gives the start of the commit's id. None: none, or broken."""
     checkout = _checkout(directory)
     return _described(checkout) if checkout else None
 

@@ -25,7 +25,7 @@ class LocalFiles:
         self.root = root
 
     def write(self, name: str, text: str) -> Path:
-        """Write under a relative name and give the path; a reader sees the old text or the new one. Raises HomeError."""
+        """Write under a relative name and give the path; readers see the old text or the new one. Raises HomeError."""
         path = self._path(name)
         with home_errors(path):
             private_folder(path.parent)

@@ -67,12 +67,12 @@ class SocketProber:
         return all(_can_bind(address, port, protocol) for address in addresses)
 
     def holder_of(self, port: int, protocol: str) -> str | None:
-        """The process that has the port, `python3 (pid 4711)`. None: none, or it cannot be read (no /proc, not ours)."""
+        """The process that has the port, `python3 (pid 4711)`. None: none, or it cannot be read."""
         return holder_of(port, protocol)
 
 
 def holder_of(port: int, protocol: str) -> str | None:
-    """The process that has the port, `python3 (pid 4711)`. None: none, or it cannot be read (no /proc, not ours)."""
+    """The process that has the port, `python3 (pid 4711)`. None: none, or it cannot be read (not ours, no /proc)."""
     sockets = {f"socket:[{inode}]" for inode in _inodes(port, protocol)}
     if sockets:
         for process in sorted(_processes(), key=lambda process: int(process.name)):

@@ -111,11 +111,10 @@ class StackLock:
             raise
 
     def _holder(self) -> dict[str, Any]:
-        unknown = {"operation": None, "pid": None, "since": None}
-        try:
-            return unknown | json.loads(self._files.read(self._holder_name) or "{}")
-        except (ValueError, TypeError):
-            return unknown
+        holder: dict[str, Any] = {"operation": None, "pid": None, "since": None}
+        with suppress(ValueError, TypeError):
+            holder |= json.loads(self._files.read(self._holder_name) or "{}")
+        return holder
 
     def _sentence(self) -> str:
         holder = self._holder()

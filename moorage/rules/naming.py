@@ -18,7 +18,7 @@ _SHOWN = 60
 
 
 def validate_name(name: str) -> str:
-    """The name itself when it is allowed: `[a-z0-9][a-z0-9_-]{0,47}`. Raises DefinitionError with a name that would do."""
+    """The name itself when it is `[a-z0-9][a-z0-9_-]{0,47}`. Raises DefinitionError, with a name that would do."""
     if _ALLOWED.fullmatch(name):
         return name
     raise DefinitionError(

@@ -47,7 +47,7 @@ class Holder(NamedTuple):
         return self[:5] == (key.stack, key.service, key.target, key.protocol, key.slot)
 
     def shares_with(self, request: Request) -> bool:
-        """True: the same container port, published by another mapping at another address: `127.0.0.1:80` and `[::1]:80`."""
+        """True: the same container port, published by another mapping at another address (`127.0.0.1:80`, `[::1]:80`)."""
         key, addresses = request.key, {self.host_ip, address_of(request)}
         same_port = self[:4] == (key.stack, key.service, key.target, key.protocol) and self.slot != key.slot
         return same_port and len(addresses) > 1 and not addresses & _WILDCARDS
@@ -112,12 +112,16 @@ def address_of(request: Request) -> str:
     return LOOPBACK if request.host_ip is None else request.host_ip
 
 
-def held_ports(holdings: Iterable[Holding]) -> dict[tuple[int, str], list[Holder]]:
-    """`Market.leased` of what is on record."""
-    leased: dict[tuple[int, str], list[Holder]] = {}
-    for lease in chain.from_iterable(holding.leases for holding in holdings):
-        _note(leased, lease)
-    return leased
+def holder(lease: Lease) -> Holder:
+    """Who has the lease."""
+    key = lease.key
+    return Holder(key.stack, key.service, key.target, key.protocol, key.slot, lease.host_ip)
+
+
+def note(leased: dict[tuple[int, str], list[Holder]], held_by: Holder, ports: Iterable[int]) -> None:
+    """Enter into `Market.leased` who leases the ports."""
+    for port in ports:
+        leased.setdefault((port, held_by.protocol), []).append(held_by)
 
 
 def allot(
@@ -136,7 +140,7 @@ def allot(
         own = chosen.get(request.key) or held.get(request.key)
         port = choose(request, own.lease if own else None, market, frozenset(others))
         chosen[request.key] = _holding(request, own, port, run, now)
-        _note(leased, chosen[request.key].lease)
+        note(leased, holder(chosen[request.key].lease), chosen[request.key].lease.ports)
     return tuple(chosen[request.key] for request in requests)
 
 
@@ -147,20 +151,20 @@ def choose(request: Request, own: Lease | None, market: Market, avoid: frozenset
     Raises PortError: `fixed` or strict and the wanted port is not free, or no port is free at all.
     """
     strict = request.fixed or market.strict
-    if own is not None and _still_right(request, own, strict):
+    if own is not None and _still_right(request, own, strict=strict):
         return own.port
 
     @cache
     def free(port: int) -> bool:
         return _obstacle(port, request, own, market) is None
 
-    for start in _candidates(request, own, market, strict, avoid):
+    for start in _candidates(request, own, market, avoid, strict=strict):
         if all(free(port) for port in range(start, start + request.count)):
             return start
     raise (strict and _held_by_another(request, own, market)) or _none_free(request, market)
 
 
-def _still_right(request: Request, own: Lease, strict: bool) -> bool:
+def _still_right(request: Request, own: Lease, *, strict: bool) -> bool:
     """True: the lease fits and the wish is the old one, or fulfilled by it anyway."""
     fits = own.count >= request.count and own.host_ip == address_of(request)
     return fits and (_fulfils(own.port, request) or (own.wanted == request.wanted and not strict))
@@ -183,7 +187,7 @@ def _wanted_ports(request: Request) -> frozenset[tuple[int, str]]:
 
 
 def _candidates(
-    request: Request, own: Lease | None, market: Market, strict: bool, avoid: frozenset[tuple[int, str]]
+    request: Request, own: Lease | None, market: Market, avoid: frozenset[tuple[int, str]], *, strict: bool
 ) -> Iterator[int]:
     """First ports worth a look, best first."""
     wanted, end = request.wanted, HIGHEST - request.count + 2
@@ -212,9 +216,9 @@ def _obstacle(port: int, request: Request, own: Lease | None, market: Market) ->
     """Who or what stands in the way of leasing a port. None: it is free."""
     protocol = request.key.protocol
     holders = market.leased.get((port, protocol), ())
-    for holder in holders:
-        if not holder.same_key(request.key) and not holder.shares_with(request):
-            return str(holder)
+    for other in holders:
+        if not other.same_key(request.key) and not other.shares_with(request):
+            return str(other)
     if holders or (own is not None and port in own.ports):
         return None  # ours already, so what listens there is ours too
     if (port, protocol) in market.taken:
@@ -228,15 +232,15 @@ def _held_by_another(request: Request, own: Lease | None, market: Market) -> Por
     """The error that names who has the wanted port. None: nobody has, or none in particular is wanted."""
     key = request.key
     for port, protocol in sorted(_wanted_ports(request)):
-        holder = _obstacle(port, request, own, market)
-        if holder:
+        obstacle = _obstacle(port, request, own, market)
+        if obstacle:
             return PortError(
-                f"services.{key.service}.ports: port {port}/{protocol} is held by {holder}",
+                f"services.{key.service}.ports: port {port}/{protocol} is held by {obstacle}",
                 hint=_advice(request),
                 port=port,
                 service=key.service,
                 target=key.target,
-                holder=holder,
+                holder=obstacle,
             )
     return None
 
@@ -284,10 +288,3 @@ def _holding(request: Request, own: Holding | None, port: int, run: str | None, 
     if own.lease == lease.model_copy(update={"run": None}):
         return own
     return Holding(lease, own.lease)
-
-
-def _note(leased: dict[tuple[int, str], list[Holder]], lease: Lease) -> None:
-    key = lease.key
-    holder = Holder(key.stack, key.service, key.target, key.protocol, key.slot, lease.host_ip)
-    for port in lease.ports:
-        leased.setdefault((port, key.protocol), []).append(holder)

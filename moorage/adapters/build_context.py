@@ -1,0 +1,61 @@
+"""What an image would be built from, as a digest: the files of its context by Docker's own ignore rules."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from docker.utils.build import exclude_paths
+
+from moorage.errors import DefinitionError
+
+
+class BuildContexts:
+    """`Contexts` on disk."""
+
+    def digest(self, build: dict[str, Any]) -> str:
+        """Digest of a `build` section and of all files it can see; a remote context counts by its address.
+
+        Raises DefinitionError: a context or Dockerfile is missing.
+        """
+        whole = sha256(json.dumps({k: v for k, v in build.items() if k != "labels"}, sort_keys=True).encode())
+        contexts = [str(build.get("context", ".")), *map(str, (build.get("additional_contexts") or {}).values())]
+        for context in contexts:
+            if Path(context).is_absolute():
+                _require(Path(context), build)
+                for piece in _pieces(Path(context), str(build.get("dockerfile") or "Dockerfile")):
+                    whole.update(piece)
+        return whole.hexdigest()[:16]
+
+
+def _require(context: Path, build: dict[str, Any]) -> None:
+    if not context.is_dir():
+        message = f"build.context: {context}: no such directory"
+        raise DefinitionError(message, key="build.context", file=str(context), hint="Is the path right?")
+    dockerfile = context / str(build.get("dockerfile") or "Dockerfile")
+    if "dockerfile_inline" not in build and str(context) == build.get("context") and not dockerfile.is_file():
+        message = f"build.dockerfile: {dockerfile}: no such file"
+        raise DefinitionError(message, key="build.dockerfile", file=str(dockerfile), hint="Is the path right?")
+
+
+def _pieces(context: Path, dockerfile: str) -> Iterator[bytes]:
+    """Name, mode and content of each file, in order of names."""
+    for name in sorted(exclude_paths(str(context), _ignored(context, dockerfile), dockerfile=dockerfile)):
+        path = context / name
+        if path.is_symlink():
+            yield f"\0{name}\0{path.readlink()}".encode()
+        elif path.is_file():
+            yield f"\0{name}\0{path.stat().st_mode & 0o777:o}\0".encode()
+            yield sha256(path.read_bytes()).digest()
+
+
+def _ignored(context: Path, dockerfile: str) -> list[str]:
+    """Patterns of `<Dockerfile>.dockerignore`, else `.dockerignore` (Docker's documentation, "build context")."""
+    for file in (context / f"{dockerfile}.dockerignore", context / ".dockerignore"):
+        if file.is_file():
+            lines = (line.strip() for line in file.read_text(errors="replace").splitlines())
+            return [line for line in lines if line and not line.startswith("#")]
+    return []

@@ -1,0 +1,128 @@
+"""Generations on disk: written whole before they are applied, pruned with their image tags."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from moorage.errors import ImageError
+from moorage.interfaces import World
+from moorage.model.definition import Config
+from moorage.model.generation import Generation, GenerationRecord, PinnedImage
+from moorage.model.state import RunRecord
+from moorage.rules import composing, labels
+from moorage.rules.planning import Desired
+
+
+def make(world: World, desired: Desired, run: RunRecord | None) -> Generation:
+    """Pin the images and write down the generation; one that equals the current one keeps its number."""
+    definition = desired.definition
+    images = {name: _pin(world, definition.name, name, need.reference) for name, need in desired.images.items()}
+    config, digests = composing.compose_config(definition, desired.leases, images, world.home)
+    previous = current(world, definition.name)
+    generation = Generation(
+        stack=definition.name,
+        number=_next_number(world, definition.name),
+        source=definition.source,
+        config=config,
+        services=definition.services,
+        images=images,
+        digests=digests,
+        created_at=world.clock.now(),
+    )
+    if previous and previous.digests == digests and previous.services == generation.services:
+        generation = generation.model_copy(update={"number": previous.number, "created_at": previous.created_at})
+    write(world, generation)
+    if previous is None or previous.number != generation.number:
+        world.store.save_generation(_record(generation, previous, run))
+    return generation
+
+
+def _pin(world: World, stack: str, service: str, reference: str) -> PinnedImage:
+    found = world.engine.image(reference)
+    if found is None:
+        message = f"services.{service}: image {reference} is gone"
+        raise ImageError(message, service=service, image=reference, hint="Someone removed it; try again.")
+    tag = labels.pin_tag(stack, service, found[0])
+    world.engine.tag(found[0], tag)
+    return PinnedImage(service=service, reference=reference, image_id=found[0], tag=tag)
+
+
+def _next_number(world: World, stack: str) -> int:
+    return max((record.number for record in world.store.generations(stack)), default=0) + 1
+
+
+def _record(generation: Generation, previous: Generation | None, run: RunRecord | None) -> GenerationRecord:
+    before = previous.digests if previous else {}
+    names = sorted(set(before) | set(generation.digests))
+    return GenerationRecord(
+        stack=generation.stack,
+        number=generation.number,
+        digest=generation.digest,
+        created_at=generation.created_at,
+        run=run.id if run else "",
+        outcome="pending",
+        changed=tuple(name for name in names if before.get(name) != generation.digests.get(name)),
+        flow_run_id=run.flow_run_id if run else None,
+        by=f"pid {run.pid} on {run.host}" if run else "",
+    )
+
+
+def write(world: World, generation: Generation) -> Path:
+    """Write the generation, and beside it what Compose reads; gives the latter's path."""
+    world.files.write(f"generations/{generation.stack}/{generation.number}.json", generation.model_dump_json())
+    return world.files.write(_compose_name(generation), json.dumps(generation.config))
+
+
+def compose_file(world: World, generation: Generation) -> Path:
+    """The file that Compose creates from; written again if it is gone."""
+    return world.files.write(_compose_name(generation), json.dumps(generation.config))
+
+
+def write_build(world: World, stack: str, config: Config) -> Path:
+    """The file that images are built and pulled from."""
+    return world.files.write(f"generations/{stack}/build.compose.json", json.dumps(config))
+
+
+def _compose_name(generation: Generation) -> str:
+    return f"generations/{generation.stack}/{generation.number}.compose.json"
+
+
+def read(world: World, stack: str, number: int) -> Generation | None:
+    """A generation. None: it is not on disk (pruned, or never there)."""
+    text = world.files.read(f"generations/{stack}/{number}.json")
+    return Generation.model_validate_json(text) if text else None
+
+
+def current(world: World, stack: str) -> Generation | None:
+    """The generation that was committed last. None: there is none."""
+    record = world.store.stack(stack)
+    return read(world, stack, record.generation) if record and record.generation else None
+
+
+def forget(world: World, stack: str, number: int) -> None:
+    """Remove a generation that is not current, with its files."""
+    for ending in ("json", "compose.json"):
+        world.files.remove(f"generations/{stack}/{number}.{ending}")
+    world.store.forget_generation(stack, number)
+
+
+def prune(world: World, stack: str) -> None:
+    """Keep the newest generations by the setting, remove the others and the image tags that none of the kept uses."""
+    kept = [record.number for record in world.store.generations(stack)][: world.settings.keep_generations]
+    for record in world.store.generations(stack):
+        if record.number not in kept:
+            forget(world, stack, record.number)
+    used = {image.tag for number in kept if (g := read(world, stack, number)) for image in g.images.values()}
+    for tag in world.engine.tags(labels.pin_prefix(stack)):
+        if tag not in used:
+            world.engine.untag(tag)
+
+
+def forget_all(world: World, stack: str) -> None:
+    """Remove all generations of a stack, their files and image tags."""
+    for record in world.store.generations(stack):
+        forget(world, stack, record.number)
+    world.files.remove(f"generations/{stack}/build.compose.json")
+    for tag in world.engine.tags(labels.pin_prefix(stack)):
+        world.engine.untag(tag)

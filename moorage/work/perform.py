@@ -1,0 +1,228 @@
+"""Performing one step. Each function looks again before it acts: the plan may have gone stale."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+from moorage.errors import EngineError, MoorageError, PortTakenError, RunError
+from moorage.model.definition import Hook, Service
+from moorage.model.event import Action
+from moorage.model.state import Container
+from moorage.model.step import Step, StepKind
+from moorage.rules import graph
+from moorage.work import generations
+from moorage.work.run import Run
+from moorage.work.threads import in_thread
+from moorage.work.waiting import LOG_LINES, Wait, not_ready
+
+Act = Callable[[Step, list[Any]], Awaitable[Any]]
+"""Does one step, given what the steps it waited for returned."""
+
+
+async def perform(step: Step, run: Run) -> str:
+    """Do one step and tell about it. Gives a word on what was done."""
+    began = run.world.clock.monotonic()
+    run.tell(Action.STARTED, step.id, step.why, service=step.service)
+    try:
+        done = await _BY_KIND[step.kind](step, run)
+    except MoorageError as error:
+        error.with_fields(step=step.id, service=step.service)
+        elapsed_s = run.world.clock.monotonic() - began
+        run.tell(Action.FAILED, step.id, str(error), service=step.service, elapsed_s=elapsed_s, **error.fields)
+        raise
+    elapsed_s = run.world.clock.monotonic() - began
+    action = Action.SKIPPED if done.startswith("already") else Action.DONE
+    run.tell(action, step.id, done, service=step.service, elapsed_s=elapsed_s)
+    return done
+
+
+async def carry_out(steps: tuple[Step, ...], act: Act) -> None:
+    """Do the steps, each as soon as all it needs is done. The first failure ends the others and is raised."""
+    doing: dict[str, asyncio.Task[Any]] = {}
+    try:
+        async with asyncio.TaskGroup() as group:
+            for step in steps:
+                needs = [doing[need] for need in step.needs if need in doing]
+                doing[step.id] = group.create_task(_after(needs, step, act), name=step.id)
+    except BaseExceptionGroup as errors:
+        raise _first(errors) from None
+
+
+async def _after(needs: list[asyncio.Task[Any]], step: Step, act: Act) -> Any:
+    return await act(step, [await need for need in needs])
+
+
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error that says most: a port that was taken can be mended, one of ours explains itself."""
+    flat = [e for error in errors.exceptions for e in (error.exceptions if isinstance(error, BaseExceptionGroup) else [error])]
+    for kind in (PortTakenError, MoorageError):
+        if found := [error for error in flat if isinstance(error, kind)]:
+            return found[0]
+    return flat[0]
+
+
+async def lease(_step: Step, run: Run) -> str:
+    """Lease the ports."""
+    leases = await in_thread(run.lease)
+    return ", ".join(f"{lease.key.service} {lease.key.target} at {lease.host_ip}:{lease.port}" for lease in leases)
+
+
+async def build(step: Step, run: Run) -> str:
+    """Build the image of a service; on cancel the build is ended."""
+    return await _image(step, run, run.world.compose.build, "built")
+
+
+async def pull(step: Step, run: Run) -> str:
+    """Pull the image of a service; on cancel the pull is ended."""
+    return await _image(step, run, run.world.compose.pull, "pulled")
+
+
+async def _image(step: Step, run: Run, make: Callable[..., None], done: str) -> str:
+    def tell(line: str) -> None:
+        if line.strip():
+            run.tell(Action.PROGRESS, step.id, line, service=step.service)
+
+    def call() -> None:
+        make(run.stack, run.build_file(), step.service, tell)
+
+    await in_thread(call, on_cancel=run.world.compose.abort)
+    return f"{done} {step.detail[0] if step.detail else ''}".strip()
+
+
+async def create(step: Step, run: Run) -> str:
+    """Pin the images, write the generation down, and let Compose create what it says."""
+
+    def call() -> str:
+        generation = run.generation if run.desired is None and run.generation else run.pin()
+        file = generations.compose_file(run.world, generation)
+        recreate = bool(run.desired and run.desired.force_recreate)
+        run.world.compose.create(
+            run.stack, file, (), recreate, lambda line: run.tell(Action.PROGRESS, step.id, line.strip())
+        )
+        return f"generation {generation.number}"
+
+    return await in_thread(call)
+
+
+async def start(step: Step, run: Run) -> str:
+    """Start the containers of a service, its injected files written first, its post_start hooks run after."""
+    service = run.services[step.service or ""]
+    containers = await in_thread(lambda: run.world.engine.containers(run.stack, service.name))
+    if not containers:
+        message = f"services.{service.name}: it has no container"
+        raise RunError(message, service=service.name, reason="removed", hint="Someone removed it; try again.")
+    run.started[service.name] = run.world.clock.monotonic()
+    one_shot = graph.is_one_shot(run.services, service.name)
+    answers = await asyncio.gather(*(in_thread(partial(_start, run, service, c, one_shot)) for c in containers))
+    return "started" if any(answers) else "already running"
+
+
+def _start(run: Run, service: Service, container: Container, one_shot: bool) -> bool:
+    """Start one container. False: nothing was to be done."""
+    if container.state == "running" or (one_shot and container.state == "exited" and container.exit_code == 0):
+        return False
+    engine = run.world.engine
+    for file in service.inject:
+        engine.put_file(container.id, file.target, file.content.encode(), file.mode, file.uid, file.gid)
+    try:
+        engine.start(container.id)
+    except PortTakenError as error:
+        raise error.with_fields(service=service.name) from None
+    except EngineError as error:
+        log = engine.logs(container.id, LOG_LINES)
+        message = f"services.{service.name}: the engine cannot start it: {error}"
+        raise RunError(message, service=service.name, reason="not started", log=log, hint=error.hint) from None
+    for hook in service.post_start:
+        _run_hook(run, service.name, "post_start", container, hook)
+    return True
+
+
+def _run_hook(run: Run, service: str, kind: str, container: Container, hook: Hook) -> None:
+    code, output = run.world.engine.exec(
+        container.id,
+        hook.command,
+        user=hook.user,
+        working_dir=hook.working_dir,
+        environment=hook.environment,
+        privileged=hook.privileged,
+    )
+    if code:
+        message = f"services.{service}.{kind}: {' '.join(hook.command)}: exit code {code}: {output}"
+        raise RunError(message, service=service, reason=f"{kind} failed", exit_code_of_service=code, probe=output)
+
+
+async def ready(step: Step, run: Run) -> str:
+    """Wait until all containers of a service are ready."""
+    service = run.services[step.service or ""]
+    containers = await in_thread(lambda: run.world.engine.containers(run.stack, service.name))
+    if not containers:
+        raise not_ready(service.name, "removed", None, "", "", 0.0)
+    limit_s = run.wish.wait_timeout_s if run.wish else None
+    try:
+        async with asyncio.TaskGroup() as group:
+            for container in containers:
+                group.create_task(Wait(run.world, run.services, service.name, limit_s).until_ready(container))
+    except BaseExceptionGroup as errors:
+        raise _first(errors) from None
+    began = run.started.get(service.name, run.world.clock.monotonic())
+    run.ready_s[service.name] = round(run.world.clock.monotonic() - began, 3)
+    return "ready"
+
+
+async def stop(step: Step, run: Run) -> str:
+    """Stop the containers of a service, after its pre_stop hooks."""
+    name = step.service or ""
+    containers = await in_thread(lambda: run.world.engine.containers(run.stack, name))
+    running = [c for c in containers if c.state in ("running", "paused", "restarting")]
+    await asyncio.gather(*(in_thread(partial(_stop, run, name, c)) for c in running))
+    return "stopped" if running else "already stopped"
+
+
+def _stop(run: Run, name: str, container: Container) -> None:
+    service = run.services.get(name)
+    for hook in service.pre_stop if service else ():
+        try:
+            _run_hook(run, name, "pre_stop", container, hook)
+        except (EngineError, RunError) as error:  # as with Compose, a hook does not keep a service from stopping
+            run.tell(Action.NOTICE, f"stop {name}", str(error), service=name)
+    grace_s = run.grace_s
+    if grace_s is None:
+        grace_s = service.stop_grace_s if service and service.stop_grace_s is not None else run.world.settings.stop_grace_s
+    run.world.engine.stop(container.id, grace_s)
+
+
+async def remove(step: Step, run: Run) -> str:
+    """Remove the containers of a service, or of the whole stack with its networks."""
+    del step
+    observed = await in_thread(lambda: run.world.engine.observe(run.stack))
+    engine = run.world.engine
+    await asyncio.gather(*(in_thread(partial(engine.remove, c.id, volumes=False)) for c in observed.containers))
+    for network in observed.networks:
+        await in_thread(partial(_remove_network, run, network))
+    return f"{len(observed.containers)} containers, {len(observed.networks)} networks"
+
+
+def _remove_network(run: Run, name: str) -> None:
+    """A network that others use too stays, as with Compose."""
+    try:
+        run.world.engine.remove_network(name)
+    except EngineError as error:
+        if "active endpoints" not in str(error):
+            raise
+        run.tell(Action.NOTICE, message=f"network {name} stays: others use it")
+
+
+_BY_KIND: dict[StepKind, Callable[[Step, Run], Awaitable[str]]] = {
+    StepKind.LEASE: lease,
+    StepKind.BUILD: build,
+    StepKind.PULL: pull,
+    StepKind.CREATE: create,
+    StepKind.START: start,
+    StepKind.READY: ready,
+    StepKind.STOP: stop,
+    StepKind.REMOVE: remove,
+}
+

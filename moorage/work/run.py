@@ -1,0 +1,138 @@
+"""One run: what it is about, what it has found out so far, and what it tells."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import uuid
+from pathlib import Path
+from typing import Any
+
+from moorage.interfaces import World
+from moorage.model.definition import Service
+from moorage.model.event import Action, Event
+from moorage.model.generation import Generation
+from moorage.model.lease import Lease
+from moorage.model.state import Observed, RunRecord
+from moorage.model.step import Operation, Plan
+from moorage.rules import composing, labels
+from moorage.rules.planning import Desired
+from moorage.work import generations
+from moorage.work.resolve import Wish
+
+
+class Run:
+    """What one run of one stack knows. Not a model: it grows while the run goes on."""
+
+    def __init__(self, world: World, operation: Operation, stack: str, wish: Wish | None = None) -> None:
+        self.id = uuid.uuid4().hex[:12]
+        self.world = world
+        self.operation = operation
+        self.stack = stack
+        self.wish = wish
+        self.services: dict[str, Service] = {}
+        self.desired: Desired | None = None
+        self.generation: Generation | None = None
+        self.excluded: set[tuple[int, str]] = set()
+        """Ports that the engine refused although nobody was seen to hold them."""
+        self.ready_s: dict[str, float] = {}
+        """Service → seconds from the start of its containers to ready."""
+        self.started: dict[str, float] = {}
+        self.began = world.clock.monotonic()
+        self.record: RunRecord | None = None
+        self.flow_run_id: str | None = None
+        self.grace_s: float | None = None
+        """Grace period of stops. None: what the definition says."""
+        self._file_guard = threading.Lock()
+
+    def tell(self, action: Action, step: str = "", message: str = "", **facts: Any) -> None:
+        """Send an event. `facts`: service, elapsed_s; the rest goes to `details`."""
+        service, elapsed_s = facts.pop("service", None), facts.pop("elapsed_s", None)
+        self.world.emit(
+            Event(
+                at=self.world.clock.now(),
+                stack=self.stack,
+                action=action,
+                step=step,
+                service=service,
+                message=message,
+                elapsed_s=elapsed_s,
+                details=facts,
+            )
+        )
+
+    def open(self, observed: Observed, arguments: dict[str, Any] | None = None) -> None:
+        """Write the run down before its first effect."""
+        store = self.world.store
+        current = store.stack(self.stack)
+        self.record = RunRecord(
+            id=self.id,
+            stack=self.stack,
+            operation=self.operation,
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            started_at=self.world.clock.now(),
+            previous_generation=current.generation if current else None,
+            before={
+                "containers": {c.name: {"service": c.service, "state": c.state} for c in observed.containers},
+                "networks": list(observed.networks),
+                "volumes": list(observed.volumes),
+                "tags": list(self.world.engine.tags(labels.pin_prefix(self.stack))),
+                "on_record": current is not None,
+            },
+            arguments=arguments or {},
+            flow_run_id=self.flow_run_id,
+        )
+        store.open_run(self.record)
+
+    def lease(self) -> tuple[Lease, ...]:
+        """Lease what the definition publishes, and resolve again with it."""
+        desired, wish = self._desired(), self._wish()
+        world = self.world
+        leases = world.store.lease(
+            composing.requests_of(desired.definition),
+            run=self.id,
+            taken=world.engine.published_ports() | self.excluded,
+            bindable=world.prober.bindable,
+            strict=wish.strict_ports,
+            now=world.clock.now(),
+        )
+        if leases != desired.leases:
+            from moorage.work.resolve import desire
+
+            self.desired = desire(world, wish, desired.definition, leases)
+        return leases
+
+    def build_file(self) -> Path:
+        """The file that images are built and pulled from; written on first use."""
+        from moorage.work.resolve import source_digests
+
+        desired = self._desired()
+        with self._file_guard:
+            digests = source_digests(self.world, desired.definition)
+            config = composing.build_config(desired.definition, desired.leases, self.world.home, digests)
+            return generations.write_build(self.world, self.stack, config)
+
+    def pin(self) -> Generation:
+        """Pin the images that are there now, and write down the generation that comes of it."""
+        desired = self._desired()
+        self.generation = generations.make(self.world, desired, self.record)
+        return self.generation
+
+    def adopt(self, desired: Desired, plan: Plan) -> None:
+        """Take over what a plan is to lead to."""
+        self.desired = desired
+        self.services = dict(desired.definition.services)
+        for notice in plan.notices:
+            self.tell(Action.NOTICE, message=notice)
+
+    def _desired(self) -> Desired:
+        assert self.desired is not None, "a plan comes first"  # noqa: S101 - a mistake of ours, not of users
+        return self.desired
+
+    def _wish(self) -> Wish:
+        assert self.wish is not None, "an up has a wish"  # noqa: S101
+        return self.wish
+
+

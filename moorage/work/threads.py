@@ -1,0 +1,64 @@
+"""Blocking calls from async code: one way that never abandons a call it has started, one that may."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+
+_POOL = ThreadPoolExecutor(max_workers=32, thread_name_prefix="moorage")
+
+
+async def in_thread(function: Callable[[], T], on_cancel: Callable[[], None] | None = None) -> T:
+    """Run a blocking call to its end in a thread, whatever happens here.
+
+    On cancel: `on_cancel` is called (to make the call end sooner; None: nothing is), the call's end is awaited, and
+    only then is the cancel passed on. A call that goes on unseen is how containers leak (`asyncio.to_thread` does so).
+    """
+    future = asyncio.get_running_loop().run_in_executor(_POOL, function)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        if on_cancel:
+            on_cancel()
+        while not future.done():
+            try:
+                await asyncio.wait([future])
+            except asyncio.CancelledError:  # asked again: the call is still under way
+                continue
+        if not future.cancelled():
+            future.exception()  # looked at, so that asyncio does not report it as forgotten
+        raise
+
+
+async def abandonable(function: Callable[[], T], timeout_s: float) -> T:
+    """Run a blocking look in a thread of its own and leave it behind on cancel or after `timeout_s`.
+
+    For looks without an effect only. Raises TimeoutError. The thread is a daemon: it does not hold up the end.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def answer(value: T | None, error: BaseException | None) -> None:
+        if future.done():
+            return
+        if error:
+            future.set_exception(error)
+        else:
+            future.set_result(value)  # type: ignore[arg-type]
+
+    def look() -> None:
+        value, error = None, None
+        try:
+            value = function()
+        except Exception as caught:  # noqa: BLE001 - handed over to the one who waits
+            error = caught
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(answer, value, error)
+
+    threading.Thread(target=look, daemon=True, name="moorage-look").start()
+    return await asyncio.wait_for(future, timeout_s)

@@ -1,0 +1,174 @@
+"""Waiting until a service is ready, by asking it rather than the calendar of its health check."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+from moorage.errors import EngineError, NotReadyError
+from moorage.interfaces import World
+from moorage.model.definition import Service
+from moorage.model.state import Container
+from moorage.rules import readiness
+from moorage.rules.readiness import Probe, Way
+from moorage.work.threads import abandonable, in_thread
+
+LOG_LINES = 50
+
+
+class Wait:
+    """The wait for one container: how long it has been, and what the last look said."""
+
+    def __init__(self, world: World, services: dict[str, Service], name: str, limit_s: float | None) -> None:
+        self.world = world
+        self.services = services
+        self.service = services[name]
+        self.limit_s = limit_s
+        self.began = world.clock.monotonic()
+        self.last_words = ""
+
+    @property
+    def waited_s(self) -> float:
+        """Seconds since the wait began."""
+        return self.world.clock.monotonic() - self.began
+
+    async def until_ready(self, container: Container) -> None:
+        """Return when the container is ready. Raises NotReadyError with the reason at once when it will not be."""
+        settings = self.world.settings
+        probe = readiness.probe_of(
+            self.services, self.service.name, container, settings.ready_timeout_s, settings.settle_s
+        )
+        deadline_s = self.limit_s or probe.deadline_s
+        for pause_s in readiness.pauses(probe):
+            if await self._look(container.id, probe, deadline_s):
+                return
+            await asyncio.sleep(max(0.0, min(pause_s, deadline_s - self.waited_s)))
+
+    async def _look(self, container_id: str, probe: Probe, deadline_s: float) -> bool:
+        container = await in_thread(lambda: self.world.engine.inspect(container_id))
+        verdict = readiness.judge(self.service, container, probe)
+        if verdict.failed or container is None:
+            raise await self._failure(container_id, verdict.failed, container)
+        if verdict.ended_well:
+            return True
+        if container.state == "running" and await self._ask(container, probe, deadline_s):
+            return True
+        if self.waited_s >= deadline_s:
+            raise await self._failure(container_id, "timeout", container)
+        return False
+
+    async def _ask(self, container: Container, probe: Probe, deadline_s: float) -> bool:
+        """One look by the probe. True: ready."""
+        timeout_s = max(0.1, min(probe.timeout_s, deadline_s - self.waited_s))
+        try:
+            answer = await abandonable(lambda: ask(self.world, container, probe, self.waited_s), timeout_s)
+        except TimeoutError:
+            answer = f"{probe.source}: no answer within {timeout_s:g} s"
+        except EngineError as error:  # the container ended between the look and the question: the next look says so
+            answer = str(error)
+        self.last_words = answer or self.last_words
+        return answer is None
+
+    async def _failure(self, container_id: str, reason: str, container: Container | None) -> NotReadyError:
+        log = await in_thread(lambda: self.world.engine.logs(container_id, LOG_LINES))
+        return not_ready(self.service.name, reason, container, self.last_words, log, self.waited_s)
+
+
+def ask(world: World, container: Container, probe: Probe, waited_s: float) -> str | None:
+    """Ask once. None: ready. Else what was wrong."""
+    match probe.way:
+        case Way.EXEC:
+            code, output = world.engine.exec(container.id, probe.command)
+            return None if code == 0 else f"{probe.source}: exit code {code}: {output}".rstrip(": ")
+        case Way.TCP | Way.HTTP:
+            return _ask_network(world, container, probe)
+        case Way.LOG:
+            pattern = probe.ready.pattern if probe.ready else ""
+            found = re.search(pattern, world.engine.logs(container.id, None), re.MULTILINE)
+            return None if found else f"no log line matches {pattern!r}"
+        case Way.STAY:
+            up_s = (world.clock.now() - container.started_at).total_seconds() if container.started_at else waited_s
+            return None if up_s >= world.settings.settle_s else "has only just started"
+        case Way.EXIT:
+            return "has not ended yet"
+
+
+def _ask_network(world: World, container: Container, probe: Probe) -> str | None:
+    """Ask each address that the check is about; None when all answer."""
+    places = _places(container, probe)
+    if not places:
+        return f"{probe.source}: the service has no TCP port to ask at"
+    check, timeout_s = probe.ready, min(probe.timeout_s, 5.0)
+    for host, port in places:
+        if probe.way == Way.HTTP and check:
+            path = check.path if check.path.startswith("/") else f"/{check.path}"
+            answer = world.prober.http(f"http://{host}:{port}{path}", timeout_s, check.status)
+        else:
+            answer = world.prober.tcp(host, port, timeout_s)
+        if answer:
+            return f"{probe.source}: {host}:{port}: {answer}"
+    return None
+
+
+def _places(container: Container, probe: Probe) -> list[tuple[str, int]]:
+    """Where to ask: published ports, else the container's own address."""
+    wanted = probe.ready.port if probe.ready else None
+    published = [p for p in container.ports if p.protocol == "tcp" and wanted in (None, p.target)]
+    if published:
+        chosen = published[:1] if probe.way == Way.HTTP else published
+        return [(_reachable(p.host_ip), p.published) for p in chosen]
+    return [(address, wanted) for address in container.addresses[:1]] if wanted else []
+
+
+def _reachable(host_ip: str) -> str:
+    return {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(host_ip, host_ip)  # noqa: S104 - looked up, not bound
+
+
+_REASONS = {
+    "exited": "ended with exit code {code}",
+    "oom": "was killed for want of memory (exit code {code})",
+    "unhealthy": "the engine calls it unhealthy",
+    "timeout": "not ready after {waited:.1f} s",
+    "removed": "its container was removed by someone else",
+}
+
+
+def not_ready(
+    service: str, reason: str, container: Container | None, probe: str, log: str, waited_s: float
+) -> NotReadyError:
+    """The error of a service that will not become ready, with all that helps to see why."""
+    code = container.exit_code if container else None
+    words = _REASONS[reason].format(code=code, waited=waited_s)
+    advice = "It is no one-shot by its definition: if it may end, say `x-moorage: {ready: {exit: 0}}`."
+    return NotReadyError(
+        f"services.{service}: {words}" + (f"; last probe: {probe}" if probe else ""),
+        hint=advice if reason == "exited" and code == 0 else "Its last log lines are in the failure report.",
+        service=service,
+        reason=reason,
+        exit_code_of_service=code,
+        probe=probe or None,
+        log=log or None,
+        waited_s=round(waited_s, 3),
+    )
+
+
+async def is_ready(world: World, services: dict[str, Service], name: str, containers: tuple[Container, ...]) -> bool:
+    """One look at a service that should be ready already: the engine's `healthy` is believed, else it is asked."""
+    answers = await asyncio.gather(*(_is_ready(world, services, name, container) for container in containers))
+    return all(answers)
+
+
+async def _is_ready(world: World, services: dict[str, Service], name: str, container: Container) -> bool:
+    settings = world.settings
+    probe = readiness.probe_of(services, name, container, settings.ready_timeout_s, settings.settle_s)
+    verdict = readiness.judge(services[name], container, probe)
+    if verdict.ended_well or verdict.failed:
+        return verdict.ended_well
+    if container.state != "running":
+        return False
+    if container.health == "healthy" or (probe.way == Way.LOG):
+        return True
+    try:
+        return await abandonable(lambda: ask(world, container, probe, 0.0), min(probe.timeout_s, 5.0)) is None
+    except (EngineError, TimeoutError):
+        return False
