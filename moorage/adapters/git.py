@@ -35,7 +35,7 @@ def worktree_of(directory: Path) -> tuple[str, str] | None:
 
 
 def repository_and_branch(directory: Path) -> tuple[str, str] | None:
-    """(repository, branch) of any checkout; a detached HEAD gives the start of the commit's id. None: none, or broken."""
+    """(repository, branch) of any checkout; a detached HEAD: the start of the commit's id. None: none, or broken."""
     checkout = _checkout(directory)
     return _described(checkout) if checkout else None
 
@@ -110,7 +110,7 @@ def _branch_in_rebase(git_dir: Path) -> str | None:
 def _ask_git(top: Path) -> str:
     for question in (["symbolic-ref", "--short", "--quiet", "HEAD"], ["rev-parse", "--short", "HEAD"]):
         command = ["git", "-C", str(top), *question]
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=_GIT_TIMEOUT_S, check=False)  # noqa: S603
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=_GIT_TIMEOUT_S, check=False)
         if answer.returncode == 0 and answer.stdout.strip():
             return answer.stdout.strip()
     return ""

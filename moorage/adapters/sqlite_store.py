@@ -6,6 +6,7 @@ transaction. A file that turns out damaged is set aside, never deleted, and a fr
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import sqlite3
@@ -58,6 +59,7 @@ LATEST = len(_MIGRATIONS)
 _SET_ASIDE = "set_aside"
 _TIMINGS_KEPT = 50
 _LEASE = "stack, service, target, protocol, slot, port, count, wanted, host_ip, since, run, previous"
+_LEASES_OF_RUN = f"SELECT {_LEASE} FROM leases WHERE run = ?"  # noqa: S608  column names, ours
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _UNUSABLE = (
@@ -149,10 +151,10 @@ class SqliteStore:
         self._write(lambda connection: _delete_leases(connection, keys))
 
     def release_run(self, run: str) -> tuple[Lease, ...]:
-        """Give back what an unfinished run acquired, and say what that was; what it only moved goes back to its place."""
+        """Give back what an unfinished run acquired, and say what that was; what it moved goes back to its place."""
 
         def work(connection: sqlite3.Connection) -> tuple[Lease, ...]:
-            undone = [_holding(row) for row in connection.execute(f"SELECT {_LEASE} FROM leases WHERE run = ?", (run,))]
+            undone = [_holding(row) for row in connection.execute(_LEASES_OF_RUN, (run,))]
             # First all out, then the old ones in: two that swapped their ports would be in each other's way.
             _delete_leases(connection, [holding.lease.key for holding in undone])
             _write_holdings(connection, [holding.restored for holding in undone if holding.restored])
@@ -283,7 +285,9 @@ class SqliteStore:
 
     def timings(self, stack: str, service: str, phase: str, limit: int = 10) -> tuple[float, ...]:
         """The last ones, newest first."""
-        question = "SELECT seconds FROM timings WHERE stack = ? AND service = ? AND phase = ? ORDER BY rowid DESC LIMIT ?"
+        question = (
+            "SELECT seconds FROM timings WHERE stack = ? AND service = ? AND phase = ? ORDER BY rowid DESC LIMIT ?"
+        )
         found = self._read(lambda connection: connection.execute(question, (stack, service, phase, limit)).fetchall())
         return tuple(seconds for (seconds,) in found)
 
@@ -308,7 +312,7 @@ class SqliteStore:
         return self._read(lambda connection: [text for (text,) in connection.execute(question, values)])
 
     def _change(self, statement: str, *values: Any) -> None:
-        self._write(lambda connection: connection.execute(statement, values) and None)
+        self._write(lambda connection: connection.execute(statement, values).close())
 
     def _write(self, work: Callable[[sqlite3.Connection], _Result]) -> _Result:
         return self._answer(lambda: _transaction(self._connected(), "BEGIN IMMEDIATE", work))
@@ -353,7 +357,7 @@ class SqliteStore:
                 path=str(self.path),
             )
         if code in (*_UNUSABLE, *_DAMAGED):
-            return home_error(self.path, str(error), errno_of(code))
+            return home_error(self.path, str(error), errno.ENOSPC if code == sqlite3.SQLITE_FULL else None)
         return error
 
     def _connected(self) -> sqlite3.Connection:
@@ -380,19 +384,231 @@ class SqliteStore:
             connection.close()
 
     def _open(self) -> None:
-        with home_errors(self.path):
-            if not _has_content(self.path):
+        if not _has_content(self.path):
+            with home_errors(self.path):
                 private_folder(self.path.parent)
-                with self._alone():
+                with _alone(self.path, self._timeout_s):
                     self._create()
+        self._inode = _inode(self.path)
         connection = _connect(self.path, self._timeout_s)
         try:
-            if self._check_version(connection) < LATEST:
-                with home_errors(self.path), self._alone():
-                    _migrate(connection)
+            self._bring_up_to_date(connection)
         except BaseException:
-            self._inode = _inode(self.path)
-            # Not closed but kept: closing the last connection would write to a file that we must not touch.
             connection.close()
             raise
-        self._connection, self._inode = connection, _inode(self.path)
+        self._connection = connection
+
+    def _bring_up_to_date(self, connection: sqlite3.Connection) -> None:
+        version = _version(connection)
+        if version > LATEST:
+            raise HomeError(
+                f"{self.path} was written by a newer Moorage (version {version} of the file, this one knows {LATEST})",
+                hint="Use the newer Moorage, or another MOORAGE_HOME.",
+                path=str(self.path),
+            )
+        if version < LATEST:
+            with home_errors(self.path), _alone(self.path, self._timeout_s):
+                _migrate(connection)
+
+    def _create(self) -> None:
+        """Make the file, alone. One without content was cut off, or its making was: it is set aside as damaged."""
+        if not _has_content(self.path):
+            aside = _put_aside(self.path) if self.path.exists() else None
+            _make(self.path, self._timeout_s, aside)
+
+    def _replace_damaged(self) -> None:
+        """Set the damaged file aside and make a fresh one, unless another process has done so."""
+        damaged = self._inode
+        with home_errors(self.path), _alone(self.path, self._timeout_s):
+            if _inode(self.path) == damaged:
+                aside = _put_aside(self.path)
+                # Closed only now: SQLite touches nothing when the file is no longer at its path.
+                self._disconnect()
+                _make(self.path, self._timeout_s, aside)
+        self._disconnect()
+
+
+def _connect(path: Path, timeout_s: float) -> sqlite3.Connection:
+    # Never made by SQLite: `_make` does, with the right mode.
+    connection = sqlite3.connect(
+        f"file:{quote(str(path))}?mode=rw", uri=True, timeout=timeout_s, isolation_level=None, check_same_thread=False
+    )
+    # In WAL mode a crash of the process loses nothing; FULL makes a power cut lose nothing either.
+    connection.execute("PRAGMA synchronous = FULL")
+    return connection
+
+
+def _make(path: Path, timeout_s: float, aside: Path | None) -> None:
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_FILE))
+    try:
+        connection = _connect(path, timeout_s)
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            _migrate(connection)
+            if aside:
+                connection.execute("INSERT INTO notes VALUES (?, ?)", (_SET_ASIDE, str(aside)))
+        finally:
+            connection.close()
+    except BaseException:
+        for companion in _COMPANIONS:
+            with suppress(OSError):
+                path.with_name(path.name + companion).unlink()
+        raise
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    def work(connection: sqlite3.Connection) -> None:
+        for script in _MIGRATIONS[_version(connection) :]:
+            for statement in script:
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {LATEST}")
+
+    _transaction(connection, "BEGIN IMMEDIATE", work)
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return int(version)
+
+
+def _put_aside(path: Path) -> Path:
+    """Rename the file and what SQLite keeps beside it to `hub.db.corrupt-<time>`; nothing is deleted or replaced."""
+    stamp = f"{path.name}.corrupt-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    names = (stamp, *(f"{stamp}-{number}" for number in range(2, 1000)))
+    aside = next(path.with_name(name) for name in names if not path.with_name(name).exists())
+    for companion in _COMPANIONS:
+        with suppress(FileNotFoundError):
+            path.with_name(path.name + companion).rename(aside.with_name(aside.name + companion))
+    return aside
+
+
+@contextmanager
+def _alone(path: Path, timeout_s: float) -> Iterator[None]:
+    """Only one process at a time makes, migrates or sets aside the file."""
+    deadline = time.monotonic() + timeout_s
+    descriptor = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
+    try:
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(_POLL_S)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _read_only(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection that writes nothing, not even beside the file."""
+    waiting = path.with_name(f"{path.name}-wal")
+    # What another process has not yet moved from the log into the file can be read only together with it.
+    mode = "mode=ro" if _has_content(waiting) else "immutable=1"
+    connection = sqlite3.connect(f"file:{quote(str(path))}?{mode}", uri=True, isolation_level=None)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def _transaction(connection: sqlite3.Connection, begin: str, work: Callable[[sqlite3.Connection], _Result]) -> _Result:
+    connection.execute(begin)
+    try:
+        result = work(connection)
+        connection.execute("COMMIT")
+    except BaseException:
+        # A full disk makes SQLite roll back by itself.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    return result
+
+
+def _holdings(connection: sqlite3.Connection, stacks: set[str] | None) -> dict[LeaseKey, Holding]:
+    """What is on record for some stacks. None: for all."""
+    where, values = "", tuple(stacks or ())
+    if stacks is not None:
+        where = f" WHERE stack IN ({', '.join('?' * len(values))})"
+    rows = connection.execute(f"SELECT {_LEASE} FROM leases{where}", values)  # noqa: S608  only question marks are put in
+    return {holding.lease.key: holding for holding in map(_holding, rows)}
+
+
+def _holding(row: Sequence[Any]) -> Holding:
+    stack, service, target, protocol, slot, port, count, wanted, host_ip, since, run, previous = row
+    lease = Lease(
+        key=LeaseKey(stack=stack, service=service, target=target, protocol=protocol, slot=slot),
+        port=port,
+        count=count,
+        wanted=wanted,
+        host_ip=host_ip,
+        since=datetime.fromisoformat(since),
+        run=run,
+    )
+    return Holding(lease, Lease.model_validate_json(previous) if previous else None)
+
+
+def _leased(connection: sqlite3.Connection) -> dict[tuple[int, str], list[Holder]]:
+    """`Market.leased`, without making models: this runs for every lease, inside the write transaction."""
+    leased: dict[tuple[int, str], list[Holder]] = {}
+    question = "SELECT stack, service, target, protocol, slot, host_ip, port, count, previous FROM leases"
+    for *holder, port, count, previous in connection.execute(question):
+        ports.note(leased, Holder(*holder), range(port, port + count))
+        if previous:
+            lease = Lease.model_validate_json(previous)
+            ports.note(leased, ports.holder(lease), lease.ports)
+    return leased
+
+
+def _write_holdings(connection: sqlite3.Connection, holdings: Sequence[Holding]) -> None:
+    _delete_leases(connection, [holding.lease.key for holding in holdings])
+    connection.executemany(f"INSERT INTO leases ({_LEASE}) VALUES ({', '.join('?' * 12)})", map(_row, holdings))  # noqa: S608
+
+
+def _row(holding: Holding) -> tuple[Any, ...]:
+    lease, previous = holding.lease, holding.previous
+    return (
+        *_key(lease.key),
+        lease.port,
+        lease.count,
+        lease.wanted,
+        lease.host_ip,
+        lease.since.isoformat(),
+        lease.run,
+        previous.model_dump_json() if previous else None,
+    )
+
+
+def _delete_leases(connection: sqlite3.Connection, keys: Sequence[LeaseKey]) -> None:
+    connection.executemany(
+        "DELETE FROM leases WHERE stack = ? AND service = ? AND target = ? AND protocol = ? AND slot = ?",
+        map(_key, keys),
+    )
+
+
+def _key(key: LeaseKey) -> tuple[str, str, int, str, int]:
+    return key.stack, key.service, key.target, key.protocol, key.slot
+
+
+def _by_port(lease: Lease) -> tuple[int, str, str]:
+    return lease.port, lease.key.protocol, lease.host_ip
+
+
+def _code(error: sqlite3.DatabaseError) -> int:
+    """SQLite's primary result code; 0 for an error that Python's module raised by itself."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def _has_content(path: Path) -> bool:
+    with suppress(FileNotFoundError):
+        return path.stat().st_size > 0
+    return False
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    with suppress(OSError):
+        found = path.stat()
+        return found.st_dev, found.st_ino
+    return None

@@ -47,7 +47,7 @@ class Holder(NamedTuple):
         return self[:5] == (key.stack, key.service, key.target, key.protocol, key.slot)
 
     def shares_with(self, request: Request) -> bool:
-        """True: the same container port, published by another mapping at another address (`127.0.0.1:80`, `[::1]:80`)."""
+        """True: the same container port, published at another address by another mapping (127.0.0.1:80, [::1]:80)."""
         key, addresses = request.key, {self.host_ip, address_of(request)}
         same_port = self[:4] == (key.stack, key.service, key.target, key.protocol) and self.slot != key.slot
         return same_port and len(addresses) > 1 and not addresses & _WILDCARDS
@@ -142,6 +142,24 @@ def allot(
         chosen[request.key] = _holding(request, own, port, run, now)
         note(leased, holder(chosen[request.key].lease), chosen[request.key].lease.ports)
     return tuple(chosen[request.key] for request in requests)
+
+
+def compatible(leases: Iterable[Lease], held: Iterable[Holding]) -> tuple[Lease, ...]:
+    """Those leases that can be put on record beside what is held: none for a key or a port that is there already."""
+    leased: dict[tuple[int, str], list[Holder]] = {}
+    keys = set()
+    for lease in chain.from_iterable(holding.leases for holding in held):
+        keys.add(lease.key)
+        note(leased, holder(lease), lease.ports)
+    fitting = []
+    for lease in leases:
+        wish = Request(key=lease.key, count=lease.count, host_ip=lease.host_ip)
+        others = chain.from_iterable(leased.get((port, lease.key.protocol), ()) for port in lease.ports)
+        if lease.key not in keys and all(other.shares_with(wish) for other in others):
+            keys.add(lease.key)
+            note(leased, holder(lease), lease.ports)
+            fitting.append(lease)
+    return tuple(fitting)
 
 
 def choose(request: Request, own: Lease | None, market: Market, avoid: frozenset[tuple[int, str]] = frozenset()) -> int:
