@@ -142,6 +142,9 @@ class Prober(Protocol):
     def http(self, url: str, timeout_s: float, status: int | None) -> str | None:
         """None: answered as expected (`status` None: 200 to 399). Else why not."""
 
+    def holder_of(self, port: int, protocol: str) -> str | None:
+        """Name and pid of the process that holds a port. None: it cannot be read."""
+
     def bindable(self, port: int, protocol: str, host_ip: str) -> bool:
         """True: nothing on this machine listens on the port, on IPv4 or IPv6, at any address."""
 
@@ -260,7 +263,7 @@ class Contexts(Protocol):
 class Lock(Protocol):
     """The lock of one stack. The kernel frees it when its process ends, however that happens."""
 
-    def acquire(self, operation: str, timeout_s: float, on_wait: Line | None = None) -> None:
+    def acquire(self, operation: str, timeout_s: float, on_wait: Line | None = None) -> object:
         """Take it. Raises BusyError when another run holds it for longer than `timeout_s`."""
 
     def release(self) -> None:

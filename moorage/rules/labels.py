@@ -27,7 +27,7 @@ def ours(labels: Mapping[str, str], stack: str, home: str) -> bool:
 
 def pin_tag(stack: str, service: str, image_id: str) -> str:
     """Our own name of an image a generation uses: by content, so that it stays when nothing changed."""
-    return f"{pin_prefix(stack)}{_part(service)}:{image_id.removeprefix('sha256:')[:12]}"
+    return f"{pin_prefix(stack)}{_part(service)}:id-{image_id.removeprefix('sha256:')[:12]}"
 
 
 def pin_prefix(stack: str) -> str:

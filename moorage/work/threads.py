@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,7 @@ async def in_thread(function: Callable[[], T], on_cancel: Callable[[], None] | N
     On cancel: `on_cancel` is called (to make the call end sooner; None: nothing is), the call's end is awaited, and
     only then is the cancel passed on. A call that goes on unseen is how containers leak (`asyncio.to_thread` does so).
     """
-    future = asyncio.get_running_loop().run_in_executor(_POOL, function)
+    future = asyncio.get_running_loop().run_in_executor(_POOL, contextvars.copy_context().run, function)
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
@@ -60,5 +61,5 @@ async def abandonable(function: Callable[[], T], timeout_s: float) -> T:
         if not loop.is_closed():
             loop.call_soon_threadsafe(answer, value, error)
 
-    threading.Thread(target=look, daemon=True, name="moorage-look").start()
+    threading.Thread(target=contextvars.copy_context().run, args=(look,), daemon=True, name="moorage-look").start()
     return await asyncio.wait_for(future, timeout_s)

@@ -1,0 +1,1 @@
+"""Prefect Blocks: what people configure in the UI."""

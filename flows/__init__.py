@@ -1,0 +1,1 @@
+"""Prefect flows: what the UI runs. One file a flow, read from top to bottom."""

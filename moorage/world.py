@@ -1,0 +1,60 @@
+"""The one place where adapters are chosen and wired."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+from moorage.adapters.build_context import BuildContexts
+from moorage.adapters.clock import SystemClock
+from moorage.adapters.compose_cli import ComposeCli
+from moorage.adapters.docker_engine import DockerEngine
+from moorage.adapters.git import repository_and_branch, worktree_of
+from moorage.adapters.local_files import LocalFiles
+from moorage.adapters.probes import SocketProber
+from moorage.adapters.sqlite_store import SqliteStore
+from moorage.adapters.stack_lock import StackLock
+from moorage.interfaces import World
+from moorage.model.event import Event
+from moorage.settings import Settings
+from moorage.settings import settings as of_process
+
+
+_listeners: list[Callable[[Event], None]] = []
+
+
+def listen(listener: Callable[[Event], None]) -> None:
+    """Tell `listener` every event of this process from now on."""
+    _listeners.append(listener)
+
+
+def _tell(event: Event) -> None:
+    for listener in _listeners:
+        listener(event)
+
+
+def open_world(emit: Callable[[Event], None] = _tell, settings: Settings | None = None) -> World:
+    """The world of this process. Nothing is contacted before it is needed. `settings` None: the process's own."""
+    chosen = settings or of_process()
+    home = chosen.home.expanduser().absolute()
+    return World(
+        engine=DockerEngine(chosen),
+        compose=ComposeCli(chosen),
+        contexts=BuildContexts(),
+        store=SqliteStore(home / "hub.db"),
+        files=LocalFiles(home),
+        prober=SocketProber(),
+        clock=SystemClock(),
+        settings=chosen,
+        home=sha256(str(home.resolve()).encode()).hexdigest()[:12],
+        lock=lambda stack: StackLock(home / "locks", stack),
+        place=_place,
+        emit=emit,
+    )
+
+
+def _place(directory: Path) -> tuple[str | None, str | None, bool]:
+    """(repository, branch, linked worktree) of a directory; (None, None, False) outside of git."""
+    repository, branch = repository_and_branch(directory) or (None, None)
+    return repository, branch, worktree_of(directory) is not None

@@ -1,0 +1,17 @@
+"""Events of a run as lines of its log."""
+
+from __future__ import annotations
+
+import logging
+
+from moorage.model.event import Action, Event
+
+_LOGGER = logging.getLogger("moorage.run")
+_LEVELS = {Action.FAILED: logging.ERROR, Action.NOTICE: logging.WARNING, Action.RETRY: logging.WARNING}
+
+
+def log(event: Event) -> None:
+    """One event, one line."""
+    took = f" ({event.elapsed_s:.2f} s)" if event.elapsed_s is not None else ""
+    words = ": ".join(part for part in (event.step or event.stack, event.message) if part)
+    _LOGGER.log(_LEVELS.get(event.action, logging.INFO), "%s %s%s", event.action, words, took)
