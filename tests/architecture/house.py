@@ -1,0 +1,247 @@
+"""The house's rules as functions over source text: each gives its complaints, so that the rules can be tested too.
+
+The rules are those of CONTRIBUTING.md; change both together.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parents[2]
+
+LONGEST_FILE = 400
+LONGEST_FUNCTION = 60
+
+# Top-level packages: who may import whom.
+PACKAGES = {
+    "flows": {"tasks", "blocks", "moorage"},
+    "tasks": {"blocks", "moorage"},
+    "blocks": {"moorage"},
+    "moorage": set(),
+}
+
+# Rooms of moorage: who may import whom. A room may always import itself and `errors`.
+_DECIDES = {"model", "rules"}
+_DOES = _DECIDES | {"interfaces", "settings", "work"}
+_WIRES = _DOES | {"adapters", "world"}
+ROOMS = {
+    "errors": set(),
+    "settings": set(),
+    "interfaces": {"model", "settings"},
+    "model": set(),
+    "rules": {"model"},
+    "show": {"model"},
+    "work": _DOES,
+    "adapters": _DOES,
+    "world": _DOES | {"adapters"},
+    "testing": _DECIDES | {"interfaces"},
+    "hub": _WIRES | {"__init__"},
+    "cli": _WIRES | {"show", "hub", "__init__"},
+    "__main__": {"cli"},
+    "__init__": _WIRES,
+}
+
+# Heavy or foreign libraries: the only places that may import them ("late": inside functions only).
+ANYWHERE, LATE = "anywhere", "late"
+FOREIGN = {
+    "prefect": {"flows/": ANYWHERE, "tasks/": ANYWHERE, "blocks/": ANYWHERE, "moorage/hub/": LATE},
+    "docker": {"moorage/adapters/docker_engine.py": ANYWHERE, "moorage/adapters/build_context.py": ANYWHERE},
+    "dagger": {"moorage/adapters/dagger_": LATE},
+    "cyclopts": {"moorage/cli/": ANYWHERE},
+}
+
+# What decides does not look: neither modules, nor calls, nor the clock.
+PURE = ("moorage/model/", "moorage/rules/")
+IMPURE_MODULES = {
+    *("asyncio", "fcntl", "glob", "http", "httpx", "io", "logging", "multiprocessing", "os", "platformdirs", "random"),
+    *("requests", "secrets", "shutil", "signal", "socket", "sqlite3", "subprocess", "sys", "tempfile", "threading"),
+    *("time", "urllib.request", "uuid"),
+}
+IMPURE_NAMES = {"open", "input", "print"}
+IMPURE_METHODS = {
+    *("now", "utcnow", "today", "exists", "is_file", "is_dir", "read_text", "read_bytes", "write_text", "write_bytes"),
+    *("mkdir", "unlink", "rmdir", "iterdir", "glob", "rglob", "stat", "touch", "cwd", "home", "absolute", "expanduser"),
+}
+
+SHELLS = {"os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput", "create_subprocess_shell"}
+
+
+@dataclass(frozen=True)
+class Import:
+    module: str
+    line: int
+    late: bool
+    """Inside a function (paid only when it is called) or under `if TYPE_CHECKING` (never paid)."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One Python file: its path from the root, as text, and what is in it."""
+
+    path: str
+    text: str
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        return ast.parse(self.text, self.path)
+
+    @property
+    def package(self) -> str:
+        return self.path.split("/", 1)[0]
+
+    @property
+    def room(self) -> str:
+        """`rules` of moorage/rules/graph.py, `errors` of moorage/errors.py."""
+        return self.path.split("/")[1].removesuffix(".py")
+
+    def imports(self) -> Iterator[Import]:
+        yield from self._imports(self.tree, late=False)
+
+    def _imports(self, node: ast.AST, *, late: bool) -> Iterator[Import]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Import):
+                for alias in child.names:
+                    yield Import(alias.name, child.lineno, late)
+            elif isinstance(child, ast.ImportFrom):
+                # `from moorage import errors` imports moorage.errors; names deeper than a module do no harm here.
+                for alias in child.names:
+                    yield Import(f"{'.' * child.level}{child.module or ''}.{alias.name}", child.lineno, late)
+            else:
+                yield from self._imports(child, late=late or _is_late(child))
+
+    def says(self, line: int, complaint: str) -> str:
+        return f"{self.path}:{line}: {complaint}"
+
+
+def _is_late(node: ast.AST) -> bool:
+    if isinstance(node, ast.If):
+        return ast.unparse(node.test) in {"TYPE_CHECKING", "typing.TYPE_CHECKING"}
+    return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+
+
+def sources(*folders: str) -> list[Source]:
+    """The Python files below these folders that git knows or would add."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *folders],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    python = [name for name in listed if name.endswith(".py") and (ROOT / name).is_file()]
+    return [Source(name, (ROOT / name).read_text()) for name in sorted(python)]
+
+
+def wrong_package(source: Source) -> Iterator[str]:
+    """`flows → tasks → blocks → moorage`, never back."""
+    may = PACKAGES[source.package] | {source.package}
+    for one in source.imports():
+        top = one.module.split(".")[0]
+        if top in PACKAGES and top not in may:
+            yield source.says(one.line, f"{source.package} may not import {top}")
+        if not top:
+            yield source.says(one.line, "relative imports hide which room is entered")
+
+
+def wrong_room(source: Source) -> Iterator[str]:
+    """`cli → world → adapters → work → rules → model`, errors at the ground; `show` reads model only."""
+    if source.package != "moorage":
+        return
+    may = ROOMS.get(source.room)
+    if may is None:
+        yield source.says(1, f"no room `{source.room}` in the house: see CONTRIBUTING.md")
+        return
+    for one in source.imports():
+        top, *rest = one.module.split(".")
+        room = rest[0] if rest else "__init__"
+        if top == "moorage" and room not in may | {source.room, "errors", "__version__"}:
+            yield source.says(one.line, f"{source.room} may not import {room} of moorage")
+
+
+def foreign(source: Source) -> Iterator[str]:
+    """Prefect, Docker, Dagger and the command line's library stay where they belong."""
+    for one in source.imports():
+        library = one.module.split(".")[0]
+        places = FOREIGN.get(library)
+        if places is None:
+            continue
+        allowed = next((when for place, when in places.items() if source.path.startswith(place)), None)
+        if allowed is None:
+            yield source.says(one.line, f"{library} may be imported only in {', '.join(places)}")
+        elif allowed == LATE and not one.late:
+            yield source.says(one.line, f"{library} may be imported only inside functions here")
+
+
+def impure(source: Source) -> Iterator[str]:
+    """What decides touches nothing and has no clock of its own."""
+    if not source.path.startswith(PURE):
+        return
+    for one in source.imports():
+        names = {one.module, one.module.rsplit(".", 1)[0], one.module.split(".")[0]}
+        if names & IMPURE_MODULES:
+            yield source.says(one.line, f"{one.module} looks at the world; pass in what it would see")
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Call):
+            if isinstance(node.func, ast.Name) and node.func.id in IMPURE_NAMES:
+                yield source.says(node.lineno, f"{node.func.id}() looks at the world")
+            if isinstance(node.func, ast.Attribute) and node.func.attr in IMPURE_METHODS:
+                yield source.says(node.lineno, f".{node.func.attr}() looks at the world")
+
+
+def badly_named(source: Source) -> Iterator[str]:
+    """No module named like a library (flows/ goes first on sys.path), no `utils`, no `manager`."""
+    name = Path(source.path).stem
+    if name in {"utils", "util", "helpers", "common", "misc", "manager", "managers"}:
+        yield source.says(1, f"`{name}` says nothing: name it by what it does")
+    elif not name.startswith("__") and name in _libraries():
+        yield source.says(1, f"`{name}` is the name of a library")
+
+
+@cache
+def _libraries() -> frozenset[str]:
+    return sys.stdlib_module_names | importlib.metadata.packages_distributions().keys()
+
+
+def too_long(source: Source) -> Iterator[str]:
+    """Files and functions that no longer fit a head."""
+    lines = source.text.count("\n")
+    if lines > LONGEST_FILE:
+        yield source.says(1, f"{lines} lines, at most {LONGEST_FILE}: two subjects in one room?")
+    if source.package == "tests":
+        return  # a story may be long
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = (node.end_lineno or node.lineno) - _after_docstring(node) + 1
+            if length > LONGEST_FUNCTION:
+                yield source.says(node.lineno, f"{node.name}: {length} lines, at most {LONGEST_FUNCTION}")
+
+
+def _after_docstring(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    if ast.get_docstring(node) is None:
+        return node.lineno
+    return (node.body[0].end_lineno or node.lineno) + 1
+
+
+def uses_a_shell(source: Source) -> Iterator[str]:
+    """Argument lists only."""
+    for node in ast.walk(source.tree):
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func)
+        if any(called == shell or called.endswith(f".{shell.split('.')[-1]}") for shell in SHELLS):
+            yield source.says(node.lineno, f"{called} runs a shell")
+        for keyword in node.keywords:
+            if keyword.arg == "shell" and not (
+                isinstance(keyword.value, ast.Constant) and keyword.value.value is False
+            ):
+                yield source.says(node.lineno, f"{called}(shell=…) runs a shell")

@@ -1,0 +1,123 @@
+"""The house's rules, checked on the house, and each rule checked on a made-up offender."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+
+import pytest
+
+from tests.architecture import house
+from tests.architecture.house import ROOT, Source
+
+OURS = ("moorage", "flows", "tasks", "blocks")
+LIGHT = {"moorage", "pydantic", "pydantic_core", "annotated_types", "typing_extensions", "typing_inspection"}
+IMPORT_MAY_COST_S = 0.060
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        house.wrong_package,
+        house.wrong_room,
+        house.foreign,
+        house.impure,
+        house.badly_named,
+        house.too_long,
+        house.uses_a_shell,
+    ],
+    ids=lambda rule: rule.__name__,
+)
+def test_house(rule):
+    """CONTRIBUTING.md says why."""
+    assert [complaint for source in house.sources(*OURS) for complaint in rule(source)] == []
+
+
+@pytest.mark.parametrize("rule", [house.too_long, house.uses_a_shell], ids=lambda rule: rule.__name__)
+def test_tests_and_examples(rule):
+    assert [complaint for source in house.sources("tests", "examples", "scripts") for complaint in rule(source)] == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "path", "text"),
+    [
+        (house.wrong_package, "moorage/hub/run.py", "def f():\n    import flows.up"),
+        (house.wrong_package, "blocks/stack.py", "from tasks.images import build"),
+        (house.wrong_package, "tasks/images.py", "from flows import up"),
+        (house.wrong_package, "moorage/work/run.py", "from . import undo"),
+        (house.wrong_room, "moorage/model/step.py", "from moorage.rules.graph import order"),
+        (house.wrong_room, "moorage/rules/graph.py", "from moorage.work import run"),
+        (house.wrong_room, "moorage/rules/graph.py", "from moorage import work"),
+        (house.wrong_room, "moorage/rules/graph.py", "from moorage.settings import settings"),
+        (house.wrong_room, "moorage/work/run.py", "from moorage.adapters.git import branch"),
+        (house.wrong_room, "moorage/work/run.py", "def f():\n    import moorage.world"),
+        (house.wrong_room, "moorage/adapters/git.py", "from moorage.world import world"),
+        (house.wrong_room, "moorage/show/table.py", "from moorage.rules.graph import order"),
+        (house.wrong_room, "moorage/errors.py", "from moorage.model.step import Step"),
+        (house.wrong_room, "moorage/hub/run.py", "from moorage.cli import main"),
+        (house.wrong_room, "moorage/toolbox.py", ""),
+        (house.wrong_room, "moorage/work/run.py", "from moorage import Stack"),
+        (house.foreign, "moorage/work/run.py", "def f():\n    import prefect"),
+        (house.foreign, "moorage/hub/api.py", "from prefect import flow"),
+        (house.foreign, "moorage/adapters/compose_cli.py", "import docker"),
+        (house.foreign, "flows/up.py", "from docker import DockerClient"),
+        (house.foreign, "moorage/work/run.py", "import dagger"),
+        (house.foreign, "moorage/work/run.py", "import cyclopts"),
+        (house.impure, "moorage/rules/ports.py", "import os"),
+        (house.impure, "moorage/rules/ports.py", "from socket import socket"),
+        (house.impure, "moorage/rules/ports.py", "from urllib.request import urlopen"),
+        (house.impure, "moorage/model/event.py", "from datetime import datetime, UTC\nx = datetime.now(UTC)"),
+        (house.impure, "moorage/rules/naming.py", "from pathlib import Path\nPath('x').exists()"),
+        (house.impure, "moorage/rules/naming.py", "open('x')"),
+        (house.badly_named, "flows/prefect.py", ""),
+        (house.badly_named, "tasks/logging.py", ""),
+        (house.badly_named, "moorage/work/utils.py", ""),
+        (house.too_long, "moorage/work/run.py", "x = 1\n" * 401),
+        (house.too_long, "moorage/work/run.py", "def f():\n" + "    x = 1\n" * 60),
+        (house.uses_a_shell, "moorage/work/run.py", "import subprocess\nsubprocess.run('ls', shell=True)"),
+        (house.uses_a_shell, "moorage/work/run.py", "import os\nos.system('ls')"),
+        (house.uses_a_shell, "moorage/work/run.py", "import asyncio\nasyncio.create_subprocess_shell('ls')"),
+    ],
+)
+def test_rule_bites(rule, path, text):
+    assert list(rule(Source(path, text)))
+
+
+@pytest.mark.parametrize(
+    ("rule", "path", "text"),
+    [
+        (house.wrong_package, "flows/up.py", "import tasks.images, blocks, moorage.errors"),
+        (
+            house.wrong_room,
+            "moorage/rules/graph.py",
+            "from moorage.errors import DefinitionError\nimport moorage.model",
+        ),
+        (house.wrong_room, "moorage/cli/up.py", "from moorage import __version__"),
+        (house.foreign, "moorage/hub/api.py", "def f():\n    import prefect"),
+        (house.impure, "moorage/rules/naming.py", "from pathlib import PurePath\nfrom urllib.parse import quote"),
+        (house.impure, "moorage/work/run.py", "import os"),
+        (house.too_long, "moorage/work/run.py", 'def f():\n    """' + "x\n" * 60 + '"""\n' + "    x = 1\n" * 60),
+        (house.uses_a_shell, "moorage/work/run.py", "import subprocess\nsubprocess.run(['ls'], shell=False)"),
+    ],
+)
+def test_rule_lets_pass(rule, path, text):
+    assert list(rule(Source(path, text))) == []
+
+
+def _python(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+
+def test_import_loads_nothing_heavy():
+    """`moorage --help` and every reading verb begin with `import moorage`."""
+    loaded = "import json, sys; {}; print(json.dumps([name.split('.')[0] for name in sys.modules]))"
+    before, after = (set(json.loads(_python(loaded.format(what)))) for what in ("pass", "import moorage"))
+    assert after - before - set(sys.stdlib_module_names) <= LIGHT
+
+
+def test_import_is_quick():
+    """In processor time: the machine may be busy with other tests."""
+    timed = "import time; start = time.process_time(); import moorage; print(time.process_time() - start)"
+    assert statistics.median(float(_python(timed)) for _ in range(5)) <= IMPORT_MAY_COST_S
