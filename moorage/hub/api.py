@@ -1,0 +1,87 @@
+"""The Prefect REST API, as far as the hub needs it, with the standard library only."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import urllib.error
+import urllib.request
+from http.client import HTTPException
+from typing import TYPE_CHECKING, Any
+
+from moorage.errors import HubError
+
+if TYPE_CHECKING:
+    from moorage.hub.address import HubAddress
+
+_TIMEOUT_S = 10.0
+_UNAUTHORIZED = (401, 403)
+_NOT_FOUND = 404
+
+
+def answers(address: HubAddress, timeout_s: float) -> bool:
+    """True: a Prefect API answers there that it is well."""
+    try:
+        return bool(call(address, "GET", "/health", timeout_s=timeout_s))
+    except HubError:
+        return False
+
+
+def call(
+    address: HubAddress, method: str, path: str, body: object | None = None, *, timeout_s: float = _TIMEOUT_S
+) -> Any:
+    """One call; the decoded answer, None for an empty one or for what does not exist. Raises HubError."""
+    if not address.api_url.startswith(("http://", "https://")):
+        raise HubError(f"{address.api_url!r} is no http or https URL", api_url=address.api_url)
+    request = urllib.request.Request(  # noqa: S310  # the scheme is checked above
+        address.api_url + path,
+        data=None if body is None else json.dumps(body).encode(),
+        headers=_headers(address),
+        method=method,
+    )
+    try:
+        with _opener(address).open(request, timeout=timeout_s) as answer:
+            text = answer.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return _refused(address, error)
+    except (OSError, HTTPException) as error:
+        reason = getattr(error, "reason", None) or error
+        raise HubError(f"{address.api_url} does not answer: {reason}", api_url=address.api_url) from error
+    return _decoded(address, text)
+
+
+def _headers(address: HubAddress) -> dict[str, str]:
+    headers = {"Content-Type": "application/json", "Accept": "application/json"}
+    key = None if address.managed else os.environ.get("PREFECT_API_KEY")
+    if address.auth:
+        headers["Authorization"] = f"Basic {base64.b64encode(address.auth.encode()).decode()}"
+    elif key:
+        headers["Authorization"] = f"Bearer {key}"
+    return headers
+
+
+def _opener(address: HubAddress) -> urllib.request.OpenerDirector:
+    # Our own hub is on this machine: a proxy of the environment could not reach it.
+    proxies = urllib.request.ProxyHandler({}) if address.managed else urllib.request.ProxyHandler()
+    return urllib.request.build_opener(proxies)
+
+
+def _refused(address: HubAddress, error: urllib.error.HTTPError) -> None:
+    if error.code == _NOT_FOUND:
+        return
+    if error.code in _UNAUTHORIZED:
+        variable = "MOORAGE_HUB_AUTH" if address.managed else "PREFECT_API_AUTH_STRING or PREFECT_API_KEY"
+        raise HubError(
+            f"{address.api_url} refuses our password", hint=f"Set {variable}.", api_url=address.api_url
+        ) from error
+    said = error.read().decode(errors="replace")[:500]
+    raise HubError(f"{address.api_url} answered {error.code}: {said}", api_url=address.api_url) from error
+
+
+def _decoded(address: HubAddress, text: bytes) -> Any:
+    try:
+        return json.loads(text) if text.strip() else None
+    except ValueError as error:
+        raise HubError(f"{address.api_url} answers, but not like Prefect", api_url=address.api_url) from error

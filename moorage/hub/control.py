@@ -1,0 +1,145 @@
+"""Start, stop and look at the hub. What runs is looked up anew each time; nothing is remembered between calls."""
+
+from __future__ import annotations
+
+import time
+import webbrowser
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import moorage
+from moorage.adapters.local_files import home_errors, private_folder
+from moorage.errors import HubError
+from moorage.hub import process, server
+from moorage.hub.address import HubAddress, find
+from moorage.hub.folder import HubFolder, hub_folder, tail
+from moorage.hub.process import ProcessRecord
+from moorage.model.base import Frozen
+
+_LOCK_TIMEOUT_S = server.START_TIMEOUT_S + 60.0
+
+
+class Condition(StrEnum):
+    """How a process of the hub is."""
+
+    RUNNING = "running"
+    STOPPED = "stopped"
+    CRASHED = "crashed"
+    """It ended, and nobody stopped it."""
+
+
+class ProcessStatus(Frozen):
+    """One process of the hub."""
+
+    state: Condition
+    pid: int | None = None
+    since: datetime | None = None
+    memory_bytes: int | None = None
+
+
+class HubStatus(Frozen):
+    """The hub as it is now."""
+
+    server: ProcessStatus
+    worker: ProcessStatus
+    api_url: str | None
+    """None: no API answers."""
+    ui_url: str | None
+    managed: bool
+    """False: the environment names a server that is not ours."""
+    version: str
+    """Version of Moorage that started the server; of this one if none runs."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        return self.model_dump(mode="json")
+
+
+def ensure_server(on_line: Callable[[str], None]) -> HubAddress:
+    """The API to use; our own server is started if none answers. Returns at once if one does. Raises HubError."""
+    found = find()
+    if found:
+        return found
+    folder = hub_folder()
+    with _locked(folder, on_line):
+        return find() or server.start(folder, on_line)
+
+
+def stop(timeout_s: float = 30.0, on_line: Callable[[str], None] = lambda _: None) -> None:
+    """Stop the worker, then the server; returns when both are gone. No effect if they are, or are not ours.
+
+    Flow runs that the worker executes are interrupted, which makes them undo; `timeout_s` is what they have for it.
+    """
+    folder = hub_folder()
+    with _locked(folder, on_line):
+        server.stop(folder)
+
+
+def status() -> HubStatus:
+    """The hub as it is now. Never raises for a server that does not answer."""
+    folder = hub_folder()
+    ours = folder.server()
+    worker = folder.worker()
+    try:
+        address = find()
+    except HubError:
+        address = None
+    return HubStatus(
+        server=_status_of(ours.process if ours else None),
+        worker=_status_of(worker.process if worker else None),
+        api_url=address.api_url if address else None,
+        ui_url=address.ui_url if address else None,
+        managed=address.managed if address else True,
+        version=ours.version if ours else moorage.__version__,
+    )
+
+
+def open_ui() -> str:
+    """Open the UI in a browser, where there is one; gives its URL. Raises HubError if no server answers."""
+    address = find()
+    if not address:
+        raise HubError("the hub does not run", hint="`moorage hub start`")
+    webbrowser.open(address.ui_url)
+    return address.ui_url
+
+
+def logs(lines: int = 50) -> dict[str, tuple[str, ...]]:
+    """The last lines of the server's and the worker's log."""
+    folder = hub_folder()
+    return {"server": tail(folder.server_log, lines), "worker": tail(folder.worker_log, lines)}
+
+
+def _status_of(record: ProcessRecord | None) -> ProcessStatus:
+    if record is None:
+        return ProcessStatus(state=Condition.STOPPED)
+    if not process.alive(record):
+        return ProcessStatus(state=Condition.CRASHED, pid=record.pid, since=record.since)
+    return ProcessStatus(
+        state=Condition.RUNNING, pid=record.pid, since=record.since, memory_bytes=process.memory_bytes(record.pid)
+    )
+
+
+@contextmanager
+def _locked(folder: HubFolder, on_line: Callable[[str], None]) -> Iterator[None]:
+    """The hub to ourselves: two starts at once must make one server. Raises HubError, HomeError."""
+    from filelock import FileLock, Timeout
+
+    with home_errors(folder.lock):
+        private_folder(folder.path)
+    lock = FileLock(folder.lock, mode=0o600)
+    deadline = time.monotonic() + _LOCK_TIMEOUT_S
+    try:
+        lock.acquire(timeout=0.1)
+    except Timeout:
+        on_line("another command starts or stops the hub; waiting for it")
+        try:
+            lock.acquire(timeout=deadline - time.monotonic(), poll_interval=0.05)
+        except Timeout as error:
+            raise HubError("another command has been starting or stopping the hub for minutes") from error
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,167 @@
+"""Processes that outlive the command that started them, and are only ever ended when they are surely ours.
+
+A pid alone says nothing: the kernel gives it to somebody else after a crash. A record therefore holds the start time of
+the process too, and nothing is signalled whose start time differs.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from moorage.adapters.local_files import PRIVATE_FILE, home_errors, private_folder
+from moorage.model.base import Frozen
+
+_POLL_S = 0.02
+_KILL_WAIT_S = 5.0
+_HAS_PROC = Path("/proc/self/stat").exists()
+"""Else (macOS) `ps` is asked."""
+_DEAD_STATES = "ZX"
+_START_TIME_FIELD = 19
+"""Of /proc/PID/stat, counted behind the name in parentheses (proc(5): field 22)."""
+
+_STARTED: list[subprocess.Popen[bytes]] = []
+"""Our own children: Python warns about one that is forgotten while it runs, and a zombie wants to be reaped."""
+
+
+class ProcessRecord(Frozen):
+    """A process that we started."""
+
+    pid: int
+    identity: str
+    """Boot and start time. Empty: it ended before we could look."""
+    since: datetime
+
+
+def spawn(
+    command: Sequence[str], *, environment: Mapping[str, str], folder: Path, log: Path, umask: int = -1
+) -> ProcessRecord:
+    """Start a process in a session of its own, without input, its output in `log` (what was there goes to `.1`).
+
+    A session of its own keeps the Ctrl-C of a terminal away from it. `umask` -1: ours. Raises HomeError.
+    """
+    with home_errors(log):
+        private_folder(log.parent)
+        if log.exists():
+            log.replace(log.with_name(f"{log.name}.1"))
+        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, PRIVATE_FILE)
+    try:
+        process = subprocess.Popen(
+            list(command),
+            env=dict(environment),
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            umask=umask,
+        )
+    finally:
+        os.close(output)
+    _STARTED.append(process)
+    return ProcessRecord(pid=process.pid, identity=identity(process.pid) or "", since=datetime.now(UTC))
+
+
+def identity(pid: int) -> str | None:
+    """What tells this process from a later one with its pid. None: there is no such process, or it has ended."""
+    if _HAS_PROC:
+        return _linux_identity(pid)
+    found = _ps("stat=,lstart=", pid).split(maxsplit=1)
+    return found[1] if len(found) == 2 and found[0][0] not in _DEAD_STATES else None
+
+
+def alive(record: ProcessRecord | None) -> bool:
+    """True: the process runs and is the one that we started."""
+    return record is not None and bool(record.identity) and identity(record.pid) == record.identity
+
+
+def end(record: ProcessRecord, grace_s: float) -> bool:
+    """SIGTERM, after `grace_s` SIGKILL; returns when it is gone. True: it ended by itself in time (or was gone)."""
+    send(record, signal.SIGTERM)
+    if gone(record, grace_s):
+        return True
+    send(record, signal.SIGKILL)
+    gone(record, _KILL_WAIT_S)
+    return False
+
+
+def send(record: ProcessRecord, number: signal.Signals) -> None:
+    """Send a signal, if the process is still the one that we started."""
+    if alive(record):
+        with suppress(ProcessLookupError):
+            os.kill(record.pid, number)
+
+
+def gone(record: ProcessRecord, timeout_s: float) -> bool:
+    """Wait until the process has ended. False: it still runs after `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
+    while alive(record):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(_POLL_S)
+    _reap()
+    return True
+
+
+def children(record: ProcessRecord) -> tuple[ProcessRecord, ...]:
+    """The processes that this one started itself and that still run."""
+    if not alive(record):
+        return ()
+    now = datetime.now(UTC)
+    found = ((pid, identity(pid)) for pid, parent in _parents() if parent == record.pid)
+    return tuple(ProcessRecord(pid=pid, identity=told, since=now) for pid, told in found if told)
+
+
+def memory_bytes(pid: int) -> int | None:
+    """Resident memory. None: it cannot be read."""
+    if _HAS_PROC:
+        with suppress(OSError, ValueError, IndexError):
+            pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+            return pages * os.sysconf("SC_PAGE_SIZE")
+        return None
+    kilobytes = _ps("rss=", pid).strip()
+    return int(kilobytes) * 1024 if kilobytes.isdigit() else None
+
+
+def _reap() -> None:
+    _STARTED[:] = [process for process in _STARTED if process.poll() is None]
+
+
+def _linux_identity(pid: int) -> str | None:
+    fields = _stat(pid)
+    if fields is None or fields[0] in _DEAD_STATES:
+        return None
+    return f"{_boot()}/{fields[_START_TIME_FIELD]}"
+
+
+def _stat(pid: int) -> list[str] | None:
+    # The name in parentheses may hold anything, also ")"; the fields begin behind the last one.
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_bytes().decode(errors="replace").rpartition(")")[2].split()
+    return None
+
+
+def _boot() -> str:
+    with suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return ""
+
+
+def _parents() -> list[tuple[int, int]]:
+    """(pid, pid of the parent) of all processes."""
+    if _HAS_PROC:
+        pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+        return [(pid, int(fields[1])) for pid in pids if (fields := _stat(pid))]
+    lines = (line.split() for line in _ps("pid=,ppid=").splitlines())
+    return [(int(pid), int(parent)) for pid, parent in lines]
+
+
+def _ps(columns: str, pid: int | None = None) -> str:
+    which = ["-A"] if pid is None else ["-p", str(pid)]
+    return subprocess.run(["ps", *which, "-o", columns], capture_output=True, text=True, check=False).stdout

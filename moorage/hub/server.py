@@ -1,0 +1,189 @@
+"""The Prefect server of the hub: start, wait until it answers, stop."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import socket
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import moorage
+from moorage.adapters.probes import SocketProber
+from moorage.errors import HubError
+from moorage.hub import api, process
+from moorage.hub.address import HubAddress, address_of
+from moorage.hub.folder import HubFolder, ServerRecord, tail
+from moorage.hub.project import run_environment, without_foreign
+from moorage.settings import settings
+
+START_TIMEOUT_S = 90.0
+_STOP_GRACE_S = 10.0
+_POLL_S = 0.1
+_PORTS_TRIED = 200
+_RACES = 3
+"""How often another program may take the port between our look and the server's bind."""
+_LOG_LINES = 20
+_TUNING = {
+    # Leases in memory leak their slot for ever when the server restarts while one is held.
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+    "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "5",
+    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+}
+
+
+def start(folder: HubFolder, on_line: Callable[[str], None]) -> HubAddress:
+    """The server, started if it does not run. To be called with the hub's lock held.
+
+    Waits until it answers, `START_TIMEOUT_S` at most. Raises HubError with the end of its log.
+    """
+    record = folder.server()
+    if record and process.alive(record.process):
+        return _until_it_answers(folder, record, on_line)
+    if record:
+        on_line(f"the Prefect server (pid {record.process.pid}) has died; starting it again")
+    for _ in range(_RACES):
+        record = _launch(folder, on_line)
+        try:
+            return _until_it_answers(folder, record, on_line)
+        except HubError:
+            if not _lost_the_port(folder, record):
+                raise
+            on_line(f"port {record.port} was taken meanwhile")
+        except BaseException:
+            stop(folder)  # interrupted; nobody has been told of it yet
+            raise
+    raise HubError(f"no port from {settings().hub_port} upward stays free", hint="Set MOORAGE_HUB_PORT.")
+
+
+def stop(folder: HubFolder, grace_s: float = _STOP_GRACE_S) -> None:
+    """Stop the server that we started, if there is one; returns when it is gone."""
+    record = folder.server()
+    if record:
+        process.end(record.process, grace_s)
+    folder.forget_server()
+
+
+def free_port(host: str, wanted: int) -> int:
+    """The wanted port, or the next one upward on which nothing listens. Raises HubError."""
+    prober = SocketProber()
+    for port in range(wanted, min(wanted + _PORTS_TRIED, 65536)):
+        if prober.bindable(port, "tcp", host):
+            return port
+    raise HubError(f"no free port from {wanted} upward", hint="Set MOORAGE_HUB_PORT to a free one.")
+
+
+def _launch(folder: HubFolder, on_line: Callable[[str], None]) -> ServerRecord:
+    host, wanted, auth = settings().hub_host, settings().hub_port, _auth()
+    _check_guarded(host, auth)
+    port = free_port(host, wanted)
+    if port != wanted:
+        on_line(f"port {wanted} is taken; using {port}")
+    base = f"http://{_name_for_url(host)}:{port}"
+    local = f"http://127.0.0.1:{port}" if _is_everywhere(host) else base
+    record = ServerRecord(
+        process=process.ProcessRecord(pid=0, identity="", since=datetime.now(UTC)),
+        host=host,
+        port=port,
+        api_url=f"{local}/api",
+        ui_url=base,
+        auth=auth,
+        version=moorage.__version__,
+    )
+    on_line(f"starting the Prefect server on {base}")
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", host, "--port", str(port)]
+    started = process.spawn(
+        command, environment=_environment(record), folder=folder.path, log=folder.server_log, umask=0o077
+    )
+    record = record.model_copy(update={"process": started})
+    folder.save_server(record)
+    return record
+
+
+def _environment(record: ServerRecord) -> dict[str, str]:
+    address = address_of(record)
+    origins = dict.fromkeys((record.ui_url, *(f"http://{name}:{record.port}" for name in _names(record.host))))
+    fixed = {
+        # A page of any other origin may not call the API from a browser.
+        "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": ",".join(origins),
+        "PREFECT_SERVER_UI_API_URL": f"{record.ui_url}/api",
+        "PREFECT_SERVER_API_HOST": record.host,
+        "PREFECT_SERVER_API_PORT": str(record.port),
+    }
+    if record.auth:
+        fixed["PREFECT_SERVER_API_AUTH_STRING"] = record.auth
+    tuning = {key: os.environ.get(key, value) for key, value in _TUNING.items()}
+    return {**without_foreign(os.environ.copy(), address), **run_environment(address, quiet=False), **tuning, **fixed}
+
+
+def _until_it_answers(folder: HubFolder, record: ServerRecord, on_line: Callable[[str], None]) -> HubAddress:
+    address, begun = address_of(record), time.monotonic()
+    while process.alive(record.process) and time.monotonic() < begun + START_TIMEOUT_S:
+        if api.answers(address, 1.0) and process.alive(record.process):
+            _say_ready(address, time.monotonic() - begun, on_line)
+            return address
+        time.sleep(_POLL_S)
+    raise _not_answering(folder, record)
+
+
+def _say_ready(address: HubAddress, waited_s: float, on_line: Callable[[str], None]) -> None:
+    if waited_s > 1.0:
+        on_line(f"the Prefect server answers on {address.ui_url} after {waited_s:.1f} s")
+
+
+def _not_answering(folder: HubFolder, record: ServerRecord) -> HubError:
+    log = "\n".join(tail(folder.server_log, _LOG_LINES))
+    if process.alive(record.process):
+        what = f"does not answer on {record.api_url} after {START_TIMEOUT_S:g} s"
+        hint = "`moorage hub stop`, then try again."
+    else:
+        what, hint = "ended while it was starting", None
+    return HubError(f"the Prefect server (pid {record.process.pid}) {what}\n{log}", hint=hint, log=log)
+
+
+def _lost_the_port(folder: HubFolder, record: ServerRecord) -> bool:
+    if process.alive(record.process):
+        return False
+    folder.forget_server()
+    return bool(re.search(r"already in use|already running on port", "\n".join(tail(folder.server_log, _LOG_LINES))))
+
+
+def _auth() -> str | None:
+    auth = os.environ.get("MOORAGE_HUB_AUTH") or None
+    if auth and not re.fullmatch(r"[^:\s]+:\S+", auth):
+        raise HubError("MOORAGE_HUB_AUTH is not of the form user:password")
+    return auth
+
+
+def _check_guarded(host: str, auth: str | None) -> None:
+    if not auth and not _is_loopback(host):
+        raise HubError(
+            f"the hub would listen on {host} without a password",
+            hint="Set MOORAGE_HUB_AUTH=user:password, or leave MOORAGE_HUB_HOST at 127.0.0.1.",
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _is_everywhere(host: str) -> bool:
+    return host in {"0.0.0.0", "::"}  # noqa: S104  # compared, not bound
+
+
+def _name_for_url(host: str) -> str:
+    """What a browser calls the host: this machine's name where the server listens on all addresses."""
+    if _is_everywhere(host):
+        return socket.gethostname()
+    return f"[{host}]" if ":" in host else host
+
+
+def _names(host: str) -> tuple[str, ...]:
+    """Under which names a browser on this machine may have opened the UI."""
+    return ("127.0.0.1", "localhost") if _is_loopback(host) or _is_everywhere(host) else ()
