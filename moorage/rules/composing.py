@@ -149,3 +149,20 @@ def _drop_injected(service: Config, config: Config) -> None:
         service.pop(kind, None)
         if uses:
             service[kind] = uses
+
+
+def override_text(definition: Definition, leases: Sequence[Lease]) -> str:
+    """The override file that plain `docker compose` needs for the same ports.
+
+    `!override` replaces the file's ports where a merge would add to them. Variables that the ports are written with
+    have to be set too, for all else that uses them: they stand in the first line.
+    """
+    ports = {lease.key: lease for lease in leases}
+    variables = " ".join(f"{key}={value}" for key, value in leased_variables(definition, leases).items())
+    lines = [f"# Variables: {variables}" if variables else "# No variables.", "services:"]
+    for name, service in definition.services.items():
+        if service.ports:
+            copy = json.loads(json.dumps({"ports": definition.config["services"][name]["ports"]}))
+            _publish(copy, service.ports, definition.name, ports)
+            lines += [f"  {json.dumps(name)}:", f"    ports: !override {json.dumps(copy['ports'])}"]
+    return "\n".join(lines if len(lines) > 2 else ["services: {}"])  # noqa: PLR2004 - the two lines above

@@ -24,10 +24,9 @@ from moorage.model.event import Action
 from moorage.model.state import RunRecord
 from moorage.model.step import Operation
 from moorage.work import report
-from moorage.work.perform import Act
 from moorage.work.run import Run
 from moorage.work.threads import in_thread
-from moorage.work.undo import undo
+from moorage.work.undo import ActOf, directly, undo
 
 T = TypeVar("T")
 Recover = Callable[[World, RunRecord], Awaitable[None]]
@@ -68,22 +67,22 @@ async def _acquire(run: Run, lock: Lock) -> None:
 
 
 @asynccontextmanager
-async def undone_on_failure(run: Run, act: Act | None = None) -> AsyncIterator[None]:
+async def undone_on_failure(run: Run, act_of: ActOf = directly) -> AsyncIterator[None]:
     """Undo what the run did if its body fails, is cancelled or times out; then say so with the right error."""
     try:
         yield
     except BaseException as error:
-        raise await uncancelled(_fail(run, error, act)) from error
+        raise await uncancelled(_fail(run, error, act_of)) from error
     await in_thread(lambda: run.world.store.close_run(run.id, "committed", run.world.clock.now()))
 
 
-async def _fail(run: Run, error: BaseException, act: Act | None) -> BaseException:
+async def _fail(run: Run, error: BaseException, act_of: ActOf) -> BaseException:
     """Report and undo; gives the error to raise."""
     path = await in_thread(lambda: report.write(run, error))
     if run.wish and run.wish.keep_failed and not isinstance(error, asyncio.CancelledError):
         return await _keep(run, error, path)
     run.tell(Action.NOTICE, message="undoing")
-    left = await _undo(run, act)
+    left = await _undo(run, act_of)
     outcome = "undo incomplete" if left else "undone"
     await in_thread(lambda: run.world.store.close_run(run.id, outcome, run.world.clock.now()))
     run.tell(Action.UNDONE, message=undone_line(run.record) if not left else f"left: {'; '.join(left)}")
@@ -99,11 +98,11 @@ async def _fail(run: Run, error: BaseException, act: Act | None) -> BaseExceptio
     return _verdict(run, error, str(path))
 
 
-async def _undo(run: Run, act: Act | None) -> list[str]:
+async def _undo(run: Run, act_of: ActOf) -> list[str]:
     if run.record is None:
         return []
     try:
-        return await undo(run.world, run.record, act)
+        return await undo(run.world, run.record, act_of)
     except MoorageError as error:
         return [str(error)]
 

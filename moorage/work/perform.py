@@ -12,7 +12,7 @@ from moorage.model.definition import Hook, Service
 from moorage.model.event import Action
 from moorage.model.state import Container
 from moorage.model.step import Step, StepKind
-from moorage.rules import graph
+from moorage.rules import graph, labels
 from moorage.work import generations
 from moorage.work.run import Run
 from moorage.work.threads import in_thread
@@ -31,7 +31,7 @@ async def perform(step: Step, run: Run) -> str:
     except MoorageError as error:
         error.with_fields(step=step.id, service=step.service)
         elapsed_s = run.world.clock.monotonic() - began
-        run.tell(Action.FAILED, step.id, str(error), service=step.service, elapsed_s=elapsed_s, **error.fields)
+        run.tell(Action.FAILED, step.id, str(error), **{**error.fields, "service": step.service, "elapsed_s": elapsed_s})
         raise
     elapsed_s = run.world.clock.monotonic() - began
     action = Action.SKIPPED if done.startswith("already") else Action.DONE
@@ -195,18 +195,50 @@ def _stop(run: Run, name: str, container: Container) -> None:
 
 
 async def remove(step: Step, run: Run) -> str:
-    """Remove the containers of a service, or of the whole stack with its networks."""
-    del step
-    observed = await in_thread(lambda: run.world.engine.observe(run.stack))
+    """Remove what a run created of a service; without a service: all containers of the stack, and its networks."""
+    if step.service:
+        return await _remove_service(step.service, run)
     engine = run.world.engine
-    await asyncio.gather(*(in_thread(partial(engine.remove, c.id, volumes=False)) for c in observed.containers))
+    observed = await in_thread(lambda: engine.observe(run.stack))
+    mine = [c for c in observed.containers if labels.ours(c.labels, run.stack, run.world.home)]
+    await asyncio.gather(*(in_thread(partial(engine.remove, c.id, run.with_volumes)) for c in mine))
     for network in observed.networks:
         await in_thread(partial(_remove_network, run, network))
-    return f"{len(observed.containers)} containers, {len(observed.networks)} networks"
+    for volume in observed.volumes if run.with_volumes else ():
+        await in_thread(partial(_remove_volume, run, volume))
+    return f"{len(mine)} containers, {len(observed.networks)} networks"
+
+
+async def _remove_service(service: str, run: Run) -> str:
+    containers = await in_thread(lambda: run.world.engine.containers(run.stack, service))
+    new = [c for c in containers if c.name not in run.spared and labels.ours(c.labels, run.stack, run.world.home)]
+    await asyncio.gather(*(in_thread(partial(_stop_and_remove, run, c)) for c in new))
+    return f"removed {len(new)} container{'' if len(new) == 1 else 's'}"
+
+
+def _stop_and_remove(run: Run, container: Container) -> None:
+    """With a short grace period: what it did is thrown away, but volumes that existed before want a clean end."""
+    if container.state == "running":
+        run.world.engine.stop(container.id, run.world.settings.undo_grace_s)
+    run.world.engine.remove(container.id, volumes=True)
+
+
+def _remove_volume(run: Run, name: str) -> None:
+    """A volume that others use too stays, as with Compose."""
+    if not labels.ours(run.world.engine.owner("volume", name), run.stack, run.world.home):
+        return
+    try:
+        run.world.engine.remove_volume(name)
+    except EngineError as error:
+        if "in use" not in str(error):
+            raise
+        run.tell(Action.NOTICE, message=f"volume {name} stays: others use it")
 
 
 def _remove_network(run: Run, name: str) -> None:
     """A network that others use too stays, as with Compose."""
+    if not labels.ours(run.world.engine.owner("network", name), run.stack, run.world.home):
+        return
     try:
         run.world.engine.remove_network(name)
     except EngineError as error:

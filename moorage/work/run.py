@@ -42,8 +42,12 @@ class Run:
         self.began = world.clock.monotonic()
         self.record: RunRecord | None = None
         self.flow_run_id: str | None = None
+        self.with_volumes = False
+        """`down --volumes`: anonymous and named volumes go too."""
         self.grace_s: float | None = None
         """Grace period of stops. None: what the definition says."""
+        self.spared: set[str] = set()
+        """Names of containers that an undo leaves alone: they were there before."""
         self._file_guard = threading.Lock()
 
     def tell(self, action: Action, step: str = "", message: str = "", **facts: Any) -> None:

@@ -7,12 +7,14 @@ that failed: a crashed run is undone by the same code.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from moorage.errors import EngineError, MoorageError
 from moorage.interfaces import World
 from moorage.model.generation import Generation
-from moorage.model.state import Container, Observed, RunRecord
+from moorage.model.state import Observed, RunRecord
 from moorage.model.step import Operation, Step, StepKind
 from moorage.rules import graph, labels, planning
 from moorage.work import generations
@@ -21,16 +23,26 @@ from moorage.work.run import Run
 from moorage.work.threads import in_thread
 
 
-async def undo(world: World, record: RunRecord, act: Act | None = None) -> list[str]:
-    """Undo a run. Gives what could not be undone, in words; empty: all is as before.
+ActOf = Callable[[Run], Act]
+"""For a run, what does one of its steps: directly, or as a task run."""
 
-    `act` None: steps are done directly, not as task runs.
-    """
+
+def directly(run: Run) -> Act:
+    """Steps are done as they are, without Prefect."""
+
+    async def act(step: Step, _needs: list[Any]) -> str:
+        return await perform(step, run)
+
+    return act
+
+
+async def undo(world: World, record: RunRecord, act_of: ActOf = directly) -> list[str]:
+    """Undo a run. Gives what could not be undone, in words; empty: all is as before."""
     before = record.before.get("containers") or {}
     generation = _generation_before(world, record)
     if before and generation:
-        return await _apply_again(world, record, generation, act)
-    return await _clear(world, record, set(before))
+        return await _apply_again(world, record, generation, act_of)
+    return await _clear(world, record, set(before), act_of)
 
 
 def _generation_before(world: World, record: RunRecord) -> Generation | None:
@@ -38,7 +50,7 @@ def _generation_before(world: World, record: RunRecord) -> Generation | None:
     return generations.read(world, record.stack, number) if number else None
 
 
-async def _apply_again(world: World, record: RunRecord, generation: Generation, act: Act | None) -> list[str]:
+async def _apply_again(world: World, record: RunRecord, generation: Generation, act_of: ActOf) -> list[str]:
     """Apply the generation before, from its pinned images, and wait until what ran then is ready."""
     run = Run(world, Operation.ROLLBACK, record.stack)
     run.generation, run.services = generation, dict(generation.services)
@@ -46,7 +58,7 @@ async def _apply_again(world: World, record: RunRecord, generation: Generation, 
     steps = undo_steps(run, ran)
     left = []
     try:
-        await carry_out(steps, act or (lambda step, _needs: perform(step, run)))
+        await carry_out(steps, act_of(run))
     except MoorageError as error:
         left.append(f"generation {generation.number} of {record.stack} is not as it was: {error}")
     left += await _remove_new(world, record)
@@ -62,21 +74,21 @@ def undo_steps(run: Run, ran: set[str]) -> tuple[Step, ...]:
     return (create, *(step.model_copy(update={"needs": (*step.needs, create.id)}) for step in started.steps))
 
 
-async def _clear(world: World, record: RunRecord, kept: set[str]) -> list[str]:
+async def _clear(world: World, record: RunRecord, kept: set[str], act_of: ActOf) -> list[str]:
     """Remove the containers that were not there before, then networks, volumes, tags, leases, records of the run."""
+    run = Run(world, Operation.DOWN, record.stack)
+    run.spared = kept
     observed = await in_thread(lambda: world.engine.observe(record.stack))
-    new = [c for c in observed.containers if c.name not in kept and _ours(world, record, c)]
-    left = await _all(*(partial(_stop_and_remove, world, c) for c in new))
+    new = {c.service for c in observed.containers if c.name not in kept and labels.ours(c.labels, record.stack, world.home)}
+    steps = tuple(Step(kind=StepKind.REMOVE, service=name, why="undo") for name in sorted(new))
+    left = []
+    try:
+        await carry_out(steps, act_of(run))
+    except MoorageError as error:
+        left.append(str(error))
     left += await _remove_new(world, record)
     await in_thread(lambda: _forget_new(world, record, kept=None))
     return left
-
-
-def _stop_and_remove(world: World, container: Container) -> None:
-    """With a short grace period: what it did is thrown away, but volumes that existed before want a clean end."""
-    if container.state == "running":
-        world.engine.stop(container.id, world.settings.undo_grace_s)
-    world.engine.remove(container.id, volumes=True)
 
 
 async def _remove_new(world: World, record: RunRecord) -> list[str]:
@@ -95,10 +107,6 @@ def _new(world: World, record: RunRecord, observed: Observed) -> tuple[list[str]
 
     networks = [n for n in observed.networks if n not in before_networks and is_ours("network", n)]
     return networks, [v for v in observed.volumes if v not in before_volumes and is_ours("volume", v)]
-
-
-def _ours(world: World, record: RunRecord, container: Container) -> bool:
-    return labels.ours(container.labels, record.stack, world.home)
 
 
 def _forget_new(world: World, record: RunRecord, kept: Generation | None) -> None:

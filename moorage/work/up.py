@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import timedelta
 from functools import partial
-from typing import Any
 
 from moorage.errors import NotReadyError, PortError, PortTakenError
 from moorage.interfaces import World
@@ -20,6 +19,7 @@ from moorage.work.resolve import Wish
 from moorage.work.run import Run
 from moorage.work.status import status
 from moorage.work.threads import in_thread
+from moorage.work.undo import ActOf, directly
 from moorage.work.waiting import not_ready
 
 _MOST_CLASHES = 3
@@ -143,13 +143,13 @@ def _stack_record(run: Run, generation: Generation) -> StackRecord:
     )
 
 
-async def up(world: World, wish: Wish, act_of: Any, flow_run_id: str | None = None) -> tuple[Run, StackStatus]:
-    """Bring a stack up. `act_of(run)` gives what does one step: directly, or as a task run."""
+async def up(world: World, wish: Wish, act_of: ActOf = directly, flow_run_id: str | None = None) -> tuple[Run, StackStatus]:
+    """Bring a stack up: commits, or undoes all and raises."""
     definition = await in_thread(lambda: resolve.resolve(world, wish))
     named = wish.model_copy(update={"name": definition.name})
     run = Run(world, Operation.UP, definition.name, named)
     run.flow_run_id = flow_run_id
     act = act_of(run)
-    async with locked(run, recover), undone_on_failure(run, act):
+    async with locked(run, recover), undone_on_failure(run, act_of):
         await apply(run, act)
         return run, await commit(run)

@@ -1,0 +1,28 @@
+"""`down`: remove a stack's containers and networks; volumes and leases stay unless asked for."""
+
+from __future__ import annotations
+
+from prefect import flow
+from prefect.runtime import flow_run
+
+from moorage.work.down import Ending
+from moorage.work.down import down as take_down
+from moorage.world import open_world
+from tasks.steps import as_task_runs
+
+
+@flow(name="down", flow_run_name="down {stack}", persist_result=False)
+async def down(
+    stack: str, volumes: bool = False, release_ports: bool = False, timeout_s: float | None = None
+) -> dict[str, str]:
+    """Remove a stack's containers and networks.
+
+    Args:
+        stack: Name of the stack.
+        volumes: Remove its volumes too: their data is lost.
+        release_ports: Give its host ports back; else they are kept for its next start.
+        timeout_s: Grace period of stops, in seconds. Empty: what the definition says.
+    """
+    ending = Ending(volumes=volumes, release_ports=release_ports, grace_s=timeout_s)
+    run = await take_down(open_world(), stack, ending, as_task_runs, str(flow_run.id))
+    return {"stack": stack, "state": "absent", "flow_run_id": str(run.flow_run_id)}

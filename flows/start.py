@@ -1,0 +1,24 @@
+"""`start`: start services of a stopped stack again, in dependency order, each when it may."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+from prefect.runtime import flow_run
+
+from moorage.work.down import start as begin
+from moorage.world import open_world
+from tasks.steps import as_task_runs
+
+
+@flow(name="start", flow_run_name="start {stack}", persist_result=False)
+async def start(stack: str, services: list[str] | None = None) -> dict[str, Any]:
+    """Start services of a stack and what they depend on.
+
+    Args:
+        stack: Name of the stack.
+        services: Services to start. Empty: all.
+    """
+    run, status = await begin(open_world(), stack, services or (), as_task_runs, str(flow_run.id))
+    return {**status.model_dump(mode="json"), "flow_run_id": run.flow_run_id}

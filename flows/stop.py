@@ -1,0 +1,27 @@
+"""`stop`: stop services of a stack; their containers stay."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+from prefect.runtime import flow_run
+
+from moorage.work.down import stop as halt
+from moorage.work.status import status as look
+from moorage.world import open_world
+from tasks.steps import as_task_runs
+
+
+@flow(name="stop", flow_run_name="stop {stack}", persist_result=False)
+async def stop(stack: str, services: list[str] | None = None, timeout_s: float | None = None) -> dict[str, Any]:
+    """Stop services of a stack, dependents first.
+
+    Args:
+        stack: Name of the stack.
+        services: Services to stop. Empty: all.
+        timeout_s: Grace period in seconds. Empty: what the definition says.
+    """
+    world = open_world()
+    run = await halt(world, stack, services or (), timeout_s, as_task_runs, str(flow_run.id))
+    return {**(await look(world, stack)).model_dump(mode="json"), "flow_run_id": run.flow_run_id}

@@ -1,0 +1,75 @@
+"""The `moorage` command: one file per verb, loaded when the verb is called.
+
+Data goes to stdout; what is said to people goes to stderr where stdout carries data. Exit codes: see `moorage.errors`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cyclopts import App
+
+_VERBS = {
+    "up": "Bring the stack up: all services ready, or everything undone",
+    "down": "Remove the stack's containers and networks; volumes and leases stay",
+    "stop": "Stop services; containers stay",
+    "start": "Start stopped services again, in dependency order",
+    "ls": "List the stacks of this machine",
+    "status": "Show how a stack is",
+    "ports": "Show the leased host ports",
+    "plan": "Show what `up` would do; touches nothing",
+    "config": "Show the resolved definition",
+    "wait": "Wait until a stack is ready",
+    "doctor": "Check engine, Compose, state directory and hub",
+}
+
+
+def main() -> None:
+    """Run the command of this process and exit with its code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; gives its exit code."""
+    from cyclopts import CycloptsError
+
+    from moorage.cli.output import show_error
+    from moorage.errors import MoorageError
+
+    try:
+        return int(_app()(list(arguments), exit_on_error=False, print_error=False) or 0)
+    except CycloptsError as error:
+        sys.stderr.write(f"moorage: {error}\nTry `moorage --help`.\n")
+        return 2
+    except MoorageError as error:
+        return show_error(error, as_json="--json" in arguments)
+    except BrokenPipeError:  # the reader of our output has gone, as in `moorage ls | head -1`
+        sys.stderr.close()
+        return 0
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return 130
+
+
+def _app() -> App:
+    from cyclopts import App
+
+    import moorage
+
+    app = App(
+        name="moorage",
+        help="Container stacks that come up the way a database commits.",
+        version=moorage.__version__,
+        help_format="plaintext",
+        result_action="return_value",
+    )
+    for verb, words in _VERBS.items():
+        app.command(f"moorage.cli.{verb}:{verb}", name=verb, help=words)
+    app.command("moorage.cli.hub:app", name="hub", help="Look after the Prefect server and its worker")
+    app.register_install_completion_command()
+    return app
+
+

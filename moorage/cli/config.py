@@ -1,0 +1,40 @@
+"""`moorage config`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from moorage.cli.output import as_json, say
+from moorage.cli.selection import Selection, wish_of
+from moorage.rules import composing
+from moorage.work import resolve
+from moorage.world import open_world
+
+
+def config(
+    *,
+    selection: Selection = Selection(),  # noqa: B008 - frozen
+    override: Annotated[
+        bool, Parameter(negative="", help="Print the override file that gives plain `docker compose` the same ports.")
+    ] = False,
+    show_secrets: Annotated[bool, Parameter(negative="", help="Do not hide secret values.")] = False,
+    json: Annotated[bool, Parameter(negative="", show=False)] = False,
+) -> int:
+    """Show the definition as Compose resolves it, with the leased ports (a Compose file in JSON)."""
+    del json  # it always is: JSON is YAML
+    world, wish = open_world(), wish_of(selection)
+    definition = resolve.resolve(world, wish)
+    leases = resolve.preview_leases(world, wish, definition)
+    if override:
+        say(composing.override_text(definition, leases))
+        return 0
+    resolved = resolve.with_leased_variables(world, wish, definition, leases)
+    shown, _ = composing.compose_config(resolved, leases, {}, world.home)
+    if not show_secrets:
+        from moorage.show.redaction import redact_config
+
+        shown = redact_config(shown)
+    as_json(shown)
+    return 0

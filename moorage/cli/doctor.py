@@ -1,0 +1,66 @@
+"""`moorage doctor`."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from moorage.cli.output import as_json, say
+from moorage.errors import MoorageError
+from moorage.interfaces import World
+from moorage.world import open_world
+
+_LEAST_FREE_BYTES = 1 << 30
+
+
+def doctor(*, json: Annotated[bool, Parameter(negative="", help="Print the findings as JSON.")] = False) -> int:
+    """Check all that Moorage stands on: engine, Compose, state directory, disk, hub."""
+    world = open_world()
+    checks: dict[str, Callable[[], str]] = {
+        "engine": lambda: f"Docker Engine {world.engine.ping()}",
+        "compose": lambda: f"Compose {world.compose.version()}",
+        "home": lambda: _home(world),
+        "disk": lambda: _disk(world),
+        "hub": _hub,
+    }
+    findings = [_finding(name, check) for name, check in checks.items()]
+    if json:
+        as_json(findings)
+    else:
+        for finding in findings:
+            mark = "ok  " if finding["ok"] else "FAIL"
+            say(f"{mark} {finding['check']:8} {finding['message']}")
+            if finding["hint"]:
+                say(f"     {'':8} → {finding['hint']}")
+    return max(int(str(finding["exit_code"])) for finding in findings)
+
+
+def _finding(name: str, check: Callable[[], str]) -> dict[str, object]:
+    try:
+        return {"check": name, "ok": True, "message": check(), "hint": None, "exit_code": 0}
+    except MoorageError as error:
+        return {"check": name, "ok": False, "message": str(error), "hint": error.hint, "exit_code": error.exit_code}
+
+
+def _home(world: World) -> str:
+    world.files.write("doctor.txt", "can be written\n")
+    world.files.remove("doctor.txt")
+    return f"{world.settings.home} ({len(world.store.stacks())} stacks, {len(world.store.leases())} leases)"
+
+
+def _disk(world: World) -> str:
+    free = shutil.disk_usage(world.settings.home).free
+    if free < _LEAST_FREE_BYTES:
+        message = f"{world.settings.home}: only {free >> 20} MiB free"
+        raise MoorageError(message, hint="Make room: `docker system df` shows what images take.")
+    return f"{free >> 30} GiB free"
+
+
+def _hub() -> str:
+    from moorage.hub.address import find
+
+    address = find()
+    return f"Prefect API at {address.api_url}" if address else "not running; `moorage up` starts it"

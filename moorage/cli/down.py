@@ -1,0 +1,48 @@
+"""`moorage down`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from moorage.cli.output import as_json, remark
+from moorage.cli.selection import Selection, stack_of
+from moorage.world import open_world
+
+
+def down(
+    stack: str | None = None,
+    *,
+    selection: Selection = Selection(),  # noqa: B008 - frozen
+    volumes: Annotated[bool, Parameter(name=["--volumes", "-v"], negative="", help="Remove volumes: data is lost.")] = False,
+    release_ports: Annotated[bool, Parameter(negative="", help="Give the leased ports back.")] = False,
+    timeout: Annotated[float | None, Parameter(name=["--timeout", "-t"], help="Grace period of stops, in seconds.")] = None,
+    json: Annotated[bool, Parameter(negative="", help="Print the result as JSON.")] = False,
+) -> int:
+    """Remove a stack's containers and networks; its volumes and leases stay unless asked for.
+
+    Parameters
+    ----------
+    stack
+        Name of the stack; without it, the stack of the working directory.
+    """
+    world = open_world()
+    name = stack_of(world, selection, stack)
+    observed = world.engine.observe(name)
+    from moorage.cli.running import run_flow
+
+    there = observed.containers or observed.networks or world.store.stack(name) or world.store.leases(name)
+    if not there and not world.store.unfinished_runs(name):
+        found = {"stack": name, "state": "absent"}
+        remark(f"{name}: nothing to do, there is no such stack")
+    else:
+        found = run_flow(
+            "down",
+            {"stack": name, "volumes": volumes, "release_ports": release_ports, "timeout_s": timeout},
+            start_hub=False,
+        )
+        remark(f"{name}: down")
+    if json:
+        as_json(found)
+    return 0

@@ -1,0 +1,35 @@
+"""`moorage plan`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from moorage.cli.output import as_json, say
+from moorage.cli.selection import Selection, wish_of
+from moorage.work import resolve
+from moorage.world import open_world
+
+
+def plan(
+    *,
+    selection: Selection = Selection(),  # noqa: B008 - frozen
+    strict_ports: Annotated[bool, Parameter(negative="", help="Fail if a wanted port is taken.")] = False,
+    build: Annotated[bool, Parameter(negative="", help="Plan to build images also where nothing changed.")] = False,
+    force_recreate: Annotated[bool, Parameter(negative="", help="Plan to re-create all containers.")] = False,
+    json: Annotated[bool, Parameter(negative="", help="Print the plan as JSON.")] = False,
+) -> int:
+    """Show what `up` would do, step by step, and what undoes it. Touches nothing."""
+    wish = wish_of(selection).model_copy(
+        update={"strict_ports": strict_ports, "build": build, "force_recreate": force_recreate}
+    )
+    _, _, steps = asyncio.run(resolve.plan(open_world(), wish))
+    if json:
+        as_json({**steps.model_dump(mode="json"), "steps": [{"id": s.id, **s.model_dump(mode="json")} for s in steps.steps]})
+    else:
+        from moorage.show.text import plan_text
+
+        say(plan_text(steps))
+    return 0

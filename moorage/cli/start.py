@@ -1,0 +1,36 @@
+"""`moorage start`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from moorage.cli.output import as_json, say
+from moorage.cli.selection import Selection, known_stack_of
+from moorage.model.state import StackStatus
+from moorage.world import open_world
+
+
+def start(
+    *services: str,
+    selection: Selection = Selection(),  # noqa: B008 - frozen
+    json: Annotated[bool, Parameter(negative="", help="Print the result as JSON.")] = False,
+) -> int:
+    """Start stopped services and what they depend on, each as soon as it may.
+
+    Parameters
+    ----------
+    services
+        Services to start; without one, all.
+    """
+    from moorage.cli.running import run_flow
+    from moorage.show.text import status_text
+
+    name = known_stack_of(open_world(), selection)
+    found = run_flow("start", {"stack": name, "services": list(services)}, start_hub=False)
+    if json:
+        as_json(found)
+    else:
+        say(status_text(StackStatus.model_validate({key: found[key] for key in StackStatus.model_fields})))
+    return 0

@@ -1,0 +1,35 @@
+"""`moorage stop`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from moorage.cli.output import as_json, remark
+from moorage.cli.selection import Selection, known_stack_of
+from moorage.world import open_world
+
+
+def stop(
+    *services: str,
+    selection: Selection = Selection(),  # noqa: B008 - frozen
+    timeout: Annotated[float | None, Parameter(name=["--timeout", "-t"], help="Grace period, in seconds.")] = None,
+    json: Annotated[bool, Parameter(negative="", help="Print the result as JSON.")] = False,
+) -> int:
+    """Stop services, dependents first; their containers stay.
+
+    Parameters
+    ----------
+    services
+        Services to stop; without one, all.
+    """
+    from moorage.cli.running import run_flow
+
+    name = known_stack_of(open_world(), selection)
+    parameters = {"stack": name, "services": list(services), "timeout_s": timeout}
+    found = run_flow("stop", parameters, start_hub=False)
+    remark(f"{name}: stopped")
+    if json:
+        as_json(found)
+    return 0

@@ -1,0 +1,82 @@
+"""`moorage up`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from moorage.cli.output import as_json, remark, say
+from moorage.cli.selection import Selection, wish_of
+from moorage.model.state import StackStatus
+from moorage.rules.durations import seconds
+from moorage.work.resolve import Wish
+from moorage.work.up import nothing_to_do
+from moorage.world import open_world
+
+
+def up(
+    *,
+    selection: Selection = Selection(),  # noqa: B008 - frozen
+    wait_timeout: Annotated[float | None, Parameter(help="Longest time for a service to become ready, in seconds.")] = None,
+    keep_failed: Annotated[bool, Parameter(negative="", help="Leave a failed start as it is, for a look.")] = False,
+    strict_ports: Annotated[bool, Parameter(negative="", help="Fail if a wanted port is taken.")] = False,
+    build: Annotated[bool, Parameter(negative="", help="Build images also where nothing changed.")] = False,
+    force_recreate: Annotated[bool, Parameter(negative="", help="Re-create containers also where nothing changed.")] = False,
+    ttl: Annotated[str | None, Parameter(help="How long the stack may live, such as 8h.")] = None,
+    detach: Annotated[bool, Parameter(name=["--wait", "--detach", "-d"], negative="", show=False)] = False,
+    json: Annotated[bool, Parameter(negative="", help="Print the result as JSON.")] = False,
+) -> int:
+    """Bring the stack of this directory up: it ends with all services ready, or with everything undone."""
+    del detach  # as with `docker compose up -d --wait`: that is what `up` always does
+    began = time.monotonic()
+    wish = wish_of(selection).model_copy(
+        update={
+            "wait_timeout_s": wait_timeout,
+            "keep_failed": keep_failed,
+            "strict_ports": strict_ports,
+            "build": build,
+            "force_recreate": force_recreate,
+            "ttl_s": seconds(ttl, "--ttl") if ttl else None,
+        }
+    )
+    idle = asyncio.run(nothing_to_do(open_world(), wish))
+    if idle:
+        found: dict[str, Any] = {**idle.model_dump(mode="json"), "changed": [], "flow_run_id": None, "flow_run_url": None}
+    else:
+        from moorage.cli.running import run_flow
+
+        found = run_flow("up", _parameters(wish, ttl), start_hub=True)
+    _show({**found, "elapsed_s": round(time.monotonic() - began, 3)}, json=json, idle=idle is not None)
+    return 0
+
+
+def _parameters(wish: Wish, ttl: str | None) -> dict[str, Any]:
+    """The wish as the flow's parameters: plain values that Prefect can store and show."""
+    return {
+        "path": str(wish.source.directory),
+        "name": wish.name,
+        "files": [str(file) for file in wish.source.files],
+        "profiles": list(wish.source.profiles),
+        "env_files": [str(file) for file in wish.source.env_files],
+        "wait_timeout_s": wish.wait_timeout_s,
+        "on_failure": "keep" if wish.keep_failed else "undo",
+        "ttl": ttl,
+        "strict_ports": wish.strict_ports,
+        "build": wish.build,
+        "force_recreate": wish.force_recreate,
+    }
+
+
+def _show(found: dict[str, Any], *, json: bool, idle: bool) -> None:
+    from moorage.show.text import summary_text
+
+    if json:
+        as_json(found)
+        return
+    status = StackStatus.model_validate({key: found[key] for key in StackStatus.model_fields})
+    if idle:
+        remark(f"{status.stack}: nothing to do, all services are ready")
+    say(summary_text(status, found["elapsed_s"], found["flow_run_url"], found["changed"]))
