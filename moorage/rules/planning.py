@@ -49,7 +49,8 @@ def make_plan(desired: Desired, observed: Observed, ready: frozenset[str]) -> Pl
     restarted = graph.restarted_with(services, changed)
     settled = {name for name in services if name not in changed and name not in restarted and name in ready}
     orphans = sorted({c.service for c in observed.containers} - set(services))
-    steps = [*_lease_steps(desired), *_image_steps(desired)]
+    leasing = tuple(_lease_steps(desired))
+    steps = [*leasing, *_image_steps(desired, tuple(step.id for step in leasing))]
     if changed or orphans:
         steps.append(_create_step(desired, changes, orphans, [step.id for step in steps]))
     before = [step.id for step in steps if step.kind == StepKind.CREATE] or [step.id for step in steps]
@@ -149,10 +150,11 @@ def _lease_line(lease: Lease) -> str:
     return f"{lease.key.service} {lease.key.target}/{lease.key.protocol} at {lease.host_ip}:{lease.port}{last}{moved}"
 
 
-def _image_steps(desired: Desired) -> Iterable[Step]:
+def _image_steps(desired: Desired, needs: tuple[str, ...]) -> Iterable[Step]:
+    """Images wait for the leases: a port may be one of their build arguments."""
     for name, need in sorted(desired.images.items()):
         if need.action:
-            yield Step(kind=need.action, service=name, why=need.why, detail=(need.reference,))
+            yield Step(kind=need.action, service=name, needs=needs, why=need.why, detail=(need.reference,))
 
 
 def _create_step(desired: Desired, changes: Mapping[str, str], orphans: list[str], needs: list[str]) -> Step:
