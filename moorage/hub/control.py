@@ -13,7 +13,7 @@ from typing import Any
 import moorage
 from moorage.adapters.local_files import home_errors, private_folder
 from moorage.errors import HubError
-from moorage.hub import process, server
+from moorage.hub import deployments, process, server, worker
 from moorage.hub.address import HubAddress, find
 from moorage.hub.folder import HubFolder, hub_folder, tail
 from moorage.hub.process import ProcessRecord
@@ -68,6 +68,20 @@ def ensure_server(on_line: Callable[[str], None]) -> HubAddress:
         return find() or server.start(folder, on_line)
 
 
+def start(on_line: Callable[[str], None]) -> HubAddress:
+    """The whole hub: server, work pool, deployments, worker; what is there already stays. Raises HubError.
+
+    With a server that the environment names, all but the server: it is not ours, the worker is.
+    """
+    folder = hub_folder()
+    with _locked(folder, on_line):
+        address = find() or server.start(folder, on_line)
+        worker.ensure_pool(address)
+        with deployments.brought_up_to_date(folder, address, on_line):
+            worker.start(folder, address, on_line)
+    return address
+
+
 def stop(timeout_s: float = 30.0, on_line: Callable[[str], None] = lambda _: None) -> None:
     """Stop the worker, then the server; returns when both are gone. No effect if they are, or are not ours.
 
@@ -75,6 +89,7 @@ def stop(timeout_s: float = 30.0, on_line: Callable[[str], None] = lambda _: Non
     """
     folder = hub_folder()
     with _locked(folder, on_line):
+        worker.stop(folder, timeout_s)
         server.stop(folder)
 
 
@@ -82,14 +97,14 @@ def status() -> HubStatus:
     """The hub as it is now. Never raises for a server that does not answer."""
     folder = hub_folder()
     ours = folder.server()
-    worker = folder.worker()
+    hand = folder.worker()
     try:
         address = find()
     except HubError:
         address = None
     return HubStatus(
         server=_status_of(ours.process if ours else None),
-        worker=_status_of(worker.process if worker else None),
+        worker=_status_of(hand.process if hand else None),
         api_url=address.api_url if address else None,
         ui_url=address.ui_url if address else None,
         managed=address.managed if address else True,

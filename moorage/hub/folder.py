@@ -61,6 +61,11 @@ class HubFolder:
         return self.path / "worker.log"
 
     @property
+    def deploy_log(self) -> Path:
+        """What the last deploy of the flows printed."""
+        return self.path / "deploy.log"
+
+    @property
     def lock(self) -> Path:
         """Held by whoever starts or stops the hub."""
         return self.path / "hub.lock"

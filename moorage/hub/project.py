@@ -84,8 +84,10 @@ def run_environment(address: HubAddress, *, quiet: bool = True) -> dict[str, str
 
 
 def whole_environment(address: HubAddress) -> dict[str, str]:
-    """This process's environment with `run_environment` over it: what a child process that runs Prefect gets."""
-    return without_foreign(os.environ.copy(), address) | run_environment(address, quiet=False)
+    """What a child process that runs flows gets: our environment, `run_environment` over it, our project importable."""
+    paths = [str(project_directory()), os.environ.get("PYTHONPATH", "")]
+    importable = {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    return {**without_foreign(os.environ.copy(), address), **run_environment(address, quiet=False), **importable}
 
 
 def without_foreign(environment: dict[str, str], address: HubAddress) -> dict[str, str]:

@@ -1,0 +1,92 @@
+"""The deployments of `prefect.yaml`, kept up to date on the server; nothing is done when nothing has changed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import moorage
+from moorage.errors import HubError
+from moorage.hub import api
+from moorage.hub.address import HubAddress
+from moorage.hub.folder import HubFolder, tail
+from moorage.hub.project import project_directory, whole_environment
+from moorage.hub.worker import POOL
+
+_TIMEOUT_S = 120.0
+_LOG_LINES = 20
+_CODE = ("flows", "blocks")
+
+
+@contextmanager
+def brought_up_to_date(folder: HubFolder, address: HubAddress, on_line: Callable[[str], None]) -> Iterator[None]:
+    """Deploy while the body does something else; returns when both are done. Raises HubError."""
+    fingerprint = fingerprint_of(project_directory(), address)
+    if is_deployed(folder, address, fingerprint):
+        yield
+        return
+    on_line("deploying the flows")
+    process = _begin(folder, address)
+    try:
+        yield
+        _finish(process, folder)
+    finally:
+        process.kill()
+        process.wait()
+    record = {"fingerprint": fingerprint, "deployments": sorted(found_on(address))}
+    folder.save_deployed(json.dumps(record, indent=1))
+
+
+def is_deployed(folder: HubFolder, address: HubAddress, fingerprint: str) -> bool:
+    """True: what was deployed last is what is wanted, and the server still has it."""
+    try:
+        last = json.loads(folder.deployed())
+        return bool(last["fingerprint"] == fingerprint and set(last["deployments"]) <= set(found_on(address)))
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def found_on(address: HubAddress) -> dict[str, str]:
+    """The deployments of our work pool on the server: name → id."""
+    found: list[dict[str, Any]] = api.call(
+        address, "POST", "/deployments/filter", {"work_pools": {"name": {"any_": [POOL]}}}
+    )
+    return {deployment["name"]: deployment["id"] for deployment in found}
+
+
+def fingerprint_of(directory: Path, address: HubAddress) -> str:
+    """Changes with what would be deployed, with the program that deploys it, and with the server."""
+    digest = hashlib.sha256(repr((moorage.__version__, sys.executable, address.api_url)).encode())
+    files = [directory / "prefect.yaml", *(file for folder in _CODE for file in (directory / folder).rglob("*.py"))]
+    for file in sorted(files):
+        digest.update(f"{file}\0".encode() + file.read_bytes())
+    return digest.hexdigest()
+
+
+def _begin(folder: HubFolder, address: HubAddress) -> subprocess.Popen[bytes]:
+    folder.deploy_log.touch(mode=0o600)
+    with folder.deploy_log.open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "moorage.hub.setup"],
+            env=whole_environment(address),
+            cwd=project_directory(),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+
+
+def _finish(process: subprocess.Popen[bytes], folder: HubFolder) -> None:
+    try:
+        code = process.wait(_TIMEOUT_S)
+    except subprocess.TimeoutExpired as error:
+        raise HubError(f"deploying the flows takes more than {_TIMEOUT_S:g} s") from error
+    if code:
+        log = "\n".join(tail(folder.deploy_log, _LOG_LINES))
+        raise HubError(f"the flows could not be deployed\n{log}", log=log)

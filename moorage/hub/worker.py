@@ -1,0 +1,177 @@
+"""The work pool `moorage` and the one worker that executes what the UI and schedules ask for."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from copy import deepcopy
+from datetime import datetime, timedelta
+from typing import Any
+
+import moorage
+from moorage.errors import HubError
+from moorage.hub import api, process
+from moorage.hub.address import HubAddress
+from moorage.hub.folder import HubFolder, WorkerRecord, tail
+from moorage.hub.project import project_directory, whole_environment
+
+POOL = "moorage"
+_ONLINE_TIMEOUT_S = 60.0
+_STOP_GRACE_S = 10.0
+_POLL_S = 0.1
+_LOG_LINES = 20
+_CLOCKS_APART = timedelta(seconds=2)
+_TUNING = {
+    "PREFECT_WORKER_QUERY_SECONDS": "1",
+    # Else a run that is cancelled before its process is up starts all the same.
+    "PREFECT_WORKER_ENABLE_CANCELLATION": "true",
+}
+_TEMPLATE: dict[str, Any] = {
+    # The process worker's own; written out so that a pool is made without importing Prefect or asking the network.
+    "job_configuration": {
+        "command": "{{ command }}",
+        "env": "{{ env }}",
+        "labels": "{{ labels }}",
+        "name": "{{ name }}",
+        "stream_output": "{{ stream_output }}",
+        "working_dir": "{{ working_dir }}",
+    },
+    "variables": {
+        "type": "object",
+        "properties": {
+            "name": {"title": "Name", "anyOf": [{"type": "string"}, {"type": "null"}], "default": None},
+            "env": {"title": "Environment Variables", "type": "object", "additionalProperties": {"type": "string"}},
+            "labels": {"title": "Labels", "type": "object", "additionalProperties": {"type": "string"}},
+            "command": {
+                "title": "Command",
+                "description": "Starts a flow run. Named outright, it saves the worker a process and 5 seconds a run.",
+                "anyOf": [{"type": "string"}, {"type": "null"}],
+            },
+            "stream_output": {"title": "Stream Output", "type": "boolean", "default": True},
+            "working_dir": {
+                "title": "Working Directory",
+                "description": "The directory with flows/, tasks/ and blocks/.",
+                "anyOf": [{"type": "string", "format": "path"}, {"type": "null"}],
+            },
+        },
+    },
+}
+
+
+def ensure_pool(address: HubAddress) -> None:
+    """The work pool, with this machine's interpreter and project as its defaults. Raises HubError."""
+    pool = api.call(address, "GET", f"/work_pools/{POOL}")
+    if pool is None:
+        template = base_job_template(_TEMPLATE)
+        body = {"name": POOL, "type": "process", "base_job_template": template, "description": "Moorage's flows."}
+        api.call(address, "POST", "/work_pools/", body)
+        return
+    wanted = base_job_template(pool["base_job_template"])
+    if wanted != pool["base_job_template"]:
+        api.call(address, "PATCH", f"/work_pools/{POOL}", {"base_job_template": wanted})
+
+
+def base_job_template(template: dict[str, Any]) -> dict[str, Any]:
+    """The template with our defaults for command and working directory; everything else of it stays."""
+    ours = deepcopy(template)
+    properties = ours.setdefault("variables", {}).setdefault("properties", {})
+    properties.setdefault("command", {})["default"] = f"{shlex.quote(sys.executable)} -m prefect.engine"
+    properties.setdefault("working_dir", {})["default"] = str(project_directory())
+    return ours
+
+
+def worker_name() -> str:
+    """The worker's name in the UI: one a machine."""
+    return f"moorage-{socket.gethostname()}"
+
+
+def start(folder: HubFolder, address: HubAddress, on_line: Callable[[str], None]) -> None:
+    """The worker, started if it does not run (or runs for another server); returns when it is on duty.
+
+    To be called with the hub's lock held. Raises HubError with the end of its log.
+    """
+    record = folder.worker()
+    if record and process.alive(record.process):
+        if not _outdated(record, address):
+            return
+        on_line("the worker is an earlier one; replacing it")
+        stop(folder, _STOP_GRACE_S)
+    elif record:
+        on_line(f"the worker (pid {record.process.pid}) has died; starting it again")
+    _until_on_duty(folder, address, _launch(folder, address, on_line))
+
+
+def stop(folder: HubFolder, timeout_s: float) -> None:
+    """Stop the worker that we started, if there is one; returns when it is gone.
+
+    A worker that gets SIGTERM would kill its flow runs on the spot. So these are asked first, and have `timeout_s` to
+    undo what they did; the worker is there to record how they ended.
+    """
+    record = folder.worker()
+    if record:
+        _end_flow_runs(record.process, timeout_s)
+        left = process.children(record.process)
+        process.end(record.process, _STOP_GRACE_S)
+        for child in left:
+            process.send(child, signal.SIGKILL)
+    folder.forget_worker()
+
+
+def _outdated(record: WorkerRecord, address: HubAddress) -> bool:
+    if record.api_url != address.api_url:
+        return True
+    # Another version of our own code can wait until nothing runs.
+    return record.version != moorage.__version__ and not process.children(record.process)
+
+
+def _launch(folder: HubFolder, address: HubAddress, on_line: Callable[[str], None]) -> WorkerRecord:
+    on_line(f"starting the worker {worker_name()}")
+    command = [sys.executable, "-m", "prefect", "worker", "start"]
+    command += ["--pool", POOL, "--type", "process", "--name", worker_name()]
+    started = process.spawn(
+        command, environment=_environment(address), folder=project_directory(), log=folder.worker_log
+    )
+    record = WorkerRecord(process=started, api_url=address.api_url, version=moorage.__version__)
+    folder.save_worker(record)
+    return record
+
+
+def _environment(address: HubAddress) -> dict[str, str]:
+    tuning = {key: os.environ.get(key, value) for key, value in _TUNING.items()}
+    return whole_environment(address) | tuning
+
+
+def _until_on_duty(folder: HubFolder, address: HubAddress, record: WorkerRecord) -> None:
+    deadline = time.monotonic() + _ONLINE_TIMEOUT_S
+    while process.alive(record.process) and time.monotonic() < deadline:
+        if _on_duty(address, record):
+            return
+        time.sleep(_POLL_S)
+    log = "\n".join(tail(folder.worker_log, _LOG_LINES))
+    raise HubError(f"the worker (pid {record.process.pid}) does not come on duty\n{log}", log=log)
+
+
+def _on_duty(address: HubAddress, record: WorkerRecord) -> bool:
+    workers = api.call(address, "POST", f"/work_pools/{POOL}/workers/filter", {})
+    mine = [worker for worker in workers or () if worker["name"] == worker_name()]
+    return any(_last_seen(worker) > record.process.since - _CLOCKS_APART for worker in mine)
+
+
+def _last_seen(worker: dict[str, Any]) -> datetime:
+    return datetime.fromisoformat(worker["last_heartbeat_time"])
+
+
+def _end_flow_runs(worker: process.ProcessRecord, timeout_s: float) -> None:
+    asked: set[int] = set()
+    deadline = time.monotonic() + timeout_s
+    while (running := process.children(worker)) and time.monotonic() < deadline:
+        for child in running:
+            if child.pid not in asked:  # once: a second SIGTERM would cut the undo short
+                process.send(child, signal.SIGTERM)
+                asked.add(child.pid)
+        time.sleep(_POLL_S)
