@@ -20,7 +20,6 @@ from moorage.model.event import Event
 from moorage.settings import Settings
 from moorage.settings import settings as of_process
 
-
 _listeners: list[Callable[[Event], None]] = []
 
 

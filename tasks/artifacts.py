@@ -13,11 +13,15 @@ async def publish(status: StackStatus) -> None:
         {
             "service": name,
             "state": service.state,
-            "address": ", ".join(f"[{p.host_ip}:{p.published}](http://{p.host_ip}:{p.published})" for p in service.ports),
+            "address": ", ".join(
+                f"[{p.host_ip}:{p.published}](http://{p.host_ip}:{p.published})" for p in service.ports
+            ),
             "time to ready (s)": service.time_to_ready_s,
             "image": (service.image_id or "")[:19],
         }
         for name, service in status.services.items()
     ]
     key = f"moorage-{status.stack.replace('_', '-')}"
-    await acreate_table_artifact(table=rows, key=key, description=f"Stack {status.stack}, generation {status.generation}")
+    await acreate_table_artifact(
+        table=rows, key=key, description=f"Stack {status.stack}, generation {status.generation}"
+    )

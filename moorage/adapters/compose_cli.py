@@ -14,7 +14,6 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from moorage.errors import (
     ComposeUnavailableError,
@@ -34,7 +33,9 @@ _SERVICE_PATH = re.compile(r"\bservices\.([\w.-]+?)\.([\w.\[\]-]+)")
 _SERVICE_NAME = re.compile(r'service "([^"]+)"')
 _FILE = re.compile(r"(?:validating|parsing|open|stat|load) (/[^\s:]+)")
 _NO_FILE = re.compile(r"no configuration file provided|Can't find a suitable configuration file")
-_ENGINE_DOWN = re.compile(r"Cannot connect to the Docker daemon|failed to connect to the docker API|error during connect")
+_ENGINE_DOWN = re.compile(
+    r"Cannot connect to the Docker daemon|failed to connect to the docker API|error during connect"
+)
 _PASSING = re.compile(
     r"timeout|timed out|TLS handshake|connection (?:refused|reset)|no such host|temporary failure|i/o timeout|EOF|"
     r"too many requests|(?:429|502|503|504)\b|network is unreachable|server misbehaving",
@@ -173,7 +174,7 @@ class ComposeCli:
         self, arguments: list[str], directory: Path, env: dict[str, str], stdin: str | None, *, merged: bool = False
     ) -> subprocess.Popen[str]:
         try:
-            return subprocess.Popen(  # noqa: S603 - an argument list, no shell
+            return subprocess.Popen(
                 [*self._command(), *arguments],
                 cwd=directory,
                 env=env,
@@ -246,15 +247,13 @@ def _docker_with_plugin() -> str | None:
 def _version_of(program: tuple[str, ...]) -> tuple[str, str]:
     """(version, "") or ("", why not)."""
     try:
-        done = subprocess.run(  # noqa: S603 - an argument list, no shell
-            [*program, "version", "--short"], capture_output=True, text=True, timeout=10, check=False
-        )
+        done = subprocess.run([*program, "version", "--short"], capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         return "", str(error)
     version = done.stdout.strip().removeprefix("v")
     if done.returncode or not re.match(r"\d+\.", version):
         return "", (done.stderr or done.stdout).strip()[:200] or f"exit code {done.returncode}"
-    return ("", f"version {version} is too old") if int(version.split(".")[0]) < 2 else (version, "")  # noqa: PLR2004
+    return ("", f"version {version} is too old") if int(version.split(".")[0]) < 2 else (version, "")
 
 
 def _selection(source: Source) -> list[str]:
@@ -324,7 +323,9 @@ def _complaint(output: str) -> str:
 
 def _last_words(output: Sequence[str]) -> str:
     """The error of a failed create: its last line that is no progress line."""
-    lines = [line for line in output if line.strip() and not line.startswith((" Container", " Network", " Volume", "time="))]
+    lines = [
+        line for line in output if line.strip() and not line.startswith((" Container", " Network", " Volume", "time="))
+    ]
     return lines[-1].strip() if lines else "no output"
 
 
@@ -345,7 +346,7 @@ def image_error(what: str, service: str, output: Sequence[str]) -> ImageError:
         service=service,
         reason=f"{what} failed",
         log="\n".join(lines[-50:]),
-        hint="The lines above are its output." if what == "build" else "Is the image's name right, and the registry reachable?",
+        hint="The lines above are its output."
+        if what == "build"
+        else "Is the image's name right, and the registry reachable?",
     )
-
-

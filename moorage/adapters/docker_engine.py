@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import re
 import tarfile
@@ -91,7 +92,10 @@ class DockerEngine:
         with self._speaking():
             listed = self._client.containers()
         return frozenset(
-            (port["PublicPort"], port["Type"]) for entry in listed for port in entry["Ports"] or () if "PublicPort" in port
+            (port["PublicPort"], port["Type"])
+            for entry in listed
+            for port in entry["Ports"] or ()
+            if "PublicPort" in port
         )
 
     def start(self, container: str) -> None:
@@ -143,7 +147,7 @@ class DockerEngine:
         """(id, labels) of an image. None: not there."""
         with self._speaking():
             try:
-                image = self._client.inspect_image(reference)
+                image = self._client.inspect_image(reference)  # type: ignore[no-untyped-call]
             except NotFound:
                 return None
         return image["Id"], (image.get("Config") or {}).get("Labels") or {}
@@ -218,10 +222,12 @@ class DockerEngine:
     def _connect(self) -> docker.APIClient:
         options = kwargs_from_env()
         try:
-            client = docker.APIClient(**options, timeout=self._settings.connect_timeout_s, num_pools=8, max_pool_size=64)
+            client = docker.APIClient(
+                **options, timeout=math.ceil(self._settings.connect_timeout_s), num_pools=8, max_pool_size=64
+            )
         except DockerException as error:
             raise self._unavailable(error) from None
-        client.timeout = self._settings.engine_timeout_s
+        client.timeout = math.ceil(self._settings.engine_timeout_s)
         return client
 
     def _unavailable(self, error: Exception) -> EngineUnavailableError:
@@ -327,7 +333,7 @@ def _time(text: str | None) -> datetime | None:
     """The engine's time with nanoseconds. None: never."""
     if not text or text.startswith(_NEVER):
         return None
-    return datetime.fromisoformat(re.sub(r"(\.\d{6})\d*", r"\1", text).replace("Z", "+00:00")).astimezone(UTC)
+    return datetime.fromisoformat(re.sub(r"(\.\d{6})\d*", r"\1", text)).astimezone(UTC)
 
 
 def _archive(path: str, content: bytes, mode: int, uid: int, gid: int) -> bytes:
@@ -343,5 +349,3 @@ def _archive(path: str, content: bytes, mode: int, uid: int, gid: int) -> bytes:
         entry.size, entry.mode, entry.uid, entry.gid, entry.mtime = len(content), mode, uid, gid, round(time.time())
         archive.addfile(entry, io.BytesIO(content))
     return buffer.getvalue()
-
-

@@ -58,7 +58,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _app() -> App:
-    from cyclopts import App
+    from cyclopts import App, Parameter
 
     import moorage
 
@@ -68,6 +68,7 @@ def _app() -> App:
         version=moorage.__version__,
         help_format="plaintext",
         result_action="return_value",
+        default_parameter=Parameter(negative=(), show_default=False),
     )
     for verb, words in _VERBS.items():
         app.command(f"moorage.cli.{verb}:{verb}", name=verb, help=words)
@@ -75,5 +76,3 @@ def _app() -> App:
     if "--install-completion" in sys.argv:  # costs 6 ms, wanted once
         app.register_install_completion_command()
     return app
-
-

@@ -17,10 +17,10 @@ def config(
     *,
     selection: Selection = Selection(),  # noqa: B008 - frozen
     override: Annotated[
-        bool, Parameter(negative="", help="Print the override file that gives plain `docker compose` the same ports.")
+        bool, Parameter(help="Print the override file that gives plain `docker compose` the same ports.")
     ] = False,
-    show_secrets: Annotated[bool, Parameter(negative="", help="Do not hide secret values.")] = False,
-    json: Annotated[bool, Parameter(negative="", show=False)] = False,
+    show_secrets: Annotated[bool, Parameter(help="Do not hide secret values.")] = False,
+    json: Annotated[bool, Parameter(show=False)] = False,
 ) -> int:
     """Show the definition as Compose resolves it, with the leased ports (a Compose file in JSON)."""
     del json  # it always is: JSON is YAML

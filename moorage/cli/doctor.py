@@ -16,7 +16,7 @@ from moorage.world import open_world
 _LEAST_FREE_BYTES = 1 << 30
 
 
-def doctor(*, json: Annotated[bool, Parameter(negative="", help="Print the findings as JSON.")] = False) -> int:
+def doctor(*, json: Annotated[bool, Parameter(help="Print the findings as JSON.")] = False) -> int:
     """Check all that Moorage stands on: engine, Compose, state directory, disk, hub."""
     world = open_world()
     checks: dict[str, Callable[[], str]] = {

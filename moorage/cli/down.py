@@ -15,10 +15,12 @@ def down(
     stack: str | None = None,
     *,
     selection: Selection = Selection(),  # noqa: B008 - frozen
-    volumes: Annotated[bool, Parameter(name=["--volumes", "-v"], negative="", help="Remove volumes: data is lost.")] = False,
-    release_ports: Annotated[bool, Parameter(negative="", help="Give the leased ports back.")] = False,
-    timeout: Annotated[float | None, Parameter(name=["--timeout", "-t"], help="Grace period of stops, in seconds.")] = None,
-    json: Annotated[bool, Parameter(negative="", help="Print the result as JSON.")] = False,
+    volumes: Annotated[bool, Parameter(name=["--volumes", "-v"], help="Remove volumes: data is lost.")] = False,
+    release_ports: Annotated[bool, Parameter(help="Give the leased ports back.")] = False,
+    timeout: Annotated[
+        float | None, Parameter(name=["--timeout", "-t"], help="Grace period of stops, in seconds.")
+    ] = None,
+    json: Annotated[bool, Parameter(help="Print the result as JSON.")] = False,
 ) -> int:
     """Remove a stack's containers and networks; its volumes and leases stay unless asked for.
 

@@ -13,7 +13,7 @@ from moorage.work.status import status
 from moorage.world import open_world
 
 
-def ls(*, json: Annotated[bool, Parameter(negative="", help="Print the list as JSON.")] = False) -> int:
+def ls(*, json: Annotated[bool, Parameter(help="Print the list as JSON.")] = False) -> int:
     """List the stacks of this machine, with their state."""
     world = open_world()
     records = world.store.stacks()

@@ -16,10 +16,10 @@ from moorage.world import open_world
 def plan(
     *,
     selection: Selection = Selection(),  # noqa: B008 - frozen
-    strict_ports: Annotated[bool, Parameter(negative="", help="Fail if a wanted port is taken.")] = False,
-    build: Annotated[bool, Parameter(negative="", help="Plan to build images also where nothing changed.")] = False,
-    force_recreate: Annotated[bool, Parameter(negative="", help="Plan to re-create all containers.")] = False,
-    json: Annotated[bool, Parameter(negative="", help="Print the plan as JSON.")] = False,
+    strict_ports: Annotated[bool, Parameter(help="Fail if a wanted port is taken.")] = False,
+    build: Annotated[bool, Parameter(help="Plan to build images also where nothing changed.")] = False,
+    force_recreate: Annotated[bool, Parameter(help="Plan to re-create all containers.")] = False,
+    json: Annotated[bool, Parameter(help="Print the plan as JSON.")] = False,
 ) -> int:
     """Show what `up` would do, step by step, and what undoes it. Touches nothing."""
     wish = wish_of(selection).model_copy(
@@ -27,7 +27,9 @@ def plan(
     )
     _, _, steps = asyncio.run(resolve.plan(open_world(), wish))
     if json:
-        as_json({**steps.model_dump(mode="json"), "steps": [{"id": s.id, **s.model_dump(mode="json")} for s in steps.steps]})
+        as_json(
+            {**steps.model_dump(mode="json"), "steps": [{"id": s.id, **s.model_dump(mode="json")} for s in steps.steps]}
+        )
     else:
         from moorage.show.text import plan_text
 

@@ -15,8 +15,8 @@ def ports(
     action: Literal["ls"] = "ls",
     *,
     selection: Selection = Selection(),  # noqa: B008 - frozen
-    all: Annotated[bool, Parameter(name=["--all", "-a"], negative="", help="The leases of all stacks.")] = False,
-    json: Annotated[bool, Parameter(negative="", help="Print the leases as JSON.")] = False,
+    everywhere: Annotated[bool, Parameter(name=["--all", "-a"], help="The leases of all stacks.")] = False,
+    json: Annotated[bool, Parameter(help="Print the leases as JSON.")] = False,
 ) -> int:
     """Show the leased host ports of the stack of this directory, or of all stacks.
 
@@ -27,7 +27,7 @@ def ports(
     """
     del action
     world = open_world()
-    leases = world.store.leases(None if all else stack_of(world, selection))
+    leases = world.store.leases(None if everywhere else stack_of(world, selection))
     if json:
         as_json([lease.model_dump(mode="json") for lease in leases])
     else:

@@ -66,7 +66,7 @@ async def _with_signals(work: Callable[[], Awaitable[T]], progress: Callable[[Ev
         if calls == 1:
             remark("interrupted: undoing what was done; once more to be told, a third time to end at once")
             task.cancel()
-        elif calls == 2:  # noqa: PLR2004
+        elif calls == 2:
             remark("still undoing; once more ends at once and leaves the rest to `moorage sweep`")
         else:
             os._exit(_INTERRUPTED)

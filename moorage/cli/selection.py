@@ -19,8 +19,8 @@ from moorage.work.resolve import Wish, name_of, source_of
 class Selection:
     """What the command is about."""
 
-    file: Annotated[list[str], Parameter(name=["--file", "-f"], help="Compose file; may be given several times.")] = field(
-        default_factory=list
+    file: Annotated[list[str], Parameter(name=["--file", "-f"], help="Compose file; may be given several times.")] = (
+        field(default_factory=list)
     )
     project_directory: Annotated[Path | None, Parameter(help="Directory of the project.")] = None
     profile: Annotated[list[str], Parameter(help="Profile to enable; may be given several times.")] = field(
@@ -29,9 +29,7 @@ class Selection:
     env_file: Annotated[list[str], Parameter(help="File with variables; may be given several times.")] = field(
         default_factory=list
     )
-    name: Annotated[
-        str | None, Parameter(name=["--name", "--project-name", "-p"], help="Name of the stack.")
-    ] = None
+    name: Annotated[str | None, Parameter(name=["--name", "--project-name", "-p"], help="Name of the stack.")] = None
 
 
 def wish_of(selection: Selection) -> Wish:
@@ -63,7 +61,9 @@ def known_stack_of(world: World, selection: Selection, stack: str | None = None)
         return name
     known = [record.name for record in world.store.stacks()]
     message = f"there is no stack {name!r}"
-    raise DefinitionError(message, hint=f"There are: {', '.join(known)}." if known else "`moorage up` makes one.", stack=name)
+    raise DefinitionError(
+        message, hint=f"There are: {', '.join(known)}." if known else "`moorage up` makes one.", stack=name
+    )
 
 
 def _on_engine(world: World, name: str) -> bool:

@@ -15,7 +15,7 @@ from moorage.world import open_world
 def start(
     *services: str,
     selection: Selection = Selection(),  # noqa: B008 - frozen
-    json: Annotated[bool, Parameter(negative="", help="Print the result as JSON.")] = False,
+    json: Annotated[bool, Parameter(help="Print the result as JSON.")] = False,
 ) -> int:
     """Start stopped services and what they depend on, each as soon as it may.
 

@@ -17,7 +17,7 @@ def status(
     stack: str | None = None,
     *,
     selection: Selection = Selection(),  # noqa: B008 - frozen
-    json: Annotated[bool, Parameter(negative="", help="Print the status as JSON.")] = False,
+    json: Annotated[bool, Parameter(help="Print the status as JSON.")] = False,
 ) -> int:
     """Show how a stack is: what the engine says, and whether services are ready.
 

@@ -15,7 +15,7 @@ def stop(
     *services: str,
     selection: Selection = Selection(),  # noqa: B008 - frozen
     timeout: Annotated[float | None, Parameter(name=["--timeout", "-t"], help="Grace period, in seconds.")] = None,
-    json: Annotated[bool, Parameter(negative="", help="Print the result as JSON.")] = False,
+    json: Annotated[bool, Parameter(help="Print the result as JSON.")] = False,
 ) -> int:
     """Stop services, dependents first; their containers stay.
 

@@ -20,14 +20,16 @@ from moorage.world import open_world
 def up(
     *,
     selection: Selection = Selection(),  # noqa: B008 - frozen
-    wait_timeout: Annotated[float | None, Parameter(help="Longest time for a service to become ready, in seconds.")] = None,
-    keep_failed: Annotated[bool, Parameter(negative="", help="Leave a failed start as it is, for a look.")] = False,
-    strict_ports: Annotated[bool, Parameter(negative="", help="Fail if a wanted port is taken.")] = False,
-    build: Annotated[bool, Parameter(negative="", help="Build images also where nothing changed.")] = False,
-    force_recreate: Annotated[bool, Parameter(negative="", help="Re-create containers also where nothing changed.")] = False,
+    wait_timeout: Annotated[
+        float | None, Parameter(help="Longest time for a service to become ready, in seconds.")
+    ] = None,
+    keep_failed: Annotated[bool, Parameter(help="Leave a failed start as it is, for a look.")] = False,
+    strict_ports: Annotated[bool, Parameter(help="Fail if a wanted port is taken.")] = False,
+    build: Annotated[bool, Parameter(help="Build images also where nothing changed.")] = False,
+    force_recreate: Annotated[bool, Parameter(help="Re-create containers also where nothing changed.")] = False,
     ttl: Annotated[str | None, Parameter(help="How long the stack may live, such as 8h.")] = None,
-    detach: Annotated[bool, Parameter(name=["--wait", "--detach", "-d"], negative="", show=False)] = False,
-    json: Annotated[bool, Parameter(negative="", help="Print the result as JSON.")] = False,
+    detach: Annotated[bool, Parameter(name=["--wait", "--detach", "-d"], show=False)] = False,
+    json: Annotated[bool, Parameter(help="Print the result as JSON.")] = False,
 ) -> int:
     """Bring the stack of this directory up: it ends with all services ready, or with everything undone."""
     del detach  # as with `docker compose up -d --wait`: that is what `up` always does
@@ -44,7 +46,12 @@ def up(
     )
     idle = asyncio.run(nothing_to_do(open_world(), wish))
     if idle:
-        found: dict[str, Any] = {**idle.model_dump(mode="json"), "changed": [], "flow_run_id": None, "flow_run_url": None}
+        found: dict[str, Any] = {
+            **idle.model_dump(mode="json"),
+            "changed": [],
+            "flow_run_id": None,
+            "flow_run_url": None,
+        }
     else:
         from moorage.cli.running import run_flow
 

@@ -24,7 +24,7 @@ def wait(
     *,
     selection: Selection = Selection(),  # noqa: B008 - frozen
     timeout: Annotated[float, Parameter(name=["--timeout", "-t"], help="Longest time to wait, in seconds.")] = 60.0,
-    json: Annotated[bool, Parameter(negative="", help="Print the status as JSON.")] = False,
+    json: Annotated[bool, Parameter(help="Print the status as JSON.")] = False,
 ) -> int:
     """Wait until all services of a stack are ready; exit code 5 if that does not happen in time.
 
@@ -52,6 +52,8 @@ async def _until_ready(world: World, stack: str, timeout_s: float) -> StackStatu
             return found
         if time.monotonic() >= deadline:
             waiting = [name for name, service in found.services.items() if not service.ready]
-            message = f"{stack}: {found.state} after {timeout_s:g} s; not ready: {', '.join(waiting) or 'no service exists'}"
+            message = (
+                f"{stack}: {found.state} after {timeout_s:g} s; not ready: {', '.join(waiting) or 'no service exists'}"
+            )
             raise NotReadyError(message, stack=stack, reason="timeout", hint="`moorage status` says more.")
         await asyncio.sleep(_PAUSE_S)

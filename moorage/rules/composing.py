@@ -14,7 +14,9 @@ from moorage.rules import labels
 from moorage.rules.reading import is_injected
 
 LOOPBACK = "127.0.0.1"
-_NOT_IN_DIGEST = frozenset({"depends_on", "profiles", "scale", "x-moorage", "post_start", "pre_stop", "pull_policy", "develop"})
+_NOT_IN_DIGEST = frozenset(
+    {"depends_on", "profiles", "scale", "x-moorage", "post_start", "pre_stop", "pull_policy", "develop"}
+)
 
 
 def requests_of(definition: Definition) -> tuple[Request, ...]:
@@ -128,7 +130,8 @@ def _drop_container_name(service: Config) -> None:
         return
     networks = service.get("networks") or {"default": None}
     service["networks"] = {
-        key: {**(value or {}), "aliases": [*((value or {}).get("aliases") or ()), name]} for key, value in networks.items()
+        key: {**(value or {}), "aliases": [*((value or {}).get("aliases") or ()), name]}
+        for key, value in networks.items()
     }
 
 
@@ -165,4 +168,4 @@ def override_text(definition: Definition, leases: Sequence[Lease]) -> str:
             copy = json.loads(json.dumps({"ports": definition.config["services"][name]["ports"]}))
             _publish(copy, service.ports, definition.name, ports)
             lines += [f"  {json.dumps(name)}:", f"    ports: !override {json.dumps(copy['ports'])}"]
-    return "\n".join(lines if len(lines) > 2 else ["services: {}"])  # noqa: PLR2004 - the two lines above
+    return "\n".join(lines if len(lines) > 2 else ["services: {}"])

@@ -52,7 +52,7 @@ def make_plan(desired: Desired, observed: Observed, ready: frozenset[str]) -> Pl
     leasing = tuple(_lease_steps(desired))
     steps = [*leasing, *_image_steps(desired, tuple(step.id for step in leasing))]
     if changed or orphans:
-        steps.append(_create_step(desired, changes, orphans, [step.id for step in steps]))
+        steps.append(_create_step(changes, orphans, [step.id for step in steps]))
     before = [step.id for step in steps if step.kind == StepKind.CREATE] or [step.id for step in steps]
     for name in graph.order(services):
         if name not in settled and services[name].replicas:
@@ -157,7 +157,7 @@ def _image_steps(desired: Desired, needs: tuple[str, ...]) -> Iterable[Step]:
             yield Step(kind=need.action, service=name, needs=needs, why=need.why, detail=(need.reference,))
 
 
-def _create_step(desired: Desired, changes: Mapping[str, str], orphans: list[str], needs: list[str]) -> Step:
+def _create_step(changes: Mapping[str, str], orphans: list[str], needs: list[str]) -> Step:
     lines = [f"{name}: {why}" for name, why in changes.items() if why]
     lines += [f"{name}: removed, it is not in the definition" for name in orphans]
     return Step(
@@ -206,6 +206,6 @@ def _good_exit(service: Service) -> int:
 
 def image_kind(reference: str) -> str:
     """`postgres`, `redis`, `mysql` or empty: which image-aware check fits, by the last part of the image's name."""
-    name = PurePosixPath(reference.split("@")[0]).name.split(":")[0]
+    name = PurePosixPath(reference.split("@", maxsplit=1)[0]).name.split(":")[0]
     kinds = {"postgres": "postgres", "postgis": "postgres", "redis": "redis", "valkey": "redis", "mysql": "mysql"}
     return {**kinds, "mariadb": "mysql"}.get(name, "")

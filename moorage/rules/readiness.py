@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from itertools import count
-from collections.abc import Iterator, Mapping
 
 from moorage.model.base import Frozen
 from moorage.model.definition import Check, ReadyCheck, Service
@@ -65,7 +65,9 @@ class Verdict(Frozen):
     ended_well: bool = False
 
 
-def probe_of(services: Mapping[str, Service], name: str, container: Container, default_s: float, settle_s: float) -> Probe:
+def probe_of(
+    services: Mapping[str, Service], name: str, container: Container, default_s: float, settle_s: float
+) -> Probe:
     """The check that fits: one-shot, health check, `x-moorage.ready`, image, published port, staying up."""
     service = services[name]
     ready = service.ready

@@ -88,7 +88,7 @@ def read_service(name: str, service: Config, config: Config, variables: Mapping[
 
 def is_injected(thing: Config | None) -> bool:
     """True: a secret or config that has no file on the host but a value, which is written into the container."""
-    return bool(thing) and ("content" in thing or "environment" in thing)
+    return thing is not None and ("content" in thing or "environment" in thing)
 
 
 def needs_variables(config: Config) -> bool:
@@ -163,8 +163,8 @@ def _replicas(service: Config) -> int:
 
 def _restarts(service: Config) -> bool:
     policy = str(service.get("restart") or "no")
-    condition = ((service.get("deploy") or {}).get("restart_policy") or {}).get("condition", "none")
-    return policy != "no" or condition not in ("none", None)
+    condition = str(((service.get("deploy") or {}).get("restart_policy") or {}).get("condition", "none"))
+    return policy != "no" or condition not in ("none", "None")
 
 
 def _dependencies(service: Config) -> Iterable[Dependency]:
@@ -267,7 +267,7 @@ def _probe_at_interval(name: str, value: Any) -> bool:
         where = f"services.{name}.x-moorage.probe"
         message = f"{where}: {value!r} is neither active nor interval"
         raise DefinitionError(message, service=name, key=where)
-    return value == "interval"
+    return bool(value == "interval")
 
 
 def _hooks(hooks: Any) -> Iterable[Hook]:
@@ -325,7 +325,9 @@ def port_variables(raw: Config, services: Mapping[str, Service]) -> dict[str, Po
                 continue
             variable = _VARIABLE.fullmatch(published)
             if variable:
-                found.setdefault(variable["braced"] or variable["plain"], (name, target, protocol, slots[target, protocol]))
+                found.setdefault(
+                    variable["braced"] or variable["plain"], (name, target, protocol, slots[target, protocol])
+                )
             slots[target, protocol] += 1
     return found
 

@@ -30,7 +30,9 @@ class Ending:
         """Grace period of stops, in seconds. None: what the definition says."""
 
 
-async def down(world: World, stack: str, ending: Ending, act_of: ActOf = directly, flow_run_id: str | None = None) -> Run:
+async def down(
+    world: World, stack: str, ending: Ending, act_of: ActOf = directly, flow_run_id: str | None = None
+) -> Run:
     """Remove containers and networks of a stack. Volumes and leases stay unless `ending` says otherwise."""
     run = _run(world, Operation.DOWN, stack, flow_run_id, ending.grace_s)
     run.with_volumes = ending.volumes
@@ -53,7 +55,12 @@ def _forget(world: World, stack: str, ending: Ending) -> None:
 
 
 async def stop(
-    world: World, stack: str, names: Sequence[str], grace_s: float | None, act_of: ActOf = directly, flow_run_id: str | None = None
+    world: World,
+    stack: str,
+    names: Sequence[str],
+    grace_s: float | None,
+    act_of: ActOf = directly,
+    flow_run_id: str | None = None,
 ) -> Run:
     """Stop services (none named: all), dependents first, what is independent side by side. Containers stay."""
     run = _run(world, Operation.STOP, stack, flow_run_id, grace_s)

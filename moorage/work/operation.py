@@ -1,7 +1,7 @@
 """The frame around every run: lock, recovery of what did not finish, record, undo.
 
-    lock → recover → open the record → (the run's own steps) → close it → unlock
-                                          └ on any failure: report, undo
+lock → recover → open the record → (the run's own steps) → close it → unlock
+└ on any failure: report, undo
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ async def locked(run: Run, recover: Recover) -> AsyncIterator[None]:
     await _acquire(run, lock)
     try:
         for record in await in_thread(lambda: world.store.unfinished_runs(run.stack)):
-            run.tell(Action.NOTICE, message=f"recovering: {record.operation} of {record.started_at:%H:%M:%S} did not finish")
+            run.tell(
+                Action.NOTICE, message=f"recovering: {record.operation} of {record.started_at:%H:%M:%S} did not finish"
+            )
             await uncancelled(recover(world, record))
         yield
     finally:
@@ -56,13 +58,15 @@ async def _acquire(run: Run, lock: Lock) -> None:
     said = False
     while True:
         try:
-            return await in_thread(lambda: lock.acquire(run.operation, 0))
+            await in_thread(lambda: lock.acquire(run.operation, 0))
         except BusyError as error:
             if run.world.clock.monotonic() >= deadline:
                 raise
             if not said:
                 run.tell(Action.NOTICE, message=f"waiting: {error}")
             said = True
+        else:
+            return
         await asyncio.sleep(_LOCK_POLL_S)
 
 
@@ -119,7 +123,7 @@ async def _keep(run: Run, error: BaseException, path: Any) -> BaseException:
 
 def _verdict(run: Run, error: BaseException, path: str) -> BaseException:
     """The error to raise after a complete undo."""
-    facts = {"stack": run.stack, "undone": True, "report": path}
+    facts: dict[str, Any] = {"stack": run.stack, "undone": True, "report": path}
     if isinstance(error, asyncio.CancelledError | KeyboardInterrupt):
         return InterruptedRunError(f"{run.stack}: interrupted; {undone_line(run.record)}", **facts)
     if isinstance(error, MoorageError) and (isinstance(error, _OWN_CODES) or error.exit_code in (2, 3)):

@@ -31,7 +31,9 @@ async def perform(step: Step, run: Run) -> str:
     except MoorageError as error:
         error.with_fields(step=step.id, service=step.service)
         elapsed_s = run.world.clock.monotonic() - began
-        run.tell(Action.FAILED, step.id, str(error), **{**error.fields, "service": step.service, "elapsed_s": elapsed_s})
+        run.tell(
+            Action.FAILED, step.id, str(error), **{**error.fields, "service": step.service, "elapsed_s": elapsed_s}
+        )
         raise
     elapsed_s = run.world.clock.monotonic() - began
     action = Action.SKIPPED if done.startswith("already") else Action.DONE
@@ -57,7 +59,11 @@ async def _after(needs: list[asyncio.Task[Any]], step: Step, act: Act) -> Any:
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
     """The error that says most: a port that was taken can be mended, one of ours explains itself."""
-    flat = [e for error in errors.exceptions for e in (error.exceptions if isinstance(error, BaseExceptionGroup) else [error])]
+    flat = [
+        e
+        for error in errors.exceptions
+        for e in (error.exceptions if isinstance(error, BaseExceptionGroup) else [error])
+    ]
     for kind in (PortTakenError, MoorageError):
         if found := [error for error in flat if isinstance(error, kind)]:
             return found[0]
@@ -190,7 +196,9 @@ def _stop(run: Run, name: str, container: Container) -> None:
             run.tell(Action.NOTICE, f"stop {name}", str(error), service=name)
     grace_s = run.grace_s
     if grace_s is None:
-        grace_s = service.stop_grace_s if service and service.stop_grace_s is not None else run.world.settings.stop_grace_s
+        grace_s = (
+            service.stop_grace_s if service and service.stop_grace_s is not None else run.world.settings.stop_grace_s
+        )
     run.world.engine.stop(container.id, grace_s)
 
 
@@ -257,4 +265,3 @@ _BY_KIND: dict[StepKind, Callable[[Step, Run], Awaitable[str]]] = {
     StepKind.STOP: stop,
     StepKind.REMOVE: remove,
 }
-

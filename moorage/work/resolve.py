@@ -96,7 +96,9 @@ def name_of(world: World, wish: Wish, raw: Config) -> str:
         name = naming.validate_name(wish.name)
         if other := owner_elsewhere(world, name, directory):
             message = f"stack {name!r} belongs to {other}"
-            raise DefinitionError(message, hint="Take another --name, or end that one first: `moorage down`.", stack=name)
+            raise DefinitionError(
+                message, hint="Take another --name, or end that one first: `moorage down`.", stack=name
+            )
         return name
     name = _derived_name(world, wish.source, raw)
     return naming.with_path_hash(name, directory) if owner_elsewhere(world, name, directory) else name
@@ -111,17 +113,19 @@ def _derived_name(world: World, source: Source, raw: Config) -> str:
         written = world.compose.interpolate(source, {"name": written}, {})["name"]
     if linked:
         top = (source.directory / ".git").exists()
-        return naming.derived_name(source.directory, str(written or (repository if top else source.directory.name)), branch)
+        return naming.derived_name(
+            source.directory, str(written or (repository if top else source.directory.name)), branch
+        )
     return naming.slug(str(written)) if written else naming.derived_name(source.directory, None, None)
 
 
 def owner_elsewhere(world: World, name: str, directory: Path) -> str | None:
-    """Who else has the name: a stack of another directory or home, or a Compose project that is not ours. None: nobody."""
+    """Who else has the name: another directory or home, or a Compose project that is not ours. None: nobody."""
     record = world.store.stack(name)
     if record and Path(record.path) != directory:
         return record.path
     marks = world.engine.stacks().get(name)
-    if marks is None or marks.get(labels.STACK) == name and marks.get(labels.HOME) == world.home:
+    if marks is None or (marks.get(labels.STACK) == name and marks.get(labels.HOME) == world.home):
         return None
     return marks.get(labels.COMPOSE_DIRECTORY) or "another Compose project"
 
@@ -145,7 +149,7 @@ def desire(world: World, wish: Wish, definition: Definition, leases: Sequence[Le
 def with_leased_variables(world: World, wish: Wish, definition: Definition, leases: Sequence[Lease]) -> Definition:
     """The definition resolved again, if a variable of a port mapping has to have another value."""
     variables = composing.leased_variables(definition, leases)
-    wanted = {
+    wanted: dict[tuple[str, int, str, int], int | None] = {
         (p.service, p.target, p.protocol, p.slot): p.wanted for s in definition.services.values() for p in s.ports
     }
     if all(str(wanted.get(place)) == variables.get(name) for name, place in definition.port_variables.items()):

@@ -138,5 +138,3 @@ class Run:
     def _wish(self) -> Wish:
         assert self.wish is not None, "an up has a wish"  # noqa: S101
         return self.wish
-
-

@@ -22,7 +22,6 @@ from moorage.work.perform import Act, carry_out, perform
 from moorage.work.run import Run
 from moorage.work.threads import in_thread
 
-
 ActOf = Callable[[Run], Act]
 """For a run, what does one of its steps: directly, or as a task run."""
 
@@ -54,7 +53,9 @@ async def _apply_again(world: World, record: RunRecord, generation: Generation, 
     """Apply the generation before, from its pinned images, and wait until what ran then is ready."""
     run = Run(world, Operation.ROLLBACK, record.stack)
     run.generation, run.services = generation, dict(generation.services)
-    ran = {c["service"] for c in record.before["containers"].values() if c["state"] in ("running", "restarting", "paused")}
+    ran = {
+        c["service"] for c in record.before["containers"].values() if c["state"] in ("running", "restarting", "paused")
+    }
     steps = undo_steps(run, ran)
     left = []
     try:
@@ -79,7 +80,9 @@ async def _clear(world: World, record: RunRecord, kept: set[str], act_of: ActOf)
     run = Run(world, Operation.DOWN, record.stack)
     run.spared = kept
     observed = await in_thread(lambda: world.engine.observe(record.stack))
-    new = {c.service for c in observed.containers if c.name not in kept and labels.ours(c.labels, record.stack, world.home)}
+    new = {
+        c.service for c in observed.containers if c.name not in kept and labels.ours(c.labels, record.stack, world.home)
+    }
     steps = tuple(Step(kind=StepKind.REMOVE, service=name, why="undo") for name in sorted(new))
     left = []
     try:

@@ -69,7 +69,9 @@ def give_up_port(run: Run, error: PortTakenError) -> None:
         holder = run.world.prober.holder_of(port, "tcp") if port else None
         by = f" by {holder}" if holder else ""
         message = f"services.{service}: port {port} is taken{by}"
-        raise PortError(message, service=service, port=port, holder=holder, hint="Free it, or leave out --strict-ports.")
+        raise PortError(
+            message, service=service, port=port, holder=holder, hint="Free it, or leave out --strict-ports."
+        )
     for lease in clashing:
         run.excluded.update((number, lease.key.protocol) for number in lease.ports)
     run.world.store.release([lease.key for lease in clashing])
@@ -97,7 +99,11 @@ def _still_there(run: Run, observed: Observed) -> None:
     for name, service in run.services.items():
         containers = observed.of(name)
         one_shot = graph.is_one_shot(run.services, name)
-        if service.replicas and not planning.is_settled(service, containers, one_shot=one_shot) and not service.restarts:
+        if (
+            service.replicas
+            and not planning.is_settled(service, containers, one_shot=one_shot)
+            and not service.restarts
+        ):
             ended = next((c for c in containers if c.state != "running"), None)
             log = run.world.engine.logs(ended.id, 50) if ended else ""
             error: NotReadyError = not_ready(name, "exited" if ended else "removed", ended, "", log, 0.0)
@@ -143,7 +149,9 @@ def _stack_record(run: Run, generation: Generation) -> StackRecord:
     )
 
 
-async def up(world: World, wish: Wish, act_of: ActOf = directly, flow_run_id: str | None = None) -> tuple[Run, StackStatus]:
+async def up(
+    world: World, wish: Wish, act_of: ActOf = directly, flow_run_id: str | None = None
+) -> tuple[Run, StackStatus]:
     """Bring a stack up: commits, or undoes all and raises."""
     definition = await in_thread(lambda: resolve.resolve(world, wish))
     named = wish.model_copy(update={"name": definition.name})
