@@ -1,5 +1,7 @@
 """Notes in PostgreSQL, hits in Redis."""
 
+from typing import Self
+
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
@@ -37,7 +39,7 @@ class Store:
             settings.REDIS_URL, socket_timeout=settings.CHECK_TIMEOUT_S, socket_connect_timeout=settings.CHECK_TIMEOUT_S
         )
 
-    async def __aenter__(self) -> "Store":
+    async def __aenter__(self) -> Self:
         await self._pool.open(wait=False)
         return self
 
@@ -62,7 +64,8 @@ class Store:
 
     async def add_note(self, body: str) -> dict:
         async with self._pool.connection() as connection:
-            rows = await connection.execute("insert into note (body) values (%s) returning id, body, created_at", [body])
+            statement = "insert into note (body) values (%s) returning id, body, created_at"
+            rows = await connection.execute(statement, [body])
             return await rows.fetchone()
 
     async def delete_note(self, note_id: int) -> bool:
