@@ -7,8 +7,8 @@ from prefect.runtime import flow_run
 
 from moorage.work.down import Ending
 from moorage.work.down import down as take_down
-from moorage.world import open_world
 from tasks.steps import as_task_runs
+from tasks.story import told_world
 
 
 @flow(name="down", flow_run_name="down {stack}", persist_result=False)
@@ -24,5 +24,5 @@ async def down(
         timeout_s: Grace period of stops, in seconds. Empty: what the definition says.
     """
     ending = Ending(volumes=volumes, release_ports=release_ports, grace_s=timeout_s)
-    run = await take_down(open_world(), stack, ending, as_task_runs, str(flow_run.id))
+    run = await take_down(told_world(), stack, ending, as_task_runs, str(flow_run.id))
     return {"stack": stack, "state": "absent", "flow_run_id": str(run.flow_run_id)}

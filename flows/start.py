@@ -8,8 +8,8 @@ from prefect import flow
 from prefect.runtime import flow_run
 
 from moorage.work.down import start as begin
-from moorage.world import open_world
 from tasks.steps import as_task_runs
+from tasks.story import told_world
 
 
 @flow(name="start", flow_run_name="start {stack}", persist_result=False)
@@ -20,5 +20,5 @@ async def start(stack: str, services: list[str] | None = None) -> dict[str, Any]
         stack: Name of the stack.
         services: Services to start. Empty: all.
     """
-    run, status = await begin(open_world(), stack, services or (), as_task_runs, str(flow_run.id))
+    run, status = await begin(told_world(), stack, services or (), as_task_runs, str(flow_run.id))
     return {**status.model_dump(mode="json"), "flow_run_id": run.flow_run_id}

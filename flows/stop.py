@@ -9,8 +9,8 @@ from prefect.runtime import flow_run
 
 from moorage.work.down import stop as halt
 from moorage.work.status import status as look
-from moorage.world import open_world
 from tasks.steps import as_task_runs
+from tasks.story import told_world
 
 
 @flow(name="stop", flow_run_name="stop {stack}", persist_result=False)
@@ -22,6 +22,6 @@ async def stop(stack: str, services: list[str] | None = None, timeout_s: float |
         services: Services to stop. Empty: all.
         timeout_s: Grace period in seconds. Empty: what the definition says.
     """
-    world = open_world()
+    world = told_world()
     run = await halt(world, stack, services or (), timeout_s, as_task_runs, str(flow_run.id))
     return {**(await look(world, stack)).model_dump(mode="json"), "flow_run_id": run.flow_run_id}

@@ -12,9 +12,9 @@ from prefect.runtime import flow_run
 from moorage.rules.durations import seconds
 from moorage.work.resolve import Wish, source_of
 from moorage.work.up import up as bring_up
-from moorage.world import open_world
 from tasks.artifacts import publish
 from tasks.steps import as_task_runs
+from tasks.story import told_world
 
 
 class OnFailure(StrEnum):
@@ -68,6 +68,6 @@ async def up(
         build=build,
         force_recreate=force_recreate,
     )
-    run, status = await bring_up(open_world(), wish, as_task_runs, str(flow_run.id))
+    run, status = await bring_up(told_world(), wish, as_task_runs, str(flow_run.id))
     await publish(status)
     return {**status.model_dump(mode="json"), "changed": sorted(run.ready_s), "flow_run_id": run.flow_run_id}

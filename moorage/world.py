@@ -28,12 +28,13 @@ def listen(listener: Callable[[Event], None]) -> None:
     _listeners.append(listener)
 
 
-def _tell(event: Event) -> None:
+def tell(event: Event) -> None:
+    """Tell all who listen."""
     for listener in _listeners:
         listener(event)
 
 
-def open_world(emit: Callable[[Event], None] = _tell, settings: Settings | None = None) -> World:
+def open_world(emit: Callable[[Event], None] = tell, settings: Settings | None = None) -> World:
     """The world of this process. Nothing is contacted before it is needed. `settings` None: the process's own."""
     chosen = settings or of_process()
     home = chosen.home.expanduser().absolute()

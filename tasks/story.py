@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 
+from moorage.interfaces import World
 from moorage.model.event import Action, Event
+from moorage.world import open_world, tell
 
 _LOGGER = logging.getLogger("moorage.run")
 _LEVELS = {Action.FAILED: logging.ERROR, Action.NOTICE: logging.WARNING, Action.RETRY: logging.WARNING}
@@ -15,3 +17,13 @@ def log(event: Event) -> None:
     took = f" ({event.elapsed_s:.2f} s)" if event.elapsed_s is not None else ""
     words = ": ".join(part for part in (event.step or event.stack, event.message) if part)
     _LOGGER.log(_LEVELS.get(event.action, logging.INFO), "%s %s%s", event.action, words, took)
+
+
+def told_world() -> World:
+    """The world of a flow run: its events go to the run's log and to whoever listens in this process."""
+
+    def emit(event: Event) -> None:
+        log(event)
+        tell(event)
+
+    return open_world(emit)
