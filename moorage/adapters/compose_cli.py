@@ -9,10 +9,12 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from moorage.errors import (
@@ -127,8 +129,7 @@ class ComposeCli:
         try:
             out, err = process.communicate(stdin, timeout=self._settings.compose_timeout_s)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
+            _end(process)
             message = f"compose {arguments[-1]}: no answer within {self._settings.compose_timeout_s:g} s"
             raise DefinitionError(message, hint="Is a file of the definition a pipe, or very large?") from None
         if process.returncode:
@@ -149,7 +150,7 @@ class ComposeCli:
         """
         limit_s = timeout_s or self._settings.engine_timeout_s + self._settings.compose_timeout_s
         process = self._start(arguments, directory, dict(os.environ), None, merged=True)
-        alarm = threading.Timer(limit_s, process.kill)
+        alarm = threading.Timer(limit_s, _kill, [process])
         alarm.start()
         calls = set() if under_way is None else under_way
         calls.add(process)
@@ -163,9 +164,7 @@ class ComposeCli:
         finally:
             alarm.cancel()
             calls.discard(process)
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+            _end(process)
         if code < 0:
             lines.append(f"no end within {limit_s:g} s: timed out")
         return code, lines
@@ -265,6 +264,22 @@ def _selection(source: Source) -> list[str]:
 def _env_files(source: Source) -> list[str]:
     directory = ["--project-directory", str(source.directory)] if source.files else []
     return [*directory, *(part for file in source.env_files for part in ("--env-file", str(file)))]
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    """With its children: `docker compose` is a plugin that `docker` starts, and would go on holding the pipe."""
+    with suppress(ProcessLookupError, PermissionError):
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Kill what still runs of it, reap it, close its pipes."""
+    _kill(process)
+    process.wait()
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe:
+            pipe.close()
 
 
 def _limit_memory(pid: int, limit: int) -> None:
