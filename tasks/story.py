@@ -9,6 +9,7 @@ from moorage.model.event import Action, Event
 from moorage.world import open_world, tell
 
 _LOGGER = logging.getLogger("moorage.run")
+_LOGGER.setLevel(logging.INFO)  # Prefect gives extra loggers its handler but not its level
 _LEVELS = {Action.FAILED: logging.ERROR, Action.NOTICE: logging.WARNING, Action.RETRY: logging.WARNING}
 
 
