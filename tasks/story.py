@@ -14,10 +14,11 @@ _LEVELS = {Action.FAILED: logging.ERROR, Action.NOTICE: logging.WARNING, Action.
 
 
 def log(event: Event) -> None:
-    """One event, one line."""
+    """One event, one line: `start db: it does not exist yet`, then `start db: started (0.34 s)`."""
     took = f" ({event.elapsed_s:.2f} s)" if event.elapsed_s is not None else ""
-    words = ": ".join(part for part in (event.step or event.stack, event.message) if part)
-    _LOGGER.log(_LEVELS.get(event.action, logging.INFO), "%s %s%s", event.action, words, took)
+    mark = event.action if event.action in (Action.FAILED, Action.RETRY, Action.UNDONE) else ""
+    words = ": ".join(part for part in (mark, event.step or event.stack, event.message) if part)
+    _LOGGER.log(_LEVELS.get(event.action, logging.INFO), "%s%s", words, took)
 
 
 def told_world() -> World:

@@ -73,6 +73,6 @@ def _app() -> App:
     for verb, words in _VERBS.items():
         app.command(f"moorage.cli.{verb}:{verb}", name=verb, help=words)
     app.command("moorage.cli.hub:app", name="hub", help="Look after the Prefect server and its worker")
-    if "--install-completion" in sys.argv:  # costs 6 ms, wanted once
+    if {"--install-completion", "--help", "-h"} & set(sys.argv):  # costs 6 ms, wanted once
         app.register_install_completion_command()
     return app
