@@ -5,8 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import os
+import time
 import urllib.error
 import urllib.request
+import uuid
+from functools import cache
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +19,11 @@ if TYPE_CHECKING:
     from moorage.hub.address import HubAddress
 
 _TIMEOUT_S = 10.0
-_UNAUTHORIZED = (401, 403)
-_NOT_FOUND = 404
+_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _BUSY = 401, 403, 404, 503
+_PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8)
+"""Prefect answers 503 when two of its writes to SQLite have met."""
+_NO_CSRF = (422,)
+"""How a server answers that has its protection switched off."""
 
 
 def answers(address: HubAddress, timeout_s: float) -> bool:
@@ -32,12 +38,31 @@ def call(
     address: HubAddress, method: str, path: str, body: object | None = None, *, timeout_s: float = _TIMEOUT_S
 ) -> Any:
     """One call; the decoded answer, None for an empty one or for what does not exist. Raises HubError."""
+    for pause_s in _PAUSES_S:
+        try:
+            return _guarded(address, method, path, body, timeout_s)
+        except HubError as error:
+            if error.fields.get("status") == _FORBIDDEN:
+                _csrf_headers.cache_clear()  # the token has expired, or the server is another one by now
+            elif error.fields.get("status") != _BUSY:
+                raise
+        time.sleep(pause_s)
+    return _guarded(address, method, path, body, timeout_s)
+
+
+def _guarded(address: HubAddress, method: str, path: str, body: object | None, timeout_s: float) -> Any:
+    return _call(address, method, path, body, timeout_s, {} if method == "GET" else _csrf_headers(address))
+
+
+def _call(
+    address: HubAddress, method: str, path: str, body: object | None, timeout_s: float, headers: dict[str, str]
+) -> Any:
     if not address.api_url.startswith(("http://", "https://")):
         raise HubError(f"{address.api_url!r} is no http or https URL", api_url=address.api_url)
     request = urllib.request.Request(  # noqa: S310  # the scheme is checked above
         address.api_url + path,
         data=None if body is None else json.dumps(body).encode(),
-        headers=_headers(address),
+        headers=_headers(address) | headers,
         method=method,
     )
     try:
@@ -50,6 +75,20 @@ def call(
         reason = getattr(error, "reason", None) or error
         raise HubError(f"{address.api_url} does not answer: {reason}", api_url=address.api_url) from error
     return _decoded(address, text)
+
+
+@cache
+def _csrf_headers(address: HubAddress) -> dict[str, str]:
+    """What a call that changes something must bear, so that a web page of somebody else cannot make it."""
+    client = str(uuid.uuid4())
+    try:
+        token = _call(address, "GET", f"/csrf-token?client={client}", None, _TIMEOUT_S, {})
+    except HubError as error:
+        if error.fields.get("status") in _NO_CSRF:
+            return {}
+        raise
+    # An older server, or Prefect Cloud, does not know the page.
+    return {"Prefect-Csrf-Token": token["token"], "Prefect-Csrf-Client": client} if token else {}
 
 
 def _headers(address: HubAddress) -> dict[str, str]:
@@ -71,13 +110,13 @@ def _opener(address: HubAddress) -> urllib.request.OpenerDirector:
 def _refused(address: HubAddress, error: urllib.error.HTTPError) -> None:
     if error.code == _NOT_FOUND:
         return
-    if error.code in _UNAUTHORIZED:
+    said, hint = error.read().decode(errors="replace")[:500], None
+    if error.code == _UNAUTHORIZED:
         variable = "MOORAGE_HUB_AUTH" if address.managed else "PREFECT_API_AUTH_STRING or PREFECT_API_KEY"
-        raise HubError(
-            f"{address.api_url} refuses our password", hint=f"Set {variable}.", api_url=address.api_url
-        ) from error
-    said = error.read().decode(errors="replace")[:500]
-    raise HubError(f"{address.api_url} answered {error.code}: {said}", api_url=address.api_url) from error
+        said, hint = "it refuses our password", f"Set {variable}."
+    raise HubError(
+        f"{address.api_url} answered {error.code}: {said}", hint=hint, api_url=address.api_url, status=error.code
+    ) from error
 
 
 def _decoded(address: HubAddress, text: bytes) -> Any:

@@ -28,6 +28,9 @@ _RACES = 3
 """How often another program may take the port between our look and the server's bind."""
 _LOG_LINES = 20
 _TUNING = {
+    # CORS does not keep a foreign page from sending: Prefect reads a POST without a content type, which needs no
+    # preflight, as JSON. So whoever writes must show a token, which only a reader of our answers can have.
+    "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
     # Leases in memory leak their slot for ever when the server restarts while one is held.
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
     "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "5",

@@ -1,0 +1,93 @@
+"""`moorage hub`: the Prefect server and worker that record and execute runs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from moorage.cli.output import as_json, remark, say
+from moorage.hub.control import HubStatus, ProcessStatus
+
+app = App(name="hub", help="Look after the Prefect server and its worker.")
+
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print the hub's state as JSON.")]
+
+
+@app.command
+def start(*, json: Json = False) -> int:
+    """Start server and worker and deploy the flows; what runs already stays."""
+    from moorage.hub import control
+
+    control.start(remark)
+    return _show(json)
+
+
+@app.command
+def stop(
+    *,
+    timeout_s: Annotated[float, Parameter(name="--timeout", help="Seconds that interrupted runs have to undo.")] = 30.0,
+    json: Json = False,
+) -> int:
+    """Stop worker and server. Runs of the worker are interrupted and undo what they did; stacks stay up."""
+    from moorage.hub import control
+
+    control.stop(timeout_s, remark)
+    _show(json)
+    return 0
+
+
+@app.command
+def status(*, json: Json = False) -> int:
+    """Show whether server and worker run, and where. Exit code 8 if no server answers."""
+    return _show(json)
+
+
+@app.command(name="open")
+def open_() -> int:
+    """Open the Prefect UI in a browser."""
+    from moorage.hub import control
+
+    say(control.open_ui())
+    return 0
+
+
+@app.command
+def logs(*, tail: Annotated[int, Parameter(name=["--tail", "-n"], help="Lines of each log.")] = 50) -> int:
+    """Show the end of the server's and the worker's log."""
+    from moorage.hub import control
+
+    for name, lines in control.logs(tail).items():
+        for line in lines:
+            say(f"{name} | {line}")
+    return 0
+
+
+def _show(json: bool) -> int:
+    from moorage.errors import HubError
+    from moorage.hub import control
+
+    found = control.status()
+    if json:
+        as_json(found.as_dict())
+    else:
+        say(_text(found))
+    return 0 if found.api_url else HubError.exit_code
+
+
+def _text(found: HubStatus) -> str:
+    server = found.server.state if found.managed else "somebody else's"
+    return "\n".join(
+        [
+            f"server  {server}{_process_text(found.server)}",
+            f"worker  {found.worker.state}{_process_text(found.worker)}",
+            f"UI      {found.ui_url or '-'}",
+            f"API     {found.api_url or '-'}",
+        ]
+    )
+
+
+def _process_text(one: ProcessStatus) -> str:
+    memory = f", {one.memory_bytes >> 20} MiB" if one.memory_bytes else ""
+    since = f", since {one.since.astimezone():%Y-%m-%d %H:%M:%S}" if one.since else ""
+    return f" (pid {one.pid}{memory}{since})" if one.pid else ""
