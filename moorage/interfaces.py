@@ -188,6 +188,9 @@ class Store(Protocol):
     def release_run(self, run: str) -> tuple[Lease, ...]:
         """Give back what an unfinished run acquired, and say what that was."""
 
+    def restore(self, leases: Sequence[Lease]) -> tuple[Lease, ...]:
+        """Put leases on record as they are, after the file was lost; those whose key or port is held are left out."""
+
     def commit_run(self, run: str) -> None:
         """What the run acquired is held from now on (until released)."""
 
@@ -232,6 +235,13 @@ class Store(Protocol):
 
     def timings(self, stack: str, service: str, phase: str, limit: int = 10) -> tuple[float, ...]:
         """The last ones, newest first."""
+
+    @property
+    def set_aside(self) -> Path | None:
+        """Where a damaged file was put, until `rebuilt` is called. None: nothing was lost."""
+
+    def rebuilt(self) -> None:
+        """What was lost with the damaged file is on record again."""
 
     def close(self) -> None:
         """Close the file."""

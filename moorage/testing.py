@@ -226,6 +226,14 @@ class MemoryStore:
             found = [seconds for key, seconds in self._timings if key == (stack, service, phase)]
         return tuple(reversed(found))[:limit]
 
+    @property
+    def set_aside(self) -> Path | None:
+        """None: nothing is ever lost here."""
+        return None
+
+    def rebuilt(self) -> None:
+        """Nothing was lost."""
+
     def close(self) -> None:
         """Nothing to close."""
 

@@ -1,27 +1,18 @@
 """The registry in one SQLite file: stacks, generations, leases, runs, timings.
 
-Safe across processes and threads: one connection an object, guarded by a mutex; every write is one `BEGIN IMMEDIATE`
-transaction. A file that turns out damaged is set aside, never deleted, and a fresh one made.
+`sqlite_file.py` takes care of the file, `rules/ports.py` chooses the ports.
 """
 
 from __future__ import annotations
 
-import errno
-import fcntl
-import os
 import sqlite3
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
-from urllib.parse import quote
+from typing import Any
 
-from moorage.adapters.local_files import PRIVATE_FILE, home_error, home_errors, private_folder
 from moorage.adapters.probes import holder_of
-from moorage.errors import HomeError
+from moorage.adapters.sqlite_file import SqliteFile
 from moorage.model.generation import GenerationRecord
 from moorage.model.lease import Lease, LeaseKey, Request
 from moorage.model.state import RunRecord, StackRecord
@@ -29,9 +20,7 @@ from moorage.rules import ports
 from moorage.rules.ports import Holder, Holding, Market
 from moorage.settings import settings
 
-_Result = TypeVar("_Result")
-
-_MIGRATIONS: tuple[tuple[str, ...], ...] = (
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         "CREATE TABLE stacks (name TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID",
         "CREATE TABLE generations (stack TEXT, number INTEGER, record TEXT NOT NULL, PRIMARY KEY (stack, number))",
@@ -51,26 +40,12 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
             stack TEXT NOT NULL, service TEXT NOT NULL, phase TEXT NOT NULL, generation INTEGER NOT NULL,
             seconds REAL NOT NULL, at TEXT NOT NULL)""",
         "CREATE INDEX timings_of_service ON timings (stack, service, phase)",
-        "CREATE TABLE notes (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
     ),
 )
 """What makes version n of the file out of version n - 1. Only ever add to the end."""
-LATEST = len(_MIGRATIONS)
-_SET_ASIDE = "set_aside"
 _TIMINGS_KEPT = 50
 _LEASE = "stack, service, target, protocol, slot, port, count, wanted, host_ip, since, run, previous"
 _LEASES_OF_RUN = f"SELECT {_LEASE} FROM leases WHERE run = ?"  # noqa: S608  column names, ours
-_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-_UNUSABLE = (
-    sqlite3.SQLITE_READONLY,
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_PERM,
-)
-_COMPANIONS = ("", "-wal", "-shm")
-_POLL_S = 0.01
 
 
 class SqliteStore:
@@ -89,15 +64,9 @@ class SqliteStore:
         process_at: Callable[[int, str], str | None] = holder_of,
         timeout_s: float = 60.0,
     ) -> None:
-        self.path = path
+        self._file = SqliteFile(path, MIGRATIONS, timeout_s)
         self._any_port = any_port
         self._process_at = process_at
-        self._timeout_s = timeout_s
-        self._mutex = threading.RLock()
-        self._connection: sqlite3.Connection | None = None
-        self._inode: tuple[int, int] | None = None
-        self._pid = 0
-        self._left_behind: list[sqlite3.Connection] = []
 
     # Leases
 
@@ -121,7 +90,7 @@ class SqliteStore:
             _write_holdings(connection, changed)
             return tuple(holding.lease for holding in holdings)
 
-        return self._write(work)
+        return self._file.write(work)
 
     def preview(
         self,
@@ -139,16 +108,16 @@ class SqliteStore:
             market = self._market(connection, taken, bindable, strict=strict)
             return tuple(holding.lease for holding in ports.allot(requests, held, market, None, now))
 
-        return self._read(work)
+        return self._file.read(work)
 
     def leases(self, stack: str | None = None) -> tuple[Lease, ...]:
         """The leases of a stack, by port. None: of all stacks."""
-        found = self._read(lambda connection: _holdings(connection, None if stack is None else {stack}))
+        found = self._file.read(lambda connection: _holdings(connection, None if stack is None else {stack}))
         return tuple(sorted((holding.lease for holding in found.values()), key=_by_port))
 
     def release(self, keys: Sequence[LeaseKey]) -> None:
         """Give ports back; a key without a lease is no error."""
-        self._write(lambda connection: _delete_leases(connection, keys))
+        self._file.write(lambda connection: _delete_leases(connection, keys))
 
     def release_run(self, run: str) -> tuple[Lease, ...]:
         """Give back what an unfinished run acquired, and say what that was; what it moved goes back to its place."""
@@ -160,7 +129,7 @@ class SqliteStore:
             _write_holdings(connection, [holding.restored for holding in undone if holding.restored])
             return tuple(sorted((holding.lease for holding in undone if holding.given_back), key=_by_port))
 
-        return self._write(work)
+        return self._file.write(work)
 
     def commit_run(self, run: str) -> None:
         """What the run acquired is held from now on (until released)."""
@@ -178,7 +147,7 @@ class SqliteStore:
             _write_holdings(connection, [Holding(lease) for lease in restored])
             return restored
 
-        return self._write(work)
+        return self._file.write(work)
 
     def _market(
         self,
@@ -214,7 +183,7 @@ class SqliteStore:
             connection.execute("DELETE FROM generations WHERE stack = ?", (name,))
             connection.execute("DELETE FROM timings WHERE stack = ?", (name,))
 
-        self._write(work)
+        self._file.write(work)
 
     def generations(self, stack: str) -> tuple[GenerationRecord, ...]:
         """All on record, newest first."""
@@ -255,7 +224,7 @@ class SqliteStore:
                 values = (now.isoformat(), ended.model_dump_json(), run)
                 connection.execute("UPDATE runs SET finished_at = ?, record = ? WHERE id = ?", values)
 
-        self._write(work)
+        self._file.write(work)
 
     def unfinished_runs(self, stack: str | None = None) -> tuple[RunRecord, ...]:
         """Runs without an end, oldest first."""
@@ -281,14 +250,16 @@ class SqliteStore:
                 (stack, service, phase, _TIMINGS_KEPT),
             )
 
-        self._write(work)
+        self._file.write(work)
 
     def timings(self, stack: str, service: str, phase: str, limit: int = 10) -> tuple[float, ...]:
         """The last ones, newest first."""
         question = (
             "SELECT seconds FROM timings WHERE stack = ? AND service = ? AND phase = ? ORDER BY rowid DESC LIMIT ?"
         )
-        found = self._read(lambda connection: connection.execute(question, (stack, service, phase, limit)).fetchall())
+        found = self._file.read(
+            lambda connection: connection.execute(question, (stack, service, phase, limit)).fetchall()
+        )
         return tuple(seconds for (seconds,) in found)
 
     # The file
@@ -296,235 +267,21 @@ class SqliteStore:
     @property
     def set_aside(self) -> Path | None:
         """Where a damaged file was put, until `rebuilt` is called, by whichever process. None: nothing was lost."""
-        found = self._texts("SELECT value FROM notes WHERE key = ?", _SET_ASIDE)
-        return Path(found[0]) if found else None
+        return self._file.set_aside
 
     def rebuilt(self) -> None:
         """What was lost with the file set aside is on record again."""
-        self._change("DELETE FROM notes WHERE key = ?", _SET_ASIDE)
+        self._file.forget_set_aside()
 
     def close(self) -> None:
         """Close the file; the next call opens it again."""
-        with self._mutex:
-            self._disconnect()
+        self._file.close()
 
     def _texts(self, question: str, *values: Any) -> list[str]:
-        return self._read(lambda connection: [text for (text,) in connection.execute(question, values)])
+        return self._file.read(lambda connection: [text for (text,) in connection.execute(question, values)])
 
     def _change(self, statement: str, *values: Any) -> None:
-        self._write(lambda connection: connection.execute(statement, values).close())
-
-    def _write(self, work: Callable[[sqlite3.Connection], _Result]) -> _Result:
-        return self._answer(lambda: _transaction(self._connected(), "BEGIN IMMEDIATE", work))
-
-    def _read(self, work: Callable[[sqlite3.Connection], _Result]) -> _Result:
-        def once() -> _Result:
-            try:
-                return _transaction(self._connected(), "BEGIN", work)
-            except (sqlite3.DatabaseError, HomeError) as error:
-                if not self._unwritable(error):
-                    raise
-                with _read_only(self.path) as connection:
-                    return _transaction(connection, "BEGIN", work)
-
-        return self._answer(once)
-
-    def _answer(self, once: Callable[[], _Result]) -> _Result:
-        """Do it, again with a fresh file when this one is damaged; errors of the file become HomeError."""
-        with self._mutex:
-            try:
-                try:
-                    return once()
-                except sqlite3.DatabaseError as error:
-                    if _code(error) not in _DAMAGED:
-                        raise
-                    self._replace_damaged()
-                    return once()
-            except sqlite3.DatabaseError as error:
-                raise self._explained(error) from error
-
-    def _unwritable(self, error: Exception) -> bool:
-        cause = error.__cause__ if isinstance(error, HomeError) else error
-        in_file = isinstance(cause, OSError) or (isinstance(cause, sqlite3.DatabaseError) and _code(cause) in _UNUSABLE)
-        return in_file and self.path.is_file()
-
-    def _explained(self, error: sqlite3.DatabaseError) -> Exception:
-        code = _code(error)
-        if code in _BUSY:
-            return HomeError(
-                f"{self.path} has been locked by another process for {self._timeout_s:g} s",
-                hint="Look for a moorage process that hangs, or move MOORAGE_HOME to a local disk.",
-                path=str(self.path),
-            )
-        if code in (*_UNUSABLE, *_DAMAGED):
-            return home_error(self.path, str(error), errno.ENOSPC if code == sqlite3.SQLITE_FULL else None)
-        return error
-
-    def _connected(self) -> sqlite3.Connection:
-        """The connection of this process to the file that is at the path now."""
-        if self._pid != os.getpid():
-            self._leave_behind()
-        inode = _inode(self.path)
-        if self._connection is None or inode != self._inode:
-            self._disconnect()
-            self._open()
-        if self._connection is None:
-            raise HomeError(f"{self.path} was removed while it was opened", path=str(self.path))
-        return self._connection
-
-    def _leave_behind(self) -> None:
-        """After a fork: the connection is the parent's. Closing it here would take its locks and files away."""
-        if self._connection is not None:
-            self._left_behind.append(self._connection)
-        self._connection, self._pid = None, os.getpid()
-
-    def _disconnect(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None and self._pid == os.getpid():
-            connection.close()
-
-    def _open(self) -> None:
-        if not _has_content(self.path):
-            with home_errors(self.path):
-                private_folder(self.path.parent)
-                with _alone(self.path, self._timeout_s):
-                    self._create()
-        self._inode = _inode(self.path)
-        connection = _connect(self.path, self._timeout_s)
-        try:
-            self._bring_up_to_date(connection)
-        except BaseException:
-            connection.close()
-            raise
-        self._connection = connection
-
-    def _bring_up_to_date(self, connection: sqlite3.Connection) -> None:
-        version = _version(connection)
-        if version > LATEST:
-            raise HomeError(
-                f"{self.path} was written by a newer Moorage (version {version} of the file, this one knows {LATEST})",
-                hint="Use the newer Moorage, or another MOORAGE_HOME.",
-                path=str(self.path),
-            )
-        if version < LATEST:
-            with home_errors(self.path), _alone(self.path, self._timeout_s):
-                _migrate(connection)
-
-    def _create(self) -> None:
-        """Make the file, alone. One without content was cut off, or its making was: it is set aside as damaged."""
-        if not _has_content(self.path):
-            aside = _put_aside(self.path) if self.path.exists() else None
-            _make(self.path, self._timeout_s, aside)
-
-    def _replace_damaged(self) -> None:
-        """Set the damaged file aside and make a fresh one, unless another process has done so."""
-        damaged = self._inode
-        with home_errors(self.path), _alone(self.path, self._timeout_s):
-            if _inode(self.path) == damaged:
-                aside = _put_aside(self.path)
-                # Closed only now: SQLite touches nothing when the file is no longer at its path.
-                self._disconnect()
-                _make(self.path, self._timeout_s, aside)
-        self._disconnect()
-
-
-def _connect(path: Path, timeout_s: float) -> sqlite3.Connection:
-    # Never made by SQLite: `_make` does, with the right mode.
-    connection = sqlite3.connect(
-        f"file:{quote(str(path))}?mode=rw", uri=True, timeout=timeout_s, isolation_level=None, check_same_thread=False
-    )
-    # In WAL mode a crash of the process loses nothing; FULL makes a power cut lose nothing either.
-    connection.execute("PRAGMA synchronous = FULL")
-    return connection
-
-
-def _make(path: Path, timeout_s: float, aside: Path | None) -> None:
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_FILE))
-    try:
-        connection = _connect(path, timeout_s)
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            _migrate(connection)
-            if aside:
-                connection.execute("INSERT INTO notes VALUES (?, ?)", (_SET_ASIDE, str(aside)))
-        finally:
-            connection.close()
-    except BaseException:
-        for companion in _COMPANIONS:
-            with suppress(OSError):
-                path.with_name(path.name + companion).unlink()
-        raise
-
-
-def _migrate(connection: sqlite3.Connection) -> None:
-    def work(connection: sqlite3.Connection) -> None:
-        for script in _MIGRATIONS[_version(connection) :]:
-            for statement in script:
-                connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {LATEST}")
-
-    _transaction(connection, "BEGIN IMMEDIATE", work)
-
-
-def _version(connection: sqlite3.Connection) -> int:
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    return int(version)
-
-
-def _put_aside(path: Path) -> Path:
-    """Rename the file and what SQLite keeps beside it to `hub.db.corrupt-<time>`; nothing is deleted or replaced."""
-    stamp = f"{path.name}.corrupt-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-    names = (stamp, *(f"{stamp}-{number}" for number in range(2, 1000)))
-    aside = next(path.with_name(name) for name in names if not path.with_name(name).exists())
-    for companion in _COMPANIONS:
-        with suppress(FileNotFoundError):
-            path.with_name(path.name + companion).rename(aside.with_name(aside.name + companion))
-    return aside
-
-
-@contextmanager
-def _alone(path: Path, timeout_s: float) -> Iterator[None]:
-    """Only one process at a time makes, migrates or sets aside the file."""
-    deadline = time.monotonic() + timeout_s
-    descriptor = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
-    try:
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise
-                time.sleep(_POLL_S)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def _read_only(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection that writes nothing, not even beside the file."""
-    waiting = path.with_name(f"{path.name}-wal")
-    # What another process has not yet moved from the log into the file can be read only together with it.
-    mode = "mode=ro" if _has_content(waiting) else "immutable=1"
-    connection = sqlite3.connect(f"file:{quote(str(path))}?{mode}", uri=True, isolation_level=None)
-    try:
-        yield connection
-    finally:
-        connection.close()
-
-
-def _transaction(connection: sqlite3.Connection, begin: str, work: Callable[[sqlite3.Connection], _Result]) -> _Result:
-    connection.execute(begin)
-    try:
-        result = work(connection)
-        connection.execute("COMMIT")
-    except BaseException:
-        # A full disk makes SQLite roll back by itself.
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-    return result
+        self._file.write(lambda connection: connection.execute(statement, values).close())
 
 
 def _holdings(connection: sqlite3.Connection, stacks: set[str] | None) -> dict[LeaseKey, Holding]:
@@ -532,7 +289,7 @@ def _holdings(connection: sqlite3.Connection, stacks: set[str] | None) -> dict[L
     where, values = "", tuple(stacks or ())
     if stacks is not None:
         where = f" WHERE stack IN ({', '.join('?' * len(values))})"
-    rows = connection.execute(f"SELECT {_LEASE} FROM leases{where}", values)  # noqa: S608  only question marks are put in
+    rows = connection.execute(f"SELECT {_LEASE} FROM leases{where}", values)  # noqa: S608  question marks
     return {holding.lease.key: holding for holding in map(_holding, rows)}
 
 
@@ -594,21 +351,3 @@ def _key(key: LeaseKey) -> tuple[str, str, int, str, int]:
 
 def _by_port(lease: Lease) -> tuple[int, str, str]:
     return lease.port, lease.key.protocol, lease.host_ip
-
-
-def _code(error: sqlite3.DatabaseError) -> int:
-    """SQLite's primary result code; 0 for an error that Python's module raised by itself."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF
-
-
-def _has_content(path: Path) -> bool:
-    with suppress(FileNotFoundError):
-        return path.stat().st_size > 0
-    return False
-
-
-def _inode(path: Path) -> tuple[int, int] | None:
-    with suppress(OSError):
-        found = path.stat()
-        return found.st_dev, found.st_ino
-    return None

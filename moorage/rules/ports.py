@@ -174,7 +174,7 @@ def choose(request: Request, own: Lease | None, market: Market, avoid: frozenset
 
     @cache
     def free(port: int) -> bool:
-        return _obstacle(port, request, own, market) is None
+        return _is_free(port, request, own, market)
 
     for start in _candidates(request, own, market, avoid, strict=strict):
         if all(free(port) for port in range(start, start + request.count)):
@@ -230,28 +230,36 @@ def _passed_over(port: int, request: Request, avoid: frozenset[tuple[int, str]])
     return (port, request.key.protocol) in avoid or (port in BAD_PORTS and not asked_for)
 
 
-def _obstacle(port: int, request: Request, own: Lease | None, market: Market) -> str | None:
-    """Who or what stands in the way of leasing a port. None: it is free."""
+def _is_free(port: int, request: Request, own: Lease | None, market: Market) -> bool:
     protocol = request.key.protocol
     holders = market.leased.get((port, protocol), ())
-    for other in holders:
-        if not other.same_key(request.key) and not other.shares_with(request):
-            return str(other)
+    if any(_in_the_way(other, request) for other in holders):
+        return False
     if holders or (own is not None and port in own.ports):
-        return None  # ours already, so what listens there is ours too
-    if (port, protocol) in market.taken:
-        return market.process_at(port, protocol) or "a container on this engine"
-    if not market.bindable(port, protocol, address_of(request)):
-        return market.process_at(port, protocol) or "another process"
-    return None
+        return True  # ours already, so what listens there is ours too
+    return (port, protocol) not in market.taken and market.bindable(port, protocol, address_of(request))
+
+
+def _in_the_way(other: Holder, request: Request) -> bool:
+    return not other.same_key(request.key) and not other.shares_with(request)
+
+
+def _holder_of(port: int, request: Request, market: Market) -> str:
+    """Who has a port that is not free. Slow (it may look at all processes), so only for an error."""
+    protocol = request.key.protocol
+    for other in market.leased.get((port, protocol), ()):
+        if _in_the_way(other, request):
+            return str(other)
+    published = (port, protocol) in market.taken
+    return market.process_at(port, protocol) or ("a container on this engine" if published else "another process")
 
 
 def _held_by_another(request: Request, own: Lease | None, market: Market) -> PortError | None:
     """The error that names who has the wanted port. None: nobody has, or none in particular is wanted."""
     key = request.key
     for port, protocol in sorted(_wanted_ports(request)):
-        obstacle = _obstacle(port, request, own, market)
-        if obstacle:
+        if not _is_free(port, request, own, market):
+            obstacle = _holder_of(port, request, market)
             return PortError(
                 f"services.{key.service}.ports: port {port}/{protocol} is held by {obstacle}",
                 hint=_advice(request),
