@@ -1,0 +1,147 @@
+"""Progress of a run as it goes: one line a service in a terminal, plain lines anywhere else."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TextIO
+
+from moorage.model.event import Action, Event
+from moorage.model.step import Plan
+from moorage.show import plain
+from moorage.show.board import Board
+
+if TYPE_CHECKING:
+    from moorage.show.live import Display
+
+_TICK_S = 0.5
+
+
+class Progress:
+    """Shows events as they come; may be called from any thread. Use it as a context manager.
+
+    `live` asks for lines that change in place; without a terminal (or with `TERM=dumb`) there are plain lines all the
+    same, free of control characters. A stream that breaks (a closed pipe) silences it and never breaks the run.
+    """
+
+    def __init__(self, stream: TextIO, *, live: bool) -> None:
+        self._out = Outlet(stream)
+        self._live = live and stream.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown")
+        self._lock = threading.Lock()
+        self._board = Board(time.monotonic())
+        self._display: Display | None = None
+        self._ended = threading.Event()
+        self._heart: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        self._board.began = self._board.last_event_at = time.monotonic()
+        if self._live:
+            from moorage.show.live import Display
+
+            self._display = Display(self._out, self._board, self._lock)
+            self._display.start()
+        else:
+            self._heart = threading.Thread(target=self._beat, name="moorage-progress", daemon=True)
+            self._heart.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        with self._lock:
+            now = time.monotonic()
+            self._board.end(now)
+            summary = self._board.summary(error, now)
+        if self._display:
+            self._display.stop(summary)
+        elif summary:
+            self._out.line(summary[1])
+
+    def __call__(self, event: Event) -> None:
+        """Show one event. After the end: nothing."""
+        if self._ended.is_set():
+            return
+        with self._lock:
+            undoing = event.stack in self._board.undoing
+            self._board.update(event, time.monotonic())
+            lines = list(plain.lines(event, self._board, undoing=undoing)) if not self._display else []
+            for line in lines:
+                self._out.line(line)
+        if self._display and event.action in (Action.NOTICE, Action.RETRY):
+            self._display.notice(plain.notice(event))
+
+    def expect(self, plan: Plan) -> None:
+        """Show the services of a plan before their first event, as waiting."""
+        with self._lock:
+            self._board.expect(plan)
+
+    def _beat(self) -> None:
+        while not self._ended.wait(_TICK_S):
+            with self._lock:
+                line = plain.still(self._board, time.monotonic())
+                if line and not self._ended.is_set():
+                    self._out.line(line)
+
+
+class Outlet:
+    """A text stream that never fails: what it cannot encode is replaced, when it breaks it falls silent."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._broken = False
+        self.encoding = getattr(stream, "encoding", None) or "utf-8"
+
+    def line(self, text: str) -> None:
+        """Write a line and make it visible."""
+        self.write(f"{text}\n")
+        self.flush()
+
+    def write(self, text: str) -> int:
+        """Write, as a file does."""
+        if not self._broken:
+            try:
+                self._stream.write(text.encode(self.encoding, "replace").decode(self.encoding))
+            except (OSError, ValueError):
+                self._broken = True
+        return len(text)
+
+    def flush(self) -> None:
+        """Make visible, as a file does."""
+        if not self._broken:
+            try:
+                self._stream.flush()
+            except (OSError, ValueError):
+                self._broken = True
+
+    def isatty(self) -> bool:
+        """As a file."""
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        """As a file. Raises OSError where the stream has none."""
+        return self._stream.fileno()
+
+    def can(self, text: str) -> bool:
+        """True: its encoding has these characters."""
+        try:
+            text.encode(self.encoding)
+        except UnicodeEncodeError:
+            return False
+        return True
+
+
+def stands_at(stream: TextIO | None) -> bool:
+    """True: a terminal. A closed or missing stream is none."""
+    with contextlib.suppress(ValueError):
+        return stream is not None and stream.isatty()
+    return False
+
+
+def terminals() -> tuple[bool, bool]:
+    """Whether stdout and stderr of this process go to a terminal."""
+    return stands_at(sys.stdout), stands_at(sys.stderr)

@@ -1,0 +1,199 @@
+"""Keeping secrets out of what people see: which values are secret, and texts without them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Set
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import quote, quote_plus, unquote
+
+from moorage.model.definition import Config
+from moorage.model.event import Event
+from moorage.show.secret_names import VARIABLE, looks_secret, says_nothing
+
+HIDDEN = "****"
+_SHORTEST = 4
+"""Shorter values are no secrets worth the name, and hiding them would eat half of every text."""
+_SHORTEST_LINE = 8
+"""Of a secret of several lines, shorter lines say nothing alone (`}`, `test`)."""
+
+_URL_PASSWORD = re.compile(r"(?<=://)([^\s/?#:@'\"]*):([^\s/?#'\"]+)@")
+_URL_PASSWORD_WITH_SLASH = re.compile(r"(?<=://)([^\s/?#:@'\"]+):((?!\d+(?:[/,?#]|$))[^\s@'\"]+)@")
+_URL_TOKEN = re.compile(r"(?<=://)([^\s/?#:@'\"]{16,})@")
+_ASSIGNED = re.compile(r"(?:^|(?<=[\s;&?'\"-]))([A-Za-z][\w.-]*)=(\"[^\"]+\"|'[^']+'|[^\s;&'\"]+)")
+_FLAG = re.compile(r"--?([A-Za-z][\w-]*)")
+_FLAG_AND_VALUE = re.compile(r"(?:^|\s)--?([A-Za-z][\w-]*)\s+([^\s;&'\"-][^\s;&'\"]*)")
+
+
+def secret_values(config: Config) -> frozenset[str]:
+    """The secret values of a Compose project, in every form in which they may turn up in a text.
+
+    Values of keys that look secret (environment, build arguments, options), passwords within URLs and command lines,
+    the content of Compose secrets. Left out is what is shorter than four characters or a plain word: service and
+    image names, `true`, `postgres`, small numbers. What is in files (`secrets: {x: {file: …}}`) is not read: add
+    `secret_forms` of it.
+    """
+    public = {name.casefold() for name in _names(config)}
+    found = {value for value in _candidates(config) if _is_worth_hiding(value, public)}
+    return frozenset(form for value in found for form in secret_forms(value) if _is_worth_hiding(form, public))
+
+
+def secret_forms(value: str) -> frozenset[str]:
+    """A secret value and what becomes of it: lines of its own, `$$` for `$`, quoted for URLs and JSON."""
+    plain = {value, value.strip(), value.replace("$$", "$"), unquote(value)}
+    lines = {line.strip() for text in plain for line in text.splitlines()}
+    plain |= {line for line in lines if len(line) >= _SHORTEST_LINE}
+    quoted = {form for text in plain for form in _quoted(text)}
+    return frozenset(form for form in plain | quoted if _can_hide(form))
+
+
+def _quoted(text: str) -> Iterator[str]:
+    yield from (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], repr(text)[1:-1])
+    try:
+        yield from (quote(text), quote(text, safe=""), quote_plus(text))
+    except UnicodeEncodeError:  # half a surrogate pair: no URL can hold it
+        return
+
+
+def redact(text: str, values: Iterable[str] = ()) -> str:
+    """The text with `****` in place of each of the values, and of passwords in URLs. Values under 4 characters stay."""
+    pattern = _pattern(frozenset(values))
+    if pattern is None:
+        return _without_url_passwords(text)
+    while (shorter := _without_url_passwords(pattern.sub(HIDDEN, text))) != text:
+        text = shorter  # what is left beside a **** may be a value again
+    return text
+
+
+def redact_config(config: Config) -> Config:
+    """A copy of a Compose project to show: values of secret-looking keys, whatever they are, and all secret values."""
+    values = secret_values(config)
+    shown: Config = _redacted(config, values)
+    for secret in (shown.get("secrets") or {}).values():
+        if isinstance(secret, dict) and "content" in secret:
+            secret["content"] = HIDDEN
+    return shown
+
+
+def redact_event(event: Event, values: Iterable[str]) -> Event:
+    """The same event without secrets in message and details."""
+    hidden = frozenset(values)
+    update = {"message": redact(event.message, hidden), "details": redact_data(event.details, hidden)}
+    return event.model_copy(update=update)
+
+
+def redact_data(thing: Any, values: Iterable[str]) -> Any:
+    """Plain data (dicts, lists, strings) with the values hidden in all its strings; keys stay."""
+    if isinstance(thing, str):
+        return redact(thing, values)
+    if isinstance(thing, Mapping):
+        return {key: redact_data(value, values) for key, value in thing.items()}
+    if isinstance(thing, list | tuple):
+        return [redact_data(value, values) for value in thing]
+    return thing
+
+
+@lru_cache(maxsize=64)
+def _pattern(values: frozenset[str]) -> re.Pattern[str] | None:
+    """Longest first: what is left of a longer value would be a hint. None: nothing to hide."""
+    hidden = sorted((value for value in values if _can_hide(value)), key=lambda value: (-len(value), value))
+    return re.compile("|".join(map(re.escape, hidden))) if hidden else None
+
+
+def _can_hide(value: str) -> bool:
+    return len(value) >= _SHORTEST and bool(value.strip("*")) and not value.isspace()
+
+
+def _is_worth_hiding(value: str, public: Set[str]) -> bool:
+    bare = value.strip()
+    return len(bare) >= _SHORTEST and bare.casefold() not in public and not says_nothing(bare)
+
+
+def _without_url_passwords(text: str) -> str:
+    if "://" not in text:
+        return text
+    return _URL_PASSWORD.sub(rf"\1:{HIDDEN}@", text)
+
+
+def _names(config: Config) -> Iterator[str]:
+    """What a project calls its things: no secrets, whatever equals them."""
+    yield str(config.get("name") or "")
+    for kind in ("services", "volumes", "networks", "secrets", "configs"):
+        yield from map(str, config.get(kind) or {})
+    for service in (config.get("services") or {}).values():
+        if isinstance(service, Mapping) and service.get("image"):
+            yield PurePosixPath(str(service["image"]).split("@")[0]).name.split(":")[0]
+
+
+def _candidates(config: Config) -> Iterator[str]:
+    """All values that may be secret."""
+    for secret in (config.get("secrets") or {}).values():
+        if isinstance(secret, Mapping) and secret.get("content"):
+            yield str(secret["content"])
+    yield from _secrets_within(config)
+
+
+def _secrets_within(thing: Any) -> Iterator[str]:
+    if isinstance(thing, Mapping):
+        for key, value in thing.items():
+            if _is_value(value) and looks_secret(str(key)):
+                yield str(value)
+            else:
+                yield from _secrets_within(value)
+    elif isinstance(thing, list | tuple):
+        for flag, value in pairwise(thing):
+            if _is_secret_flag(flag) and isinstance(value, str):
+                yield value
+        for value in thing:
+            yield from _secrets_within(value)
+    elif isinstance(thing, str):
+        yield from _in_text(thing)
+
+
+def _in_text(text: str) -> Iterator[str]:
+    """Passwords in URLs; `NAME=value` and `--flag value` with a secret name."""
+    for pattern in (_URL_PASSWORD, _URL_PASSWORD_WITH_SLASH):
+        yield from (match[2] for match in pattern.finditer(text))
+    yield from (match[1] for match in _URL_TOKEN.finditer(text))
+    name, equals, value = text.partition("=")
+    if equals and name.isidentifier() and looks_secret(name):
+        yield value
+    for pattern in (_ASSIGNED, _FLAG_AND_VALUE):
+        found = (match[2].strip("\"'") for match in pattern.finditer(text) if looks_secret(match[1]))
+        yield from (value for value in found if not VARIABLE.fullmatch(value))
+
+
+def _is_value(value: Any) -> bool:
+    return isinstance(value, str | int | float) and not isinstance(value, bool)
+
+
+def _is_secret_flag(flag: Any) -> bool:
+    match = _FLAG.fullmatch(flag) if isinstance(flag, str) else None
+    return match is not None and looks_secret(match[1])
+
+
+def _redacted(thing: Any, values: frozenset[str]) -> Any:
+    if isinstance(thing, Mapping):
+        return {key: _redacted_value(str(key), value, values) for key, value in thing.items()}
+    if isinstance(thing, list | tuple):
+        before = [None, *thing]
+        return [
+            HIDDEN if _is_secret_flag(flag) and isinstance(value, str) else _redacted(value, values)
+            for flag, value in zip(before, thing, strict=False)
+        ]
+    if isinstance(thing, str):
+        name, equals, value = thing.partition("=")
+        if equals and value and name.isidentifier() and looks_secret(name):
+            return f"{name}={HIDDEN}"
+        return redact(thing, values)
+    return thing
+
+
+def _redacted_value(key: str, value: Any, values: frozenset[str]) -> Any:
+    if _is_value(value) and value != "" and looks_secret(key):
+        return HIDDEN
+    return _redacted(value, values)

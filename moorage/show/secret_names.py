@@ -1,0 +1,71 @@
+"""Which names stand for secrets, and which values are none whatever they are called."""
+
+from __future__ import annotations
+
+import re
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+
+_ANYWHERE = _words("""
+    password passwords passwd passphrase pwd pw pass secret secrets token tokens credential credentials creds dsn
+    jwt requirepass masterauth htpasswd
+    """)
+_ENDINGS = ("password", "passwd", "secret", "apikey", "privatekey", "accesskey", "token")
+"""Of words written together: PGPASSWORD, ROOTPASSWORD, CLIENTSECRET."""
+_LAST = _words("key keys auth authorization salt pepper cookie pat")
+"""Secret as the last word: STRIPE_KEY, REDIS_AUTH; not KEY_PREFIX, AUTH_METHOD."""
+_KINDS_OF_KEY = _words("api private access signing encryption")
+"""Secret wherever the word key stands: ACCESS_KEY_ID."""
+_OPEN = _words("""
+    public publishable primary foreign sort partition cache routing hot site host known translation shard group
+    idempotency object index registry
+    """)
+"""What kind of key everyone may see: PUBLIC_KEY, STRIPE_PUBLISHABLE_KEY, CACHE_KEY."""
+_ABOUT = _words("""
+    file files path paths dir directory url uri host hostname port method methods type mode enabled disabled required
+    ttl expiry expires expire expiration in lifetime timeout length min max size limit rounds cost policy name names
+    header prefix suffix algorithm alg issuer audience endpoint server provider plugin rotation interval age count
+    format version encryption hashing attempts reset region location bucket realm strength
+    ms s second seconds minute minutes hour hours day days
+    """)
+"""Last words of names that tell something about a secret and hold none: DB_PASSWORD_FILE, TOKEN_TTL, AUTH_URL."""
+_AMOUNTS = _words("max min num total")
+"""MAX_TOKENS is a number."""
+
+PLAIN = _words("""
+    true false yes no on off none null nil undefined enabled disabled enable disable auto default required optional
+    always never trust peer ident local localhost test tests testing dev devel develop development prod production
+    staging debug info warn warning error root admin user users guest username password passwords passwd secret secrets
+    token tokens public private postgres postgresql mysql mariadb redis mongo mongodb rabbitmq sqlite docker compose
+    service services server client host http https basic bearer digest plain scram-sha-256 scram-sha-1 sha256 sha512
+    hs256 rs256 md5 example name value string data file port start stop ready build image main master latest changed
+    connection
+    """)
+"""Words that all output is full of. As a password they protect nothing, hidden they would take the sense from a log."""
+
+_AMOUNT = re.compile(r"\d{1,5}|\d+(\.\d+)?(ms|s|m|h|d|k|kb|mb|gb)|[\d.,:/-]{1,5}", re.IGNORECASE)
+_PATH = re.compile(r"(/[a-z0-9_.-]{1,40}){2,}")
+VARIABLE = re.compile(r"\$+\{?[A-Z_][A-Z0-9_]*\}?")
+"""A reference to a variable, which is no value yet."""
+
+
+def looks_secret(name: str) -> bool:
+    """True: a variable, argument or option of this name holds a secret."""
+    words = [word.lower() for word in _WORD.findall(name)]
+    if not words or words[-1] in _ABOUT or words[0] in _AMOUNTS:
+        return False
+    if any(word in _ANYWHERE or word.endswith(_ENDINGS) for word in words):
+        return True
+    if _OPEN & set(words):
+        return False
+    return words[-1] in _LAST or ("key" in words and bool(_KINDS_OF_KEY & set(words)))
+
+
+def says_nothing(value: str) -> bool:
+    """True: a plain word, a small number, a duration, a path: no secret, also where a secret is expected."""
+    return value.casefold() in PLAIN or bool(_AMOUNT.fullmatch(value) or _PATH.fullmatch(value))
