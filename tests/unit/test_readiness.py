@@ -1,0 +1,99 @@
+"""Which check fits, what a container's state means, how fast to ask."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any
+
+import pytest
+
+from moorage.model.definition import Check, Dependency, HealthCheck, ReadyCheck, Service
+from moorage.model.state import BoundPort, Container
+from moorage.rules import readiness
+from moorage.rules.readiness import Way
+
+HEALTH = HealthCheck(command=("true",), interval_s=5, retries=3, start_period_s=10, timeout_s=2)
+
+
+def container(**keys: Any) -> Container:
+    return Container(**{"id": "c", "name": "c", "service": "web", "state": "running", **keys})
+
+
+def probe(service: Service, found: Container | None = None, **others: Service) -> readiness.Probe:
+    return readiness.probe_of({"web": service, **others}, "web", found or container(), 60.0, 1.0)
+
+
+def test_the_health_check_comes_first() -> None:
+    found = probe(Service(name="web", ready=ReadyCheck(check=Check.TCP)), container(health_check=HEALTH))
+    assert (found.way, found.command, found.timeout_s) == (Way.EXEC, ("true",), 2)
+    assert found.deadline_s == 10 + 3 * 5
+
+
+def test_then_what_the_definition_says() -> None:
+    found = probe(Service(name="web", image="postgres", ready=ReadyCheck(check=Check.LOG, pattern="up", timeout_s=7)))
+    assert (found.way, found.deadline_s) == (Way.LOG, 7)
+
+
+def test_then_what_the_image_is_known_for() -> None:
+    assert "pg_isready" in probe(Service(name="web", image="postgres:17")).command[2]
+
+
+def test_then_published_ports() -> None:
+    port = BoundPort(target=80, protocol="tcp", host_ip="127.0.0.1", published=8000)
+    assert probe(Service(name="web"), container(ports=(port,))).way == Way.TCP
+
+
+def test_else_it_has_to_stay_up_for_a_moment() -> None:
+    port = BoundPort(target=53, protocol="udp", host_ip="127.0.0.1", published=8053)
+    assert probe(Service(name="web"), container(ports=(port,))).way == Way.STAY
+
+
+def test_a_one_shot_has_to_end_even_with_a_health_check() -> None:
+    waits = Service(
+        name="api",
+        depends_on=(Dependency.model_validate({"service": "web", "condition": "service_completed_successfully"}),),
+    )
+    assert probe(Service(name="web"), container(health_check=HEALTH), api=waits).way == Way.EXIT
+
+
+@pytest.mark.parametrize(
+    ("keys", "restarts", "failed"),
+    [
+        ({"state": "exited", "exit_code": 3}, False, "exited"),
+        ({"state": "exited", "exit_code": 0}, False, "exited"),
+        ({"state": "exited", "exit_code": 137, "oom_killed": True}, False, "oom"),
+        ({"state": "exited", "exit_code": 1}, True, ""),
+        ({"state": "restarting", "restarts": 1}, True, ""),
+        ({"state": "running", "restarts": 3}, True, "exited"),
+        ({"state": "running", "health": "unhealthy"}, False, "unhealthy"),
+        ({"state": "running", "health": "starting"}, False, ""),
+        ({"state": "created"}, False, ""),
+    ],
+)
+def test_what_a_state_means(keys: dict[str, Any], restarts: bool, failed: str) -> None:
+    found = container(health_check=HEALTH, **keys)
+    service = Service(name="web", restarts=restarts)
+    assert readiness.judge(service, found, probe(service, found)).failed == failed
+
+
+def test_a_container_that_is_gone_has_failed() -> None:
+    assert readiness.judge(Service(name="web"), None, probe(Service(name="web"))).failed == "removed"
+
+
+@pytest.mark.parametrize(("code", "well"), [(0, True), (1, False)])
+def test_the_end_of_a_one_shot(code: int, well: bool) -> None:
+    service = Service(name="web", ready=ReadyCheck(check=Check.EXIT))
+    found = container(state="exited", exit_code=code)
+    assert readiness.judge(service, found, probe(service, found)).ended_well is well
+
+
+def test_questions_come_quickly_at_first_then_slower() -> None:
+    pauses = list(islice(readiness.pauses(probe(Service(name="web"))), 10))
+    assert pauses[0] == pytest.approx(0.05)
+    assert pauses[1] == pytest.approx(0.075)
+    assert pauses[-1] == pytest.approx(0.5)
+
+
+def test_a_check_with_side_effects_keeps_its_pace() -> None:
+    found = probe(Service(name="web", probe_at_interval=True), container(health_check=HEALTH))
+    assert list(islice(readiness.pauses(found), 2)) == [5, 5]
