@@ -28,9 +28,6 @@ _RACES = 3
 """How often another program may take the port between our look and the server's bind."""
 _LOG_LINES = 20
 _TUNING = {
-    # CORS does not keep a foreign page from sending: Prefect reads a POST without a content type, which needs no
-    # preflight, as JSON. So whoever writes must show a token, which only a reader of our answers can have.
-    "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
     # Leases in memory leak their slot for ever when the server restarts while one is held.
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
     "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "5",
@@ -97,18 +94,24 @@ def _launch(folder: HubFolder, on_line: Callable[[str], None]) -> ServerRecord:
         version=moorage.__version__,
     )
     on_line(f"starting the Prefect server on {base}")
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", host, "--port", str(port)]
     started = process.spawn(
-        command, environment=_environment(record), folder=folder.path, log=folder.server_log, umask=0o077
+        _command(record), environment=_environment(record), folder=folder.path, log=folder.server_log, umask=0o077
     )
     record = record.model_copy(update={"process": started})
     folder.save_server(record)
     return record
 
 
+def _command(record: ServerRecord) -> list[str]:
+    command = [sys.executable, "-m", "moorage.hub.serve", "--host", record.host, "--port", str(record.port)]
+    return command if _is_loopback(record.host) else [*command, "--any-host"]
+
+
 def _environment(record: ServerRecord) -> dict[str, str]:
     address = address_of(record)
-    origins = dict.fromkeys((record.ui_url, *(f"http://{name}:{record.port}" for name in _names(record.host))))
+    own = (record.ui_url, *(f"http://{name}:{record.port}" for name in _names(record.host)))
+    more = os.environ.get("MOORAGE_HUB_ORIGINS", "")  # a reverse proxy's, comma-separated
+    origins = dict.fromkeys([*own, *filter(None, more.replace(" ", "").split(","))])
     fixed = {
         # A page of any other origin may not call the API from a browser.
         "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": ",".join(origins),

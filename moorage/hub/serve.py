@@ -1,0 +1,94 @@
+"""`python -m moorage.hub.serve --host HOST --port PORT`: Prefect's server behind a guard against foreign web pages.
+
+What `prefect server start` does, and one thing more. CORS only keeps a foreign page from reading our answers. It does
+not keep it from sending: Prefect takes a POST without a content type for JSON, and browsers send that without asking
+first; nor does it cover web sockets. So requests that a browser sends for another page are refused here, by their
+`Origin`. A page that has its own name resolved to our address (DNS rebinding) is known by its `Host`. Programs send no
+`Origin` and are served as ever.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+_POLICY_VIOLATION = 1008
+
+
+class OriginGuard:
+    """ASGI middleware: answers 403 to what a foreign web page has a browser send.
+
+    `origins` are the pages that may call us, `http://127.0.0.1:4200`. `hosts` are the names by which we may be called,
+    without port; None: any.
+    """
+
+    def __init__(self, app: ASGIApp, origins: Iterable[str], hosts: Iterable[str] | None) -> None:
+        self._app = app
+        self._origins = frozenset(origins)
+        self._hosts = None if hosts is None else frozenset(hosts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve or refuse one request or web socket."""
+        if scope["type"] == "lifespan" or self._welcome(dict(scope["headers"])):
+            await self._app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
+        else:
+            await send({"type": "http.response.start", "status": 403, "headers": [(b"content-type", b"text/plain")]})
+            await send({"type": "http.response.body", "body": b"Another page's requests are not served."})
+
+    def _welcome(self, headers: dict[bytes, bytes]) -> bool:
+        origin, host = (headers.get(name, b"").decode("latin-1") for name in (b"origin", b"host"))
+        named = self._hosts is None or _host_of(f"//{host}") in self._hosts
+        return named and (not origin or origin in self._origins)
+
+
+def hosts_of(origins: Iterable[str]) -> frozenset[str]:
+    """The host names of origins, without ports."""
+    return frozenset(_host_of(origin) for origin in origins)
+
+
+def main() -> None:
+    """Serve until SIGTERM or SIGINT."""
+    import uvicorn
+    from prefect.server.api.server import create_app
+    from prefect.settings import get_current_settings
+
+    arguments = _arguments()
+    settings = get_current_settings().server
+    origins = settings.api.cors_allowed_origins.split(",")
+    app: Any = create_app(final=True)
+    app.add_middleware(OriginGuard, origins=origins, hosts=None if arguments.any_host else hosts_of(origins))
+    uvicorn.run(
+        app,
+        host=arguments.host,
+        port=arguments.port,
+        timeout_keep_alive=settings.api.keepalive_timeout,
+        ws_ping_interval=settings.api.websocket_ping_interval,
+        ws_ping_timeout=settings.api.websocket_ping_timeout,
+        log_level=settings.logging_level.lower(),
+    )
+
+
+def _host_of(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m moorage.hub.serve", description="Prefect's server, guarded.")
+    parser.add_argument("--host", required=True, help="address to listen on")
+    parser.add_argument("--port", required=True, type=int, help="port to listen on")
+    parser.add_argument("--any-host", action="store_true", help="serve under any name: a password stands before it")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
