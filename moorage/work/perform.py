@@ -31,9 +31,8 @@ async def perform(step: Step, run: Run) -> str:
     except MoorageError as error:
         error.with_fields(step=step.id, service=step.service)
         elapsed_s = run.world.clock.monotonic() - began
-        run.tell(
-            Action.FAILED, step.id, str(error), **{**error.fields, "service": step.service, "elapsed_s": elapsed_s}
-        )
+        facts = {key: value for key, value in error.fields.items() if key not in ("step", "service", "message")}
+        run.tell(Action.FAILED, step.id, str(error), **{**facts, "service": step.service, "elapsed_s": elapsed_s})
         raise
     elapsed_s = run.world.clock.monotonic() - began
     action = Action.SKIPPED if done.startswith("already") else Action.DONE
@@ -100,14 +99,20 @@ async def _image(step: Step, run: Run, make: Callable[..., None], done: str) -> 
 
 async def create(step: Step, run: Run) -> str:
     """Pin the images, write the generation down, and let Compose create what it says."""
+    told: set[str] = set()
+
+    def tell(line: str) -> None:
+        """What Compose did, each thing once; what it is about to do is its own business."""
+        text = line.strip()
+        if text not in told and text.endswith(("Created", "Recreated", "Removed")):
+            told.add(text)
+            run.tell(Action.PROGRESS, step.id, text)
 
     def call() -> str:
         generation = run.generation if run.desired is None and run.generation else run.pin()
         file = generations.compose_file(run.world, generation)
         recreate = bool(run.desired and run.desired.force_recreate)
-        run.world.compose.create(
-            run.stack, file, (), recreate, lambda line: run.tell(Action.PROGRESS, step.id, line.strip())
-        )
+        run.world.compose.create(run.stack, file, (), recreate, tell)
         return f"generation {generation.number}"
 
     return await in_thread(call)
