@@ -14,7 +14,7 @@ PYTEST_ARGS ?=
 # How many tests run at once. They share one engine, so more is not faster on a small machine.
 JOBS ?= 2
 # Tests that need no engine, no Prefect server and no network.
-FAST_TESTS := tests/unit tests/golden tests/properties tests/architecture
+FAST_TESTS := $(wildcard tests/unit tests/golden tests/properties tests/architecture)
 # What is not part of `make test`: measuring, and what needs a Dagger engine.
 NOT_IN_TEST := not bench and not dagger_engine
 # More for `make lock`, as in: make lock LOCK_ARGS=--upgrade

@@ -95,21 +95,24 @@ def moorage_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def engine_answers() -> str:
     """The engine's version. Without an engine the test FAILS: a test that did not run has shown nothing."""
+    found = _ask_engine()
+    if isinstance(found, Exception):
+        address = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+        pytest.fail(f"no Docker engine answers at {address} ({found}); `make engine` sets one up", pytrace=False)
+    return found
+
+
+def _ask_engine() -> str | Exception:
     import docker
     from docker.errors import DockerException
 
-    address = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
     try:
         client = docker.from_env(timeout=10)
-    except DockerException as error:
-        pytest.fail(f"no Docker engine answers at {address} ({error}); `make engine` sets one up", pytrace=False)
-    try:
         version: str = client.version()["Version"]
-        return version
-    except (DockerException, OSError) as error:
-        pytest.fail(f"the Docker engine at {address} broke off ({error}); `make engine` sets one up", pytrace=False)
-    finally:
         client.close()
+    except (DockerException, OSError) as error:
+        return error
+    return version
 
 
 @pytest.fixture(scope="session")
