@@ -106,7 +106,7 @@ def _ask_network(world: World, container: Container, probe: Probe) -> str | None
         else:
             answer = world.prober.tcp(host, port, timeout_s)
         if answer:
-            return f"{probe.source}: {host}:{port}: {answer}"
+            return f"{probe.source}: {answer}"
     return None
 
 
