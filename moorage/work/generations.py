@@ -80,7 +80,15 @@ def compose_file(world: World, generation: Generation) -> Path:
 
 
 def write_build(world: World, stack: str, config: Config) -> Path:
-    """The file that images are built and pulled from."""
+    """The file that images are built and pulled from.
+
+    Inline Dockerfiles become files beside it: Compose without BuildKit would build the context's own in silence.
+    """
+    for name, service in config["services"].items():
+        build = service.get("build") or {}
+        if inline := build.pop("dockerfile_inline", None):
+            text = inline.replace("$$", "$")  # `config` doubles them to be read once more
+            build["dockerfile"] = str(world.files.write(f"generations/{stack}/{name}.Dockerfile", text))
     return world.files.write(f"generations/{stack}/build.compose.json", json.dumps(config))
 
 
@@ -123,6 +131,7 @@ def forget_all(world: World, stack: str) -> None:
     """Remove all generations of a stack, their files and image tags."""
     for record in world.store.generations(stack):
         forget(world, stack, record.number)
-    world.files.remove(f"generations/{stack}/build.compose.json")
+    for name in tuple(world.files.names(f"generations/{stack}")):
+        world.files.remove(name)
     for tag in world.engine.tags(labels.pin_prefix(stack)):
         world.engine.untag(tag)
