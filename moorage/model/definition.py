@@ -13,6 +13,10 @@ from moorage.model.base import Frozen
 Protocol = Literal["tcp", "udp", "sctp"]
 Config = dict[str, Any]
 """A Compose project in canonical form: the parsed output of `compose config --format json`."""
+FILE_NAMES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
+"""What Compose looks for in a directory when no file is named."""
+OVERRIDE_NAMES = tuple(name.replace("compose.y", "compose.override.y") for name in FILE_NAMES)
+"""What it merges with that if it is there."""
 
 
 class Condition(StrEnum):

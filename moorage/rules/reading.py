@@ -110,7 +110,7 @@ def refuse_unsupported(config: Config) -> None:
     if config.get("models"):
         raise _unsupported("models", None)
     for name, service in (config.get("services") or {}).items():
-        for key in ("provider", "models"):
+        for key in ("provider", "models", "use_api_socket"):
             if service.get(key):
                 raise _unsupported(f"services.{name}.{key}", name)
         mode = (service.get("deploy") or {}).get("mode", "replicated")
@@ -288,6 +288,10 @@ def _injected(service: Config, config: Config, variables: Mapping[str, str]) -> 
     for kind, default in (("secrets", "/run/secrets/"), ("configs", "/")):
         for use in service.get(kind) or ():
             thing = (config.get(kind) or {}).get(use["source"]) or {}
+            if thing.get("external"):
+                where = f"{kind}.{use['source']}.external"
+                message = f"{where}: external {kind} are Swarm's"
+                raise DefinitionError(message, key=where, hint="Give it a `file` or an `environment` variable.")
             content = thing.get("content")
             if content is None and "environment" in thing:
                 content = variables.get(thing["environment"])

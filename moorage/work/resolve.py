@@ -10,7 +10,7 @@ from pathlib import Path
 from moorage.errors import DefinitionError, ImageError
 from moorage.interfaces import World
 from moorage.model.base import Frozen
-from moorage.model.definition import Config, Definition, Source
+from moorage.model.definition import FILE_NAMES, Config, Definition, Source
 from moorage.model.generation import PinnedImage
 from moorage.model.lease import Lease
 from moorage.model.state import Observed
@@ -20,7 +20,7 @@ from moorage.rules.planning import Desired, ImageNeed
 from moorage.work.threads import in_thread
 from moorage.work.waiting import is_ready
 
-_COMPOSE_FILES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
+_NAME_KEY = "COMPOSE_PROJECT_NAME"
 
 
 class Wish(Frozen):
@@ -45,6 +45,8 @@ def source_of(
 ) -> Source:
     """The source that command-line options mean: paths made absolute, the project's directory found as Compose does."""
     here = Path.cwd()
+    if not files and (named := os.environ.get("COMPOSE_FILE")):
+        files = named.split(os.environ.get("COMPOSE_PATH_SEPARATOR", os.pathsep))
     paths = tuple((here / file) for file in files)
     if directory is None:
         directory = paths[0].parent if paths else _project_directory(here)
@@ -61,12 +63,9 @@ def source_of(
 
 
 def _project_directory(here: Path) -> Path:
-    """Where the compose file is: `COMPOSE_FILE`'s directory, else the first directory upward that has one."""
-    if named := os.environ.get("COMPOSE_FILE"):
-        first = named.split(os.environ.get("COMPOSE_PATH_SEPARATOR", os.pathsep))[0]
-        return (here / first).parent
+    """Where the compose file is: the first directory upward that has one."""
     for folder in (here, *here.parents):
-        if any((folder / name).is_file() for name in _COMPOSE_FILES):
+        if any((folder / name).is_file() for name in FILE_NAMES):
             return folder
     return here
 
@@ -105,7 +104,7 @@ def name_of(world: World, wish: Wish, raw: Config) -> str:
 
 
 def _derived_name(world: World, source: Source, raw: Config) -> str:
-    if name := os.environ.get("COMPOSE_PROJECT_NAME"):
+    if name := _name_in_environment(world, source):
         return naming.validate_name(name)
     repository, branch, linked = world.place(source.directory)
     written = raw.get("name")
@@ -117,6 +116,15 @@ def _derived_name(world: World, source: Source, raw: Config) -> str:
             source.directory, str(written or (repository if top else source.directory.name)), branch
         )
     return naming.slug(str(written)) if written else naming.derived_name(source.directory, None, None)
+
+
+def _name_in_environment(world: World, source: Source) -> str | None:
+    """`COMPOSE_PROJECT_NAME` of the process, else of the env files; Compose is asked only if one mentions it."""
+    if name := {**os.environ, **dict(source.environment)}.get(_NAME_KEY):
+        return name
+    files = source.env_files or (source.directory / ".env",)
+    mentioned = any(file.is_file() and _NAME_KEY in file.read_text(errors="replace") for file in files)
+    return world.compose.variables(source).get(_NAME_KEY) if mentioned else None
 
 
 def owner_elsewhere(world: World, name: str, directory: Path) -> str | None:
