@@ -68,6 +68,23 @@ def _free_port() -> int:
 _own_environment()
 
 
+MARKED_FOLDERS = {
+    "engine": "engine",
+    "orchestrated": "orchestrated",
+    "e2e": "e2e",
+    "benchmarks": "bench",
+    "packaging": "packaging",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What a folder's tests need is said by its name, not by each file in it."""
+    for item in items:
+        folder = item.path.relative_to(ROOT / "tests").parts[0]
+        if folder in MARKED_FOLDERS:
+            item.add_marker(MARKED_FOLDERS[folder])
+
+
 def pytest_unconfigure() -> None:
     """Stop the hub that a test may have left running, then remove the session's directory."""
     if (_session / "home" / "hub").exists():

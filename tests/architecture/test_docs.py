@@ -78,9 +78,8 @@ def test_every_make_target_says_what_it_does():
 def _machine_words() -> set[str]:
     """Where this checkout lies, whose home it is, and which package indexes this machine uses."""
     ordinary = {Path("/"), Path("/home"), Path("/opt"), Path("/srv"), Path("/tmp"), Path("/root"), Path("/usr/src")}
-    places = {place for place in (ROOT, ROOT.parent, Path.home()) if place not in ordinary}
-    # Never empty: an empty pattern is found in every file.
-    return {f"{place}/" for place in places} | _index_hosts() | {"/home/runner/"}
+    places = {ROOT} | {place for place in (ROOT.parent, Path.home()) if place not in ordinary}
+    return {f"{place}/" for place in places} | _index_hosts()
 
 
 def _index_hosts() -> set[str]:
