@@ -20,6 +20,7 @@ from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,6 +67,10 @@ def _free_port() -> int:
 
 
 _own_environment()
+
+# No deadline: two cores, shared. In CI the same examples each time: what it finds must be found again at home.
+hypothesis_settings.register_profile("moorage", deadline=None, print_blob=True, derandomize="CI" in os.environ)
+hypothesis_settings.load_profile("moorage")
 
 
 MARKED_FOLDERS = {
