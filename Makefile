@@ -29,17 +29,17 @@ help: ## this list
 
 ##@ to use it
 
-.PHONY: setup engine images demo demo-down
+.PHONY: setup images demo demo-down
 setup: ## make .venv from requirements.lock, Moorage itself in it
 	@scripts/venv
 
 engine: ## make sure that a Docker engine answers (root on Debian: installs and starts one)
 	@scripts/engine
 
-images: engine ## make sure that the base images of examples and tests are there
+images: ## make sure that the base images of examples and tests are there
 	@scripts/base-images
 
-demo: setup engine images ## bring up examples/commandcenter and say where it answers
+demo: setup images ## bring up examples/commandcenter and say where it answers
 	@$(BIN)/moorage hub start
 	@$(BIN)/moorage up $(DEMO)
 	@echo 'demo: `make demo-down` removes it, its volumes and its ports, and stops the hub' >&2
@@ -51,19 +51,19 @@ demo-down: setup ## remove the demo with its volumes and ports, stop the hub
 ##@ to test it
 
 .PHONY: test test-unit test-dagger faults bench
-test: setup engine images ## every test, on a real engine (fails without one)
+test: setup images ## every test, on a real engine (fails without one)
 	@$(BIN)/pytest -n $(JOBS) --dist loadfile -m '$(NOT_IN_TEST)' $(PYTEST_ARGS)
 
 test-unit: setup ## the fast tests: no engine, no Prefect server
 	@$(BIN)/pytest -q -m '$(NOT_IN_TEST)' $(FAST_TESTS) $(PYTEST_ARGS)
 
-test-dagger: setup engine images ## the tests that need a Dagger engine
+test-dagger: setup images ## the tests that need a Dagger engine
 	@$(BIN)/pytest -m dagger_engine $(PYTEST_ARGS)
 
-faults: setup engine images ## fail and SIGKILL at every step
+faults: setup images ## fail and SIGKILL at every step
 	@$(BIN)/pytest -m '$(NOT_IN_TEST)' tests/faults $(PYTEST_ARGS)
 
-bench: setup engine images ## measure (one at a time: they share the machine's cores)
+bench: setup images ## measure (one at a time: they share the machine's cores)
 	@$(BIN)/pytest -s tests/benchmarks $(PYTEST_ARGS)
 
 ##@ to change it
