@@ -52,7 +52,8 @@ class LocalFiles:
         path = self._path(folder)
         with home_errors(path):
             try:
-                found = sorted(entry.name for entry in os.scandir(path) if entry.is_file())
+                with os.scandir(path) as entries:
+                    found = sorted(entry.name for entry in entries if entry.is_file())
             except (FileNotFoundError, NotADirectoryError):
                 found = []
         return (str(PurePosixPath(folder, name)) for name in found if not name.startswith(_UNFINISHED))

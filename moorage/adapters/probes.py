@@ -42,18 +42,12 @@ class SocketProber:
 
     def http(self, url: str, timeout_s: float, status: int | None) -> str | None:
         """None: answered as expected (`status` None: 200 to 399). Else why not. Redirects are not followed."""
-        parts = urlsplit(url)
-        if parts.scheme != "http" or not parts.hostname:
-            return f"{url}: only http:// addresses can be probed"
-        connection = http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=timeout_s)
         try:
-            target = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
-            connection.request("GET", target, headers={"User-Agent": "moorage", "Connection": "close"})
-            answered = connection.getresponse().status
-        except (OSError, ValueError, http.client.HTTPException) as error:
+            answered = _status(url, timeout_s)
+        except ValueError:
+            return f"{url}: not an http:// address"
+        except (OSError, http.client.HTTPException) as error:
             return f"{url}: {_reason(error, timeout_s)}"
-        finally:
-            connection.close()
         expected = answered in _SUCCESS if status is None else answered == status
         return None if expected else f"{url} answered {answered}, not {status or '200 to 399'}"
 
@@ -75,10 +69,26 @@ def holder_of(port: int, protocol: str) -> str | None:
     """The process that has the port, `python3 (pid 4711)`. None: none, or it cannot be read (not ours, no /proc)."""
     sockets = {f"socket:[{inode}]" for inode in _inodes(port, protocol)}
     if sockets:
-        for process in sorted(_processes(), key=lambda process: int(process.name)):
-            if _has_any(process, sockets):
-                return f"{_process_name(process)} (pid {process.name})"
+        for pid in _processes():
+            if _has_any(pid, sockets):
+                return f"{_process_name(pid)} (pid {pid})"
     return None
+
+
+def _status(url: str, timeout_s: float) -> int:
+    """The status of one GET. Raises ValueError for what is no http URL, OSError, HTTPException."""
+    parts = urlsplit(url)
+    if parts.scheme != "http" or not parts.hostname:
+        raise ValueError(url)
+    target = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
+    connection = http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=timeout_s)
+    try:
+        connection.request("GET", target, headers={"User-Agent": "moorage", "Connection": "close"})
+        return connection.getresponse().status
+    except http.client.InvalidURL as error:
+        raise ValueError(url) from error
+    finally:
+        connection.close()
 
 
 def _closed_at_once(connection: socket.socket, host: str, port: int) -> str | None:
@@ -142,23 +152,25 @@ def _inodes(port: int, protocol: str) -> Iterator[str]:
                     yield fields[9]
 
 
-def _processes() -> Iterator[Path]:
+def _processes() -> list[int]:
     with suppress(OSError):
-        yield from (Path(entry.path) for entry in os.scandir("/proc") if entry.name.isdigit())
+        return sorted(int(name) for name in os.listdir("/proc") if name.isdigit())
+    return []
 
 
-def _has_any(process: Path, sockets: set[str]) -> bool:
+def _has_any(pid: int, sockets: set[str]) -> bool:
+    # Plain strings: a Path for each of thousands of descriptors is slow.
     with suppress(OSError):
-        for entry in os.scandir(process / "fd"):
+        for descriptor in os.listdir(f"/proc/{pid}/fd"):
             with suppress(OSError):
-                if os.readlink(entry.path) in sockets:  # noqa: PTH115  a Path for each of thousands is slow
+                if os.readlink(f"/proc/{pid}/fd/{descriptor}") in sockets:
                     return True
     return False
 
 
-def _process_name(process: Path) -> str:
+def _process_name(pid: int) -> str:
     try:
-        return (process / "comm").read_text().strip()
+        return Path(f"/proc/{pid}/comm").read_text(errors="replace").strip()
     except OSError:
         return "a process"
 

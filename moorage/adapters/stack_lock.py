@@ -19,9 +19,10 @@ from moorage.errors import BusyError
 if TYPE_CHECKING:
     from filelock import FileLock
 
-_POLL_S = 0.05
+_POLL_S = 0.02
 _LEAST_WAIT_S = 0.1
-"""`held` of another process has the lock for an instant; so even "do not wait" looks more than once."""
+_UNSIGNED_WAIT_S = 1.0
+"""`held` of another process has the lock for an instant, without signing; so even "do not wait" looks more than once."""
 
 
 class StackLock:
@@ -44,13 +45,14 @@ class StackLock:
         `on_wait` is told once, in a sentence, for whom we wait, and again when that changes. Raises BusyError (fields
         stack, operation, pid, since), HomeError.
         """
-        deadline = time.monotonic() + max(timeout_s, _LEAST_WAIT_S)
+        began = time.monotonic()
         said = ""
         while not self._take():
             sentence = self._sentence()
-            if time.monotonic() >= deadline:
+            least_s = _LEAST_WAIT_S if self._holder()["pid"] else _UNSIGNED_WAIT_S
+            if time.monotonic() - began >= max(timeout_s, least_s):
                 raise self._busy(sentence)
-            if on_wait and timeout_s > 0 and sentence != said:
+            if on_wait and timeout_s > 0 and sentence != said and time.monotonic() - began >= _LEAST_WAIT_S:
                 on_wait(sentence)
                 said = sentence
             time.sleep(_POLL_S)

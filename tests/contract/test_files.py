@@ -1,0 +1,119 @@
+"""Files: one suite for those on disk and those in memory."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+
+import pytest
+
+from moorage.adapters.local_files import LocalFiles
+from moorage.errors import HomeError
+from moorage.testing import MemoryFiles
+
+
+@pytest.fixture(params=["disk", "memory"])
+def files(request, tmp_path):
+    return LocalFiles(tmp_path / "home") if request.param == "disk" else MemoryFiles()
+
+
+@pytest.fixture
+def on_disk(tmp_path):
+    return LocalFiles(tmp_path / "home")
+
+
+def test_what_was_written_is_read(files):
+    path = files.write("generations/shop/1.json", "{}\r\n é")
+    assert path == files.root / "generations/shop/1.json"
+    assert files.read("generations/shop/1.json") == "{}\r\n é"
+
+
+def test_writing_again_replaces(files):
+    files.write("a", "long old text")
+    files.write("a", "new")
+    assert files.read("a") == "new"
+
+
+def test_what_is_not_there(files):
+    assert files.read("a/b") is None
+    assert list(files.names("a")) == []
+    files.remove("a/b")
+
+
+def test_removed(files):
+    files.write("a/b", "x")
+    files.remove("a/b")
+    assert files.read("a/b") is None
+    assert list(files.names("a")) == []
+
+
+def test_names_are_those_of_one_folder_and_can_be_read(files):
+    for name in ("a/2", "a/1", "a/deep/3", "b/4"):
+        files.write(name, name)
+    assert list(files.names("a")) == ["a/1", "a/2"]
+    assert [files.read(name) for name in files.names("a")] == ["a/1", "a/2"]
+
+
+@pytest.mark.parametrize("name", ["", ".", "/etc/passwd", "../x", "a/../../x", "a/..", "nul\0"])
+@pytest.mark.parametrize("call", ["read", "remove", "names", "write"])
+def test_names_stay_inside(files, name, call):
+    with pytest.raises(HomeError, match="inside"):
+        getattr(files, call)(name, *(["x"] if call == "write" else []))
+
+
+def test_private(on_disk):
+    path = on_disk.write("a/b/c", "secret")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    for folder in (path.parent, path.parent.parent, on_disk.root):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_a_folder_that_is_there_keeps_its_mode(tmp_path):
+    tmp_path.chmod(0o755)
+    LocalFiles(tmp_path).write("a", "x")
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
+
+
+def test_text_that_is_no_unicode(on_disk):
+    on_disk.write("log", "a\udcffb")
+    assert on_disk.read("log") == "a\\udcffb"
+    (on_disk.root / "log").write_bytes(b"a\xffb")
+    assert on_disk.read("log") == "a\ufffdb"
+
+
+def test_readers_see_whole_texts(on_disk):
+    texts = ["a" * 200_000, "b" * 200_000]
+    on_disk.write("x", texts[0])
+    writer = threading.Thread(target=lambda: [on_disk.write("x", texts[i % 2]) for i in range(40)])
+    writer.start()
+    while writer.is_alive():
+        assert on_disk.read("x") in texts
+    writer.join()
+
+
+def test_a_failed_write_leaves_the_old_text_and_nothing_else(on_disk, monkeypatch):
+    on_disk.write("x", "old")
+
+    def fail(*_arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(HomeError, match="No space left") as caught:
+        on_disk.write("x", "new")
+    assert "Free some space" in caught.value.hint
+    assert on_disk.read("x") == "old"
+    assert os.listdir(on_disk.root) == ["x"]
+
+
+def test_unfinished_files_of_a_crash_are_not_named(on_disk):
+    path = on_disk.write("a/b", "x")
+    (path.parent / ".unfinished-123").write_text("half")
+    assert list(on_disk.names("a")) == ["a/b"]
+
+
+def test_a_file_where_a_folder_should_be(on_disk):
+    on_disk.write("a", "x")
+    with pytest.raises(HomeError):
+        on_disk.write("a/b", "x")
+    assert on_disk.read("a/b") is None

@@ -1,0 +1,281 @@
+"""The registry: one suite for the one in SQLite and the one in memory."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from moorage.adapters.sqlite_store import SqliteStore
+from moorage.errors import PortError
+from moorage.model.generation import GenerationRecord
+from moorage.model.lease import LeaseKey, Request
+from moorage.model.state import RunRecord, StackRecord
+from moorage.testing import MemoryStore
+
+NOW = datetime(2026, 1, 1, 12, 30, 0, 123456, tzinfo=UTC)
+NONE_TAKEN = frozenset()
+
+
+@pytest.fixture(params=["sqlite", "memory"])
+def store(request, tmp_path):
+    any_port = range(20000, 20010)
+    made = SqliteStore(tmp_path / "home" / "hub.db", any_port=any_port) if request.param == "sqlite" else MemoryStore(any_port)
+    yield made
+    made.close()
+
+
+def key(service="web", stack="shop", slot=0):
+    return LeaseKey(stack=stack, service=service, target=80, slot=slot)
+
+
+def lease(store, *wishes, run=None, taken=NONE_TAKEN, busy=(), strict=False):
+    return store.lease(
+        wishes, run=run, taken=taken, bindable=lambda port, *_: port not in busy, strict=strict, now=NOW
+    )
+
+
+def ports_of(leases):
+    return [held.port for held in leases]
+
+
+def want(port, service="web", stack="shop", **more):
+    return Request(key=key(service, stack), wanted=port, **more)
+
+
+class TestLeases:
+    def test_stored_as_given(self, store):
+        [held] = lease(store, want(8000, count=2, host_ip="0.0.0.0"), run="r1")
+        assert (held.key, held.port, held.count, held.wanted) == (key(), 8000, 2, 8000)
+        assert (held.host_ip, held.since, held.run) == ("0.0.0.0", NOW, "r1")
+        assert store.leases("shop") == (held,)
+
+    def test_in_the_order_of_the_requests_and_listed_by_port(self, store):
+        assert ports_of(lease(store, want(9000, "a"), want(8000, "b"), want(8500, "c", "blog"))) == [9000, 8000, 8500]
+        assert ports_of(store.leases()) == [8000, 8500, 9000]
+        assert ports_of(store.leases("shop")) == [8000, 9000]
+        assert store.leases("nobody") == ()
+
+    def test_stacks_side_by_side(self, store):
+        assert ports_of(lease(store, want(8000))) == [8000]
+        assert ports_of(lease(store, want(8000, stack="blog"))) == [8001]
+
+    def test_sticky(self, store):
+        lease(store, want(8000), busy={8000})
+        assert ports_of(lease(store, want(8000), busy={8001}, taken=frozenset({(8001, "tcp")}))) == [8001]
+
+    def test_nothing_wanted_comes_from_the_setting(self, store):
+        assert ports_of(lease(store, Request(key=key()))) == [20000]
+
+    def test_no_requests(self, store):
+        assert lease(store) == ()
+
+    def test_all_or_nothing(self, store):
+        with pytest.raises(PortError):
+            lease(store, want(8000, "a"), want(8001, "b", fixed=True), busy={8001})
+        assert store.leases() == ()
+
+    def test_strict_names_the_other_stack(self, store):
+        lease(store, want(8000, stack="blog"))
+        with pytest.raises(PortError, match='service "web" of stack "blog"'):
+            lease(store, want(8000), strict=True)
+
+    def test_preview_stores_nothing(self, store):
+        seen = store.preview([want(8000)], taken=NONE_TAKEN, bindable=lambda *_: True, now=NOW)
+        assert ports_of(seen) == [8000]
+        assert store.leases() == ()
+
+    def test_preview_is_refused_like_a_lease(self, store):
+        with pytest.raises(PortError):
+            store.preview([want(8000)], taken=NONE_TAKEN, bindable=lambda *_: False, strict=True, now=NOW)
+
+    def test_released(self, store):
+        lease(store, want(8000, "a"), want(8001, "b"))
+        store.release([key("a"), key("never had one")])
+        assert ports_of(store.leases()) == [8001]
+        assert ports_of(lease(store, want(8000, stack="blog"))) == [8000]
+
+    def test_a_failing_look_at_a_port_leases_nothing(self, store):
+        def broken(*_):
+            raise RuntimeError("broken")
+
+        with pytest.raises(RuntimeError, match="broken"):
+            store.lease([want(8000)], run=None, taken=NONE_TAKEN, bindable=broken, now=NOW)
+        assert store.leases() == ()
+        lease(store, want(8000))
+
+
+class TestRunsOfLeases:
+    def test_undone_gives_back_what_it_acquired_only(self, store):
+        lease(store, want(8000, "old"))
+        lease(store, want(8000, "old"), want(9000, "new"), run="r1")
+        assert ports_of(store.release_run("r1")) == [9000]
+        assert ports_of(store.leases()) == [8000]
+
+    def test_undone_puts_back_what_it_moved(self, store):
+        [before] = lease(store, want(8000))
+        lease(store, want(9000), run="r1")
+        assert ports_of(store.leases()) == [9000]
+        assert ports_of(store.release_run("r1")) == [9000]
+        assert store.leases() == (before,)
+
+    def test_undone_puts_back_two_that_changed_places(self, store):
+        before = lease(store, want(8000, "a"), want(9000, "b"))
+        lease(store, want(9005, "a"), want(8005, "b"), run="r1")
+        store.release_run("r1")
+        assert set(store.leases()) == set(before)
+
+    def test_a_moved_lease_keeps_its_old_port_until_the_commit(self, store):
+        lease(store, want(8000))
+        lease(store, want(9000), run="r1")
+        assert ports_of(lease(store, want(8000, stack="blog"))) == [8001]
+        store.commit_run("r1")
+        assert ports_of(lease(store, want(8000, stack="wiki"))) == [8000]
+
+    def test_committed(self, store):
+        lease(store, want(8000), run="r1")
+        store.commit_run("r1")
+        [held] = store.leases()
+        assert held.run is None
+        assert store.release_run("r1") == ()
+        assert store.leases() == (held,)
+
+    def test_another_run_is_left_alone(self, store):
+        lease(store, want(8000, "a"), run="r1")
+        lease(store, want(9000, "b", "blog"), run="r2")
+        store.release_run("r1")
+        store.commit_run("r1")
+        assert [held.run for held in store.leases()] == ["r2"]
+
+    def test_restored_after_a_loss(self, store):
+        held = lease(store, want(8000, "a"), want(9000, "b"))
+        store.release([key("a")])
+        lease(store, want(8000, "other"))
+        assert store.restore(held) == ()
+        store.release([key("other"), key("b")])
+        assert store.restore(held) == held
+        assert store.leases() == held
+
+
+def stack(name, **more):
+    return StackRecord(name=name, path=f"/home/me/{name}", created_at=NOW, **more)
+
+
+def generation(number, stack="shop", **more):
+    return GenerationRecord(
+        stack=stack, number=number, digest="d", created_at=NOW, run="r1", outcome="current", changed=("web",), **more
+    )
+
+
+def run(identifier, stack="shop", **more):
+    return RunRecord(
+        id=identifier, stack=stack, operation="up", pid=1, host="h", started_at=NOW, before={"volumes": ["v"]}, **more
+    )
+
+
+class TestStacks:
+    def test_saved_and_replaced(self, store):
+        store.save_stack(stack("shop"))
+        store.save_stack(stack("shop", generation=3, expires_at=NOW, repository="r", branch="é"))
+        store.save_stack(stack("blog"))
+        assert store.stack("shop") == stack("shop", generation=3, expires_at=NOW, repository="r", branch="é")
+        assert [record.name for record in store.stacks()] == ["blog", "shop"]
+
+    def test_not_on_record(self, store):
+        assert store.stack("shop") is None
+        assert store.stacks() == ()
+
+    def test_forgotten_with_all_but_its_leases(self, store):
+        for name in ("shop", "blog"):
+            store.save_stack(stack(name))
+            store.save_generation(generation(1, name))
+            store.add_timing(name, "web", 1, "ready", 1.5, NOW)
+        lease(store, want(8000))
+        store.forget_stack("shop")
+        assert [record.name for record in store.stacks()] == ["blog"]
+        assert (store.generations("shop"), store.timings("shop", "web", "ready")) == ((), ())
+        assert len(store.generations("blog")) == len(store.timings("blog", "web", "ready")) == 1
+        assert ports_of(store.leases("shop")) == [8000]
+
+
+class TestGenerations:
+    def test_newest_first(self, store):
+        for number in (2, 10, 1):
+            store.save_generation(generation(number))
+        store.save_generation(generation(5, "blog"))
+        assert [record.number for record in store.generations("shop")] == [10, 2, 1]
+
+    def test_replaced_and_forgotten(self, store):
+        store.save_generation(generation(1))
+        store.save_generation(generation(1, time_to_ready_s=2.5, details={"a": [1]}))
+        assert store.generations("shop") == (generation(1, time_to_ready_s=2.5, details={"a": [1]}),)
+        store.forget_generation("shop", 1)
+        store.forget_generation("shop", 1)
+        assert store.generations("shop") == ()
+
+
+class TestRuns:
+    def test_unfinished_oldest_first(self, store):
+        for record in (run("b"), run("a"), run("c", "blog")):
+            store.open_run(record)
+        assert store.unfinished_runs() == (run("b"), run("a"), run("c", "blog"))
+        assert store.unfinished_runs("shop") == (run("b"), run("a"))
+
+    def test_closed(self, store):
+        store.open_run(run("a"))
+        store.close_run("a", "committed", NOW + timedelta(seconds=1))
+        store.close_run("never opened", "undone", NOW)
+        assert store.unfinished_runs() == ()
+        assert store.runs("shop") == (run("a", outcome="committed", finished_at=NOW + timedelta(seconds=1)),)
+
+    def test_updated_in_its_place(self, store):
+        store.open_run(run("a"))
+        store.open_run(run("b"))
+        store.update_run(run("a", generation=2))
+        assert store.runs("shop") == (run("b"), run("a", generation=2))
+
+    def test_the_last_ones(self, store):
+        for number in range(5):
+            store.open_run(run(str(number)))
+        assert [record.id for record in store.runs("shop", 2)] == ["4", "3"]
+        assert store.runs("blog") == ()
+
+
+class TestTimings:
+    def test_newest_first(self, store):
+        for seconds in (1.5, 2.5, 3.5):
+            store.add_timing("shop", "web", 1, "ready", seconds, NOW)
+        store.add_timing("shop", "web", 1, "create", 9.0, NOW)
+        store.add_timing("shop", "api", 1, "ready", 9.0, NOW)
+        assert store.timings("shop", "web", "ready", 2) == (3.5, 2.5)
+
+    def test_there_is_an_end_to_what_is_kept(self, store):
+        for number in range(60):
+            store.add_timing("shop", "web", 1, "ready", float(number), NOW)
+        assert store.timings("shop", "web", "ready", 3) == (59.0, 58.0, 57.0)
+
+
+def test_nothing_is_lost_at_first(store):
+    assert store.set_aside is None
+    store.rebuilt()
+
+
+def test_closed_and_used_again(store):
+    lease(store, want(8000))
+    store.close()
+    store.close()
+    assert ports_of(store.leases()) == [8000]
+
+
+def test_threads(store):
+    def work(name):
+        for number in range(10):
+            lease(store, want(8000, f"s{number}", name))
+
+    workers = [threading.Thread(target=work, args=(f"stack{number}",)) for number in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert len(set(ports_of(store.leases()))) == 40
