@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from moorage.model.definition import Config, Source
 from moorage.model.event import Event
@@ -300,5 +300,9 @@ class World:
     lock: Callable[[str], Lock]
     place: Callable[[Path], tuple[str | None, str | None, bool]]
     """Of a directory: git repository, branch, and whether it is a linked worktree."""
+    censor: Callable[[Config, Sequence[str]], Callable[[Any], Any]] = field(
+        default=lambda _config, _more: lambda data: data
+    )
+    """For a definition (and more secret values): what hides its secrets in a text or in data made of texts."""
     emit: Callable[[Event], None] = field(default=lambda _event: None)
     """Where events go."""

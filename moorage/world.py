@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from moorage.adapters.build_context import BuildContexts
 from moorage.adapters.clock import SystemClock
@@ -16,6 +17,7 @@ from moorage.adapters.probes import SocketProber
 from moorage.adapters.sqlite_store import SqliteStore
 from moorage.adapters.stack_lock import StackLock
 from moorage.interfaces import World
+from moorage.model.definition import Config
 from moorage.model.event import Event
 from moorage.settings import Settings
 from moorage.settings import settings as of_process
@@ -50,8 +52,17 @@ def open_world(emit: Callable[[Event], None] = tell, settings: Settings | None =
         home=sha256(str(home.resolve()).encode()).hexdigest()[:12],
         lock=lambda stack: StackLock(home / "locks", stack),
         place=_place,
+        censor=_censor,
         emit=emit,
     )
+
+
+def _censor(config: Config, more: Sequence[str]) -> Callable[[Any], Any]:
+    """What hides the secrets of a definition, and those in `more`, in all forms they may take."""
+    from moorage.show.redaction import redact_data, secret_forms, secret_values
+
+    values = secret_values(config) | {form for value in more for form in secret_forms(value)}
+    return lambda data: redact_data(data, values)
 
 
 def _place(directory: Path) -> tuple[str | None, str | None, bool]:

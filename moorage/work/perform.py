@@ -29,7 +29,7 @@ async def perform(step: Step, run: Run) -> str:
     try:
         done = await _BY_KIND[step.kind](step, run)
     except MoorageError as error:
-        error.with_fields(step=step.id, service=step.service)
+        run.censor(error.with_fields(step=step.id, service=step.service))
         elapsed_s = run.world.clock.monotonic() - began
         facts = {key: value for key, value in error.fields.items() if key not in ("step", "service", "message")}
         run.tell(Action.FAILED, step.id, str(error), **{**facts, "service": step.service, "elapsed_s": elapsed_s})

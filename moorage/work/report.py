@@ -27,7 +27,7 @@ def write(run: Run, error: BaseException) -> Path:
         "error": error.as_dict() if isinstance(error, MoorageError) else _foreign(error),
         "services": _services(run),
     }
-    return run.world.files.write(name, json.dumps(body, indent=2, default=str))
+    return run.world.files.write(name, json.dumps(run.hide(body), indent=2, default=str))
 
 
 def _foreign(error: BaseException) -> dict[str, Any]:

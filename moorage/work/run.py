@@ -6,9 +6,11 @@ import os
 import socket
 import threading
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from moorage.errors import MoorageError
 from moorage.interfaces import World
 from moorage.model.definition import Service
 from moorage.model.event import Action, Event
@@ -48,6 +50,8 @@ class Run:
         """Grace period of stops. None: what the definition says."""
         self.spared: set[str] = set()
         """Names of containers that an undo leaves alone: they were there before."""
+        self.hide: Callable[[Any], Any] = lambda data: data
+        """Hides the definition's secrets in whatever leaves the run: events, errors, reports."""
         self._file_guard = threading.Lock()
 
     def tell(self, action: Action, step: str = "", message: str = "", **facts: Any) -> None:
@@ -60,11 +64,16 @@ class Run:
                 action=action,
                 step=step,
                 service=service,
-                message=message,
+                message=self.hide(message),
                 elapsed_s=elapsed_s,
-                details=facts,
+                details=self.hide(facts),
             )
         )
+
+    def censor(self, error: MoorageError) -> None:
+        """Hide secrets in an error before it leaves the step: Prefect stores its words, people paste them."""
+        error.args = (self.hide(str(error)),)
+        error.hint, error.fields = self.hide(error.hint), self.hide(error.fields)
 
     def open(self, observed: Observed, arguments: dict[str, Any] | None = None) -> None:
         """Write the run down before its first effect."""
@@ -128,6 +137,8 @@ class Run:
         """Take over what a plan is to lead to."""
         self.desired = desired
         self.services = dict(desired.definition.services)
+        injected = [file.content for service in self.services.values() for file in service.inject]
+        self.hide = self.world.censor(desired.definition.config, injected)
         for notice in plan.notices:
             self.tell(Action.NOTICE, message=notice)
 
