@@ -29,7 +29,7 @@ help: ## this list
 
 ##@ to use it
 
-.PHONY: setup images demo demo-down
+.PHONY: setup engine images demo demo-down
 setup: ## make .venv from requirements.lock, Moorage itself in it
 	@scripts/venv
 
