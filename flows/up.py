@@ -29,6 +29,10 @@ def _run_name() -> str:
     return f"up {given.get('name') or Path(given.get('path') or '.').name}"
 
 
+def _within(folder: Path, files: list[str] | None) -> list[str]:
+    return [str(folder / file) for file in files or ()]
+
+
 @flow(name="up", flow_run_name=_run_name, persist_result=False, validate_parameters=True)
 async def up(
     path: str,
@@ -50,7 +54,7 @@ async def up(
         name: Name of the stack. Empty: derived from the directory or the git worktree.
         files: Compose files, relative to the path. Empty: as `docker compose` finds them.
         profiles: Profiles to enable.
-        env_files: Files with variables for interpolation. Empty: the project's `.env`.
+        env_files: Files with variables, relative to the path. Empty: the project's `.env`.
         wait_timeout_s: Longest time for one service to become ready, in seconds. Empty: what its health check says.
         on_failure: `undo` leaves no trace of a failed start, `keep` leaves it for a look.
         ttl: How long the stack may live, such as `8h`; `sweep` ends it then. Empty: for ever.
@@ -58,8 +62,9 @@ async def up(
         build: Build images also where their sources have not changed.
         force_recreate: Re-create containers also where nothing has changed.
     """
+    folder = Path(path).expanduser()
     wish = Wish(
-        source=source_of(Path(path), [str(Path(path) / file) for file in files or ()], profiles or (), env_files or ()),
+        source=source_of(folder, _within(folder, files), profiles or (), _within(folder, env_files)),
         name=name,
         wait_timeout_s=wait_timeout_s,
         keep_failed=on_failure == OnFailure.KEEP,

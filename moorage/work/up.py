@@ -118,7 +118,7 @@ def _commit(run: Run) -> None:
     now = world.clock.now()
     for record in store.generations(run.stack):
         if record.number == generation.number:
-            elapsed_s = round(world.clock.monotonic() - run.began, 3)
+            elapsed_s = round(world.clock.monotonic() - run.began, 3) if run.generation else record.time_to_ready_s
             store.save_generation(record.model_copy(update={"outcome": "current", "time_to_ready_s": elapsed_s}))
         elif record.outcome == "current":
             store.save_generation(record.model_copy(update={"outcome": "superseded"}))
