@@ -61,8 +61,12 @@ def found_on(address: HubAddress) -> dict[str, str]:
 
 
 def fingerprint_of(directory: Path, address: HubAddress) -> str:
-    """Changes with what would be deployed, with the program that deploys it, and with the server."""
-    digest = hashlib.sha256(repr((moorage.__version__, sys.executable, address.api_url)).encode())
+    """Changes with what would be deployed, with the program that deploys it, and with the server.
+
+    Our own server is the same one on whatever port.
+    """
+    server = "own" if address.managed else address.api_url
+    digest = hashlib.sha256(repr((moorage.__version__, sys.executable, server)).encode())
     files = [directory / "prefect.yaml", *(file for folder in _CODE for file in (directory / folder).rglob("*.py"))]
     for file in sorted(files):
         digest.update(f"{file}\0".encode() + file.read_bytes())
