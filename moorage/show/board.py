@@ -45,6 +45,8 @@ class Row:
     """The last line of output, or what the step came to."""
     undo: bool = False
     """True: its step belongs to an undo."""
+    waits: str = ""
+    """What it waits for, while it does."""
     beat_at: float = 0.0
     """When plain output has to say again that it still goes on."""
 
@@ -69,20 +71,23 @@ class Board:
         """Stack → whether its undo was complete."""
         self.began = now
         self.last_event_at = now
+        self.quiet_beat_at = 0.0
+        """As `Row.beat_at`, while no step goes on."""
 
     def expect(self, plan: Plan) -> None:
         """Make the rows of a plan beforehand, so that also what waits is seen."""
         for step in plan.steps:
             if step.service and (plan.stack, step.service) not in self.rows:
-                waits = ", ".join(need for need in step.needs if need != StepKind.CREATE)
-                said = f"after {waits}" if waits else ""
-                self.rows[plan.stack, step.service] = Row(plan.stack, step.service, step.kind, said=said)
+                self.rows[plan.stack, step.service] = Row(plan.stack, step.service, step.kind)
+            needs = ", ".join(need for need in step.needs if need != StepKind.CREATE)
+            if step.service and step.kind == StepKind.START and needs:
+                self.rows[plan.stack, step.service].waits = f"after {needs}"
 
     def update(self, event: Event, now: float) -> None:
         """Take an event in."""
-        self.last_event_at = now
+        self.last_event_at, self.quiet_beat_at = now, 0.0
         if event.action in (Action.NOTICE, Action.RETRY):
-            if event.message == _UNDOING and not event.step:
+            if begins_undo(event):
                 self._begin_undo(event.stack, now)
         elif event.action == Action.UNDONE:
             self._end_undo(event, now)
@@ -119,12 +124,18 @@ class Board:
         """What was under way ended with what failed."""
         for row in self.rows.values():
             if row.stack == stack and row.mark in (Mark.RUNNING, Mark.WAITING) and not row.undo:
-                row.mark, row.elapsed_s, row.said = Mark.CUT, now - row.began if row.began else None, ""
+                elapsed_s = now - row.began if row.mark == Mark.RUNNING else row.elapsed_s
+                row.mark, row.elapsed_s, row.said = Mark.CUT, elapsed_s, ""
 
     def end(self, now: float) -> None:
         """Nothing more will come."""
         for stack in {row.stack for row in self.rows.values()}:
             self._cut(stack, now)
+
+    @property
+    def ordered(self) -> list[Row]:
+        """Steps of the whole stack, then the services as they came, then the undo."""
+        return sorted(self.rows.values(), key=lambda row: (row.kind == UNDO, row.service is not None))
 
     @property
     def running(self) -> list[Row]:
@@ -153,8 +164,8 @@ class Board:
         if error is None and not self.undone:
             return True, f"{stacks}: {self._came_to()} in {took}"
         how = "interrupted" if _is_interrupt(error) else "failed"
-        undo = ("undone" if all(self.undone.values()) else "undo incomplete") if self.undone else ""
-        return False, f"{stacks}: {', '.join(filter(None, (how, undo)))} after {took}"
+        undo = ("undone" if all(self.undone.values()) else "not completely undone") if self.undone else ""
+        return False, f"{stacks}: {' and '.join(filter(None, (how, undo)))} after {took}"
 
     def _came_to(self) -> str:
         done = [row for row in self.rows.values() if row.mark == Mark.DONE]
@@ -163,6 +174,11 @@ class Board:
         said += [f"{count(stopped, 'service')} stopped"] if stopped else []
         said += ["removed"] if any(row.kind == StepKind.REMOVE for row in done) else []
         return ", ".join(said) or "done"
+
+
+def begins_undo(event: Event) -> bool:
+    """True: from this notice on the run is undone."""
+    return event.action == Action.NOTICE and not event.step and event.message == _UNDOING
 
 
 def _services(rows: Iterable[Row], kind: StepKind) -> int:

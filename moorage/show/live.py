@@ -98,8 +98,8 @@ class Display:
         return Group(table, Text(f"  … {hidden} more", style="dim"), "") if hidden else Group(table, "")
 
     def _shown(self) -> tuple[list[Row], int]:
-        """The rows that fit the terminal: what is under way or failed first, then what was last in order."""
-        rows = list(self._board.rows.values())
+        """The rows that fit the terminal, in their order, and how many do not; what is done goes first."""
+        rows = self._board.ordered
         room = max(self._console.size.height - _SPARE_LINES, 1)
         if self._final or len(rows) < room:
             return rows, 0
@@ -113,8 +113,8 @@ class Display:
         table = Table.grid(padding=(0, 1), expand=True)
         table.add_column(width=1)
         table.add_column(no_wrap=True, overflow="ellipsis", max_width=max(self._console.width // 3, 8))
-        table.add_column(no_wrap=True)
-        table.add_column(no_wrap=True, justify="right")
+        table.add_column(no_wrap=True, min_width=len("getting ready"))  # so that it does not jump
+        table.add_column(no_wrap=True, min_width=len("12.3 s"), justify="right")
         table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
         for row in rows:
             took = now - row.began if row.mark == Mark.RUNNING else row.elapsed_s
@@ -162,9 +162,7 @@ def _said(row: Row) -> str:
     """What stands at the end of the line: output, ports, an error; not what the phase says already."""
     if row.mark == Mark.DONE and row.kind in ("ready", "stop") and row.said in ("ready", "stopped"):
         return ""
-    if row.mark == Mark.WAITING and row.elapsed_s is not None:
-        return ""
-    return row.said
+    return row.waits if row.mark == Mark.WAITING else row.said
 
 
 def _console(out: Outlet) -> Console:

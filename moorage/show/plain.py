@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from moorage.model.event import Action, Event
 from moorage.model.step import StepKind
-from moorage.show.board import Board
+from moorage.show.board import Board, begins_undo
 from moorage.show.words import clean, one_line, seconds
 
 FIRST_BEAT_S = 2.0
@@ -66,6 +66,8 @@ def _line(text: str) -> str:
 def notice(event: Event) -> str:
     """A notice or a retry as one line."""
     said = one_line(event.message)
+    if begins_undo(event):
+        return said
     if event.action == Action.RETRY:
         return f"retry {event.step}: {said}" if event.step else f"retry: {said}"
     return f"note: {event.step}: {said}" if event.step else f"note: {said}"
@@ -82,4 +84,9 @@ def still(board: Board, now: float) -> str | None:
         if now >= row.beat_at:
             due.append(f"{row.step} ({now - row.began:.0f} s)")
             row.beat_at = now + BEAT_S
+    if not board.running:
+        board.quiet_beat_at = board.quiet_beat_at or board.last_event_at + FIRST_BEAT_S
+        if now >= board.quiet_beat_at:
+            due.append(f"{board.pause()} ({now - board.last_event_at:.0f} s)")
+            board.quiet_beat_at = now + BEAT_S
     return f"still: {', '.join(due)}" if due else None

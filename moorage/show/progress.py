@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self, TextIO
 from moorage.model.event import Action, Event
 from moorage.model.step import Plan
 from moorage.show import plain
-from moorage.show.board import Board
+from moorage.show.board import Board, begins_undo
 
 if TYPE_CHECKING:
     from moorage.show.live import Display
@@ -72,7 +72,7 @@ class Progress:
             lines = list(plain.lines(event, self._board, undoing=undoing)) if not self._display else []
             for line in lines:
                 self._out.line(line)
-        if self._display and event.action in (Action.NOTICE, Action.RETRY):
+        if self._display and event.action in (Action.NOTICE, Action.RETRY) and not begins_undo(event):
             self._display.notice(plain.notice(event))
 
     def expect(self, plan: Plan) -> None:

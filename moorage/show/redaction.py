@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import PurePosixPath
@@ -37,7 +37,7 @@ def secret_values(config: Config) -> frozenset[str]:
     image names, `true`, `postgres`, small numbers. What is in files (`secrets: {x: {file: …}}`) is not read: add
     `secret_forms` of it.
     """
-    public = {name.casefold() for name in _names(config)}
+    public = frozenset(name.casefold() for name in _names(config))
     found = {value for value in _candidates(config) if _is_worth_hiding(value, public)}
     return frozenset(form for value in found for form in secret_forms(value) if _is_worth_hiding(form, public))
 
@@ -88,6 +88,7 @@ def redact_event(event: Event, values: Iterable[str]) -> Event:
 
 def redact_data(thing: Any, values: Iterable[str]) -> Any:
     """Plain data (dicts, lists, strings) with the values hidden in all its strings; keys stay."""
+    values = frozenset(values)
     if isinstance(thing, str):
         return redact(thing, values)
     if isinstance(thing, Mapping):
@@ -108,7 +109,7 @@ def _can_hide(value: str) -> bool:
     return len(value) >= _SHORTEST and bool(value.strip("*")) and not value.isspace()
 
 
-def _is_worth_hiding(value: str, public: Set[str]) -> bool:
+def _is_worth_hiding(value: str, public: frozenset[str]) -> bool:
     bare = value.strip()
     return len(bare) >= _SHORTEST and bare.casefold() not in public and not says_nothing(bare)
 
@@ -143,7 +144,7 @@ def _secrets_within(thing: Any) -> Iterator[str]:
             if _is_value(value) and looks_secret(str(key)):
                 yield str(value)
             else:
-                yield from _secrets_within(value)
+                yield from _secrets_within(_pairs(str(key), value))
     elif isinstance(thing, list | tuple):
         for flag, value in pairwise(thing):
             if _is_secret_flag(flag) and isinstance(value, str):
@@ -154,14 +155,19 @@ def _secrets_within(thing: Any) -> Iterator[str]:
         yield from _in_text(thing)
 
 
+def _pairs(key: str, value: Any) -> Any:
+    """`environment` and `args` as a mapping, also where they are a list of `NAME=value`. All else as it is."""
+    if key not in ("environment", "args") or not isinstance(value, list):
+        return value
+    pairs = (str(entry).partition("=") for entry in value)
+    return {name: text if equals else None for name, equals, text in pairs}
+
+
 def _in_text(text: str) -> Iterator[str]:
     """Passwords in URLs; `NAME=value` and `--flag value` with a secret name."""
     for pattern in (_URL_PASSWORD, _URL_PASSWORD_WITH_SLASH):
         yield from (match[2] for match in pattern.finditer(text))
     yield from (match[1] for match in _URL_TOKEN.finditer(text))
-    name, equals, value = text.partition("=")
-    if equals and name.isidentifier() and looks_secret(name):
-        yield value
     for pattern in (_ASSIGNED, _FLAG_AND_VALUE):
         found = (match[2].strip("\"'") for match in pattern.finditer(text) if looks_secret(match[1]))
         yield from (value for value in found if not VARIABLE.fullmatch(value))
@@ -185,15 +191,13 @@ def _redacted(thing: Any, values: frozenset[str]) -> Any:
             HIDDEN if _is_secret_flag(flag) and isinstance(value, str) else _redacted(value, values)
             for flag, value in zip(before, thing, strict=False)
         ]
-    if isinstance(thing, str):
-        name, equals, value = thing.partition("=")
-        if equals and value and name.isidentifier() and looks_secret(name):
-            return f"{name}={HIDDEN}"
-        return redact(thing, values)
-    return thing
+    return redact(thing, values) if isinstance(thing, str) else thing
 
 
 def _redacted_value(key: str, value: Any, values: frozenset[str]) -> Any:
     if _is_value(value) and value != "" and looks_secret(key):
         return HIDDEN
+    if (pairs := _pairs(key, value)) is not value:
+        shown = _redacted(pairs, values)
+        return [name if text is None else f"{name}={text}" for name, text in shown.items()]
     return _redacted(value, values)

@@ -10,7 +10,7 @@ from moorage.errors import MoorageError
 from moorage.model.generation import GenerationRecord
 from moorage.model.lease import Lease
 from moorage.model.state import ServiceStatus, StackRecord, StackStatus
-from moorage.model.step import Plan, Step
+from moorage.model.step import Plan, Step, StepKind
 from moorage.show.words import (
     ago,
     clean,
@@ -126,20 +126,28 @@ def _steps(steps: Sequence[Step]) -> Iterator[str]:
     name_width = max(len(step.id) for step in steps)
     indent = " " * (digits + name_width + 4)
     for number, step in enumerate(steps, 1):
-        yield f"{number:>{digits}}  {step.id:<{name_width}}  {clean(step.why)}".rstrip()
-        for line in step.detail:
-            yield f"{indent}{clean(line)}"
-        if step.needs:
-            yield f"{indent}after: {_needs(step, [other.id for other in steps[: number - 1]])}"
-        if step.undo:
-            yield f"{indent}undo: {step.undo}"
+        first, *more = _about(step, steps[: number - 1])
+        yield f"{number:>{digits}}  {step.id:<{name_width}}  {first}".rstrip()
+        yield from (f"{indent}{line}" for line in more)
 
 
-def _needs(step: Step, before: Sequence[str]) -> str:
-    """Steps by name; all that came before in one word."""
-    if len(before) > 2 and set(step.needs) >= set(before):
+def _about(step: Step, before: Sequence[Step]) -> list[str]:
+    """Why, what, after what, and what undoes it; the reason only once for a service."""
+    known = any(other.service == step.service and other.why == step.why for other in before) if step.service else False
+    lines = ["" if known else clean(step.why), *map(clean, step.detail)]
+    if needs := _needs(step, before):
+        lines.append(f"after: {needs}")
+    if step.undo:
+        lines.append(f"undo: {step.undo}")
+    return [line for line in lines if line] or [""]
+
+
+def _needs(step: Step, before: Sequence[Step]) -> str:
+    """Steps by name; all that came before in one word; `create` goes without saying beside services it created."""
+    if len(before) > 2 and set(step.needs) >= {other.id for other in before}:
         return "all of the above"
-    return ", ".join(step.needs)
+    of_services = [need for need in step.needs if need != StepKind.CREATE]
+    return ", ".join(of_services or step.needs)
 
 
 def _services_table(status: StackStatus, *, urls: bool) -> str:
@@ -184,7 +192,7 @@ def error_text(error: MoorageError) -> str:
     if log := _log(fields.get("log")):
         title = f"last log lines of {fields['service']}" if fields.get("service") else "last log lines"
         lines += ["", _rule(title), *log, _rule("")]
-    lines += [f"undo: {line}" for line in _undone(fields)]
+    lines += [f"undo: {line}" for line in _undone(fields, error.hint or "")]
     if fields.get("report"):
         lines.append(f"report: {fields['report']}")
     if error.hint:
@@ -201,8 +209,8 @@ def _facts(fields: Mapping[str, Any], probe: str) -> Iterator[str]:
         "last probe": probe,
     }
     for name, fact in facts.items():
-        if fact not in (None, ""):
-            first, *rest = clean(str(fact)).splitlines()
+        if said := clean("" if fact is None else str(fact)).strip():
+            first, *rest = said.splitlines()
             yield f"  {name + ':':<12}{first}"
             yield from (f"  {'':<12}{line}" for line in rest)
 
@@ -217,7 +225,7 @@ def _rule(title: str) -> str:
     return f"── {title} ".ljust(_RULE, "─") if title else "─" * _RULE
 
 
-def _undone(fields: Mapping[str, Any]) -> Iterator[str]:
+def _undone(fields: Mapping[str, Any], hint: str) -> Iterator[str]:
     if fields.get("undone") is True:
         yield "complete, all is as it was before"
     elif fields.get("undone") is False:
@@ -226,5 +234,5 @@ def _undone(fields: Mapping[str, Any]) -> Iterator[str]:
         yield one_line(str(fields["undone"]))
     left = fields.get("left") or ()
     yield from (f"left: {one_line(str(item))}" for item in ([left] if isinstance(left, str) else left))
-    if fields.get("command"):
+    if fields.get("command") and fields["command"] not in hint:
         yield f"`{fields['command']}` removes what is left"

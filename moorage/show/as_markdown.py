@@ -71,7 +71,7 @@ def failure_markdown(error: Mapping[str, Any], report: Mapping[str, Any] | None 
     if error.get("log"):
         lines += ["", f"Last log lines of {escaped(error.get('service') or 'it')}:", "", *fenced(_lines(error["log"]))]
     lines += _services(report) if report else []
-    return "\n".join(lines)
+    return "\n".join(lines).rstrip("\n")
 
 
 def _facts(error: Mapping[str, Any]) -> Iterator[str]:
