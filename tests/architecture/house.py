@@ -43,7 +43,7 @@ ROOMS = {
     "show": {"model"},
     "work": _DOES,
     "adapters": _DOES,
-    "world": _DOES | {"adapters"},
+    "world": _DOES | {"adapters", "show"},  # it wires the redaction of secrets in
     "testing": _DECIDES | {"interfaces"},
     "hub": _WIRES | {"__init__"},
     "cli": _WIRES | {"show", "hub", "__init__"},
