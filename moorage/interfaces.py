@@ -160,12 +160,14 @@ class Store(Protocol):
         taken: frozenset[tuple[int, str]],
         bindable: Callable[[int, str, str], bool],
         strict: bool = False,
+        complete: bool = False,
         now: datetime,
     ) -> tuple[Lease, ...]:
         """Lease a port for each request, in one write transaction, in their order.
 
         A key that has a lease keeps it (sticky). `taken` are (port, protocol) that the engine publishes now; the ports
         of leases that the same stack holds already do not count as taken. `strict`: the wanted port or PortError.
+        `complete`, for runs: these are all requests of their stack, so a lease that none is about can be inherited.
         """
 
     def preview(
@@ -175,6 +177,7 @@ class Store(Protocol):
         taken: frozenset[tuple[int, str]],
         bindable: Callable[[int, str, str], bool],
         strict: bool = False,
+        complete: bool = False,
         now: datetime,
     ) -> tuple[Lease, ...]:
         """What `lease` would answer, with nothing stored."""

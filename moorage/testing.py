@@ -92,13 +92,17 @@ class MemoryStore:
         taken: frozenset[tuple[int, str]],
         bindable: Callable[[int, str, str], bool],
         strict: bool = False,
+        complete: bool = False,
         now: datetime,
     ) -> tuple[Lease, ...]:
         """Lease a port for each request. Raises PortError, and then nothing is leased."""
         with self._mutex:
             market = Market(bindable, self._leased(), taken, self._any_port, strict)
-            holdings = ports.allot(requests, self._held, market, run, now)
-            self._held.update({holding.lease.key: holding for holding in holdings})
+            holdings = ports.allot(requests, self._held, market, run, now, complete=complete)
+            for holding in holdings:
+                if holding.previous:
+                    self._held.pop(holding.previous.key, None)
+                self._held[holding.lease.key] = holding
             return tuple(holding.lease for holding in holdings)
 
     def preview(
@@ -108,12 +112,15 @@ class MemoryStore:
         taken: frozenset[tuple[int, str]],
         bindable: Callable[[int, str, str], bool],
         strict: bool = False,
+        complete: bool = False,
         now: datetime,
     ) -> tuple[Lease, ...]:
         """What `lease` would answer, with nothing stored."""
         with self._mutex:
             market = Market(bindable, self._leased(), taken, self._any_port, strict)
-            return tuple(holding.lease for holding in ports.allot(requests, self._held, market, None, now))
+            return tuple(
+                holding.lease for holding in ports.allot(requests, self._held, market, None, now, complete=complete)
+            )
 
     def leases(self, stack: str | None = None) -> tuple[Lease, ...]:
         """The leases of a stack, by port. None: of all stacks."""
@@ -134,7 +141,7 @@ class MemoryStore:
             for holding in undone:
                 del self._held[holding.lease.key]
                 if holding.restored:
-                    self._held[holding.lease.key] = holding.restored
+                    self._held[holding.restored.lease.key] = holding.restored
         return tuple(sorted((holding.lease for holding in undone if holding.given_back), key=_by_port))
 
     def commit_run(self, run: str) -> None:

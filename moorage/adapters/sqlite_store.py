@@ -78,6 +78,7 @@ class SqliteStore:
         taken: frozenset[tuple[int, str]],
         bindable: Callable[[int, str, str], bool],
         strict: bool = False,
+        complete: bool = False,
         now: datetime,
     ) -> tuple[Lease, ...]:
         """Lease a port for each request, in one write transaction. Raises PortError, and then nothing is leased."""
@@ -85,7 +86,7 @@ class SqliteStore:
         def work(connection: sqlite3.Connection) -> tuple[Lease, ...]:
             held = _holdings(connection, {request.key.stack for request in requests})
             market = self._market(connection, taken, bindable, strict=strict)
-            holdings = ports.allot(requests, held, market, run, now)
+            holdings = ports.allot(requests, held, market, run, now, complete=complete)
             changed = [holding for holding in holdings if held.get(holding.lease.key) != holding]
             _write_holdings(connection, changed)
             return tuple(holding.lease for holding in holdings)
@@ -99,6 +100,7 @@ class SqliteStore:
         taken: frozenset[tuple[int, str]],
         bindable: Callable[[int, str, str], bool],
         strict: bool = False,
+        complete: bool = False,
         now: datetime,
     ) -> tuple[Lease, ...]:
         """What `lease` would answer, with nothing stored."""
@@ -106,7 +108,7 @@ class SqliteStore:
         def work(connection: sqlite3.Connection) -> tuple[Lease, ...]:
             held = _holdings(connection, {request.key.stack for request in requests})
             market = self._market(connection, taken, bindable, strict=strict)
-            return tuple(holding.lease for holding in ports.allot(requests, held, market, None, now))
+            return tuple(holding.lease for holding in ports.allot(requests, held, market, None, now, complete=complete))
 
         return self._file.read(work)
 
@@ -320,7 +322,8 @@ def _leased(connection: sqlite3.Connection) -> dict[tuple[int, str], list[Holder
 
 
 def _write_holdings(connection: sqlite3.Connection, holdings: Sequence[Holding]) -> None:
-    _delete_leases(connection, [holding.lease.key for holding in holdings])
+    replaced = [lease.key for holding in holdings for lease in holding.leases]
+    _delete_leases(connection, replaced)
     connection.executemany(f"INSERT INTO leases ({_LEASE}) VALUES ({', '.join('?' * 12)})", map(_row, holdings))  # noqa: S608
 
 

@@ -1,6 +1,7 @@
 """Which host port a service gets. Pure: what is leased, published and bindable is handed in as a `Market`.
 
     the lease it has                    kept, busy or not: it is busy with our own containers
+    else that of a forerunner           a mapping of the same stack that is gone and wanted the same (a service renamed)
     else the wanted port                if nobody leases it, the engine does not publish it and it can be bound
     else the next one upward            inside a wanted range first; then to 65535; then from 1024 upward
 
@@ -125,23 +126,53 @@ def note(leased: dict[tuple[int, str], list[Holder]], held_by: Holder, ports: It
 
 
 def allot(
-    requests: Sequence[Request], held: Mapping[LeaseKey, Holding], market: Market, run: str | None, now: datetime
+    requests: Sequence[Request],
+    held: Mapping[LeaseKey, Holding],
+    market: Market,
+    run: str | None,
+    now: datetime,
+    *,
+    complete: bool = False,
 ) -> tuple[Holding, ...]:
     """A holding for each request, in their order; nothing given is changed. Raises PortError.
 
     Requests that cannot move (`fixed`) choose first, and nobody moves onto a port that another request wants.
+    `complete`: these are all requests of their stack, so what else it holds can be inherited: a holding of a run whose
+    `previous` has another key takes the place of that one.
     """
+    inherited = _inherited(requests, held) if complete else {}
     wanted = {request.key: _wanted_ports(request) for request in requests}
     leased = {port: list(holders) for port, holders in market.leased.items()}
     market = Market(market.bindable, leased, market.taken, market.any_port, market.strict, market.process_at)
     chosen: dict[LeaseKey, Holding] = {}
     for request in sorted(requests, key=lambda request: not request.fixed):
         others = chain.from_iterable(ports for key, ports in wanted.items() if key != request.key)
-        own = chosen.get(request.key) or held.get(request.key)
+        own = chosen.get(request.key) or held.get(request.key) or inherited.get(request.key)
         port = choose(request, own.lease if own else None, market, frozenset(others))
         chosen[request.key] = _holding(request, own, port, run, now)
         note(leased, holder(chosen[request.key].lease), chosen[request.key].lease.ports)
     return tuple(chosen[request.key] for request in requests)
+
+
+def _inherited(requests: Sequence[Request], held: Mapping[LeaseKey, Holding]) -> dict[LeaseKey, Holding]:
+    """For mappings without a lease: that of one which their stack asks for no more, if it is what they want.
+
+    Of several the one of the same service. Leases that a run has moved and not committed are left alone.
+    """
+    asked = {request.key for request in requests}
+    free = {key: holding for key, holding in held.items() if key not in asked and holding.lease.run is None}
+    found: dict[LeaseKey, Holding] = {}
+    for request in (request for request in requests if request.key not in held and request.wanted is not None):
+        fitting = [key for key, holding in free.items() if _could_succeed(request, holding.lease)]
+        if fitting:
+            heir_of = min(fitting, key=lambda key: (key.service != request.key.service, key.target, key.slot))
+            found[request.key] = free.pop(heir_of)
+    return found
+
+
+def _could_succeed(request: Request, lease: Lease) -> bool:
+    same_place = (lease.key.stack, lease.key.protocol) == (request.key.stack, request.key.protocol)
+    return same_place and lease.wanted == request.wanted and _still_right(request, lease, strict=False)
 
 
 def compatible(leases: Iterable[Lease], held: Iterable[Holding]) -> tuple[Lease, ...]:

@@ -235,6 +235,7 @@ def preview_leases(world: World, wish: Wish, definition: Definition) -> tuple[Le
         taken=world.engine.published_ports(),
         bindable=world.prober.bindable,
         strict=wish.strict_ports,
+        complete=True,
         now=world.clock.now(),
     )
 

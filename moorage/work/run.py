@@ -109,6 +109,7 @@ class Run:
             taken=world.engine.published_ports() | self.excluded,
             bindable=world.prober.bindable,
             strict=wish.strict_ports,
+            complete=True,
             now=world.clock.now(),
         )
         if leases != desired.leases:

@@ -21,7 +21,11 @@ NONE_TAKEN = frozenset()
 @pytest.fixture(params=["sqlite", "memory"])
 def store(request, tmp_path):
     any_port = range(20000, 20010)
-    made = SqliteStore(tmp_path / "home" / "hub.db", any_port=any_port) if request.param == "sqlite" else MemoryStore(any_port)
+    made = (
+        SqliteStore(tmp_path / "home" / "hub.db", any_port=any_port)
+        if request.param == "sqlite"
+        else MemoryStore(any_port)
+    )
     yield made
     made.close()
 
@@ -30,9 +34,15 @@ def key(service="web", stack="shop", slot=0):
     return LeaseKey(stack=stack, service=service, target=80, slot=slot)
 
 
-def lease(store, *wishes, run=None, taken=NONE_TAKEN, busy=(), strict=False):
+def lease(store, *wishes, run=None, taken=NONE_TAKEN, busy=(), strict=False, complete=False):
     return store.lease(
-        wishes, run=run, taken=taken, bindable=lambda port, *_: port not in busy, strict=strict, now=NOW
+        wishes,
+        run=run,
+        taken=taken,
+        bindable=lambda port, *_: port not in busy,
+        strict=strict,
+        complete=complete,
+        now=NOW,
     )
 
 
@@ -279,3 +289,42 @@ def test_threads(store):
     for worker in workers:
         worker.join()
     assert len(set(ports_of(store.leases()))) == 40
+
+
+class TestInheritance:
+    """A mapping that takes the place of another: the service was renamed, or its container port has changed."""
+
+    def test_the_port_of_a_forerunner(self, store):
+        lease(store, want(8000, "front"), want(8000, "other"))
+        assert ports_of(
+            lease(store, want(8000, "web"), want(8000, "other"), run="r1", busy={8000, 8001}, complete=True)
+        ) == [8000, 8001]
+        store.commit_run("r1")
+        assert {held.key.service: held.port for held in store.leases()} == {"web": 8000, "other": 8001}
+
+    def test_undone(self, store):
+        before = lease(store, want(8000, "front"))
+        lease(store, want(8000, "web"), run="r1", complete=True)
+        store.release_run("r1")
+        assert store.leases() == before
+
+    def test_that_of_the_same_service_first(self, store):
+        lease(store, want(8000, "a"), want(8000, "b"))
+        new = Request(key=LeaseKey(stack="shop", service="b", target=81), wanted=8000)
+        assert ports_of(lease(store, new, run="r1", complete=True)) == [8001]
+
+    def test_not_what_wanted_something_else(self, store):
+        lease(store, want(8000, "front"))
+        assert ports_of(lease(store, want(9000, "web"), run="r1", complete=True)) == [9000]
+        assert len(store.leases()) == 2
+
+    def test_not_of_another_stack_and_not_unasked(self, store):
+        lease(store, want(8000, "front"))
+        assert ports_of(lease(store, want(8000, "web", "blog"), run="r1", complete=True)) == [8001]
+        assert ports_of(lease(store, want(8000, "web"))) == [8002]
+
+    def test_looking_ahead_leaves_it(self, store):
+        before = lease(store, want(8000, "front"))
+        seen = store.preview((want(8000, "web"),), taken=NONE_TAKEN, bindable=lambda *_: True, complete=True, now=NOW)
+        assert ports_of(seen) == [8000]
+        assert store.leases() == before
