@@ -22,23 +22,23 @@ _SHORTEST_LINE = 8
 """Of a secret of several lines, shorter lines say nothing alone (`}`, `test`)."""
 
 _URL_PASSWORD = re.compile(r"(?<=://)([^\s/?#:@'\"]*):([^\s/?#'\"]+)@")
-_URL_PASSWORD_WITH_SLASH = re.compile(r"(?<=://)([^\s/?#:@'\"]+):((?!\d+(?:[/,?#]|$))[^\s@'\"]+)@")
+_URL_PASSWORD_WITH_SLASH = re.compile(r"(?<=://)([^\s/?#:@'\"]+):((?!\d+(?:[/,?#]|$))[^\s@'\"]{1,400})@")
 _URL_TOKEN = re.compile(r"(?<=://)([^\s/?#:@'\"]{16,})@")
 _ASSIGNED = re.compile(r"(?:^|(?<=[\s;&?'\"-]))([A-Za-z][\w.-]*)=(\"[^\"]+\"|'[^']+'|[^\s;&'\"]+)")
 _FLAG = re.compile(r"--?([A-Za-z][\w-]*)")
 _FLAG_AND_VALUE = re.compile(r"(?:^|\s)--?([A-Za-z][\w-]*)\s+([^\s;&'\"-][^\s;&'\"]*)")
 
 
-def secret_values(config: Config) -> frozenset[str]:
+def secret_values(config: Config, more: Iterable[str] = ()) -> frozenset[str]:
     """The secret values of a Compose project, in every form in which they may turn up in a text.
 
     Values of keys that look secret (environment, build arguments, options), passwords within URLs and command lines,
     the content of Compose secrets. Left out is what is shorter than four characters or a plain word: service and
-    image names, `true`, `postgres`, small numbers. What is in files (`secrets: {x: {file: …}}`) is not read: add
-    `secret_forms` of it.
+    image names, `true`, `postgres`, small numbers. What is in files (`secrets: {x: {file: …}}`) or in the environment
+    is not read: `more` are such values, by the same rules.
     """
     public = frozenset(name.casefold() for name in _names(config))
-    found = {value for value in _candidates(config) if _is_worth_hiding(value, public)}
+    found = {value for value in (*_candidates(config), *more) if _is_worth_hiding(value, public)}
     return frozenset(form for value in found for form in secret_forms(value) if _is_worth_hiding(form, public))
 
 

@@ -213,6 +213,11 @@ def test_unicode():
     assert "\\u043f" not in redact(json.dumps("пароль-ключ-鍵"), found)
 
 
+def test_values_from_elsewhere_follow_the_same_rules():
+    found = secret_values(config_of(), ["from-a-file", "postgres", "db", "true", ""])
+    assert found == {"from-a-file"}
+
+
 def test_half_a_surrogate_pair():
     assert "\ud800abc" in secret_values(config_of(PASSWORD="\ud800abc"))
 
