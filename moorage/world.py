@@ -59,9 +59,9 @@ def open_world(emit: Callable[[Event], None] = tell, settings: Settings | None =
 
 def _censor(config: Config, more: Sequence[str]) -> Callable[[Any], Any]:
     """What hides the secrets of a definition, and those in `more`, in all forms they may take."""
-    from moorage.show.redaction import redact_data, secret_forms, secret_values
+    from moorage.show.redaction import redact_data, secret_values
 
-    values = secret_values(config) | {form for value in more for form in secret_forms(value)}
+    values = secret_values(config, more)
     return lambda data: redact_data(data, values)
 
 

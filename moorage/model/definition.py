@@ -118,6 +118,8 @@ class InjectedFile(Frozen):
     mode: int = 0o444
     uid: int = 0
     gid: int = 0
+    secret: bool = False
+    """True: a secret, not a config: hidden in whatever people see."""
 
 
 class Service(Frozen):

@@ -299,10 +299,11 @@ def _injected(service: Config, config: Config, variables: Mapping[str, str]) -> 
                     message = f"{kind}.{use['source']}: environment variable {thing['environment']!r} is not set"
                     raise DefinitionError(message, key=f"{kind}.{use['source']}.environment")
             if content is not None:
-                yield _injected_file(use, default, str(content).replace("$$", "$") if "content" in thing else content)
+                text = str(content).replace("$$", "$") if "content" in thing else content
+                yield _injected_file(use, default, text, secret=kind == "secrets")
 
 
-def _injected_file(use: Config, default: str, content: str) -> InjectedFile:
+def _injected_file(use: Config, default: str, content: str, *, secret: bool) -> InjectedFile:
     target = str(use.get("target") or use["source"])
     return InjectedFile(
         target=target if target.startswith("/") else default + target,
@@ -310,6 +311,7 @@ def _injected_file(use: Config, default: str, content: str) -> InjectedFile:
         mode=int(str(use.get("mode", "0444")), 8),
         uid=int(use.get("uid") or 0),
         gid=int(use.get("gid") or 0),
+        secret=secret,
     )
 
 

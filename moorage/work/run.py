@@ -138,8 +138,8 @@ class Run:
         """Take over what a plan is to lead to."""
         self.desired = desired
         self.services = dict(desired.definition.services)
-        injected = [file.content for service in self.services.values() for file in service.inject]
-        self.hide = self.world.censor(desired.definition.config, injected)
+        secrets = [file.content for service in self.services.values() for file in service.inject if file.secret]
+        self.hide = self.world.censor(desired.definition.config, secrets)
         for notice in plan.notices:
             self.tell(Action.NOTICE, message=notice)
 
