@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from prefect import flow
+from typing import Any
+
+from prefect import State, flow
 from prefect.runtime import flow_run
 
 from moorage.work.down import Ending
 from moorage.work.down import down as take_down
+from tasks.cancelling import cancellable
 from tasks.steps import as_task_runs
 from tasks.story import told_world
 
@@ -14,7 +17,7 @@ from tasks.story import told_world
 @flow(name="down", flow_run_name="down {stack}", persist_result=False)
 async def down(
     stack: str, volumes: bool = False, release_ports: bool = False, timeout_s: float | None = None
-) -> dict[str, str]:
+) -> dict[str, str] | State[Any]:
     """Remove a stack's containers and networks.
 
     Args:
@@ -24,5 +27,9 @@ async def down(
         timeout_s: Grace period of stops, in seconds. Empty: what the definition says.
     """
     ending = Ending(volumes=volumes, release_ports=release_ports, grace_s=timeout_s)
+    return await cancellable(_down(stack, ending))
+
+
+async def _down(stack: str, ending: Ending) -> dict[str, str]:
     run = await take_down(told_world(), stack, ending, as_task_runs, str(flow_run.id))
     return {"stack": stack, "state": "absent", "flow_run_id": str(run.flow_run_id)}

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from prefect import flow
+from prefect import State, flow
 from prefect.runtime import flow_run
 
 from moorage.work.down import start as begin
+from tasks.cancelling import cancellable
 from tasks.steps import as_task_runs
 from tasks.story import told_world
 
 
 @flow(name="start", flow_run_name="start {stack}", persist_result=False)
-async def start(stack: str, services: list[str] | None = None) -> dict[str, Any]:
+async def start(stack: str, services: list[str] | None = None) -> dict[str, Any] | State[Any]:
     """Start services of a stack and what they depend on.
 
     Args:
         stack: Name of the stack.
         services: Services to start. Empty: all.
     """
-    run, status = await begin(told_world(), stack, services or (), as_task_runs, str(flow_run.id))
+    return await cancellable(_start(stack, services or []))
+
+
+async def _start(stack: str, services: list[str]) -> dict[str, Any]:
+    run, status = await begin(told_world(), stack, services, as_task_runs, str(flow_run.id))
     return {**status.model_dump(mode="json"), "flow_run_id": run.flow_run_id}

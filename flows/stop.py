@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from prefect import flow
+from prefect import State, flow
 from prefect.runtime import flow_run
 
 from moorage.work.down import stop as halt
 from moorage.work.status import status as look
+from tasks.cancelling import cancellable
 from tasks.steps import as_task_runs
 from tasks.story import told_world
 
 
 @flow(name="stop", flow_run_name="stop {stack}", persist_result=False)
-async def stop(stack: str, services: list[str] | None = None, timeout_s: float | None = None) -> dict[str, Any]:
+async def stop(
+    stack: str, services: list[str] | None = None, timeout_s: float | None = None
+) -> dict[str, Any] | State[Any]:
     """Stop services of a stack, dependents first.
 
     Args:
@@ -22,6 +25,10 @@ async def stop(stack: str, services: list[str] | None = None, timeout_s: float |
         services: Services to stop. Empty: all.
         timeout_s: Grace period in seconds. Empty: what the definition says.
     """
+    return await cancellable(_stop(stack, services or [], timeout_s))
+
+
+async def _stop(stack: str, services: list[str], timeout_s: float | None) -> dict[str, Any]:
     world = told_world()
-    run = await halt(world, stack, services or (), timeout_s, as_task_runs, str(flow_run.id))
+    run = await halt(world, stack, services, timeout_s, as_task_runs, str(flow_run.id))
     return {**(await look(world, stack)).model_dump(mode="json"), "flow_run_id": run.flow_run_id}

@@ -6,13 +6,14 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from prefect import flow
+from prefect import State, flow
 from prefect.runtime import flow_run
 
 from moorage.rules.durations import seconds
 from moorage.work.resolve import Wish, source_of
 from moorage.work.up import up as bring_up
-from tasks.artifacts import publish
+from tasks.artifacts import briefly, publish
+from tasks.cancelling import cancellable
 from tasks.steps import as_task_runs
 from tasks.story import told_world
 
@@ -46,7 +47,7 @@ async def up(
     strict_ports: bool = False,
     build: bool = False,
     force_recreate: bool = False,
-) -> dict[str, Any]:
+) -> dict[str, Any] | State[Any]:
     """Bring a stack up: all services ready at the end, or everything undone.
 
     Args:
@@ -73,6 +74,10 @@ async def up(
         build=build,
         force_recreate=force_recreate,
     )
+    return await cancellable(_up(wish))
+
+
+async def _up(wish: Wish) -> dict[str, Any]:
     run, status = await bring_up(told_world(), wish, as_task_runs, str(flow_run.id))
-    await publish(status)
+    await briefly(publish(status))
     return {**status.model_dump(mode="json"), "changed": sorted(run.ready_s), "flow_run_id": run.flow_run_id}

@@ -2,9 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any
+
 from prefect.artifacts import acreate_table_artifact
 
 from moorage.model.state import StackStatus
+
+_LOGGER = logging.getLogger("moorage.run")
+_PATIENCE_S = 3.0
+
+
+async def briefly(publishing: Coroutine[Any, Any, None]) -> None:
+    """Publish if that can be done in short: a run that has committed does not fail, wait or stop for its pictures."""
+    task = asyncio.ensure_future(publishing)
+    try:
+        await asyncio.wait([task], timeout=_PATIENCE_S)
+    except asyncio.CancelledError:
+        _LOGGER.info("a cancel came after the run had committed")
+    if not task.done():
+        task.cancel()
+    elif error := task.exception():
+        _LOGGER.warning("could not publish: %s", error)
 
 
 async def publish(status: StackStatus) -> None:

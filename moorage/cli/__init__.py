@@ -6,9 +6,12 @@ Data goes to stdout; what is said to people goes to stderr where stdout carries 
 from __future__ import annotations
 
 import gc
+import os
+import signal
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Never
 
 if TYPE_CHECKING:
     from cyclopts import App
@@ -32,7 +35,20 @@ def main() -> None:
     """Run the command of this process and exit with its code."""
     # Most of a short command is imports, and a tenth of those the collector looking at what never becomes garbage.
     gc.set_threshold(100_000, 20, 20)
-    sys.exit(run(sys.argv[1:]))
+    # Asked to end, a command ends as with Ctrl-C; a run takes both signals over and undoes what it did.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    _leave(run(sys.argv[1:]))
+
+
+def _leave(code: int) -> Never:
+    """End the process; at once, if a thread hangs in a call to a Prefect that does not answer."""
+    attending = sys.modules.get("moorage.cli.attending")
+    if attending and attending.left_behind.is_set():
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -1,21 +1,29 @@
-"""Running a flow in this process: hub, progress, signals."""
+"""Running a flow in this process: hub, progress, signals, and a Prefect that stops answering."""
 
 from __future__ import annotations
 
-import asyncio
-import os
-import signal
 import sys
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from moorage.cli.attending import Attendance, left_behind
 from moorage.cli.output import remark
+from moorage.errors import HubError, MoorageError
+from moorage.hub import api
 from moorage.hub.address import HubAddress, find, flow_run_url
-from moorage.model.event import Event
+from moorage.hub.watch import OUTCOME, Outcome
+
+if TYPE_CHECKING:
+    from prefect import Flow
 
 T = TypeVar("T")
 
-_INTERRUPTED = 130
+_HISTORY_S = 5.0
+"""How long Prefect may take to write down how a run ended."""
+_BEGIN_S = 10.0
+"""After how long a run that has not begun makes us ask whether Prefect answers at all."""
+_HEALTH_S = 3.0
 
 
 def run_flow(name: str, parameters: dict[str, Any], *, start_hub: bool) -> dict[str, Any]:
@@ -34,8 +42,7 @@ def run_flow(name: str, parameters: dict[str, Any], *, start_hub: bool) -> dict[
 
         return with_progress(lambda: run_directly(name, parameters))
     use(address)
-    flow = load_flow(name)
-    found: dict[str, Any] = with_progress(lambda: flow(**parameters))
+    found = _run(load_flow(name), parameters, address)
     return {**found, "flow_run_url": url_of(address, found.get("flow_run_id"))}
 
 
@@ -46,32 +53,70 @@ def url_of(address: HubAddress, flow_run_id: Any) -> str | None:
 
 def with_progress(work: Callable[[], Awaitable[T]]) -> T:
     """Do async work to its end, its events shown on stderr, signals turned into one orderly cancel."""
+    with _progress(), Attendance(work) as attendance:
+        attendance.wait()
+        return attendance.result()
+
+
+def _progress() -> AbstractContextManager[object]:
     from moorage.show.progress import Progress
     from moorage.world import listen
 
-    with Progress(sys.stderr, live=sys.stderr.isatty()) as progress:
-        listen(progress)
-        return asyncio.run(_with_signals(work, progress))
+    progress = Progress(sys.stderr, live=sys.stderr.isatty())
+    listen(progress)
+    return progress
 
 
-async def _with_signals(work: Callable[[], Awaitable[T]], progress: Callable[[Event], None]) -> T:
-    """The first SIGINT or SIGTERM cancels, the second is answered, the third ends at once."""
-    del progress
-    task = asyncio.ensure_future(work())
-    calls = 0
+def _run(flow: Flow[..., Any], parameters: dict[str, Any], address: HubAddress) -> dict[str, Any]:
+    """The same for a flow. What its body came to counts, whether or not Prefect could write it down."""
+    with _progress():
+        outcome = Outcome(on_end=lambda: attendance.wake())  # noqa: PLW0108 - there is no attendance yet
+        OUTCOME.set(outcome)
+        with Attendance(lambda: flow(**parameters)) as attendance:
+            _until_body_ends(attendance, outcome, address)
+            if not outcome.ended.is_set():
+                return _failed_outside(attendance, address)
+            attendance.cancellable = False
+            _until_written_down(attendance)
+        if outcome.error:
+            raise outcome.error
+        value: dict[str, Any] = outcome.value
+        return value
 
-    def interrupted() -> None:
-        nonlocal calls
-        calls += 1
-        if calls == 1:
-            remark("interrupted: undoing what was done; once more to be told, a third time to end at once")
-            task.cancel()
-        elif calls == 2:
-            remark("still undoing; once more ends at once and leaves the rest to `moorage sweep`")
-        else:
-            os._exit(_INTERRUPTED)
 
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, interrupted)
-    return await task
+def _until_body_ends(attendance: Attendance[Any], outcome: Outcome, address: HubAddress) -> None:
+    """Raises HubError for a Prefect that falls silent before the body begins: nothing is done then."""
+    while not outcome.ended.is_set():
+        if attendance.wait(None if outcome.began.is_set() else _BEGIN_S):
+            return
+        if not outcome.began.is_set() and not api.answers(address, _HEALTH_S):
+            left_behind.set()
+            raise HubError(f"the Prefect API at {address.api_url} has stopped answering", api_url=address.api_url)
+
+
+def _failed_outside(attendance: Attendance[Any], address: HubAddress) -> dict[str, Any]:
+    """Prefect failed before the body began: nothing was done."""
+    try:
+        value: dict[str, Any] = attendance.result()
+    except MoorageError:
+        raise
+    except Exception as error:
+        if api.answers(address, _HEALTH_S):
+            raise
+        message = f"the Prefect API at {address.api_url} has stopped answering: {error}"
+        raise HubError(message, api_url=address.api_url) from error
+    return value
+
+
+def _until_written_down(attendance: Attendance[Any]) -> None:
+    """Wait for Prefect's bookkeeping, not for long; what it failed with changes nothing about the stack."""
+    if not attendance.wait(_HISTORY_S):
+        left_behind.set()
+        remark("note: the Prefect API does not answer: the history of this run is incomplete")
+        return
+    try:
+        attendance.result()
+    except MoorageError:
+        return
+    except Exception as error:  # noqa: BLE001 - Prefect's, whatever it is
+        remark(f"note: the history of this run is incomplete: {error}")
