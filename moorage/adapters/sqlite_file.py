@@ -304,7 +304,7 @@ def _companion(path: Path, ending: str) -> Path:
 
 
 def _has_content(path: Path) -> bool:
-    with suppress(FileNotFoundError):
+    with suppress(OSError):
         return path.stat().st_size > 0
     return False
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _POLL_S = 0.02
 _LEAST_WAIT_S = 0.1
 _UNSIGNED_WAIT_S = 1.0
-"""`held` of another process has the lock for an instant, without signing; so even "do not wait" looks more than once."""
+"""`held` of another process has the lock for an instant, unsigned; so even "do not wait" looks more than once."""
 
 
 class StackLock:

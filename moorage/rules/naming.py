@@ -53,7 +53,7 @@ def derived_name(directory: Path, repository: str | None, branch: str | None) ->
 
 def with_path_hash(name: str, directory: Path) -> str:
     """The name, cut to fit, with six hexadecimal digits of the path: for a name that another path has taken."""
-    digits = sha256(str(directory).encode(errors="surrogateescape")).hexdigest()[:_HASH_DIGITS]
+    digits = sha256(str(directory).encode(errors="surrogatepass")).hexdigest()[:_HASH_DIGITS]
     return f"{_cut(slug(name), LONGEST - _HASH_DIGITS - 1)}-{digits}"
 
 

@@ -103,7 +103,7 @@ def test_a_failed_write_leaves_the_old_text_and_nothing_else(on_disk, monkeypatc
         on_disk.write("x", "new")
     assert "Free some space" in caught.value.hint
     assert on_disk.read("x") == "old"
-    assert os.listdir(on_disk.root) == ["x"]
+    assert [file.name for file in on_disk.root.iterdir()] == ["x"]
 
 
 def test_unfinished_files_of_a_crash_are_not_named(on_disk):

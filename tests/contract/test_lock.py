@@ -63,7 +63,7 @@ def test_held_by_us_until_released(folder):
         assert (held["operation"], held["pid"]) == ("up", os.getpid())
         assert held["since"].endswith("+00:00")
     assert lock.held() is None
-    assert os.listdir(folder) == ["shop.lock"]
+    assert [file.name for file in folder.iterdir()] == ["shop.lock"]
 
 
 def test_each_stack_has_its_own(folder):

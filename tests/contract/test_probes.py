@@ -236,7 +236,9 @@ class TestHttp:
     def test_nobody_there(self, free_port):
         assert PROBER.http(f"http://127.0.0.1:{free_port}/", 1, None).endswith("connection refused")
 
-    @pytest.mark.parametrize("url", ["https://127.0.0.1/", "file:///etc/passwd", "http://", "rubbish", "http://[", "http://a:x/"])
+    @pytest.mark.parametrize(
+        "url", ["https://127.0.0.1/", "file:///etc/passwd", "http://", "rubbish", "http://[", "http://a:x/"]
+    )
     def test_only_http(self, url):
         assert PROBER.http(url, 1, None)
 
@@ -260,7 +262,9 @@ class TestHolder:
             assert f"(pid {os.getpid()})" in PROBER.holder_of(receiver.getsockname()[1], "udp")
 
     def test_another_process(self):
-        program = "import socket; s=socket.create_server(('127.0.0.1',0)); print(s.getsockname()[1], flush=True); input()"
+        program = (
+            "import socket; s=socket.create_server(('127.0.0.1',0)); print(s.getsockname()[1], flush=True); input()"
+        )
         command = [sys.executable, "-c", program]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True) as process:
             port = int(process.stdout.readline())

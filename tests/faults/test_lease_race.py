@@ -27,6 +27,7 @@ LEASER = """
     from moorage.model.lease import LeaseKey, Request
 
     path, stack, leases = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    print("ready", flush=True)
     sys.stdin.readline()
     store, ports = SqliteStore(path), []
     for number in range(leases):
@@ -80,9 +81,7 @@ def store(tmp_path):
 def lease(store, wanted, **more):
     key = LeaseKey(stack="shop", service="web", target=80)
     asked = [Request(key=key, wanted=wanted, **more)]
-    [got] = store.lease(
-        asked, run=None, taken=frozenset(), bindable=SocketProber().bindable, now=datetime.now(UTC)
-    )
+    [got] = store.lease(asked, run=None, taken=frozenset(), bindable=SocketProber().bindable, now=datetime.now(UTC))
     return got.port
 
 
@@ -92,13 +91,15 @@ def test_many_processes_get_distinct_ports(program, store, tmp_path, file):
     if file == "there":
         store.leases()
     processes = [program(LEASER, path, f"stack{number}", LEASES) for number in range(PROCESSES)]
-    time.sleep(0.5)
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
     for process in processes:
         process.stdin.write("go\n")
         process.stdin.flush()
     began = time.monotonic()
     ports = [port for process in processes for port in json.loads(process.communicate(timeout=60)[0])]
     elapsed_s = time.monotonic() - began
+    print(f"{len(ports)} leases in {elapsed_s:.2f} s")
     assert len(set(ports)) == len(ports) == PROCESSES * LEASES
     assert [held.port for held in store.leases()] == sorted(ports)
     assert store.set_aside is None
@@ -138,9 +139,10 @@ def test_a_killed_writer_leaves_nothing_half_done(program, store, tmp_path):
     store.leases()
     for round_ in range(5):
         process = program(LEASER, path, f"stack{round_}", 10_000)
+        assert process.stdout.readline() == "ready\n"
         process.stdin.write("go\n")
         process.stdin.flush()
-        time.sleep(0.7)
+        time.sleep(0.2)
         process.kill()
         process.wait()
         # The next one does not wait for the dead one's lock.

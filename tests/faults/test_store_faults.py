@@ -1,0 +1,475 @@
+"""What the registry does when its file is damaged, newer, read-only, gone, or the disk is full."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import stat
+import subprocess
+import sys
+import textwrap
+import time
+from contextlib import closing
+from datetime import UTC, datetime
+
+import pytest
+
+from moorage.adapters.local_files import LocalFiles
+from moorage.adapters.sqlite_store import MIGRATIONS, SqliteStore
+from moorage.adapters.stack_lock import StackLock
+from moorage.errors import HomeError
+from moorage.model.lease import LeaseKey, Request
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "home" / "hub.db"
+
+
+@pytest.fixture
+def open_store(path):
+    """Opens stores on the file; closed after the test."""
+    opened = []
+
+    def make(**more):
+        opened.append(SqliteStore(path, **more))
+        return opened[-1]
+
+    yield make
+    for store in opened:
+        store.close()
+
+
+@pytest.fixture
+def filled(open_store):
+    """A file with 40 leases, closed."""
+    store = open_store()
+    for number in range(40):
+        lease(store, 8000, f"service{number}")
+    store.close()
+    return store
+
+
+def lease(store, wanted=8000, service="web"):
+    asked = [Request(key=LeaseKey(stack="shop", service=service, target=80), wanted=wanted)]
+    return store.lease(asked, run=None, taken=frozenset(), bindable=lambda *_: True, now=NOW)[0].port
+
+
+def lease_many(store, count):
+    for number in range(count):
+        lease(store, 8000, f"s{number}")
+
+
+def set_aside_files(path):
+    return sorted(file.name for file in path.parent.glob("hub.db.corrupt-*"))
+
+
+def overwrite(path):
+    path.write_bytes(b"not a database at all, but long enough to look like one" * 200)
+
+
+def zero_the_header(path):
+    with path.open("r+b") as file:
+        file.write(b"\0" * 4096)
+
+
+def spoil_the_pages(path):
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(os.urandom(path.stat().st_size - 4096))
+
+
+def cut_in_half(path):
+    os.truncate(path, path.stat().st_size // 2 // 4096 * 4096)
+
+
+def cut_in_the_header(path):
+    os.truncate(path, 50)
+
+
+def cut_to_nothing(path):
+    os.truncate(path, 0)
+
+
+DAMAGE = [overwrite, zero_the_header, spoil_the_pages, cut_in_half, cut_in_the_header, cut_to_nothing]
+
+
+@pytest.mark.parametrize("damage", DAMAGE, ids=lambda damage: damage.__name__)
+class TestDamaged:
+    def test_set_aside_and_made_anew(self, path, filled, open_store, damage):
+        damage(path)
+        spoilt = path.read_bytes()
+        store = open_store()
+        assert lease(store) == 8000
+        assert len(store.leases()) == 1
+        assert store.set_aside.read_bytes() == spoilt
+        assert store.set_aside.name in set_aside_files(path)
+
+    def test_found_by_reading(self, path, filled, open_store, damage):
+        damage(path)
+        store = open_store()
+        assert store.leases() == ()
+        assert store.set_aside is not None
+
+    def test_found_while_it_is_open(self, path, filled, open_store, damage):
+        store = open_store()
+        assert len(store.leases()) == 40
+        damage(path)
+        # What SQLite still has in memory is right; whatever it finds on the disk must not end in an error.
+        for number in range(3):
+            lease(store, 9000, f"new{number}")
+        assert {9000, 9001, 9002} <= {held.port for held in store.leases()}
+
+
+def test_the_loss_is_known_to_all_until_it_is_made_good(path, filled, open_store):
+    overwrite(path)
+    first, second = open_store(), open_store()
+    first.leases()
+    assert first.set_aside == second.set_aside is not None
+    second.rebuilt()
+    assert first.set_aside is None
+    assert len(set_aside_files(path)) == 1
+
+
+def test_damaged_twice(path, filled, open_store):
+    for _ in range(3):
+        overwrite(path)
+        open_store().leases()
+    files = [name for name in set_aside_files(path) if not name.endswith(("-wal", "-shm"))]
+    assert len(files) == 3
+
+
+def test_what_sqlite_keeps_beside_it_is_set_aside_too(path, filled, open_store):
+    overwrite(path)
+    path.with_name("hub.db-wal").write_bytes(b"log")
+    open_store().leases()
+    [log] = [name for name in set_aside_files(path) if name.endswith("-wal")]
+    assert path.with_name(log).read_bytes() == b"log"
+
+
+def test_an_open_store_moves_to_the_new_file(path, open_store):
+    one, other = open_store(), open_store()
+    lease(one, 8000, "before")
+    assert len(other.leases()) == 1
+    spoil_the_pages(path)
+    path.with_name("hub.db-wal").write_bytes(b"")
+    path.rename(path.with_name("hub.db.corrupt-by-hand"))
+    lease(other, 8000, "after")
+    assert [held.key.service for held in one.leases()] == ["after"]
+
+
+def test_many_processes_find_the_damage_at_once(path, filled, open_store):
+    overwrite(path)
+    spoilt = path.read_bytes()
+    program = textwrap.dedent(f"""
+        import sys
+        from datetime import UTC, datetime
+        from pathlib import Path
+        from moorage.adapters.sqlite_store import SqliteStore
+        from moorage.model.lease import LeaseKey, Request
+        print("ready", flush=True)
+        sys.stdin.readline()
+        store = SqliteStore(Path({str(path)!r}))
+        for number in range(5):
+            key = LeaseKey(stack=sys.argv[1], service=f"s{{number}}", target=80)
+            store.lease([Request(key=key, wanted=8000)], run=None, taken=frozenset(),
+                        bindable=lambda *_: True, now=datetime.now(UTC))
+        store.close()
+    """)
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, f"stack{number}"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        for number in range(8)
+    ]
+    for process in processes:
+        process.stdout.readline()
+    for process in processes:
+        process.stdin.write(b"go\n")
+        process.stdin.flush()
+    for process in processes:
+        process.communicate(timeout=60)
+    assert [process.returncode for process in processes] == [0] * 8
+    store = open_store()
+    ports = [held.port for held in store.leases()]
+    assert len(set(ports)) == len(ports) == 40
+    assert len(set_aside_files(path)) == 1
+    assert store.set_aside.read_bytes() == spoilt
+
+
+def test_a_newer_file_is_left_alone(path, filled, open_store):
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    before = path.read_bytes()
+    for call in (lambda store: store.leases(), lease, lambda store: store.set_aside):
+        with pytest.raises(HomeError, match="newer Moorage") as caught:
+            call(open_store())
+        assert caught.value.exit_code == 4
+    assert path.read_bytes() == before
+    assert set_aside_files(path) == []
+
+
+def test_private(path, open_store):
+    store = open_store()
+    lease(store)
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
+    assert set(modes) >= {"hub.db", "hub.db-wal", "hub.db-shm"}
+    assert set(modes.values()) == {0o600}
+
+
+@pytest.mark.parametrize("name", ["a b", "a?b=c", "a#b", "a%20b", "é"])
+def test_any_name_of_a_home(tmp_path, name):
+    with closing(SqliteStore(tmp_path / name / "hub.db")) as store:
+        lease(store)
+    assert (tmp_path / name / "hub.db").stat().st_size > 0
+
+
+def test_a_home_that_is_removed_meanwhile(path, open_store):
+    store = open_store()
+    lease(store)
+    shutil.rmtree(path.parent)
+    assert store.leases() == ()
+    assert lease(store) == 8000
+
+
+def test_a_home_that_is_a_file(path, open_store):
+    path.parent.write_text("")
+    with pytest.raises(HomeError) as caught:
+        open_store().leases()
+    assert caught.value.fields["path"] == str(path)
+
+
+def test_a_file_that_is_a_folder(path, open_store):
+    path.mkdir(parents=True)
+    with pytest.raises(HomeError):
+        open_store().leases()
+    assert path.is_dir()
+
+
+def test_locked_for_too_long(path, filled, open_store):
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        store = open_store(timeout_s=0.3)
+        began = time.monotonic()
+        with pytest.raises(HomeError, match=r"locked by another process for 0\.3 s"):
+            lease(store)
+        assert 0.3 <= time.monotonic() - began < 3
+        assert len(store.leases()) == 40  # reading does not wait for a writer
+        other.execute("ROLLBACK")
+    lease(store)
+
+
+def test_a_fork_opens_its_own(path, open_store):
+    store = open_store()
+    lease(store, 8000, "parent")
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            lease(store, 8000, "child")
+            store.close()
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0
+    lease(store, 8000, "parent again")
+    assert [held.key.service for held in store.leases()] == ["parent", "child", "parent again"]
+
+
+def test_reads_are_quick_in_a_fresh_process(path, filled):
+    program = textwrap.dedent(f"""
+        import json, time
+        from pathlib import Path
+        from moorage.adapters.sqlite_store import SqliteStore
+        began = time.perf_counter()
+        store = SqliteStore(Path({str(path)!r}))
+        store.stack("shop")
+        print(json.dumps(time.perf_counter() - began))
+        store.close()
+    """)
+    answers = [subprocess.run([sys.executable, "-c", program], capture_output=True, check=True) for _ in range(5)]
+    assert min(json.loads(answer.stdout) for answer in answers) < 0.005
+
+
+# --- a disk that is full, a disk that cannot be written --------------------------------------------------------
+
+
+def mount(*arguments):
+    subprocess.run(["mount", *map(str, arguments)], check=True, capture_output=True)
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A small disk of its own; for root. `test_files_may_not_grow` needs no root."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    try:
+        mount("-t", "tmpfs", "-o", "size=256k", "tmpfs", place)
+    except subprocess.CalledProcessError as error:
+        pytest.skip(f"may not mount a disk: {error.stderr.decode().strip()}")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def fill(disk):
+    with (disk / "filler").open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(b"x" * 4096)
+        except OSError:
+            pass
+
+
+class TestFullDisk:
+    def test_nothing_can_be_made(self, disk):
+        fill(disk)
+        store = SqliteStore(disk / "home" / "hub.db")
+        for call in (store.leases, lambda: lease(store)):
+            with pytest.raises(HomeError) as caught:
+                call()
+            assert "MOORAGE_HOME" in caught.value.hint or "space" in caught.value.hint
+
+    def test_what_is_there_can_be_read(self, disk):
+        path = disk / "home" / "hub.db"
+        with closing(SqliteStore(path)) as store:
+            lease(store)
+        fill(disk)
+        with closing(SqliteStore(path)) as store:
+            assert [held.port for held in store.leases()] == [8000]
+            with pytest.raises(HomeError) as caught:
+                lease_many(store, 100)
+            assert caught.value.fields["path"] == str(path)
+            count = len(store.leases())
+        (disk / "filler").unlink()
+        with closing(SqliteStore(path)) as store:
+            assert len(store.leases()) == count
+            lease(store, 9000, "after")
+            assert store.set_aside is None
+
+    def test_full_while_open(self, disk):
+        with closing(SqliteStore(disk / "home" / "hub.db")) as store:
+            lease(store)
+            fill(disk)
+            with pytest.raises(HomeError):
+                lease_many(store, 500)
+            before = len(store.leases())
+            (disk / "filler").unlink()
+            lease(store, 9000, "after")
+            assert len(store.leases()) == before + 1
+
+    def test_files_keep_their_old_text(self, disk):
+        files = LocalFiles(disk / "home")
+        files.write("a", "old")
+        fill(disk)
+        with pytest.raises(HomeError, match="No space left") as caught:
+            files.write("a", "new" * 10_000)
+        assert "Free some space" in caught.value.hint
+        assert files.read("a") == "old"
+        assert list(files.names(".keep")) == []
+
+    def test_a_lock_that_cannot_be_signed_is_not_kept(self, disk):
+        lock = StackLock(disk / "home" / "locks", "shop")
+        lock.acquire("up", 0).release()
+        fill(disk)
+        with pytest.raises(HomeError):
+            lock.acquire("up", 0)
+        (disk / "filler").unlink()
+        assert lock.held() is None
+
+
+class TestReadOnlyDisk:
+    @pytest.fixture
+    def home(self, disk):
+        path = disk / "home" / "hub.db"
+        with closing(SqliteStore(path)) as store:
+            lease(store)
+        LocalFiles(path.parent).write("a", "text")
+        mount("-o", "remount,ro", disk)
+        return path.parent
+
+    def test_read(self, home):
+        with closing(SqliteStore(home / "hub.db")) as store:
+            assert [held.port for held in store.leases()] == [8000]
+            assert store.set_aside is None
+            asked = [Request(key=LeaseKey(stack="shop", service="web", target=80), wanted=8000)]
+            assert store.preview(asked, taken=frozenset(), bindable=lambda *_: True, now=NOW)[0].port == 8000
+        assert LocalFiles(home).read("a") == "text"
+        assert StackLock(home / "locks", "shop").held() is None
+
+    def test_written(self, home):
+        with closing(SqliteStore(home / "hub.db")) as store:
+            with pytest.raises(HomeError, match=r"hub\.db") as caught:
+                lease(store, 9000, "other")
+            assert "MOORAGE_HOME" in caught.value.hint
+        with pytest.raises(HomeError, match="Read-only file system"):
+            LocalFiles(home).write("b", "x")
+        with pytest.raises(HomeError, match="Read-only file system"):
+            StackLock(home / "locks", "shop").acquire("up", 0)
+
+    def test_nothing_there(self, home):
+        with pytest.raises(HomeError, match="Read-only file system"):
+            SqliteStore(home / "elsewhere" / "hub.db").leases()
+
+    def test_damaged(self, home, disk):
+        mount("-o", "remount,rw", disk)
+        overwrite(home / "hub.db")
+        mount("-o", "remount,ro", disk)
+        with closing(SqliteStore(home / "hub.db")) as store, pytest.raises(HomeError):
+            store.leases()
+        assert set_aside_files(home / "hub.db") == []
+
+
+def test_read_only_while_open(disk):
+    with closing(SqliteStore(disk / "home" / "hub.db")) as store:
+        lease(store)
+        # Without -o remount: open files would keep it busy.
+        mount("--bind", disk, disk)
+        mount("-o", "remount,ro,bind", disk)
+        try:
+            with closing(SqliteStore(disk / "home" / "hub.db")) as other:
+                assert len(other.leases()) == 1
+                with pytest.raises(HomeError):
+                    lease(other, 9000, "b")
+        finally:
+            subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_files_may_not_grow(tmp_path):
+    """The same without root: a limit on the size of files, in a process of its own."""
+    program = textwrap.dedent(f"""
+        import resource, signal
+        from datetime import UTC, datetime
+        from pathlib import Path
+        from moorage.adapters.local_files import LocalFiles
+        from moorage.adapters.sqlite_store import SqliteStore
+        from moorage.errors import HomeError
+        from moorage.model.lease import LeaseKey, Request
+        store, files = SqliteStore(Path({str(tmp_path)!r}) / "hub.db"), LocalFiles(Path({str(tmp_path)!r}))
+        ask = lambda n: store.lease(
+            [Request(key=LeaseKey(stack="s", service="w" + str(n), target=80), wanted=8000)],
+            run=None, taken=frozenset(), bindable=lambda *_: True, now=datetime.now(UTC))
+        ask(0)
+        files.write("a", "old")
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, resource.RLIM_INFINITY))
+        try:
+            for n in range(1, 1000): ask(n)
+        except HomeError as error: print("store", n > 1, error.hint is not None)
+        try: files.write("a", "new" * 100_000)
+        except HomeError as error: print("files", files.read("a"))
+        held = len(store.leases())
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        ask(2000)
+        print(held, len(store.leases()) - held, store.set_aside)
+    """)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    store, files, rest = done.stdout.splitlines()
+    assert (store, files) == ("store True True", "files old")
+    held, added, aside = rest.split()
+    assert (int(held) > 0, added, aside) == (True, "1", "None")
