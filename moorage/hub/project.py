@@ -35,7 +35,11 @@ _FIXED = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
 }
-_QUIET = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"}
+_QUIET = {
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    # Else an API that has died prints whole events between the lines of our progress.
+    "PREFECT_INTERNAL_LOGGING_LEVEL": "CRITICAL",
+}
 
 
 def project_directory() -> Path:

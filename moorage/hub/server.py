@@ -79,9 +79,9 @@ def free_port(host: str, wanted: int) -> int:
 def _launch(folder: HubFolder, on_line: Callable[[str], None]) -> ServerRecord:
     host, wanted, auth = settings().hub_host, settings().hub_port, _auth()
     _check_guarded(host, auth)
-    port = free_port(host, wanted)
+    port = _port_of_last_time(folder, host, wanted) or free_port(host, wanted)
     if port != wanted:
-        on_line(f"port {wanted} is taken; using {port}")
+        on_line(f"port {wanted} is taken by {_holder(wanted)}; using {port}")
     base = f"http://{_name_for_url(host)}:{port}"
     local = f"http://127.0.0.1:{port}" if _is_everywhere(host) else base
     record = ServerRecord(
@@ -100,6 +100,18 @@ def _launch(folder: HubFolder, on_line: Callable[[str], None]) -> ServerRecord:
     record = record.model_copy(update={"process": started})
     folder.save_server(record)
     return record
+
+
+def _port_of_last_time(folder: HubFolder, host: str, wanted: int) -> int | None:
+    """After a crash the same port again: worker, runs and browsers know it. None: there is nothing to go back to."""
+    last = folder.server()
+    if last and wanted <= last.port < wanted + _PORTS_TRIED and SocketProber().bindable(last.port, "tcp", host):
+        return last.port
+    return None
+
+
+def _holder(port: int) -> str:
+    return SocketProber().holder_of(port, "tcp") or "another program"
 
 
 def _command(record: ServerRecord) -> list[str]:

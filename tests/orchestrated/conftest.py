@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
+import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from textwrap import dedent
+from typing import Any
 
 import pytest
 
-from moorage.hub import api, deployments
+from moorage.hub import api, deployments, worker
 from moorage.hub.address import HubAddress
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from moorage.hub.folder import HubFolder
+from moorage.settings import settings
 
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
@@ -66,3 +72,147 @@ def wait_for_state(address: HubAddress, flow_run: str, *types: str, timeout_s: f
         assert time.monotonic() < deadline, f"still {state}"
         time.sleep(0.1)
     return state
+
+
+class OwnHub:
+    """A hub of one test: its own home and port. `start` and `stop` are the command."""
+
+    def __init__(self, home: Path, port: int) -> None:
+        self.home = home
+        self.env = {"MOORAGE_HUB_PORT": str(port)}
+        self.port = port
+        self.folder = HubFolder(home / "hub")
+
+    def start(self, exit_code: int = 0, **env: str) -> dict[str, Any]:
+        done = hub("start", "--json", home=self.home, exit_code=exit_code, **(self.env | env))
+        return json.loads(done.stdout) | {"said": done.stderr}
+
+    def serve(self, **env: str) -> subprocess.CompletedProcess[str]:
+        """Only the server, as `moorage up` does it."""
+        code = "from moorage.hub import control; print(control.ensure_server(print).ui_url)"
+        return python(code, self.home, MOORAGE_HOME=str(self.home), **(self.env | env))
+
+    def status(self, **env: str) -> dict[str, Any]:
+        return json.loads(hub("status", "--json", home=self.home, exit_code=None, **(self.env | env)).stdout)
+
+    def stop(self, timeout_s: float = 10) -> None:
+        hub("stop", "--timeout", str(timeout_s), home=self.home, **self.env)
+
+    def processes(self) -> dict[int, str]:
+        """All processes that work for this home, by their environment: pid → command line."""
+        mark = f"PREFECT_HOME={self.folder.prefect_home}".encode()
+        found = {}
+        for entry in Path("/proc").iterdir():
+            try:
+                if entry.name.isdigit() and mark in (entry / "environ").read_bytes().split(b"\0"):
+                    found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:
+                continue
+        return found
+
+
+@pytest.fixture(scope="module")
+def own_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One home for the tests that stop and crash hubs: its database is made once, which saves six seconds a test."""
+    return tmp_path_factory.mktemp("own-hub")
+
+
+@pytest.fixture
+def own(own_home: Path, free_port: int) -> Iterator[OwnHub]:
+    one = OwnHub(own_home, free_port)
+    yield one
+    one.stop(timeout_s=1)
+    left = one.processes()
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert not left
+
+
+@pytest.fixture
+def free_port() -> int:
+    # Below the range of outgoing connections, so that none takes it between our look and the server's.
+    while True:
+        port = 10_000 + secrets.randbelow(15_000)
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)):
+                return port
+
+
+@pytest.fixture
+def with_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Sets variables for functions called in this process."""
+
+    def put(**env: str) -> None:
+        for name, value in env.items():
+            monkeypatch.setenv(name, value)
+        _forget_settings()
+
+    yield put
+    monkeypatch.undo()
+    _forget_settings()
+
+
+def _forget_settings() -> None:
+    forget = getattr(settings, "cache_clear", None)
+    if forget:
+        forget()
+
+
+def http_status(url: str, method: str = "GET", body: bytes | None = None, **headers: str) -> int:
+    """Only the status, and the headers as they are given: what a browser would send."""
+    request = urllib.request.Request(url, body, {k.replace("_", "-"): v for k, v in headers.items()}, method=method)
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+
+
+def python(code: str, cwd: Path, *path: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run code in an interpreter of its own."""
+    paths = {"PYTHONPATH": os.pathsep.join(map(str, path))} if path else {}
+    return subprocess.run(
+        [sys.executable, "-c", dedent(code)],
+        cwd=cwd,
+        env=os.environ | paths | env,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def run_of(hub_address: HubAddress, directory: Path, entrypoint: str, **parameters: Any) -> str:
+    """Deploy a flow of this test to the worker and trigger it."""
+    name = entrypoint.partition(":")[2]
+    flow = api.call(hub_address, "POST", "/flows/", {"name": name})
+    made = api.call(
+        hub_address,
+        "POST",
+        "/deployments/",
+        {
+            "name": name,
+            "flow_id": flow["id"],
+            "entrypoint": entrypoint,
+            "work_pool_name": worker.POOL,
+            "pull_steps": [{"prefect.deployments.steps.set_working_directory": {"directory": str(directory)}}],
+        },
+    )
+    body = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
+    return str(api.call(hub_address, "POST", f"/deployments/{made['id']}/create_flow_run", body)["id"])
+
+
+def binds(listener: socket.socket, port: int) -> bool:
+    try:
+        listener.bind(("127.0.0.1", port))
+    except OSError:
+        return False
+    return True
+
+
+def wait_for(condition: Callable[[], bool], timeout_s: float = 30) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it does not happen"
+        time.sleep(0.05)

@@ -1,0 +1,239 @@
+"""The life of the hub: started, moved, crashed, replaced, stopped. Every server here is a real one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from moorage.hub import address, api, process
+from moorage.hub.address import HubAddress
+from moorage.hub.folder import ServerRecord, WorkerRecord
+from moorage.hub.process import ProcessRecord
+from tests.orchestrated.conftest import (
+    OwnHub,
+    address_in,
+    binds,
+    create_run,
+    hub,
+    run_of,
+    state_of,
+    wait_for,
+    wait_for_state,
+)
+
+pytestmark = [pytest.mark.orchestrated, pytest.mark.timeout(180)]
+
+
+SLOW = """
+import asyncio
+from pathlib import Path
+from prefect import flow
+
+@flow
+async def slow(trace: str):
+    Path(trace).write_text("begun")
+    try:
+        await asyncio.sleep(60)
+    except BaseException:
+        Path(trace).write_text("begun undone")
+        raise
+"""
+
+DEAF = """
+import signal, time
+from pathlib import Path
+from prefect import flow
+
+@flow
+def deaf(trace: str):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    Path(trace).write_text("begun")
+    time.sleep(60)
+"""
+
+
+def test_two_starts_at_once_make_one_hub(own: OwnHub) -> None:
+    command = [str(Path(sys.executable).with_name("moorage")), "hub", "start", "--json"]
+    env = os.environ | own.env | {"MOORAGE_HOME": str(own.home)}
+    pipe = subprocess.PIPE
+    both = [subprocess.Popen(command, env=env, stdout=pipe, stderr=pipe, text=True) for _ in range(2)]
+    answers = [one.communicate(timeout=110) for one in both]
+    assert [one.returncode for one in both] == [0, 0], answers
+    first, second = (json.loads(out) for out, _ in answers)
+    assert first["server"]["pid"] == second["server"]["pid"]
+    assert first["worker"]["pid"] == second["worker"]["pid"]
+    assert len(own.processes()) == 2
+    assert sum("starting the Prefect server" in said for _, said in answers) == 1
+    assert any("waiting for it" in said for _, said in answers)
+
+
+def test_a_killed_server_is_reported_and_started_again(own: OwnHub) -> None:
+    before = own.start()
+    os.kill(before["server"]["pid"], signal.SIGKILL)
+    crashed = own.status()
+    assert crashed["server"]["state"] == "crashed"
+    assert crashed["api_url"] is None
+    after = own.start()
+    assert "has died" in after["said"]
+    assert after["api_url"] == before["api_url"]
+    assert after["server"]["pid"] != before["server"]["pid"]
+    assert after["worker"]["pid"] == before["worker"]["pid"], "it found its server again"
+    wait_for_state(address_in(after), create_run(address_in(after), "status"), "COMPLETED")
+
+
+def test_a_killed_worker_is_reported_and_started_again(own: OwnHub) -> None:
+    before = own.start()
+    os.kill(before["worker"]["pid"], signal.SIGKILL)
+    assert own.status()["worker"]["state"] == "crashed"
+    after = own.start()
+    assert after["server"]["pid"] == before["server"]["pid"]
+    assert after["worker"]["state"] == "running"
+    assert len(own.processes()) == 2
+
+
+def test_a_port_of_somebody_else_is_left_alone(own: OwnHub) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", own.port))
+        listener.listen()
+        said = own.serve().stdout
+        status = own.status()
+        assert f"port {own.port} is taken by " in said
+        port = int(status["ui_url"].rpartition(":")[2])
+        assert f"(pid {os.getpid()})" in said
+        assert own.port < port < own.port + 200
+        assert said.splitlines()[-1] == status["ui_url"]
+        ui = json.load(urllib.request.urlopen(f"{status['ui_url']}/ui-settings", timeout=10))
+        assert ui["api_url"] == status["api_url"]
+
+
+def test_a_server_that_comes_back_elsewhere_gets_a_new_worker(own: OwnHub) -> None:
+    before = own.start()
+    os.kill(before["server"]["pid"], signal.SIGKILL)
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        wait_for(lambda: binds(listener, own.port))
+        listener.listen()
+        after = own.start()
+    assert after["api_url"] != before["api_url"]
+    assert after["worker"]["pid"] != before["worker"]["pid"]
+    wait_for_state(address_in(after), create_run(address_in(after), "status"), "COMPLETED")
+
+
+def test_stop_leaves_no_process_and_is_no_error_twice(own: OwnHub) -> None:
+    own.start()
+    assert len(own.processes()) == 2
+    own.stop()
+    assert own.processes() == {}
+    own.stop()
+    status = own.status()
+    assert [status["server"]["state"], status["worker"]["state"], status["api_url"]] == ["stopped", "stopped", None]
+
+
+def test_stop_lets_a_run_undo_what_it_did(own: OwnHub, tmp_path: Path) -> None:
+    status = own.start()
+    (tmp_path / "slow.py").write_text(SLOW)
+    run = run_of(address_in(status), tmp_path, "slow.py:slow", trace=str(tmp_path / "trace"))
+    wait_for((tmp_path / "trace").exists)
+    own.stop(timeout_s=20)
+    assert (tmp_path / "trace").read_text() == "begun undone"
+    assert own.processes() == {}
+    again = address_in(own.start())
+    assert state_of(again, run)["type"] == "CRASHED", "the worker lived to record it"
+
+
+def test_stop_ends_a_run_that_does_not_listen(own: OwnHub, tmp_path: Path) -> None:
+    status = own.start()
+    (tmp_path / "deaf.py").write_text(DEAF)
+    run_of(address_in(status), tmp_path, "deaf.py:deaf", trace=str(tmp_path / "trace"))
+    wait_for((tmp_path / "trace").exists)
+    own.stop(timeout_s=1)
+    assert own.processes() == {}
+
+
+def test_ctrl_c_while_it_starts_leaves_nothing(own: OwnHub) -> None:
+    command = [str(Path(sys.executable).with_name("moorage")), "hub", "start"]
+    env = os.environ | own.env | {"MOORAGE_HOME": str(own.home)}
+    starting = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    assert starting.stderr
+    assert "starting the Prefect server" in starting.stderr.readline()
+    wait_for(lambda: own.folder.server() is not None)
+    os.killpg(starting.pid, signal.SIGINT)
+    starting.communicate(timeout=30)
+    assert starting.returncode == 130
+    assert own.processes() == {}
+    assert own.status()["server"]["state"] == "stopped"
+
+
+def test_a_server_that_cannot_start_shows_its_log(own: OwnHub) -> None:
+    broken = own.start(exit_code=8, PREFECT_SERVER_DATABASE_CONNECTION_URL="nonsense://")
+    assert "ended while it was starting" in broken["said"]
+    assert "nonsense" in broken["said"]
+    assert own.serve().returncode == 0
+    assert own.status()["server"]["state"] == "running"
+
+
+def test_a_pid_that_is_somebody_elses_by_now_is_never_signalled(own: OwnHub) -> None:
+    bystander = subprocess.Popen(["sleep", "60"])
+    try:
+        stale = ProcessRecord(pid=bystander.pid, identity="another-boot/1", since=datetime.now(UTC))
+        url = f"http://127.0.0.1:{own.port}"
+        own.folder.save_server(
+            ServerRecord(
+                process=stale, host="127.0.0.1", port=own.port, api_url=f"{url}/api", ui_url=url, version="0.0.1"
+            )
+        )
+        own.folder.save_worker(WorkerRecord(process=stale, api_url=f"{url}/api", version="0.0.1"))
+        assert own.status()["server"]["state"] == own.status()["worker"]["state"] == "crashed"
+        own.stop()
+        assert bystander.poll() is None
+    finally:
+        bystander.kill()
+        bystander.wait()
+
+
+def test_a_zombie_counts_as_dead() -> None:
+    child = subprocess.Popen(["true"])
+    told = process.identity(child.pid)
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert process.identity(child.pid) is None
+    assert not process.alive(ProcessRecord(pid=child.pid, identity=told or "x", since=datetime.now(UTC)))
+    child.wait()
+
+
+def test_a_server_of_the_environment_is_used_and_left_alone(own: OwnHub, hub_address: HubAddress) -> None:
+    env = {"PREFECT_API_URL": hub_address.api_url}
+    status = own.status(**env)
+    assert status["managed"] is False
+    assert status["api_url"] == hub_address.api_url
+    hub("stop", home=own.home, **(own.env | env))
+    assert api.answers(hub_address, 2)
+
+
+def test_our_own_hub_in_the_environment_is_still_ours(
+    hub_address: HubAddress, with_environment: Callable[..., None]
+) -> None:
+    with_environment(PREFECT_API_URL=f"{hub_address.api_url}/")
+    found = address.find()
+    assert found == hub_address
+    assert found.managed
+
+
+@pytest.mark.parametrize("variable", ["PREFECT_API_URL", "MOORAGE_API_URL"])
+def test_a_server_of_the_environment_that_does_not_answer(own: OwnHub, variable: str, free_port: int) -> None:
+    url = f"http://127.0.0.1:{free_port}/api"
+    failed = own.start(exit_code=8, **{variable: url})
+    assert failed["error"] == "HubError"
+    assert url in failed["message"]
+    assert f"unset {variable}" in failed["hint"]
+    assert own.processes() == {}

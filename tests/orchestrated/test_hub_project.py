@@ -1,0 +1,81 @@
+"""The project of flows that belongs to this Moorage: loaded from where it is, run the way it should be."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from moorage.hub.address import HubAddress
+from moorage.hub.folder import HubFolder
+from moorage.settings import settings
+from tests.orchestrated.conftest import python
+
+pytestmark = [pytest.mark.orchestrated, pytest.mark.timeout(180)]
+
+
+def test_looking_at_the_hub_imports_no_prefect(tmp_path: Path) -> None:
+    code = """
+        import sys
+        from moorage.hub import control
+        control.status(), control.find()
+        assert not [name for name in sys.modules if name.split(".")[0] == "prefect"]
+    """
+    looked = python(code, tmp_path, MOORAGE_HOME=str(tmp_path))
+    assert looked.returncode == 0, looked.stderr
+
+
+LOAD = """
+    from moorage.hub.address import HubAddress
+    from moorage.hub.project import load_flow, project_directory, use
+    use(HubAddress(api_url="http://127.0.0.1:1/api", ui_url="http://127.0.0.1:1", managed=True))
+    loaded = load_flow("up")
+    import tasks
+    print(loaded.name, tasks.__path__[0] == str(project_directory() / "tasks"))
+"""
+
+
+def test_a_decoy_beside_us_does_not_win(tmp_path: Path) -> None:
+    for name in ("flows", "tasks", "blocks"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise SystemExit('the decoy was imported')\n")
+    loaded = python(LOAD, tmp_path, tmp_path)
+    assert loaded.stdout.split() == ["up", "True"], loaded.stderr
+
+
+def test_a_foreign_package_that_is_there_already_is_named(tmp_path: Path) -> None:
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks" / "__init__.py").touch()
+    refused = python("import tasks\n" + dedent(LOAD), tmp_path, tmp_path)
+    assert refused.returncode == 1
+    last = refused.stderr.splitlines()[-1]
+    assert re.search(r"MoorageError: the package 'tasks' is not Moorage's but that of .*/tasks/__init__\.py", last)
+
+
+def test_prefect_that_was_imported_for_another_server_is_named(tmp_path: Path) -> None:
+    refused = python("import prefect\n" + dedent(LOAD), tmp_path, PREFECT_API_URL="http://127.0.0.1:2/api")
+    assert "Prefect was imported before" in refused.stderr
+
+
+def test_flows_run_quietly_and_keep_their_files_in_the_hub(hub_address: HubAddress, tmp_path: Path) -> None:
+    code = """
+        import logging, os
+        from moorage.hub.address import find
+        from moorage.hub.project import use
+        use(find())
+        from prefect import flow, settings
+        @flow
+        async def fails():
+            logging.getLogger("moorage.x").warning("to the API only")
+            raise ValueError("shown by whoever catches it")
+        import asyncio
+        try:
+            asyncio.run(fails())
+        except ValueError:
+            print(settings.PREFECT_HOME.value())
+    """
+    ran = python(code, tmp_path)
+    assert ran.stdout.strip() == str(HubFolder(settings().home / "hub").prefect_home)
+    assert ran.stderr == ""
