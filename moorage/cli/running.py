@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
@@ -42,6 +43,7 @@ def run_flow(name: str, parameters: dict[str, Any], *, start_hub: bool) -> dict[
 
         return with_progress(lambda: run_directly(name, parameters))
     use(address)
+    logging.raiseExceptions = False  # else Prefect's handler prints that it cannot log; we say so once, at the end
     found = _run(load_flow(name), parameters, address)
     return {**found, "flow_run_url": url_of(address, found.get("flow_run_id"))}
 
