@@ -19,6 +19,7 @@ from moorage.adapters.stack_lock import StackLock
 from moorage.interfaces import World
 from moorage.model.definition import Config
 from moorage.model.event import Event
+from moorage.rules.ports import port_range
 from moorage.settings import Settings
 from moorage.settings import settings as of_process
 
@@ -44,7 +45,7 @@ def open_world(emit: Callable[[Event], None] = tell, settings: Settings | None =
         engine=DockerEngine(chosen),
         compose=ComposeCli(chosen),
         contexts=BuildContexts(),
-        store=SqliteStore(home / "hub.db"),
+        store=SqliteStore(home / "hub.db", any_port=port_range(chosen.port_range)),
         files=LocalFiles(home),
         prober=SocketProber(),
         clock=SystemClock(),
