@@ -1,6 +1,11 @@
 """Stand-ins for the windows to the world, for tests of projects that build on Moorage and for its own.
 
-They pass the same contract suite as the real adapters.
+They pass the same contract suite as the real adapters. A whole world without an engine, and one whose process dies:
+
+    machine, store, files = FakeMachine(), MemoryStore(), MemoryFiles()
+    machine.add_image("app:1", ["sleep", "600"])
+    world = fake_world(machine, store, files)
+    dying = faulty(world, fail_at(7, kill=True))
 """
 
 from __future__ import annotations
@@ -11,11 +16,36 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 
 from moorage.errors import HomeError
+from moorage.fakes.compose import FakeCompose
+from moorage.fakes.engine import FakeEngine
+from moorage.fakes.faults import Fault, Killed, fail_at, faulty
+from moorage.fakes.machine import FakeMachine
+from moorage.fakes.world import FakeProber, MemoryContexts, MemoryLocks, nowhere
+from moorage.interfaces import World
+from moorage.model.event import Event
 from moorage.model.generation import GenerationRecord
 from moorage.model.lease import Lease, LeaseKey, Request
 from moorage.model.state import RunRecord, StackRecord
 from moorage.rules import ports
 from moorage.rules.ports import Holder, Holding, Market
+from moorage.settings import Settings
+
+__all__ = [
+    "FakeCompose",
+    "FakeEngine",
+    "FakeMachine",
+    "FakeProber",
+    "Fault",
+    "Killed",
+    "ManualClock",
+    "MemoryContexts",
+    "MemoryFiles",
+    "MemoryLocks",
+    "MemoryStore",
+    "fail_at",
+    "fake_world",
+    "faulty",
+]
 
 
 class ManualClock:
@@ -254,3 +284,28 @@ class MemoryStore:
 
 def _by_port(lease: Lease) -> tuple[int, str, str]:
     return lease.port, lease.key.protocol, lease.host_ip
+
+
+def fake_world(
+    machine: FakeMachine,
+    store: MemoryStore,
+    files: MemoryFiles,
+    *,
+    settings: Settings | None = None,
+    emit: Callable[[Event], None] = lambda _event: None,
+) -> World:
+    """A world on a machine in memory. `settings` None: nothing has to settle, and locks are not waited for."""
+    return World(
+        engine=FakeEngine(machine),
+        compose=FakeCompose(machine, files),
+        contexts=MemoryContexts(),
+        store=store,
+        files=files,
+        prober=FakeProber(machine),
+        clock=machine.clock,
+        settings=settings or Settings(settle_s=0, lock_timeout_s=0, home=files.root),
+        home="memory",
+        lock=MemoryLocks(machine.clock),
+        place=nowhere,
+        emit=emit,
+    )

@@ -44,7 +44,8 @@ ROOMS = {
     "work": _DOES,
     "adapters": _DOES,
     "world": _DOES | {"adapters", "show"},  # it wires the redaction of secrets in
-    "testing": _DECIDES | {"interfaces"},
+    "fakes": _DECIDES | {"interfaces"},
+    "testing": _DECIDES | {"interfaces", "settings", "fakes"},
     "hub": _WIRES | {"__init__"},
     "cli": _WIRES | {"show", "hub", "__init__"},
     "__main__": {"cli"},

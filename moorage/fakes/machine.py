@@ -1,0 +1,261 @@
+"""A machine in memory: what a Docker engine holds, and what its daemon allows."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from hashlib import sha256
+from itertools import count
+from pathlib import PurePosixPath
+
+from moorage.errors import EngineError, PortTakenError
+from moorage.interfaces import Clock
+from moorage.model.definition import HealthCheck
+from moorage.model.state import BoundPort
+from moorage.rules import labels
+
+_WILDCARDS = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, never bound to
+_FIRST_EPHEMERAL = 49153
+
+
+@dataclass
+class Image:
+    """An image: what it runs, and where it keeps anonymous volumes."""
+
+    id: str
+    command: tuple[str, ...] = ("sh",)
+    labels: dict[str, str] = field(default_factory=dict)
+    volumes: tuple[str, ...] = ()
+
+
+@dataclass
+class Volume:
+    """A volume; `token` is its content's identity: a volume that was removed and made again has another."""
+
+    name: str
+    labels: dict[str, str]
+    token: int
+    files: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Published:
+    """A port mapping of a container: the first free port from `first` to `last`; 0: any."""
+
+    target: int
+    protocol: str
+    host_ip: str
+    first: int
+    last: int
+
+
+@dataclass
+class Box:
+    """A container, as the machine holds it."""
+
+    id: str
+    name: str
+    image_id: str
+    labels: dict[str, str]
+    command: tuple[str, ...]
+    environment: dict[str, str] = field(default_factory=dict)
+    ports: tuple[Published, ...] = ()
+    mounts: dict[str, str] = field(default_factory=dict)
+    """Path → volume."""
+    networks: tuple[str, ...] = ()
+    health_check: HealthCheck | None = None
+    state: str = "created"
+    exit_code: int | None = None
+    bound: tuple[BoundPort, ...] = ()
+    started_at: datetime | None = None
+    output: list[str] = field(default_factory=list)
+    files: dict[str, str] = field(default_factory=dict)
+    error: str = ""
+
+    @property
+    def running(self) -> bool:
+        """Its program is there, be it paused."""
+        return self.state in ("running", "paused")
+
+
+class RunningClock:
+    """The time of day; implements `interfaces.Clock`."""
+
+    def now(self) -> datetime:
+        """Now."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """Seconds that only grow."""
+        return time.monotonic()
+
+
+class FakeMachine:
+    """Containers, networks, volumes, images. It outlives the worlds that are opened on it, as a real one does."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        """`clock` None: time passes."""
+        self.mutex = threading.RLock()
+        self.boxes: dict[str, Box] = {}
+        self.networks: dict[str, dict[str, str]] = {}
+        """Name → labels."""
+        self.volumes: dict[str, Volume] = {}
+        self.images: dict[str, Image] = {}
+        self.tags: dict[str, str] = {}
+        """Tag → image id."""
+        self.registry: dict[str, Image] = {}
+        """What a pull finds."""
+        self.busy_ports: set[tuple[int, str]] = set()
+        """(port, protocol) of other programs of the machine, seen by who looks."""
+        self.hidden_ports: set[tuple[int, str]] = set()
+        """The same, but nobody sees them before a start fails."""
+        self.clock: Clock = clock or RunningClock()
+        self._numbers = count(1)
+
+    def new_id(self) -> str:
+        """64 hexadecimal digits that never come back."""
+        return sha256(str(next(self._numbers)).encode()).hexdigest()
+
+    def add_image(
+        self,
+        tag: str,
+        command: Sequence[str] = ("sh",),
+        *,
+        labels: Mapping[str, str] | None = None,
+        volumes: Sequence[str] = (),
+        pulled: bool = True,
+    ) -> str:
+        """Have an image, or offer one in the registry (`pulled` False); gives its id."""
+        content = [tag, list(command), sorted((labels or {}).items()), list(volumes)]
+        image_id = f"sha256:{sha256(repr(content).encode()).hexdigest()}"
+        image = Image(image_id, tuple(command), dict(labels or {}), tuple(volumes))
+        with self.mutex:
+            if pulled:
+                self.keep(image, tag)
+            else:
+                self.registry[full(tag)] = image
+        return image_id
+
+    def keep(self, image: Image, tag: str) -> None:
+        """Hold an image under a tag."""
+        self.images[image.id] = image
+        self.tags[full(tag)] = image.id
+
+    def image(self, reference: str) -> Image | None:
+        """An image by tag or id. None: not there."""
+        return self.images.get(self.tags.get(full(reference), reference))
+
+    def box(self, reference: str) -> Box | None:
+        """A container by id or name. None: not there."""
+        named = (box for box in self.boxes.values() if box.name == reference)
+        return self.boxes.get(reference) or next(named, None)
+
+    def existing(self, reference: str) -> Box:
+        """A container by id or name. Raises EngineError."""
+        box = self.box(reference)
+        if box is None:
+            raise EngineError(f"No such container: {reference}", status=404)
+        return box
+
+    def add_box(self, box: Box) -> Box:
+        """Create a container with its anonymous volumes. Raises EngineError when its name is taken."""
+        with self.mutex:
+            if self.box(box.name):
+                message = f'Conflict. The container name "/{box.name}" is already in use'
+                raise EngineError(message, status=409)
+            for path in self.images[box.image_id].volumes:
+                box.mounts.setdefault(path, "")
+            box.mounts = {path: volume or self.add_volume() for path, volume in box.mounts.items()}
+            self.boxes[box.id] = box
+            return box
+
+    def add_volume(self, name: str = "", marks: Mapping[str, str] | None = None) -> str:
+        """Create a volume; without a name it is an anonymous one."""
+        marks = marks or ({} if name else {"com.docker.volume.anonymous": ""})
+        name = name or self.new_id()
+        self.volumes[name] = Volume(name, dict(marks), next(self._numbers))
+        return name
+
+    def is_anonymous(self, volume: str) -> bool:
+        """True: it goes with its container, if that is asked for."""
+        return volume in self.volumes and "com.docker.volume.anonymous" in self.volumes[volume].labels
+
+    def users_of(self, volume: str) -> list[Box]:
+        """The containers, running or not, that mount a volume."""
+        return [box for box in self.boxes.values() if volume in box.mounts.values()]
+
+    def of_project(self, name: str) -> list[Box]:
+        """The containers of a Compose project."""
+        return [box for box in self.boxes.values() if box.labels.get(labels.COMPOSE_PROJECT) == name]
+
+    def end(self, box: Box, code: int) -> None:
+        """Its program ends."""
+        box.state, box.exit_code, box.bound = "exited", code, ()
+
+    def drop(self, box: Box, *, volumes: bool) -> None:
+        """Remove a container, with its anonymous volumes if that is asked for."""
+        self.boxes.pop(box.id, None)
+        for volume in set(box.mounts.values()) if volumes else ():
+            if self.is_anonymous(volume) and not self.users_of(volume):
+                del self.volumes[volume]
+
+    def published(self) -> set[tuple[int, str]]:
+        """(port, protocol) of every port published by a running container."""
+        return {(port.published, port.protocol) for box in self.boxes.values() for port in box.bound}
+
+    def bind(self, box: Box) -> None:
+        """Publish its ports. Raises PortTakenError, and then it has none."""
+        bound: list[BoundPort] = []
+        for port in sorted(box.ports, key=lambda p: f"{p.target}/{p.protocol}"):
+            number = next((n for n in _choices(port) if self._is_free(n, port, bound)), None)
+            if number is None:
+                message = f"driver failed: Bind for {port.host_ip}:{port.first} failed: port is already allocated"
+                raise PortTakenError(f"{box.id}: {message}", port=port.first)
+            values = {"target": port.target, "protocol": port.protocol, "published": number}
+            addresses = [port.host_ip] if port.host_ip else ["0.0.0.0", "::"]  # noqa: S104 - nothing is bound
+            bound += [BoundPort.model_validate({**values, "host_ip": address}) for address in addresses]
+        box.bound = tuple(bound)
+
+    def _is_free(self, number: int, port: Published, more: Iterable[BoundPort]) -> bool:
+        if (number, port.protocol) in self.busy_ports | self.hidden_ports:
+            return False
+        held = [*more, *(one for box in self.boxes.values() for one in box.bound)]
+        return not any(
+            one.published == number and one.protocol == port.protocol and _overlap(one.host_ip, port.host_ip)
+            for one in held
+        )
+
+    def files_of(self, box: Box) -> dict[str, str]:
+        """All files that a program in the container sees: its own and those of its volumes."""
+        mounted = {
+            f"{path}/{name}": text
+            for path, volume in box.mounts.items()
+            if volume in self.volumes
+            for name, text in self.volumes[volume].files.items()
+        }
+        return {**box.files, **mounted}
+
+    def put(self, box: Box, path: str, text: str) -> None:
+        """Write a file into a container, or into the volume that is mounted there."""
+        place = PurePosixPath(path)
+        for mount, volume in box.mounts.items():
+            if place.is_relative_to(mount):
+                self.volumes[volume].files[str(place.relative_to(mount))] = text
+                return
+        box.files[path] = text
+
+
+def full(reference: str) -> str:
+    """A reference with its tag."""
+    return reference if ":" in reference.rsplit("/", 1)[-1] or "@" in reference else f"{reference}:latest"
+
+
+def _choices(port: Published) -> range:
+    return range(port.first, port.last + 1) if port.first else range(_FIRST_EPHEMERAL, 65536)
+
+
+def _overlap(one: str, other: str) -> bool:
+    return one == other or one in _WILDCARDS or other in _WILDCARDS
