@@ -23,15 +23,12 @@ from moorage.model.definition import (
     Source,
 )
 from moorage.rules.durations import seconds
+from moorage.rules.variables import port_variables
 
 _PULL_POLICIES = frozenset({"missing", "if_not_present", "always", "never", "build"})
-_VARIABLE = re.compile(r"\$(?:\{(?P<braced>[A-Za-z_]\w*)(?::?[-?+][^}]*)?\}|(?P<plain>[A-Za-z_]\w*))")
 _STACK_KEYS = frozenset({"ttl", "builder", "approve", "heal"})
 _SERVICE_KEYS = frozenset({"ready", "probe"})
 _READY_KEYS = frozenset({"http", "tcp", "log", "exec", "exit", "timeout"})
-
-PortPlace = tuple[str, int, str, int]
-"""(service, target, protocol, slot)."""
 
 
 def read_definition(
@@ -64,7 +61,7 @@ def read_definition(
 
 def read_service(name: str, service: Config, config: Config, variables: Mapping[str, str]) -> Service:
     """One service. `variables` is needed only where secrets or configs come from the environment."""
-    options = _service_options(name, service)
+    options = unescaped(_service_options(name, service))
     health = service.get("healthcheck") or {}
     grace = service.get("stop_grace_period")
     return Service(
@@ -78,8 +75,8 @@ def read_service(name: str, service: Config, config: Config, variables: Mapping[
         health_off=bool(health.get("disable")) or health.get("test") == ["NONE"],
         ready=_ready(name, options.get("ready")),
         probe_at_interval=_probe_at_interval(name, options.get("probe")),
-        post_start=tuple(_hooks(service.get("post_start"))),
-        pre_stop=tuple(_hooks(service.get("pre_stop"))),
+        post_start=tuple(_hooks(unescaped(service.get("post_start")))),
+        pre_stop=tuple(_hooks(unescaped(service.get("pre_stop")))),
         inject=tuple(_injected(service, config, variables)),
         stop_grace_s=None if grace is None else seconds(grace, f"services.{name}.stop_grace_period"),
         restarts=_restarts(service),
@@ -89,6 +86,18 @@ def read_service(name: str, service: Config, config: Config, variables: Mapping[
 def is_injected(thing: Config | None) -> bool:
     """True: a secret or config that has no file on the host but a value, which is written into the container."""
     return thing is not None and ("content" in thing or "environment" in thing)
+
+
+def unescaped(value: Any) -> Any:
+    """A part of a config with `$` where Compose prints `$$`, so that its output can be read once more."""
+    match value:
+        case str():
+            return value.replace("$$", "$")
+        case dict():
+            return {key: unescaped(one) for key, one in value.items()}
+        case list():
+            return [unescaped(one) for one in value]
+    return value
 
 
 def needs_variables(config: Config) -> bool:
@@ -299,7 +308,7 @@ def _injected(service: Config, config: Config, variables: Mapping[str, str]) -> 
                     message = f"{kind}.{use['source']}: environment variable {thing['environment']!r} is not set"
                     raise DefinitionError(message, key=f"{kind}.{use['source']}.environment")
             if content is not None:
-                text = str(content).replace("$$", "$") if "content" in thing else content
+                text = unescaped(str(content)) if "content" in thing else content
                 yield _injected_file(use, default, text, secret=kind == "secrets")
 
 
@@ -313,54 +322,6 @@ def _injected_file(use: Config, default: str, content: str, *, secret: bool) -> 
         gid=int(use.get("gid") or 0),
         secret=secret,
     )
-
-
-def port_variables(raw: Config, services: Mapping[str, Service]) -> dict[str, PortPlace]:
-    """Variables that are the whole published part of a port mapping, and the mapping that each stands for.
-
-    The first mapping that uses a variable has it. A mapping whose target is a variable too is left out.
-    """
-    found: dict[str, PortPlace] = {}
-    for name, service in (raw.get("services") or {}).items():
-        if name not in services:
-            continue
-        slots: Counter[tuple[int, str]] = Counter()
-        for port in (service or {}).get("ports") or ():
-            published, target, protocol = _raw_port(port)
-            if target is None:
-                continue
-            variable = _VARIABLE.fullmatch(published)
-            if variable:
-                found.setdefault(
-                    variable["braced"] or variable["plain"], (name, target, protocol, slots[target, protocol])
-                )
-            slots[target, protocol] += 1
-    return found
-
-
-def _raw_port(port: Any) -> tuple[str, int | None, str]:
-    """(published, target, protocol) of a port as written. target None: not a plain number."""
-    if isinstance(port, dict):
-        target = str(port.get("target", ""))
-        return str(port.get("published", "")), int(target) if target.isdigit() else None, port.get("protocol") or "tcp"
-    text, slash, protocol = str(port).rpartition("/")
-    if not slash or "}" in protocol:
-        text, protocol = str(port), "tcp"
-    parts = _split_outside_braces(text)
-    published = parts[-2] if len(parts) > 1 else ""
-    return published, int(parts[-1]) if parts[-1].isdigit() else None, protocol
-
-
-def _split_outside_braces(text: str) -> list[str]:
-    """`${A:-1}:80` → [`${A:-1}`, `80`]."""
-    parts, depth = [""], 0
-    for character in text:
-        depth += {"{": 1, "}": -1, "[": 1, "]": -1}.get(character, 0)
-        if character == ":" and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += character
-    return parts
 
 
 def _with_extensions(config: Config, extensions: Mapping[str, Config]) -> Config:

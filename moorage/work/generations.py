@@ -10,7 +10,7 @@ from moorage.interfaces import World
 from moorage.model.definition import Config
 from moorage.model.generation import Generation, GenerationRecord, PinnedImage
 from moorage.model.state import RunRecord
-from moorage.rules import composing, labels
+from moorage.rules import composing, labels, reading
 from moorage.rules.planning import Desired
 
 
@@ -87,7 +87,7 @@ def write_build(world: World, stack: str, config: Config) -> Path:
     for name, service in config["services"].items():
         build = service.get("build") or {}
         if inline := build.pop("dockerfile_inline", None):
-            text = inline.replace("$$", "$")  # `config` doubles them to be read once more
+            text = reading.unescaped(inline)
             build["dockerfile"] = str(world.files.write(f"generations/{stack}/{name}.Dockerfile", text))
     return world.files.write(f"generations/{stack}/build.compose.json", json.dumps(config))
 

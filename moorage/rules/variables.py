@@ -1,0 +1,63 @@
+"""Variables of port mappings: those that have to follow when a port is moved."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from moorage.model.definition import Config, Service
+
+_VARIABLE = re.compile(r"\$(?:\{(?P<braced>[A-Za-z_]\w*)(?::?[-?+][^}]*)?\}|(?P<plain>[A-Za-z_]\w*))")
+
+PortPlace = tuple[str, int, str, int]
+"""(service, target, protocol, slot)."""
+
+
+def port_variables(raw: Config, services: Mapping[str, Service]) -> dict[str, PortPlace]:
+    """Variables that are the whole published part of a port mapping, and the mapping that each stands for.
+
+    The first mapping that uses a variable has it. A mapping whose target is a variable too is left out.
+    """
+    found: dict[str, PortPlace] = {}
+    for name, service in (raw.get("services") or {}).items():
+        if name not in services:
+            continue
+        slots: Counter[tuple[int, str]] = Counter()
+        for port in (service or {}).get("ports") or ():
+            published, target, protocol = _raw_port(port)
+            if target is None:
+                continue
+            variable = _VARIABLE.fullmatch(published)
+            if variable:
+                found.setdefault(
+                    variable["braced"] or variable["plain"], (name, target, protocol, slots[target, protocol])
+                )
+            slots[target, protocol] += 1
+    return found
+
+
+def _raw_port(port: Any) -> tuple[str, int | None, str]:
+    """(published, target, protocol) of a port as written. target None: not a plain number."""
+    if isinstance(port, dict):
+        target = str(port.get("target", ""))
+        return str(port.get("published", "")), int(target) if target.isdigit() else None, port.get("protocol") or "tcp"
+    text, slash, protocol = str(port).rpartition("/")
+    if not slash or "}" in protocol:
+        text, protocol = str(port), "tcp"
+    parts = _split_outside_braces(text)
+    published = parts[-2] if len(parts) > 1 else ""
+    return published, int(parts[-1]) if parts[-1].isdigit() else None, protocol
+
+
+def _split_outside_braces(text: str) -> list[str]:
+    """`${A:-1}:80` → [`${A:-1}`, `80`]."""
+    parts, depth = [""], 0
+    for character in text:
+        depth += {"{": 1, "}": -1, "[": 1, "]": -1}.get(character, 0)
+        if character == ":" and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return parts
