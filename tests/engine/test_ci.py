@@ -1,0 +1,227 @@
+"""`moorage ci`: a stack for one command, its exit code, and nothing left behind, however it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from moorage.rules.addresses import line_of_service
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.conftest import MachineState, Project
+
+WEB = """
+    services:
+      web:
+        image: {image}
+        init: true
+        command: ["sh", "-c", "echo web says hello; echo '::error::not ours'; echo pong > /tmp/ping; httpd -f -p 8000 -h /tmp"]
+        environment: {{API_TOKEN: token-of-web}}
+        ports: ["8000"]
+        volumes: ["data:/data"]
+      back.end-2:
+        image: {image}
+        init: true
+        command: ["sh", "-c", "{backend}"]
+        depends_on: [web]
+        x-moorage: {{ready: {{log: up}}, settle: 0}}
+    volumes: {{data: {{}}}}
+"""
+
+
+@pytest.fixture
+def web(project: Project, tiny_image: str, moorage_home: Path) -> Project:
+    return _written(project, tiny_image, "echo up; sleep 60")
+
+
+@pytest.fixture
+def broken(project: Project, tiny_image: str, moorage_home: Path) -> Project:
+    return _written(project, tiny_image, "echo no table users; exit 7")
+
+
+def _written(project: Project, image: str, backend: str) -> Project:
+    return project.compose(WEB.format(image=image, backend=backend).replace(", settle: 0", ""))
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(machine_state: MachineState, moorage_home: Path) -> Iterator[None]:
+    """Each of these tests ends with no container, network, volume, lease, record or lock of its stack."""
+    yield
+    assert _leases(moorage_home) == []
+    assert list((moorage_home / "temporary").glob("*")) == []
+    assert [path.name for path in (moorage_home / "locks").glob("*.lock")] == []
+
+
+def _leases(home: Path) -> list[Any]:
+    connection = sqlite3.connect(home / "hub.db")
+    try:
+        return connection.execute("SELECT stack FROM leases UNION SELECT name FROM stacks").fetchall()
+    finally:
+        connection.close()
+
+
+SHOW = (
+    """wget -qO- "$MOORAGE_URL_WEB_8000/ping"; echo "$MOORAGE_STACK $MOORAGE_HOST_WEB_8000 $MOORAGE_PORT_WEB_8000" """
+)
+
+
+def test_command_finds_its_stack(web: Project) -> None:
+    done = web.moorage("ci", "--artifacts", "kept", "--junit", "reports", "--", "sh", "-c", SHOW)
+    pong, facts = done.stdout.splitlines()
+    stack, host, port = facts.split()
+    assert pong == "pong"
+    assert stack.startswith(f"{web.name}-ci-")
+    assert host == "127.0.0.1"
+    kept = web.path / "kept"
+    assert f"MOORAGE_PORT_WEB_8000={port}" in (kept / "ports.env").read_text().splitlines()
+    ports = json.loads((kept / "ports.json").read_text())
+    assert ports["services"]["web"]["8000/tcp"] == {"host": host, "port": int(port), "url": f"http://{host}:{port}"}
+    assert not (kept / "logs").exists()
+    assert {path.stat().st_mode & 0o777 for path in kept.iterdir()} == {0o600}
+    assert 'name="web"' in (web.path / "reports" / "moorage.xml").read_text()
+    assert _runs(kept / "hub.db") == [(stack, "up", "committed")]
+
+
+def _runs(history: Path) -> list[tuple[str, str, str]]:
+    connection = sqlite3.connect(history)
+    try:
+        records = [json.loads(text) for (text,) in connection.execute("SELECT record FROM runs")]
+    finally:
+        connection.close()
+    return [(record["stack"], record["operation"], record["outcome"]) for record in records]
+
+
+def test_exit_code_and_artifacts_of_a_failing_command(web: Project, tmp_path: Path) -> None:
+    summary, report = tmp_path / "summary.md", tmp_path / "r" / "tests.xml"
+    report.parent.mkdir()
+    report.write_text("<testsuite><testcase classname='a' name='b'><failure/></testcase></testsuite>")
+    done = web.moorage(
+        *("ci", "--artifacts", "kept", "--junit", str(report.parent), "--", "sh", "-c", "exit 3"),
+        exit_code=3,
+        GITHUB_ACTIONS="true",
+        GITHUB_STEP_SUMMARY=str(summary),
+    )
+    kept = web.path / "kept"
+    assert "web says hello" in (kept / "logs" / "web-1.log").read_text()
+    assert json.loads((kept / "inspect" / "web-1.json").read_text())["state"] == "running"
+    assert "token-of-web" not in (kept / "compose.json").read_text()
+    assert "::group::moorage up" in done.stderr
+    assert done.stderr.count("::group::") == done.stderr.count("::endgroup::")
+    lines = done.stderr.splitlines()
+    evil = next(number for number, line in enumerate(lines) if line == "::error::not ours")
+    assert any(line.startswith("::stop-commands::") for line in lines[evil - 2 : evil])
+    assert "exit code 3" in summary.read_text()
+    assert "| tests.xml | 1 | 1 | 0 |" in summary.read_text()
+    assert "`a.b`" in summary.read_text()
+    assert "ready web" in summary.read_text()
+
+
+def test_broken_service_is_5_with_reason_and_log(broken: Project, tmp_path: Path) -> None:
+    summary = tmp_path / "summary.md"
+    done = broken.moorage(
+        *("ci", "--artifacts", "kept", "--junit", "reports", "--", "sh", "-c", "echo ran"),
+        exit_code=5,
+        GITHUB_ACTIONS="true",
+        GITHUB_STEP_SUMMARY=str(summary),
+    )
+    assert done.stdout == ""
+    for text in (done.stderr, summary.read_text()):
+        assert "no table users" in text
+        assert "ended with exit code 7" in text
+    line = line_of_service((broken.path / "compose.yaml").read_text(), "back.end-2")
+    assert f"::error file={broken.path / 'compose.yaml'},line={line},".replace(f"{broken.path}/", "") in done.stderr
+    assert "no table users" in (broken.path / "kept" / "logs" / "back.end-2-1.log").read_text()
+    assert "<error" in (broken.path / "reports" / "moorage.xml").read_text()
+    assert _runs(broken.path / "kept" / "hub.db")[0][2] == "undone"
+
+
+def test_gitlab_sections(web: Project) -> None:
+    done = web.moorage("ci", "--", "false", exit_code=1, GITLAB_CI="true")
+    starts, ends = (done.stderr.count(f"\x1b[0Ksection_{word}:") for word in ("start", "end"))
+    assert starts == ends >= 3
+    assert "[collapsed=true]" in done.stderr
+
+
+def test_command_that_does_not_exist(web: Project) -> None:
+    assert "no-such-program" in web.moorage("ci", "--", "no-such-program", exit_code=127).stderr
+
+
+def test_timeout_ends_the_command_and_all_it_started(web: Project) -> None:
+    done = web.moorage("ci", "--timeout", "0.5", "--", "sh", "-c", "sleep 60; echo late", exit_code=124)
+    assert "late" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 42), (signal.SIGINT, 43), (signal.SIGHUP, 44)], ids=lambda value: str(value)
+)
+def test_signals_reach_the_command(web: Project, number: signal.Signals, code: int) -> None:
+    script = "trap 'exit 42' TERM; trap 'exit 43' INT; trap 'exit 44' HUP; echo begun; while :; do sleep 0.1; done"
+    process = web.start("ci", "--", "sh", "-c", script)
+    assert _first_line(process) == "begun"
+    process.send_signal(number)
+    process.communicate(timeout=30)
+    assert process.returncode == code
+
+
+def _first_line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def test_sigterm_while_it_comes_up(project: Project, tiny_image: str, moorage_home: Path) -> None:
+    project.compose(
+        f"services: {{web: {{image: '{tiny_image}', command: sleep 60, x-moorage: {{ready: {{log: never}}}}}}}}"
+    )
+    process = project.start("ci", "--", "true")
+    assert process.stderr is not None
+    while "start web" not in process.stderr.readline():
+        pass
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+
+
+def test_after_kill_9_the_next_call_cleans_up(web: Project, machine_state: MachineState) -> None:
+    process = web.start("ci", "--", "sh", "-c", "echo $$; exec sleep 60")
+    command = int(_first_line(process))
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    os.kill(command, signal.SIGKILL)
+    assert machine_state.now()["containers"]
+    done = web.moorage("ls", "--json")
+    assert done.json == []
+    assert "was killed" in done.stderr
+    machine_state.assert_same()
+    assert "was killed" not in web.moorage("ls").stderr
+
+
+def test_a_living_ci_is_left_alone(web: Project, machine_state: MachineState) -> None:
+    process = web.start("ci", "--", "sh", "-c", "echo begun; read line < go; exit 0")
+    os.mkfifo(web.path / "go")
+    assert _first_line(process) == "begun"
+    assert [stack["state"] for stack in web.moorage("ls", "--json").json] == ["running"]
+    (web.path / "go").write_text("\n")
+    process.communicate(timeout=30)
+    assert process.returncode == 0
+
+
+def test_two_at_once_do_not_meet(web: Project) -> None:
+    both = [web.start("ci", "--", "sh", "-c", SHOW) for _ in range(2)]
+    said = [process.communicate(timeout=90)[0].splitlines() for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert [lines[0] for lines in said] == ["pong", "pong"]
+    assert said[0][1] != said[1][1]
+
+
+def test_usage(web: Project) -> None:
+    assert "moorage ci -- " in web.moorage("ci", exit_code=2).stderr
+    web.moorage("ls")  # a registry, for the look at it

@@ -1,0 +1,213 @@
+"""When a service is ready: every kind of check, against a container that becomes ready late."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from moorage.errors import NotReadyError
+
+pytestmark = pytest.mark.engine
+
+LATE_S = 0.7
+"""How long after its start a service of these tests is not ready yet."""
+
+
+def service(check, command, more=""):
+    """One service with a check; `command` is what its shell does."""
+    return f"""
+        services:
+          web:
+            image: ${{TINY_IMAGE}}
+            command: [sh, -c, '{command}']
+            stop_grace_period: 0s
+            {check}
+            {more}
+    """
+
+
+def health(test, **more):
+    facts = {"interval": "20s", **more}
+    return "healthcheck: {test: " + test + ", " + ", ".join(f"{key}: {value}" for key, value in facts.items()) + "}"
+
+
+def ready(check):
+    return f"x-moorage: {{ready: {{{check}}}}}"
+
+
+async def becomes_ready(s, at_least=LATE_S, at_most=4.0):
+    """Bring it up; how long it took must show that the check was waited for, and not for its interval."""
+    found = await s.up()
+    assert found.services["web"].ready
+    took = found.services["web"].time_to_ready_s
+    assert at_least <= took + 0.2 <= at_most
+    return found
+
+
+LATE = f"sleep {LATE_S}; touch /tmp/ready; exec sleep 60"
+
+
+async def test_own_health_check_command(stack):
+    await becomes_ready(stack(service(health("[CMD, test, -f, /tmp/ready]"), LATE)))
+
+
+async def test_own_health_check_text_is_for_a_shell(stack):
+    await becomes_ready(stack(service(health('"test -f /tmp/ready || exit 1"'), LATE)))
+
+
+async def test_health_check_runs_as_the_container_does(stack):
+    test = "[CMD-SHELL, 'test \"$$WHO$$(id -u)$$(pwd)\" = me1000/tmp && test -f /tmp/ready']"
+    more = "{user: '1000:1000', working_dir: /tmp, environment: {WHO: me}}"
+    text = service(health(test), LATE).replace(
+        "stop_grace_period: 0s", f"stop_grace_period: 0s\n            <<: {more}"
+    )
+    found = await becomes_ready(stack(text))
+    assert found.services["web"].engine_health == "starting"  # the engine asks again in 20 s
+
+
+async def test_health_check_of_the_image(stack, docker_client):
+    s = stack("services: {web: {build: ., stop_grace_period: 0s}}")
+    s.write(
+        "Dockerfile",
+        f"""
+        FROM {os.environ["TINY_IMAGE"]}
+        HEALTHCHECK --interval=20s CMD test -f /tmp/ready
+        CMD sleep {LATE_S}; touch /tmp/ready; exec sleep 60
+    """,
+    )
+    try:
+        await becomes_ready(s)
+        s.compose("services: {web: {build: ., stop_grace_period: 0s, healthcheck: {disable: true}}}")
+        await becomes_ready(s, at_least=0.2, at_most=LATE_S + 1)
+    finally:
+        docker_client.images.remove(f"{s.name}-web", force=True)
+
+
+async def test_a_check_with_side_effects_keeps_its_pace(stack):
+    test = "[CMD-SHELL, 'echo >> /tmp/asked; test -f /tmp/ready']"
+    quick = stack(service(health(test, interval="600ms"), LATE), "-a")
+    await quick.up()
+    slow = stack(service(health(test, interval="600ms"), LATE, "x-moorage: {probe: interval}"), "-b")
+    await slow.up()
+    asked = [int(s.sh("web", "wc -l < /tmp/asked")) for s in (quick, slow)]
+    assert asked[0] >= 5
+    assert asked[1] <= 5  # ours and the engine's own
+
+
+async def test_the_health_check_decides_before_x_moorage(stack):
+    await becomes_ready(stack(service(health("[CMD, test, -f, /tmp/ready]"), LATE, ready("exec: 'true'"))))
+
+
+@pytest.mark.parametrize("check", ["/ok", "{path: /ok, port: 80}", "{path: ok, status: 200}", "{path: /ok?a=b}"])
+async def test_http(check, stack, free_ports):
+    command = f"mkdir /srv; httpd -p 80 -h /srv; sleep {LATE_S}; echo ok > /srv/ok; exec sleep 60"
+    await becomes_ready(stack(service(ready(f"http: {check}"), command, f"ports: ['{free_ports()}:80']")))
+
+
+async def test_http_of_a_port_that_is_not_published(stack):
+    command = f"mkdir /srv; httpd -p 8080 -h /srv; sleep {LATE_S}; echo ok > /srv/ok; exec sleep 60"
+    await becomes_ready(stack(service(ready("http: {path: /ok, port: 8080}"), command)))
+
+
+async def test_http_with_the_status_that_is_expected(stack, free_ports):
+    command = f"mkdir /srv; echo x > /srv/x; httpd -p 80 -h /srv; sleep {LATE_S}; rm /srv/x; exec sleep 60"
+    check = ready("http: {path: /x, status: 404}")
+    await becomes_ready(stack(service(check, command, f"ports: ['{free_ports()}:80']")))
+
+
+async def test_a_proxy_that_accepts_is_not_ready(stack, free_ports):
+    command = f"sleep {LATE_S}; exec httpd -f -p 80 -h /etc"
+    await becomes_ready(stack(service(ready("tcp: 80"), command, f"ports: ['{free_ports()}:80']"), "-a"))
+    await becomes_ready(stack(service("", command, f"ports: ['{free_ports()}:80']"), "-b"))
+
+
+async def test_tcp_without_a_published_port(stack):
+    command = f"sleep {LATE_S}; exec httpd -f -p 80 -h /etc"
+    await becomes_ready(stack(service(ready("tcp: 80"), command)))
+
+
+async def test_all_published_ports_must_answer(stack, free_ports):
+    port = free_ports(2)
+    command = f"httpd -p 80 -h /etc; sleep {LATE_S}; exec httpd -f -p 81 -h /etc"
+    await becomes_ready(stack(service("", command, f"ports: ['{port}:80', '{port + 1}:81']")))
+
+
+async def test_log(stack):
+    command = f"echo begins; sleep {LATE_S}; echo INFO: ready for connections at 80; exec sleep 60"
+    await becomes_ready(stack(service(ready('log: "ready for \\\\w+ at \\\\d+$$"'), command)))
+
+
+@pytest.mark.parametrize(
+    "check", ["test -f /tmp/ready", "[test, -f, /tmp/ready]", "['sh', '-c', 'test -f /tmp/$$NAME']"]
+)
+async def test_exec(check, stack):
+    await becomes_ready(stack(service(ready(f"exec: {check}"), LATE, "environment: {NAME: ready}")))
+
+
+async def test_exit(stack):
+    s = stack(service(ready("exit: 3"), f"sleep {LATE_S}; exit 3"))
+    found = await becomes_ready(s)
+    assert (found.services["web"].state, found.services["web"].exit_code) == ("exited", 3)
+    assert (await s.status()).state == "running"
+    assert (await s.plan()).empty
+
+
+async def test_exit_with_another_code(stack, machine_state):
+    error = await stack(service(ready("exit: 3"), "exit 4")).fails(NotReadyError)
+    assert (error.fields["reason"], error.fields["exit_code_of_service"]) == ("exited", 4)
+
+
+async def test_staying_up(stack, machine_state):
+    s = stack(service("", "exec sleep 60"))
+    found = await becomes_ready(s, at_least=0.2)
+    assert found.services["web"].time_to_ready_s >= 0.2  # settle_s of these tests
+    await s.down(release_ports=True, volumes=True)
+    s.compose(service("", "sleep 0.1; echo bye; exit 7"))
+    error = await s.fails(NotReadyError)
+    assert (error.fields["reason"], error.fields["exit_code_of_service"]) == ("exited", 7)
+    assert error.fields["log"].strip() == "bye"
+
+
+async def test_postgres_is_ready_when_it_answers_over_tcp(stack):
+    s = stack("""
+        services:
+          web:
+            image: ${POSTGRES_IMAGE}
+            environment: {POSTGRES_USER: me, POSTGRES_PASSWORD: secret, POSTGRES_DB: mine}
+            tmpfs: [/var/lib/postgresql/data]
+            stop_grace_period: 0s
+    """)
+    found = await s.up()
+    assert found.services["web"].ready
+    assert s.sh("web", "PGPASSWORD=secret psql -h 127.0.0.1 -U me -d mine -Atc 'select 6 * 7'") == "42"
+
+
+@pytest.mark.parametrize("password", ["", "--requirepass secret"])
+async def test_redis_is_ready_with_and_without_a_password(password, stack):
+    s = stack(
+        f"services: {{web: {{image: '${{REDIS_IMAGE}}', command: redis-server {password}, stop_grace_period: 0s}}}}"
+    )
+    await s.up()
+    assert "PONG" in s.sh("web", f"redis-cli {password and '-a secret'} ping")
+
+
+async def test_own_deadline_of_a_check(stack, machine_state):
+    s = stack(service("x-moorage: {ready: {exec: 'echo not yet; false', timeout: 500ms}}", "exec sleep 60"))
+    error = await s.fails(NotReadyError)
+    assert error.fields["reason"] == "timeout"
+    assert 0.5 <= error.fields["waited_s"] < 3
+    assert "not yet" in error.fields["probe"]
+
+
+async def test_a_check_that_hangs_is_cut_off(stack, machine_state):
+    test = health("[CMD, sleep, '30']", timeout="300ms", interval="300ms", retries="2")
+    error = await stack(service(test, "exec sleep 60")).fails(NotReadyError)
+    assert error.fields["reason"] in ("timeout", "unhealthy")
+    assert error.fields["waited_s"] < 4
+
+
+async def test_wait_timeout_cuts_every_deadline(stack, machine_state):
+    error = await stack(service(health("[CMD, 'false']"), "exec sleep 60")).fails(NotReadyError, wait_timeout_s=0.6)
+    assert error.fields["reason"] == "timeout"
+    assert error.fields["waited_s"] < 3
