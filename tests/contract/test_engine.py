@@ -1,0 +1,738 @@
+"""The engine and Compose: one suite for the real ones and for those in memory.
+
+It is about what `moorage/work` relies on. The fakes know little more than what is asked here.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import socket
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from moorage.adapters.compose_cli import ComposeCli
+from moorage.adapters.docker_engine import DockerEngine
+from moorage.errors import DefinitionError, EngineError, ImageError, PortTakenError
+from moorage.model.definition import Source
+from moorage.rules import labels, reading
+from moorage.settings import Settings
+from moorage.testing import FakeCompose, FakeEngine, FakeMachine
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import docker
+
+SLEEP = ["sleep", "600"]
+ON_TERM = ["sh", "-c", "trap 'exit 7' TERM; while :; do sleep 0.05; done"]
+
+
+class RealEyes:
+    """Looks at what `Engine` does not show, and prepares the real machine."""
+
+    def __init__(self, client: docker.DockerClient, prefix: str) -> None:
+        self.client = client
+        self.prefix = prefix
+
+    def volumes_of(self, container: str) -> dict[str, str]:
+        mounts = self.client.api.inspect_container(container)["Mounts"]
+        return {mount["Destination"]: mount["Name"] for mount in mounts}
+
+    def has_volume(self, name: str) -> bool:
+        return any(volume.name == name for volume in self.client.volumes.list())
+
+    def make_image(self, tag: str, base: str, marks: dict[str, str]) -> str:
+        lines = [f"FROM {base}", *(f"LABEL {key}={value}" for key, value in marks.items())]
+        image, _ = self.client.images.build(fileobj=io.BytesIO("\n".join(lines).encode()), tag=tag, rm=True)
+        return str(image.id)
+
+
+class FakeEyes:
+    """The same on the machine in memory."""
+
+    def __init__(self, machine: FakeMachine) -> None:
+        self.machine = machine
+
+    def volumes_of(self, container: str) -> dict[str, str]:
+        return dict(self.machine.existing(container).mounts)
+
+    def has_volume(self, name: str) -> bool:
+        return name in self.machine.volumes
+
+    def make_image(self, tag: str, base: str, marks: dict[str, str]) -> str:
+        return self.machine.add_image(tag, labels=marks)
+
+
+@dataclass
+class Bench:
+    """One engine with its Compose, and a stack to try them with."""
+
+    stack: str
+    engine: Any
+    compose: Any
+    eyes: Any
+    image: str
+    folder: Path
+    said: list[str] = field(default_factory=list)
+
+    def service(self, **more: Any) -> dict[str, Any]:
+        return {"image": self.image, "command": SLEEP, **more}
+
+    def source(self, text: dict[str, Any] | str | None = None, **more: Any) -> Source:
+        """A compose file on disk."""
+        if text is not None:
+            (self.folder / "compose.yaml").write_text(text if isinstance(text, str) else json.dumps(text))
+        return Source(directory=self.folder, **more)
+
+    def create(
+        self, services: dict[str, Any], *, recreate: bool = False, stack: str | None = None, **more: Any
+    ) -> None:
+        """Have Compose create a definition."""
+        name = stack or self.stack
+        config = self.compose.config(self.source({"services": services, **more}), name, {})
+        file = self.folder / "generation.json"
+        file.write_text(json.dumps(config))
+        self.compose.create(name, file, (), recreate, self.said.append)
+
+    def of(self, service: str) -> Any:
+        """The only container of a service."""
+        (found,) = self.engine.containers(self.stack, service)
+        return found
+
+    def started(self, service: str = "web", **more: Any) -> Any:
+        """The container of a stack of one service, running."""
+        self.create({service: self.service(**more)})
+        self.engine.start(self.of(service).id)
+        return self.of(service)
+
+    def ended(self, script: str) -> Any:
+        """A container that has run a script to its end."""
+        found = self.started(command=["sh", "-c", script])
+        while found.state == "running":
+            found = self.of("web")
+        return found
+
+
+@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.engine)])
+def bench(request, tmp_path, stack_prefix):
+    folder = tmp_path / stack_prefix
+    folder.mkdir()
+    if request.param == "fake":
+        machine = FakeMachine()
+        machine.add_image("tiny:1")
+        yield Bench(stack_prefix, FakeEngine(machine), FakeCompose(machine), FakeEyes(machine), "tiny:1", folder)
+        return
+    client = request.getfixturevalue("docker_client")
+    image = request.getfixturevalue("tiny_image")
+    settings = Settings()
+    engine = DockerEngine(settings)
+    yield Bench(stack_prefix, engine, ComposeCli(settings), RealEyes(client, stack_prefix), image, folder)
+    bystanders = [tag for one in client.images.list() for tag in one.tags if stack_prefix in tag]
+    for one in client.containers.list(all=True, filters={"name": stack_prefix}):
+        one.remove(force=True, v=True)
+    for tag in bystanders:
+        client.images.remove(tag, force=True)
+    engine._client.close()
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def published(first, last=None):
+    text = f"{first}-{last}" if last else str(first)
+    return [{"target": 80, "published": text, "host_ip": "127.0.0.1", "protocol": "tcp", "mode": "ingress"}]
+
+
+class TestCreate:
+    def test_what_was_asked_for_and_not_started(self, bench):
+        bench.create({"web": bench.service(volumes=["data:/data"])}, volumes={"data": None})
+        found = bench.engine.observe(bench.stack)
+        assert [(c.name, c.service, c.number, c.state) for c in found.containers] == [
+            (f"{bench.stack}-web-1", "web", 1, "created")
+        ]
+        assert found.networks == (f"{bench.stack}_default",)
+        assert found.volumes == (f"{bench.stack}_data",)
+        assert found.containers[0].exit_code is None
+        assert found.containers[0].started_at is None
+        assert found.containers[0].ports == ()
+
+    def test_its_labels(self, bench):
+        bench.create({"web": bench.service(labels={labels.STACK: bench.stack, labels.DIGEST: "d1"})})
+        marks = bench.of("web").labels
+        assert bench.of("web").digest == "d1"
+        assert marks[labels.COMPOSE_PROJECT] == bench.stack
+        assert (marks[labels.COMPOSE_SERVICE], marks[labels.COMPOSE_NUMBER]) == ("web", "1")
+        assert marks[labels.COMPOSE_ONEOFF] == "False"
+        assert marks[labels.COMPOSE_DIRECTORY] == str(bench.folder)
+
+    def test_says_what_it_created(self, bench):
+        bench.create({"web": bench.service()})
+        assert f"Container {bench.stack}-web-1 Created" in [line.strip() for line in bench.said]
+        assert f"Network {bench.stack}_default Created" in [line.strip() for line in bench.said]
+
+    def test_again_changes_nothing(self, bench):
+        before = bench.started()
+        bench.create({"web": bench.service()})
+        assert bench.of("web") == before
+
+    def test_again_leaves_what_has_ended(self, bench):
+        before = bench.ended("exit 0")
+        bench.create({"web": bench.service(command=["sh", "-c", "exit 0"])})
+        assert bench.of("web") == before
+
+    def test_a_change_replaces_the_container_and_leaves_it_created(self, bench):
+        before = bench.started(command=ON_TERM)
+        bench.create({"web": bench.service(command=ON_TERM, environment={"A": "1"})})
+        after = bench.of("web")
+        assert after.id != before.id
+        assert (after.name, after.number, after.state) == (before.name, 1, "created")
+
+    def test_only_what_changed(self, bench):
+        services = {"web": bench.service(), "db": bench.service()}
+        bench.create(services)
+        web, db = bench.of("web"), bench.of("db")
+        bench.create({**services, "web": bench.service(labels={"x": "1"})})
+        assert bench.of("web").id != web.id
+        assert bench.of("db") == db
+
+    def test_another_image_behind_the_same_name(self, bench):
+        tag = f"{bench.stack}:1"
+        bench.eyes.make_image(tag, bench.image, {"x": "1"})
+        bench.create({"web": bench.service(image=tag)})
+        before = bench.of("web")
+        image_id = bench.eyes.make_image(tag, bench.image, {"x": "2"})
+        bench.create({"web": bench.service(image=tag)})
+        assert bench.of("web").id != before.id
+        assert bench.of("web").image_id == image_id
+
+    def test_all_of_them_if_asked(self, bench):
+        bench.create({"web": bench.service()})
+        before = bench.of("web")
+        bench.create({"web": bench.service()}, recreate=True)
+        assert bench.of("web").id != before.id
+
+    def test_orphans_go(self, bench):
+        bench.create({"web": bench.service(), "old": bench.service(command=ON_TERM)})
+        bench.engine.start(bench.of("old").id)
+        bench.create({"web": bench.service()})
+        assert {c.service for c in bench.engine.observe(bench.stack).containers} == {"web"}
+
+    def test_orphans_leave_their_anonymous_volumes(self, bench):
+        bench.create({"web": bench.service(), "old": bench.service(volumes=["/scratch"])})
+        volume = bench.eyes.volumes_of(bench.of("old").id)["/scratch"]
+        bench.create({"web": bench.service()})
+        assert bench.eyes.has_volume(volume)
+        bench.engine.remove_volume(volume)
+
+    def test_scale_up_and_down(self, bench):
+        def numbers():
+            return [c.number for c in bench.engine.containers(bench.stack, "web")]
+
+        bench.create({"web": bench.service(deploy={"replicas": 1})})
+        first = bench.of("web")
+        bench.create({"web": bench.service(deploy={"replicas": 3})})
+        assert numbers() == [1, 2, 3]
+        assert bench.engine.containers(bench.stack, "web")[0] == first
+        bench.create({"web": bench.service(deploy={"replicas": 2})})
+        assert numbers() == [1, 2]
+        bench.create({"web": bench.service(deploy={"replicas": 0}), "db": bench.service()})
+        assert numbers() == []
+
+    def test_of_mixed_replicas_the_stale_go_first(self, bench):
+        bench.create({"web": bench.service(deploy={"replicas": 2})})
+        stale, fresh = bench.engine.containers(bench.stack, "web")
+        assert stale.number == 1
+        bench.create({"web": bench.service(deploy={"replicas": 1}), "db": bench.service()})
+        assert bench.of("web").id == stale.id
+        assert bench.engine.inspect(fresh.id) is None
+
+    def test_volumes_outlive_what_uses_them(self, bench):
+        def service(**more):
+            return {"web": bench.service(volumes=["data:/data", "/scratch"], command=ON_TERM, **more)}
+
+        bench.create(service(), volumes={"data": None})
+        before = bench.of("web")
+        bench.engine.start(before.id)
+        for path in ("/data/kept", "/scratch/kept"):
+            bench.engine.put_file(before.id, path, b"content", 0o644, 0, 0)
+        bench.create(service(environment={"A": "1"}), volumes={"data": None})
+        after = bench.of("web")
+        bench.engine.start(after.id)
+        assert after.id != before.id
+        assert bench.engine.exec(after.id, ["cat", "/data/kept"]) == (0, "content")
+        assert bench.engine.exec(after.id, ["cat", "/scratch/kept"]) == (0, "content")
+        assert bench.eyes.volumes_of(after.id)["/data"] == f"{bench.stack}_data"
+
+    def test_without_its_image(self, bench):
+        with pytest.raises(EngineError, match="nowhere"):
+            bench.create({"web": bench.service(image="nowhere/nothing:1")})
+        assert bench.engine.observe(bench.stack).containers == ()
+
+    def test_a_name_that_somebody_has(self, bench):
+        other = f"{bench.stack}-other"
+        bench.create({"web": bench.service(container_name=f"{bench.stack}-web-1")}, stack=other)
+        with pytest.raises(EngineError, match="already in use"):
+            bench.create({"web": bench.service()})
+        assert bench.engine.containers(bench.stack, "web") == ()
+        assert len(bench.engine.containers(other, "web")) == 1
+
+    def test_external_networks_have_to_be_there(self, bench):
+        networks = {"default": {"external": True, "name": f"{bench.stack}-elsewhere"}}
+        with pytest.raises(EngineError, match="could not be found"):
+            bench.create({"web": bench.service()}, networks=networks)
+
+    def test_digits_and_dollars_reach_the_container(self, bench):
+        found = bench.started(environment={"PRICE": "5$$"}, command=["sh", "-c", "echo $$PRICE; sleep 600"])
+        assert bench.engine.exec(found.id, ["sh", "-c", "echo $PRICE"]) == (0, "5$")
+
+
+class TestStart:
+    def test_runs(self, bench):
+        found = bench.started()
+        assert (found.state, found.exit_code, found.error) == ("running", None, "")
+        assert found.started_at is not None
+        assert found.addresses
+
+    def test_again_has_no_effect(self, bench):
+        found = bench.started()
+        bench.engine.start(found.id)
+        assert bench.of("web") == found
+
+    def test_after_a_stop(self, bench):
+        found = bench.started()
+        bench.engine.stop(found.id, 0)
+        bench.engine.start(found.id)
+        assert bench.of("web").state == "running"
+
+    @pytest.mark.parametrize("code", [0, 3])
+    def test_to_its_end(self, bench, code):
+        found = bench.ended(f"echo done; exit {code}")
+        assert (found.state, found.exit_code, found.ports) == ("exited", code, ())
+
+    def test_what_is_not_there(self, bench):
+        with pytest.raises(EngineError):
+            bench.engine.start(f"{bench.stack}-nothing")
+
+    def test_without_its_network(self, bench):
+        bench.create({"web": bench.service()})
+        bench.engine.remove_network(f"{bench.stack}_default")
+        with pytest.raises(EngineError, match="not found"):
+            bench.engine.start(bench.of("web").id)
+
+    def test_health_check_as_the_engine_merged_it(self, bench):
+        check = {"test": ["CMD", "true"], "interval": "1s", "timeout": "2s", "retries": 4, "start_period": "5s"}
+        found = bench.started(healthcheck=check).health_check
+        assert (found.command, found.interval_s, found.timeout_s) == (("true",), 1, 2)
+        assert (found.retries, found.start_period_s) == (4, 5)
+        assert bench.of("web").health in ("starting", "healthy")
+
+    def test_without_a_health_check(self, bench):
+        found = bench.started()
+        assert (found.health, found.health_check) == (None, None)
+
+
+class TestPorts:
+    def test_published_while_it_runs(self, bench):
+        port = free_port()
+        bench.create({"web": bench.service(ports=published(port))})
+        assert (port, "tcp") not in bench.engine.published_ports()
+        bench.engine.start(bench.of("web").id)
+        assert (port, "tcp") in bench.engine.published_ports()
+        (bound,) = bench.of("web").ports
+        assert (bound.target, bound.protocol, bound.host_ip, bound.published) == (80, "tcp", "127.0.0.1", port)
+        bench.engine.stop(bench.of("web").id, 0)
+        assert (port, "tcp") not in bench.engine.published_ports()
+        assert bench.of("web").ports == ()
+
+    def test_clash_with_another_container(self, bench):
+        port = free_port()
+        bench.create({name: bench.service(ports=published(port)) for name in ("one", "two")})
+        bench.engine.start(bench.of("one").id)
+        with pytest.raises(PortTakenError) as caught:
+            bench.engine.start(bench.of("two").id)
+        assert caught.value.fields["port"] == port
+        assert bench.of("two").state == "created"
+        assert bench.of("two").ports == ()
+        assert bench.of("one").state == "running"
+        bench.engine.stop(bench.of("one").id, 0)
+        bench.engine.start(bench.of("two").id)
+        assert bench.of("two").ports[0].published == port
+
+    def test_a_range_gives_each_replica_its_own(self, bench):
+        port = next(p for p in iter(free_port, None) if p < 65000)
+        bench.create({"web": bench.service(ports=published(port, port + 1), deploy={"replicas": 2})})
+        for container in bench.engine.containers(bench.stack, "web"):
+            bench.engine.start(container.id)
+        containers = bench.engine.containers(bench.stack, "web")
+        assert sorted(c.ports[0].published for c in containers) == [port, port + 1]
+
+    def test_udp_and_tcp_do_not_clash(self, bench):
+        port = free_port()
+        both = [*published(port), {**published(port)[0], "protocol": "udp"}]
+        found = bench.started(ports=both)
+        assert {(p.protocol, p.published) for p in found.ports} == {("tcp", port), ("udp", port)}
+
+
+class TestStop:
+    def test_a_trap_decides(self, bench):
+        found = bench.started(command=ON_TERM)
+        bench.engine.stop(found.id, 10)
+        assert (bench.of("web").state, bench.of("web").exit_code) == ("exited", 7)
+
+    def test_deaf_programs_are_killed(self, bench):
+        found = bench.started()
+        bench.engine.stop(found.id, 0)
+        assert (bench.of("web").state, bench.of("web").exit_code) == ("exited", 137)
+
+    def test_again_has_no_effect(self, bench):
+        found = bench.ended("exit 3")
+        bench.engine.stop(found.id, 0)
+        assert bench.of("web") == found
+
+    def test_of_what_was_never_started(self, bench):
+        bench.create({"web": bench.service()})
+        bench.engine.stop(bench.of("web").id, 0)
+        assert bench.of("web").state == "created"
+
+    def test_of_what_is_not_there(self, bench):
+        bench.engine.stop(f"{bench.stack}-nothing", 0)
+        bench.engine.kill(f"{bench.stack}-nothing")
+
+    def test_kill(self, bench):
+        found = bench.started(command=ON_TERM)
+        bench.engine.kill(found.id)
+        assert bench.of("web").exit_code == 137
+        bench.engine.kill(found.id)
+
+
+class TestRemove:
+    def test_a_running_container(self, bench):
+        found = bench.started()
+        bench.engine.remove(found.id, False)
+        assert bench.engine.inspect(found.id) is None
+        assert bench.engine.observe(bench.stack).containers == ()
+        bench.engine.remove(found.id, False)
+
+    @pytest.mark.parametrize("volumes", [True, False])
+    def test_anonymous_volumes(self, bench, volumes):
+        found = bench.started(volumes=["/scratch"])
+        (volume,) = bench.eyes.volumes_of(found.id).values()
+        assert volume not in bench.engine.observe(bench.stack).volumes
+        bench.engine.remove(found.id, volumes)
+        assert bench.eyes.has_volume(volume) is not volumes
+        bench.engine.remove_volume(volume)
+
+    def test_named_volumes_stay(self, bench):
+        bench.create({"web": bench.service(volumes=["data:/data"])}, volumes={"data": None})
+        bench.engine.remove(bench.of("web").id, True)
+        assert bench.engine.observe(bench.stack).volumes == (f"{bench.stack}_data",)
+
+    def test_a_volume_in_use(self, bench):
+        bench.create({"web": bench.service(volumes=["data:/data"])}, volumes={"data": None})
+        with pytest.raises(EngineError, match="in use"):
+            bench.engine.remove_volume(f"{bench.stack}_data")
+        bench.engine.remove(bench.of("web").id, True)
+        bench.engine.remove_volume(f"{bench.stack}_data")
+        bench.engine.remove_volume(f"{bench.stack}_data")
+        assert bench.engine.observe(bench.stack).volumes == ()
+
+    def test_a_network_in_use(self, bench):
+        found = bench.started()
+        with pytest.raises(EngineError, match="active endpoints"):
+            bench.engine.remove_network(f"{bench.stack}_default")
+        bench.engine.remove(found.id, True)
+        bench.engine.remove_network(f"{bench.stack}_default")
+        bench.engine.remove_network(f"{bench.stack}_default")
+        assert bench.engine.observe(bench.stack).networks == ()
+
+
+class TestOwners:
+    def test_of_networks_and_volumes(self, bench):
+        marks = {labels.STACK: bench.stack, labels.HOME: "h"}
+        things = {kind: {"default": {"labels": marks}} for kind in ("networks", "volumes")}
+        bench.create({"web": bench.service(volumes=["default:/data"])}, **things)
+        for kind in ("network", "volume"):
+            found = bench.engine.owner(kind, f"{bench.stack}_default")
+            assert labels.ours(found, bench.stack, "h")
+            assert not labels.ours(found, bench.stack, "other")
+            assert found[labels.COMPOSE_PROJECT] == bench.stack
+            assert bench.engine.owner(kind, f"{bench.stack}_nothing") == {}
+
+    def test_projects(self, bench):
+        bench.create({"web": bench.service(labels={labels.HOME: "h"})})
+        assert bench.engine.stacks()[bench.stack][labels.HOME] == "h"
+        assert f"{bench.stack}x" not in bench.engine.stacks()
+
+    def test_nothing_of_a_stack(self, bench):
+        found = bench.engine.observe(bench.stack)
+        assert (found.containers, found.networks, found.volumes) == ((), (), ())
+        assert bench.engine.inspect(f"{bench.stack}-web-1") is None
+        assert bench.engine.containers(bench.stack, "web") == ()
+
+    def test_ping(self, bench):
+        assert bench.engine.ping()[0].isdigit()
+
+
+class TestImages:
+    def test_by_name_and_by_id(self, bench):
+        image_id = bench.eyes.make_image(f"{bench.stack}:1", bench.image, {"x": "1"})
+        by_name, by_id = bench.engine.image(f"{bench.stack}:1"), bench.engine.image(image_id)
+        assert by_name == by_id
+        assert (by_name[0], by_name[1]["x"]) == (image_id, "1")
+        assert bench.engine.image(f"{bench.stack}:2") is None
+
+    def test_tags(self, bench):
+        image_id = bench.eyes.make_image(f"{bench.stack}:1", bench.image, {})
+        bench.engine.tag(image_id, f"moorage/{bench.stack}/web:id-1")
+        bench.engine.tag(image_id, f"moorage/{bench.stack}/web:id-1")
+        assert bench.engine.tags(f"moorage/{bench.stack}/") == (f"moorage/{bench.stack}/web:id-1",)
+        bench.engine.untag(f"moorage/{bench.stack}/web:id-1")
+        bench.engine.untag(f"moorage/{bench.stack}/web:id-1")
+        assert bench.engine.tags(f"moorage/{bench.stack}/") == ()
+        assert bench.engine.image(f"{bench.stack}:1")
+
+    def test_an_image_that_is_gone(self, bench):
+        with pytest.raises(ImageError):
+            bench.engine.tag(f"sha256:{'0' * 64}", f"moorage/{bench.stack}/web:id-1")
+
+    def test_the_last_name_goes_with_the_image(self, bench):
+        image_id = bench.eyes.make_image(f"{bench.stack}:1", bench.image, {"x": bench.stack})
+        bench.engine.untag(f"{bench.stack}:1")
+        assert bench.engine.image(image_id) is None
+
+    def test_the_last_name_stays_while_it_is_in_use(self, bench):
+        bench.eyes.make_image(f"{bench.stack}:1", bench.image, {"x": bench.stack})
+        bench.create({"web": bench.service(image=f"{bench.stack}:1")})
+        bench.engine.untag(f"{bench.stack}:1")
+        assert bench.engine.image(f"{bench.stack}:1")
+        bench.engine.remove(bench.of("web").id, True)
+        bench.engine.untag(f"{bench.stack}:1")
+        assert bench.engine.image(f"{bench.stack}:1") is None
+
+    def test_one_of_two_names_goes_also_while_it_is_in_use(self, bench):
+        image_id = bench.eyes.make_image(f"{bench.stack}:1", bench.image, {"x": bench.stack})
+        bench.engine.tag(image_id, f"moorage/{bench.stack}/web:id-1")
+        bench.create({"web": bench.service(image=f"moorage/{bench.stack}/web:id-1")})
+        bench.engine.untag(f"moorage/{bench.stack}/web:id-1")
+        assert bench.engine.tags(f"moorage/{bench.stack}/") == ()
+        assert bench.of("web").image_id == image_id
+
+
+class TestExecAndLogs:
+    def test_codes_and_output(self, bench):
+        found = bench.started()
+        assert bench.engine.exec(found.id, ["true"]) == (0, "")
+        assert bench.engine.exec(found.id, ["false"])[0] == 1
+        assert bench.engine.exec(found.id, ["sh", "-c", "echo hello; exit 4"]) == (4, "hello")
+
+    def test_environment(self, bench):
+        found = bench.started(environment={"A": "of the service"})
+        assert bench.engine.exec(found.id, ["sh", "-c", "echo $A"]) == (0, "of the service")
+        assert bench.engine.exec(found.id, ["sh", "-c", "echo $A"], environment=["A=its own"]) == (0, "its own")
+
+    def test_not_while_it_does_not_run(self, bench):
+        bench.create({"web": bench.service()})
+        with pytest.raises(EngineError, match="not running"):
+            bench.engine.exec(bench.of("web").id, ["true"])
+        with pytest.raises(EngineError):
+            bench.engine.exec(f"{bench.stack}-nothing", ["true"])
+
+    def test_logs(self, bench):
+        found = bench.ended("echo one; echo two; echo three")
+        assert bench.engine.logs(found.id, None).split() == ["one", "two", "three"]
+        assert bench.engine.logs(found.id, 2).split() == ["two", "three"]
+        assert bench.engine.logs(f"{bench.stack}-nothing", None) == ""
+
+    def test_a_file_before_the_start(self, bench):
+        script = "cat /run/secrets/word; sleep 600"
+        bench.create({"web": bench.service(command=["sh", "-c", script])})
+        bench.engine.put_file(bench.of("web").id, "/run/secrets/word", b"secret", 0o400, 0, 0)
+        bench.engine.start(bench.of("web").id)
+        assert bench.engine.exec(bench.of("web").id, ["cat", "/run/secrets/word"]) == (0, "secret")
+
+
+RICH = {
+    "services": {
+        "db": {
+            "image": "tiny:1",
+            "command": SLEEP,
+            "volumes": ["data:/data", "/scratch"],
+            "healthcheck": {"test": ["CMD", "true"], "interval": "1s", "retries": 3},
+        },
+        "job": {"image": "tiny:1", "profiles": ["jobs"]},
+        "api": {"build": {"context": "."}, "depends_on": {"db": {"condition": "service_healthy"}}, "scale": 1},
+        "web": {
+            "image": "${IMAGE:-tiny:1}",
+            "command": ["sh", "-c", "echo $$HOME"],
+            "environment": ["A=${A:-x}", "B=1$$"],
+            "ports": ["${WEB_PORT:-8080}:80", "127.0.0.1:9090:90/udp", {"target": 70}],
+            "depends_on": ["db"],
+            "deploy": {"replicas": 2},
+            "labels": {"l": "1"},
+            "stop_grace_period": "3s",
+            "x-moorage": {"ready": {"log": "up ${A:-x}"}},
+        },
+    },
+    "volumes": {"data": None},
+    "x-moorage": {"ttl": "1h"},
+}
+
+
+@pytest.fixture(params=["fake", "real"])
+def reader(request, tmp_path):
+    """Compose as a reader: no engine needed."""
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    compose = FakeCompose(FakeMachine()) if request.param == "fake" else ComposeCli(Settings())
+    return Bench("shop", None, compose, None, "tiny:1", folder)
+
+
+class TestReading:
+    def test_canonical_form(self, reader):
+        config = reader.compose.config(reader.source(RICH), "shop", {"A": "a$b"})
+        assert config == {
+            "name": "shop",
+            "networks": {"default": {"name": "shop_default", "ipam": {}}},
+            "services": {
+                "api": {
+                    "scale": 1,
+                    "command": None,
+                    "entrypoint": None,
+                    "networks": {"default": None},
+                    "build": {"context": str(reader.folder), "dockerfile": "Dockerfile"},
+                    "depends_on": {"db": {"condition": "service_healthy", "required": True}},
+                },
+                "db": {
+                    "command": SLEEP,
+                    "entrypoint": None,
+                    "image": "tiny:1",
+                    "networks": {"default": None},
+                    "volumes": [
+                        {"type": "volume", "source": "data", "target": "/data", "volume": {}},
+                        {"type": "volume", "target": "/scratch", "volume": {}},
+                    ],
+                    "healthcheck": {"test": ["CMD", "true"], "interval": "1s", "retries": 3},
+                },
+                "web": {
+                    "deploy": {"replicas": 2, "resources": {}, "placement": {}},
+                    "command": ["sh", "-c", "echo $$HOME"],
+                    "entrypoint": None,
+                    "environment": {"A": "a$$b", "B": "1$$"},
+                    "image": "tiny:1",
+                    "labels": {"l": "1"},
+                    "networks": {"default": None},
+                    "stop_grace_period": "3s",
+                    "depends_on": {"db": {"condition": "service_started", "required": True}},
+                    "ports": [
+                        {"mode": "ingress", "target": 80, "published": "8080", "protocol": "tcp"},
+                        {
+                            "mode": "ingress",
+                            "host_ip": "127.0.0.1",
+                            "target": 90,
+                            "published": "9090",
+                            "protocol": "udp",
+                        },
+                        {"mode": "ingress", "target": 70, "protocol": "tcp"},
+                    ],
+                },
+            },
+            "volumes": {"data": {"name": "shop_data"}},
+            "x-moorage": {"ttl": "1h"},
+        }
+
+    def test_is_read_again_as_it_is(self, reader):
+        config = reader.compose.config(reader.source(RICH), "shop", {})
+        assert reader.compose.config(reader.source(config), "shop", {}) == config
+
+    def test_profiles(self, reader):
+        config = reader.compose.config(reader.source(RICH, profiles=("jobs",)), "shop", {})
+        assert config["services"]["job"]["profiles"] == ["jobs"]
+
+    def test_names(self, reader):
+        text = {"services": {"web": {"image": "x"}}}
+        assert reader.compose.config(reader.source(text), None, {})["name"] == "shop"
+        assert reader.compose.config(reader.source({"name": "own", **text}), None, {})["name"] == "own"
+        assert reader.compose.config(reader.source({"name": "own", **text}), "asked", {})["name"] == "asked"
+
+    def test_as_written(self, reader):
+        raw = reader.compose.raw_config(reader.source(RICH))
+        services = dict.fromkeys(raw["services"])
+        assert reading.service_extensions(raw) == {"web": {"ready": {"log": "up ${A:-x}"}}}
+        assert reading.port_variables(raw, services) == {"WEB_PORT": ("web", 80, "tcp", 0)}
+
+    def test_variables(self, reader):
+        (reader.folder / ".env").write_text("A=of the file\nB=of the file\n")
+        source = reader.source(RICH, environment=(("B", "of the source"),))
+        found = reader.compose.variables(source)
+        assert (found["A"], found["B"]) == ("of the file", "of the source")
+        assert found["PATH"] == os.environ["PATH"]
+
+    def test_interpolation(self, reader):
+        (reader.folder / ".env").write_text("FILE=f\n")
+        source = reader.source(RICH, environment=(("SOURCE", "s"),))
+        values = {"a": "$FILE ${SOURCE} ${GIVEN} ${NONE:-n} ${NONE-n}", "b": ["${GIVEN:-x}", 1, {"c": "$$"}]}
+        found = reader.compose.interpolate(source, values, {"GIVEN": "g"})
+        assert found == {"a": "f s g n n", "b": ["g", 1, {"c": "$$"}]}
+
+    @pytest.mark.parametrize(
+        ("services", "words"),
+        [
+            ({"web": {"image": "x", "depends_on": ["db"]}}, "depends on undefined service"),
+            ({n: {"image": "x", "depends_on": [m]} for n, m in (("a", "b"), ("b", "a"))}, "dependency cycle"),
+            ({"web": {}}, "has neither an image nor a build context"),
+            ({"web": {"image": "x", "volumes": ["no:/x"]}}, "refers to undefined volume no"),
+            ({"web": {"image": "x", "networks": ["no"]}}, "refers to undefined network no"),
+            ({"web": {"image": "x", "nonsense": 1}}, r"services\.web\.nonsense"),
+            ({"web": {"image": "${NOWHERE?say it}"}}, "say it"),
+        ],
+    )
+    def test_what_makes_no_sense(self, reader, services, words):
+        with pytest.raises(DefinitionError, match=words):
+            reader.compose.config(reader.source({"services": services}), "shop", {})
+
+    def test_what_is_no_compose_file(self, reader):
+        with pytest.raises(DefinitionError):
+            reader.compose.config(reader.source('{"services":'), "shop", {})
+
+    def test_no_file(self, reader):
+        with pytest.raises(DefinitionError, match="no compose file"):
+            reader.compose.config(reader.source(), "shop", {})
+
+    def test_version(self, reader):
+        assert int(reader.compose.version().split(".")[0]) >= 2
+
+
+class TestMakingImages:
+    def test_build(self, bench):
+        (bench.folder / "Dockerfile").write_text(f'FROM {bench.image}\nCMD ["sleep", "600"]\n')
+        build = {"context": str(bench.folder), "labels": {labels.BUILD: "b1"}}
+        file = bench.folder / "build.json"
+        reference = f"{bench.stack}-web"
+        file.write_text(json.dumps({"name": bench.stack, "services": {"web": {"build": build, "image": reference}}}))
+        bench.compose.build(bench.stack, file, "web", bench.said.append)
+        assert bench.engine.image(reference)[1][labels.BUILD] == "b1"
+        bench.create({"web": {"image": reference}})
+        bench.engine.start(bench.of("web").id)
+        assert bench.of("web").state == "running"
+
+    def test_a_build_that_fails(self, bench):
+        (bench.folder / "Dockerfile").write_text(f"FROM {bench.image}\nRUN false\n")
+        file = bench.folder / "build.json"
+        services = {"web": {"build": {"context": str(bench.folder)}, "image": f"{bench.stack}-web"}}
+        file.write_text(json.dumps({"name": bench.stack, "services": services}))
+        with pytest.raises(ImageError):
+            bench.compose.build(bench.stack, file, "web", bench.said.append)
+        assert bench.engine.image(f"{bench.stack}-web") is None
+
+    def test_a_pull_of_nothing(self, bench):
+        file = bench.folder / "build.json"
+        file.write_text(json.dumps({"name": bench.stack, "services": {"web": {"image": "127.0.0.1:1/nothing:1"}}}))
+        with pytest.raises(ImageError):
+            bench.compose.pull(bench.stack, file, "web", bench.said.append)
