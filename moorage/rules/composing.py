@@ -71,6 +71,7 @@ def compose_config(
     digests = {}
     for name, service in config["services"].items():
         _drop_container_name(service)
+        _drop_missing_dependencies(service, config["services"])
         _publish(service, definition.services[name].ports, definition.name, ports)
         _drop_injected(service, config)
         if name in images:
@@ -133,6 +134,12 @@ def _drop_container_name(service: Config) -> None:
         key: {**(value or {}), "aliases": [*((value or {}).get("aliases") or ()), name]}
         for key, value in networks.items()
     }
+
+
+def _drop_missing_dependencies(service: Config, services: Config) -> None:
+    """Optional ones of a profile that is off: in a file without the profile, Compose does not know them."""
+    if "depends_on" in service:
+        service["depends_on"] = {name: value for name, value in service["depends_on"].items() if name in services}
 
 
 def _publish(service: Config, mappings: Sequence[PortMapping], stack: str, leases: Mapping[LeaseKey, Lease]) -> None:
