@@ -27,8 +27,11 @@ _VERBS = {
     "plan": "Show what `up` would do; touches nothing",
     "config": "Show the resolved definition",
     "wait": "Wait until a stack is ready",
+    "ci": "Run a command against a stack of its own, which is removed afterwards",
     "doctor": "Check engine, Compose, state directory and hub",
 }
+_ENDS_ORPHANS = frozenset({"up", "down", "stop", "start", "restart", "ci", "sweep", "ls"})
+"""Verbs that first remove the stacks of killed test runs; looking for them is one listing of a folder."""
 
 
 def main() -> None:
@@ -59,6 +62,8 @@ def run(arguments: Sequence[str]) -> int:
     from moorage.errors import MoorageError
 
     try:
+        if set(arguments[:1]) & _ENDS_ORPHANS and not {"--help", "-h"} & set(arguments):
+            _end_orphans()
         return int(_app()(list(arguments), exit_on_error=False, print_error=False) or 0)
     except CycloptsError as error:
         sys.stderr.write(f"moorage: {error}\nTry `moorage --help`.\n")
@@ -71,6 +76,17 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return 130
+
+
+def _end_orphans() -> None:
+    """Remove the stacks whose `moorage ci` or test process was killed. What fails waits for the next call."""
+    from moorage.settings import settings
+
+    if not (settings().home.expanduser() / "temporary").is_dir():
+        return
+    from moorage.cli.orphans import end_orphans
+
+    end_orphans()
 
 
 def _app() -> App:

@@ -55,12 +55,12 @@ def up(
     else:
         from moorage.cli.running import run_flow
 
-        found = run_flow("up", _parameters(wish, ttl), start_hub=True)
+        found = run_flow("up", parameters_of(wish, ttl), start_hub=True)
     _show({**found, "elapsed_s": round(time.monotonic() - began, 3)}, json=json, idle=idle is not None)
     return 0
 
 
-def _parameters(wish: Wish, ttl: str | None) -> dict[str, Any]:
+def parameters_of(wish: Wish, ttl: str | None) -> dict[str, Any]:
     """The wish as the flow's parameters: plain values that Prefect can store and show."""
     return {
         "path": str(wish.source.directory),

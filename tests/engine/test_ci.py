@@ -160,9 +160,7 @@ def test_timeout_ends_the_command_and_all_it_started(web: Project) -> None:
     assert "late" not in done.stdout
 
 
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGTERM, 42), (signal.SIGINT, 43), (signal.SIGHUP, 44)], ids=lambda value: str(value)
-)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 42), (signal.SIGINT, 43), (signal.SIGHUP, 44)], ids=str)
 def test_signals_reach_the_command(web: Project, number: signal.Signals, code: int) -> None:
     script = "trap 'exit 42' TERM; trap 'exit 43' INT; trap 'exit 44' HUP; echo begun; while :; do sleep 0.1; done"
     process = web.start("ci", "--", "sh", "-c", script)

@@ -1,0 +1,291 @@
+"""`moorage ci`: a stack for one command, and nothing left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from moorage.adapters.history import copy_history
+from moorage.cli.up import parameters_of
+from moorage.errors import InterruptedRunError, MoorageError
+from moorage.interfaces import World
+from moorage.model.definition import FILE_NAMES, Source
+from moorage.model.state import StackStatus
+from moorage.rules import addresses
+from moorage.show.console import Console, console
+from moorage.show.job import Job, summary_markdown
+from moorage.work import ci as leaving
+from moorage.work import resolve, temporary
+from moorage.work.child import run_command, undisturbed
+from moorage.work.ci import Artifacts
+from moorage.work.resolve import Wish, source_of
+from moorage.world import listen, open_world
+
+_LAST_LINES = 30
+_CANNOT_START = 127
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Asked:
+    """What the stack is made from, and what is kept of the run."""
+
+    file: Annotated[list[str], Parameter(name=["--file", "-f"], help="Compose file; may be given several times.")] = (
+        field(default_factory=list)
+    )
+    project_directory: Annotated[Path | None, Parameter(help="Directory of the project.")] = None
+    profile: Annotated[list[str], Parameter(help="Profile to enable; may be given several times.")] = field(
+        default_factory=list
+    )
+    env_file: Annotated[list[str], Parameter(help="File with variables; may be given several times.")] = field(
+        default_factory=list
+    )
+    name_prefix: Annotated[str | None, Parameter(help="First part of the stack's name. Else the project's name.")] = (
+        None
+    )
+    junit: Annotated[
+        Path | None, Parameter(help="Directory of JUnit reports: summed up; ours, moorage.xml, is added.")
+    ] = None
+    artifacts: Annotated[
+        Path | None, Parameter(help="Directory for addresses, history; logs and state on failure.")
+    ] = None
+    save_logs: Annotated[bool, Parameter(help="Save logs and state also when the command succeeds.")] = False
+    wait_timeout: Annotated[float | None, Parameter(help="Longest time for a service to become ready, in seconds.")] = (
+        None
+    )
+    timeout: Annotated[float | None, Parameter(help="Longest time for the command, in seconds: exit code 124.")] = None
+
+
+def ci(
+    *command: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    asked: Asked = Asked(),
+) -> int:
+    """Bring up a stack of its own, run a command against it, remove the stack: `moorage ci -- pytest`.
+
+    Exit code of the command; 5 when the stack did not come up (2, 3, 4 by their cause, as with `up`).
+
+    Parameters
+    ----------
+    command
+        Program and arguments, after `--`; finds the services by MOORAGE_URL_<SERVICE>_<PORT>, MOORAGE_HOST_…,
+        MOORAGE_PORT_… in its environment.
+    """
+    if not command:
+        sys.stderr.write("moorage: which command? `moorage ci -- pytest`\n")
+        return 2
+    signal.signal(signal.SIGHUP, signal.default_int_handler)
+    out = console(os.environ, sys.stderr)
+    world = open_world()
+    artifacts = Artifacts(asked.artifacts)
+    wish = _wish(world, asked)
+    run = _Run(asked, world, wish, out, artifacts, command)
+    return run.whole()
+
+
+def _wish(world: World, asked: Asked) -> Wish:
+    """The wish, with a name that no other stack has. Raises DefinitionError."""
+    source = source_of(asked.project_directory, asked.file, asked.profile, asked.env_file)
+    wish = Wish(source=source, wait_timeout_s=asked.wait_timeout)
+    base = asked.name_prefix or resolve.name_of(world, wish, world.compose.raw_config(source))
+    return wish.model_copy(update={"name": temporary.unique_name(base)})
+
+
+class _Run:
+    """One `moorage ci`, from the stack's start to its end."""
+
+    def __init__(
+        self, asked: Asked, world: World, wish: Wish, out: Console, artifacts: Artifacts, command: Sequence[str]
+    ) -> None:
+        self.asked = asked
+        self.world = world
+        self.wish = wish
+        self.stack = str(wish.name)
+        self.out = out
+        self.artifacts = artifacts
+        self.job = Job(self.stack, command)
+        self.environment = dict(os.environ)  # before Prefect's settings go into it
+        listen(self.job.timeline)
+
+    def whole(self) -> int:
+        """Up, command, save, down, summary; gives the exit code."""
+        with temporary.Owned(self.world, self.stack) as owned:
+            try:
+                code = self._up_and_command()
+            except KeyboardInterrupt:  # between two steps, which take signals over themselves
+                code = InterruptedRunError.exit_code
+            finally:
+                removed = self._end(owned)
+        self._save_summary()
+        return code or removed
+
+    def _up_and_command(self) -> int:
+        try:
+            self.job.status = self._up()
+        except MoorageError as error:
+            return self._not_up(error)
+        return self._command(self.job.status)
+
+    # --- up -------------------------------------------------------------------------------------------------
+
+    def _up(self) -> StackStatus:
+        from moorage.show.text import summary_text
+
+        began = time.monotonic()
+        try:
+            with self.out.group(f"moorage up {self.stack}"):
+                found = bring_up(self.world, self.wish)
+        finally:
+            self.job.up_s = time.monotonic() - began
+        self.job.flow_run_url = found.get("flow_run_url")
+        status = StackStatus.model_validate({key: found[key] for key in StackStatus.model_fields})
+        self.out.say(summary_text(status, self.job.up_s, self.job.flow_run_url, []))
+        leaving.save_addresses(self.artifacts, status)
+        return status
+
+    def _not_up(self, error: MoorageError) -> int:
+        from moorage.show.text import error_text
+
+        self.job.error = error
+        self.job.report = leaving.save_failure(self.artifacts, error)
+        self.out.quote(error_text(error))
+        for service in (self.job.report or {}).get("services") or ():
+            if service.get("service") != error.fields.get("service") and service.get("log"):
+                self.out.folded(f"log of {service['service']}", "\n".join(service["log"][-_LAST_LINES:]))
+        file, line = place_of(self.wish.source, error.fields.get("service"), self.environment)
+        self.out.error("moorage up", str(error), file, line)
+        return error.exit_code
+
+    # --- the command ----------------------------------------------------------------------------------------
+
+    def _command(self, status: StackStatus) -> int:
+        began = time.monotonic()
+        more = {"MOORAGE_JUNIT_DIR": str(self.asked.junit.absolute())} if self.asked.junit else {}
+        more |= {"MOORAGE_ARTIFACTS_DIR": str(self.artifacts.directory)} if self.artifacts.directory else {}
+        environment = leaving.environment_of(self.environment, status, more)
+        sys.stdout.flush()
+        try:
+            code = run_command(self.job.command, environment, self.asked.timeout, self._timed_out)
+        except MoorageError as error:
+            self.job.error, code = error, _CANNOT_START
+            self.out.say(f"error: {error}\n→ {error.hint}")
+        self.job.exit_code, self.job.command_s = code, time.monotonic() - began
+        if code:
+            self._say_why(code)
+        if code or self.asked.save_logs:
+            leaving.save_services(self.world, self.stack, self.artifacts)
+        return code
+
+    def _timed_out(self) -> None:
+        self.out.say(f"moorage: {self.job.command[0]} has run for {self.asked.timeout:g} s: ending it")
+
+    def _say_why(self, code: int) -> None:
+        with suppress(MoorageError):  # an engine that has gone must not hide the command's own failure
+            for service, log in leaving.last_lines(self.world, self.stack, _LAST_LINES).items():
+                self.out.folded(f"log of {service}", log)
+        self.out.error("moorage ci", f"{self.job.command[0]} ended with exit code {code}")
+
+    # --- the end --------------------------------------------------------------------------------------------
+
+    def _end(self, owned: temporary.Owned) -> int:
+        """Save the history and remove the stack, whatever signals come. Gives an exit code, 0 for all well."""
+        with undisturbed(lambda: self.out.say("moorage: removing the stack, one moment")):
+            with suppress(MoorageError):
+                self._save_history()
+            try:
+                with self.out.group(f"moorage down {self.stack}"):
+                    remove(owned, over_hub=self.job.flow_run_url is not None)
+            except MoorageError as error:
+                from moorage.show.text import error_text
+
+                self.out.say(error_text(error))
+                self.out.say(f"moorage: {self.stack} is not removed; the next `moorage` call on this machine does it")
+                return error.exit_code
+        return 0
+
+    def _save_history(self) -> None:
+        if self.artifacts.directory:
+            home = self.world.settings.home.expanduser().absolute()
+            copy_history(home / "hub.db", self.artifacts.directory / "hub.db", self.stack)
+
+    def _save_summary(self) -> None:
+        """`result.json`, `timeline.json` and `summary.md` among the artifacts, our JUnit report, the job's summary."""
+        job = self.job
+        self._reports()
+        text = summary_markdown(job)
+        self.artifacts.write("summary.md", text)
+        self.artifacts.write_json("timeline.json", job.timeline.spans())
+        error = job.error.as_dict() if job.error else None
+        result = {"stack": job.stack, "up": job.status is not None, "exit_code": job.exit_code, "error": error}
+        self.artifacts.write_json("result.json", {**result, "up_s": round(job.up_s, 3)})
+        if path := self.environment.get("GITHUB_STEP_SUMMARY"):
+            with suppress(OSError), Path(path).open("a", encoding="utf-8") as file:
+                file.write(text)
+        self.out.say(f"moorage: {job.verdict}")
+
+    def _reports(self) -> None:
+        if self.asked.junit is None:
+            return
+        from moorage.show.junit import counted, stack_report
+
+        folder = self.asked.junit
+        found = [counted(file.name, file.read_text(errors="replace")) for file in sorted(folder.glob("*.xml"))]
+        self.job.tests = [report for report in found if report and report["name"] != "moorage.xml"]
+        with suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            up_failed = self.job.error if self.job.status is None else None
+            report = stack_report(self.stack, self.job.status, up_failed, self.job.up_s)
+            (folder / "moorage.xml").write_text(report, encoding="utf-8")
+
+
+def bring_up(world: World, wish: Wish) -> dict[str, Any]:
+    """Bring the stack up: as a flow run where the environment names a Prefect API, else directly."""
+    from moorage.cli.running import run_flow, with_progress
+    from moorage.hub.address import wanted_url
+    from moorage.work.up import up
+
+    if wanted_url():
+        return run_flow("up", parameters_of(wish, None), start_hub=False)
+
+    async def directly() -> dict[str, Any]:
+        _, status = await up(world, wish)
+        return status.model_dump(mode="json")
+
+    return with_progress(directly)
+
+
+def remove(owned: temporary.Owned, *, over_hub: bool) -> None:
+    """Remove the stack; `over_hub`: as a flow run first, so that it is in the history. Raises MoorageError."""
+    if over_hub:
+        with suppress(Exception):  # Prefect may be gone by now: what it did not do is done directly
+            _down_over_hub(owned)
+    asyncio.run(owned.remove())
+
+
+def _down_over_hub(owned: temporary.Owned) -> None:
+    from moorage.cli.running import run_flow
+
+    grace_s = float(owned.world.settings.undo_grace_s)
+    asked = {"stack": owned.stack, "volumes": True, "release_ports": True, "timeout_s": grace_s}
+    run_flow("down", asked, start_hub=False)
+
+
+def place_of(source: Source, service: Any, environment: dict[str, str]) -> tuple[str | None, int | None]:
+    """The compose file, as the annotation wants it, and the line of a service in it. None: not known."""
+    files = source.files or tuple(source.directory / name for name in FILE_NAMES)
+    root = Path(environment.get("GITHUB_WORKSPACE") or Path.cwd())
+    there = [file for file in files if file.is_file()]
+    shown: Callable[[Path], str] = lambda file: str(file.relative_to(root) if file.is_relative_to(root) else file)  # noqa: E731
+    for file in reversed(there):  # what comes last overrides
+        if service and (line := addresses.line_of_service(file.read_text(errors="replace"), str(service))):
+            return shown(file), line
+    return (shown(there[0]), None) if there else (None, None)
