@@ -59,6 +59,9 @@ class Compose(Protocol):
     def abort(self) -> None:
         """End the builds and pulls under way: their calls raise ImageError."""
 
+    def end_strays(self, stack: str) -> None:
+        """End what calls of a Moorage that died still do for a stack; to be called with the stack's lock held."""
+
 
 class Engine(Protocol):
     """The Docker engine: looks, starts, stops, removes. All names are names or ids of containers."""
@@ -197,6 +200,18 @@ class Store(Protocol):
     def commit_run(self, run: str) -> None:
         """What the run acquired is held from now on (until released)."""
 
+    def commit(
+        self,
+        run: RunRecord,
+        stack: StackRecord,
+        generations: Sequence[GenerationRecord],
+        released: Sequence[LeaseKey],
+    ) -> None:
+        """End a run well, in one write transaction: all of it is on record afterwards, or nothing.
+
+        Stack and generations are as given, the run's leases are held, `released` are given back, the run is closed.
+        """
+
     def stack(self, name: str) -> StackRecord | None:
         """One stack. None: not on record."""
 
@@ -230,8 +245,8 @@ class Store(Protocol):
     def unfinished_runs(self, stack: str | None = None) -> tuple[RunRecord, ...]:
         """Runs without an end, oldest first."""
 
-    def runs(self, stack: str, limit: int = 50) -> tuple[RunRecord, ...]:
-        """The last runs, newest first."""
+    def runs(self, stack: str | None, limit: int = 50) -> tuple[RunRecord, ...]:
+        """The last runs, newest first. None: of all stacks."""
 
     def add_timing(self, stack: str, service: str, generation: int, phase: str, seconds: float, now: datetime) -> None:
         """How long a phase (`create`, `start`, `ready`) of a service took."""

@@ -188,6 +188,22 @@ class MemoryStore:
             self._held.update({lease.key: Holding(lease) for lease in restored})
             return restored
 
+    def commit(
+        self,
+        run: RunRecord,
+        stack: StackRecord,
+        generations: Sequence[GenerationRecord],
+        released: Sequence[LeaseKey],
+    ) -> None:
+        """End a run well: all of it is on record afterwards."""
+        with self._mutex:
+            self.save_stack(stack)
+            for generation in generations:
+                self.save_generation(generation)
+            self.commit_run(run.id)
+            self.release(released)
+            self.update_run(run)
+
     def stack(self, name: str) -> StackRecord | None:
         """One stack. None: not on record."""
         return self._stacks.get(name)
@@ -245,10 +261,10 @@ class MemoryStore:
         with self._mutex:
             return tuple(run for run in self._runs.values() if run.finished_at is None and stack in (None, run.stack))
 
-    def runs(self, stack: str, limit: int = 50) -> tuple[RunRecord, ...]:
-        """The last runs, newest first."""
+    def runs(self, stack: str | None, limit: int = 50) -> tuple[RunRecord, ...]:
+        """The last runs, newest first. None: of all stacks."""
         with self._mutex:
-            found = [run for run in self._runs.values() if run.stack == stack]
+            found = [run for run in self._runs.values() if stack in (None, run.stack)]
         return tuple(reversed(found))[:limit]
 
     def add_timing(self, stack: str, service: str, generation: int, phase: str, seconds: float, now: datetime) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from moorage.adapters.strays import end_strays
 from moorage.errors import (
     ComposeUnavailableError,
     DefinitionError,
@@ -109,6 +110,11 @@ class ComposeCli:
         """End the builds and pulls under way: their calls raise ImageError."""
         for process in tuple(self._image_calls):
             process.terminate()
+
+    def end_strays(self, stack: str) -> None:
+        """End what calls of a Moorage that died still do for a stack; to be called with the stack's lock held."""
+        home = self._settings.home.expanduser().absolute()
+        end_strays(f"-p {stack} ", f"-f {home}/generations/{stack}/")
 
     def _image(self, arguments: list[str], file: Path, service: str, on_line: Line) -> None:
         limit_s = self._settings.image_timeout_s

@@ -45,6 +45,13 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 """What makes version n of the file out of version n - 1. Only ever add to the end."""
 _TIMINGS_KEPT = 50
 _LEASE = "stack, service, target, protocol, slot, port, count, wanted, host_ip, since, run, previous"
+_SAVE_STACK = "INSERT OR REPLACE INTO stacks VALUES (?, ?)"
+_SAVE_GENERATION = "INSERT OR REPLACE INTO generations VALUES (?, ?, ?)"
+_SAVE_RUN = (
+    "INSERT INTO runs VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
+    "stack = excluded.stack, finished_at = excluded.finished_at, record = excluded.record"
+)
+_COMMIT_LEASES = "UPDATE leases SET run = NULL, previous = NULL WHERE run = ?"
 _LEASES_OF_RUN = f"SELECT {_LEASE} FROM leases WHERE run = ?"  # noqa: S608  column names, ours
 
 
@@ -135,7 +142,25 @@ class SqliteStore:
 
     def commit_run(self, run: str) -> None:
         """What the run acquired is held from now on (until released)."""
-        self._change("UPDATE leases SET run = NULL, previous = NULL WHERE run = ?", run)
+        self._change(_COMMIT_LEASES, run)
+
+    def commit(
+        self,
+        run: RunRecord,
+        stack: StackRecord,
+        generations: Sequence[GenerationRecord],
+        released: Sequence[LeaseKey],
+    ) -> None:
+        """End a run well, in one write transaction: all of it is on record afterwards, or nothing."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute(_SAVE_STACK, (stack.name, stack.model_dump_json()))
+            connection.executemany(_SAVE_GENERATION, [(g.stack, g.number, g.model_dump_json()) for g in generations])
+            connection.execute(_COMMIT_LEASES, (run.id,))
+            _delete_leases(connection, released)
+            connection.execute(_SAVE_RUN, _run_row(run))
+
+        self._file.write(work)
 
     def restore(self, leases: Sequence[Lease]) -> tuple[Lease, ...]:
         """Put leases on record as they are, for a registry that was lost, and give those that could be.
@@ -175,7 +200,7 @@ class SqliteStore:
 
     def save_stack(self, record: StackRecord) -> None:
         """Add or replace."""
-        self._change("INSERT OR REPLACE INTO stacks VALUES (?, ?)", record.name, record.model_dump_json())
+        self._change(_SAVE_STACK, record.name, record.model_dump_json())
 
     def forget_stack(self, name: str) -> None:
         """Remove the stack with its generations and timings; leases stay until they are released."""
@@ -194,9 +219,7 @@ class SqliteStore:
 
     def save_generation(self, record: GenerationRecord) -> None:
         """Add or replace by (stack, number)."""
-        self._change(
-            "INSERT OR REPLACE INTO generations VALUES (?, ?, ?)", record.stack, record.number, record.model_dump_json()
-        )
+        self._change(_SAVE_GENERATION, record.stack, record.number, record.model_dump_json())
 
     def forget_generation(self, stack: str, number: int) -> None:
         """Remove one; no error if it is gone."""
@@ -210,12 +233,7 @@ class SqliteStore:
 
     def update_run(self, record: RunRecord) -> None:
         """Replace the record of a run."""
-        finished_at = record.finished_at.isoformat() if record.finished_at else None
-        self._change(
-            "INSERT INTO runs VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
-            "stack = excluded.stack, finished_at = excluded.finished_at, record = excluded.record",
-            *(record.id, record.stack, finished_at, record.model_dump_json()),
-        )
+        self._change(_SAVE_RUN, *_run_row(record))
 
     def close_run(self, run: str, outcome: str, now: datetime) -> None:
         """The run has ended; no error if it is not on record."""
@@ -235,9 +253,10 @@ class SqliteStore:
         )
         return tuple(map(RunRecord.model_validate_json, found))
 
-    def runs(self, stack: str, limit: int = 50) -> tuple[RunRecord, ...]:
-        """The last runs, newest first."""
-        found = self._texts("SELECT record FROM runs WHERE stack = ? ORDER BY rowid DESC LIMIT ?", stack, limit)
+    def runs(self, stack: str | None, limit: int = 50) -> tuple[RunRecord, ...]:
+        """The last runs, newest first. None: of all stacks."""
+        question = "SELECT record FROM runs WHERE ?1 IS NULL OR stack = ?1 ORDER BY rowid DESC LIMIT ?2"
+        found = self._texts(question, stack, limit)
         return tuple(map(RunRecord.model_validate_json, found))
 
     def add_timing(self, stack: str, service: str, generation: int, phase: str, seconds: float, now: datetime) -> None:
@@ -346,6 +365,11 @@ def _delete_leases(connection: sqlite3.Connection, keys: Sequence[LeaseKey]) -> 
         "DELETE FROM leases WHERE stack = ? AND service = ? AND target = ? AND protocol = ? AND slot = ?",
         map(_key, keys),
     )
+
+
+def _run_row(record: RunRecord) -> tuple[str, str, str | None, str]:
+    finished_at = record.finished_at.isoformat() if record.finished_at else None
+    return record.id, record.stack, finished_at, record.model_dump_json()
 
 
 def _key(key: LeaseKey) -> tuple[str, str, int, str, int]:

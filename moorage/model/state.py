@@ -133,11 +133,14 @@ class RunRecord(Frozen):
     previous_generation: int | None = None
     generation: int | None = None
     before: dict[str, Any] = Field(default_factory=dict)
-    """What was there: `containers`, `networks`, `volumes` (names), `tags`."""
+    """What was there: `containers`, `networks`, `volumes`, `tags`, `leases` (`rules.undo.snapshot`)."""
     arguments: dict[str, Any] = Field(default_factory=dict)
     """What rolls it forward after a crash."""
     flow_run_id: str | None = None
     finished_at: datetime | None = None
     """None: it did not finish: whoever takes the lock next recovers it."""
     outcome: str | None = None
-    """`committed`, `undone`, `undo incomplete`, `recovered`. None: not finished."""
+    """`committed`, `undone`, `kept`, `failed`, `interrupted`, `recovered`, `recovery incomplete`.
+
+    `undo incomplete` without an end: whoever takes the lock next tries again. None: not finished.
+    """

@@ -41,6 +41,11 @@ def lease_key(stack: str, port: PortMapping) -> LeaseKey:
     return LeaseKey(stack=stack, service=port.service, target=port.target, protocol=port.protocol, slot=port.slot)
 
 
+def lease_keys(stack: str, services: Mapping[str, Service]) -> frozenset[LeaseKey]:
+    """All leases that the services of a stack are about."""
+    return frozenset(lease_key(stack, port) for one in services.values() if one.replicas for port in one.ports)
+
+
 def leased_variables(definition: Definition, leases: Sequence[Lease]) -> dict[str, str]:
     """Variable → leased port, for the second resolve: all that is built from it then agrees."""
     ports = {lease.key: lease.port for lease in leases}

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from moorage.errors import ImageError
+from moorage.errors import ImageError, PortError
 from moorage.interfaces import World
 from moorage.model.definition import Config
 from moorage.model.generation import Generation, GenerationRecord, PinnedImage
+from moorage.model.lease import Lease
 from moorage.model.state import RunRecord
-from moorage.rules import composing, labels, reading
+from moorage.rules import composing, labels, reading, undo
 from moorage.rules.planning import Desired
 
 
@@ -22,7 +23,7 @@ def make(world: World, desired: Desired, run: RunRecord | None) -> Generation:
     previous = current(world, definition.name)
     generation = Generation(
         stack=definition.name,
-        number=_next_number(world, definition.name),
+        number=_number(world, definition.name, run),
         source=definition.source,
         config=config,
         services=definition.services,
@@ -48,8 +49,11 @@ def _pin(world: World, stack: str, service: str, reference: str) -> PinnedImage:
     return PinnedImage(service=service, reference=reference, image_id=found[0], tag=tag)
 
 
-def _next_number(world: World, stack: str) -> int:
-    return max((record.number for record in world.store.generations(stack)), default=0) + 1
+def _number(world: World, stack: str, run: RunRecord | None) -> int:
+    """The next free number; a run that pins again, because a port was taken, stays with its own."""
+    known = world.store.generations(stack)
+    own = [record.number for record in known if run and record.run == run.id]
+    return own[0] if own else max((record.number for record in known), default=0) + 1
 
 
 def _record(generation: Generation, previous: Generation | None, run: RunRecord | None) -> GenerationRecord:
@@ -116,15 +120,45 @@ def forget(world: World, stack: str, number: int) -> None:
 
 
 def prune(world: World, stack: str) -> None:
-    """Keep the newest generations by the setting, remove the others and the image tags that none of the kept uses."""
-    kept = [record.number for record in world.store.generations(stack)][: world.settings.keep_generations]
-    for record in world.store.generations(stack):
-        if record.number not in kept:
-            forget(world, stack, record.number)
-    used = {image.tag for number in kept if (g := read(world, stack, number)) for image in g.images.values()}
-    for tag in world.engine.tags(labels.pin_prefix(stack)):
-        if tag not in used:
-            world.engine.untag(tag)
+    """Keep the current and the newest generations by the setting; the others go, and the image tags only they use."""
+    record = world.store.stack(stack)
+    known = [one.number for one in world.store.generations(stack)]
+    kept = {*known[: world.settings.keep_generations], record.generation if record else None} & set(known)
+    for number in known:
+        if number not in kept:
+            forget(world, stack, number)
+    for tag in superfluous_tags(world, stack):
+        world.engine.untag(tag)
+
+
+def superfluous_tags(world: World, stack: str) -> tuple[str, ...]:
+    """Image tags of a stack that none of its generations uses."""
+    stored = (read(world, stack, one.number) for one in world.store.generations(stack))
+    used = {image.tag for generation in stored if generation for image in generation.images.values()}
+    return tuple(tag for tag in world.engine.tags(labels.pin_prefix(stack)) if tag not in used)
+
+
+def lease_again(world: World, generation: Generation, run: str) -> tuple[Lease, ...]:
+    """Lease for a run the very ports that a stored generation is made with. Raises PortError: another stack has one.
+
+    Undone with the leases that stand in the run's record.
+    """
+    wanted = undo.leases_of(generation, world.clock.now(), run)
+    held = {lease.key: lease for lease in world.store.leases(generation.stack)}
+    missing = [one for one in wanted if one.key not in held or held[one.key].ports != one.ports]
+    world.store.release([one.key for one in missing])
+    restored = world.store.restore(missing)
+    for lost in (one for one in missing if one not in restored):
+        others = [other for other in world.store.leases() if set(other.ports) & set(lost.ports)]
+        holder = f"stack {others[0].key.stack!r}" if others else "another stack"
+        raise PortError(
+            f"services.{lost.key.service}: port {lost.port} of generation {generation.number} is leased by {holder}",
+            hint="`moorage down --release-ports` there gives it back.",
+            service=lost.key.service,
+            port=lost.port,
+            holder=holder,
+        )
+    return wanted
 
 
 def forget_all(world: World, stack: str) -> None:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from moorage.errors import (
     BusyError,
     EngineUnavailableError,
+    HomeError,
     InterruptedRunError,
     MoorageError,
     RunError,
@@ -22,7 +23,6 @@ from moorage.errors import (
 from moorage.interfaces import Lock, World
 from moorage.model.event import Action
 from moorage.model.state import RunRecord
-from moorage.model.step import Operation
 from moorage.work import report
 from moorage.work.run import Run
 from moorage.work.threads import in_thread
@@ -32,6 +32,9 @@ T = TypeVar("T")
 Recover = Callable[[World, RunRecord], Awaitable[None]]
 
 _LOCK_POLL_S = 0.1
+_ENGINE_BACK_S = 30.0
+"""How long an undo waits for an engine that is being restarted."""
+_ENGINE_POLL_S = 0.5
 _OWN_CODES = (BusyError, EngineUnavailableError, RunError, UndoIncompleteError)
 
 
@@ -40,13 +43,13 @@ async def locked(run: Run, recover: Recover) -> AsyncIterator[None]:
     """Hold the stack's lock; a run that did not finish is recovered first. Raises BusyError."""
     world = run.world
     lock = world.lock(run.stack)
-    await _acquire(run, lock)
     try:
+        await _acquire(run, lock)
         for record in await in_thread(lambda: world.store.unfinished_runs(run.stack)):
-            run.tell(
-                Action.NOTICE, message=f"recovering: {record.operation} of {record.started_at:%H:%M:%S} did not finish"
-            )
+            message = f"recovering: {record.operation} of {record.started_at:%H:%M:%S} did not finish"
+            run.tell(Action.NOTICE, message=message)
             await uncancelled(recover(world, record))
+        run.began = world.clock.monotonic()
         yield
     finally:
         lock.release()
@@ -72,56 +75,117 @@ async def _acquire(run: Run, lock: Lock) -> None:
 
 @asynccontextmanager
 async def undone_on_failure(run: Run, act_of: ActOf = directly) -> AsyncIterator[None]:
-    """Undo what the run did if its body fails, is cancelled or times out; then say so with the right error."""
+    """Undo what the run did if its body fails or is cancelled; then say so with the right error.
+
+    The body closes the run itself, by its commit.
+    """
     try:
         yield
     except BaseException as error:
         raise await uncancelled(_fail(run, error, act_of)) from error
-    await in_thread(lambda: run.world.store.close_run(run.id, "committed", run.world.clock.now()))
+
+
+@asynccontextmanager
+async def closed_at_end(run: Run) -> AsyncIterator[None]:
+    """Close a run that is not undone, however its body ends: what a crash cuts off is carried on by the next one."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        await uncancelled(_close(run, "interrupted"))
+        raise InterruptedRunError(
+            f"{run.stack}: interrupted",
+            hint=f"`moorage {run.operation}` goes on with it, `moorage up` brings all of it back.",
+            stack=run.stack,
+            undone=False,
+        ) from None
+    except BaseException:
+        await uncancelled(_close(run, "failed"))
+        raise
+    await uncancelled(_close(run, "committed"))
+
+
+async def _close(run: Run, outcome: str) -> None:
+    await in_thread(lambda: run.world.store.close_run(run.id, outcome, run.world.clock.now()))
 
 
 async def _fail(run: Run, error: BaseException, act_of: ActOf) -> BaseException:
     """Report and undo; gives the error to raise."""
-    path = await in_thread(lambda: report.write(run, error))
+    path = await in_thread(lambda: _report(run, error))
     if run.wish and run.wish.keep_failed and not isinstance(error, asyncio.CancelledError):
         return await _keep(run, error, path)
     run.tell(Action.NOTICE, message="undoing")
-    left = await _undo(run, act_of)
-    outcome = "undo incomplete" if left else "undone"
-    await in_thread(lambda: run.world.store.close_run(run.id, outcome, run.world.clock.now()))
+    left = await undo_and_close(run.world, run.record, act_of, "undone") if run.record else []
     run.tell(Action.UNDONE, message=undone_line(run.record) if not left else f"left: {'; '.join(left)}")
-    if left:
-        return UndoIncompleteError(
-            f"{run.stack}: {_said(error)}; the undo is incomplete: {'; '.join(left)}",
-            hint=f"`moorage down --name {run.stack}` removes what is left.",
-            stack=run.stack,
-            left=left,
-            command=f"moorage down --name {run.stack}",
-            report=str(path),
-        )
-    return _verdict(run, error, str(path))
+    if not left:
+        return _verdict(run, error, path)
+    return UndoIncompleteError(
+        f"{run.stack}: {_said(error)}; the undo is incomplete: {'; '.join(left)}",
+        hint=f"`moorage sweep` tries again, `moorage down --name {run.stack}` removes what is left.",
+        stack=run.stack,
+        left=left,
+        command=f"moorage down --name {run.stack}",
+        report=path,
+    )
 
 
-async def _undo(run: Run, act_of: ActOf) -> list[str]:
-    if run.record is None:
-        return []
+def _report(run: Run, error: BaseException) -> str | None:
+    """Where the failure report is. None: it could not be written, which must not keep the undo from its work."""
     try:
-        return await undo(run.world, run.record, act_of)
-    except MoorageError as error:
-        return [str(error)]
+        return str(report.write(run, error))
+    except Exception as problem:  # noqa: BLE001 - whatever it is, the undo comes first
+        run.tell(Action.NOTICE, message=f"no failure report could be written: {problem}")
+        return None
 
 
-async def _keep(run: Run, error: BaseException, path: Any) -> BaseException:
+async def undo_and_close(world: World, record: RunRecord, act_of: ActOf, outcome: str) -> list[str]:
+    """Undo, and close the record if nothing is left; else it stays open, and whoever comes next tries again."""
+    try:
+        left = await _undo_patiently(world, record, act_of)
+    except Exception as error:  # noqa: BLE001 - an undo that fails is told of, never a traceback instead of the run's error
+        left = [_said(error)]
+    try:
+        if left:
+            unfinished = record.model_copy(update={"outcome": "undo incomplete"})
+            await in_thread(lambda: world.store.update_run(unfinished))
+        else:
+            await in_thread(lambda: world.store.close_run(record.id, outcome, world.clock.now()))
+    except HomeError as error:
+        left.append(f"the record of the run: {error}")
+    return left
+
+
+async def _undo_patiently(world: World, record: RunRecord, act_of: ActOf) -> list[str]:
+    """Undo; an engine that is being restarted gets the time for it. Raises EngineUnavailableError."""
+    deadline = world.clock.monotonic() + _ENGINE_BACK_S
+    while True:
+        try:
+            return await undo(world, record, act_of)
+        except EngineUnavailableError:
+            while not await in_thread(lambda: _answers(world)):
+                if world.clock.monotonic() >= deadline:
+                    raise
+                await asyncio.sleep(_ENGINE_POLL_S)
+
+
+def _answers(world: World) -> bool:
+    try:
+        world.engine.ping()
+    except MoorageError:
+        return False
+    return True
+
+
+async def _keep(run: Run, error: BaseException, path: str | None) -> BaseException:
     """`--keep-failed`: nothing is undone; what the run leased and created stays until `down`."""
     await in_thread(lambda: run.world.store.commit_run(run.id))
-    await in_thread(lambda: run.world.store.close_run(run.id, "kept", run.world.clock.now()))
+    await _close(run, "kept")
     if isinstance(error, MoorageError):
-        error.with_fields(undone=False, report=str(path))
+        error.with_fields(undone=False, report=path)
         error.hint = f"It was left as it is for a look; `moorage down --name {run.stack}` removes it."
     return error
 
 
-def _verdict(run: Run, error: BaseException, path: str) -> BaseException:
+def _verdict(run: Run, error: BaseException, path: str | None) -> BaseException:
     """The error to raise after a complete undo."""
     facts: dict[str, Any] = {"stack": run.stack, "undone": True, "report": path}
     if isinstance(error, asyncio.CancelledError | KeyboardInterrupt):
@@ -144,18 +208,6 @@ def undone_line(record: RunRecord | None) -> str:
     if record and record.previous_generation and record.before.get("containers"):
         return f"undone: generation {record.previous_generation} is in place again"
     return "undone: nothing of this run is left"
-
-
-async def recover(world: World, record: RunRecord) -> None:
-    """Bring a run that did not finish to an end: an `up` is undone, the others are rolled forward by their next call.
-
-    `down`, `stop`, `start` and `restart` look at what is there before each step, so that calling them again is enough.
-    """
-    outcome = "recovered"
-    if record.operation in (Operation.UP, Operation.ROLLBACK):
-        left = await undo(world, record)
-        outcome = "undo incomplete" if left else "recovered"
-    await in_thread(lambda: world.store.close_run(record.id, outcome, world.clock.now()))
 
 
 async def uncancelled(work: Coroutine[Any, Any, T] | Awaitable[T]) -> T:

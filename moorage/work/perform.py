@@ -224,7 +224,7 @@ async def remove(step: Step, run: Run) -> str:
 
 async def _remove_service(service: str, run: Run) -> str:
     containers = await in_thread(lambda: run.world.engine.containers(run.stack, service))
-    new = [c for c in containers if c.name not in run.spared and labels.ours(c.labels, run.stack, run.world.home)]
+    new = [c for c in containers if c.id not in run.spared and labels.ours(c.labels, run.stack, run.world.home)]
     await asyncio.gather(*(in_thread(partial(_stop_and_remove, run, c)) for c in new))
     return f"removed {len(new)} container{'' if len(new) == 1 else 's'}"
 

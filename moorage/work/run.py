@@ -20,6 +20,7 @@ from moorage.model.state import Observed, RunRecord
 from moorage.model.step import Operation, Plan
 from moorage.rules import composing, labels
 from moorage.rules.planning import Desired
+from moorage.rules.undo import snapshot
 from moorage.work import generations
 from moorage.work.resolve import Wish
 
@@ -49,7 +50,7 @@ class Run:
         self.grace_s: float | None = None
         """Grace period of stops. None: what the definition says."""
         self.spared: set[str] = set()
-        """Names of containers that an undo leaves alone: they were there before."""
+        """Ids of containers that an undo leaves alone: they were there before."""
         self.hide: Callable[[Any], Any] = lambda data: data
         """Hides the definition's secrets in whatever leaves the run: events, errors, reports."""
         self._file_guard = threading.Lock()
@@ -79,7 +80,7 @@ class Run:
         """Write the run down before its first effect."""
         store = self.world.store
         current = store.stack(self.stack)
-        self.record = RunRecord(
+        record = RunRecord(
             id=self.id,
             stack=self.stack,
             operation=self.operation,
@@ -87,20 +88,22 @@ class Run:
             host=socket.gethostname(),
             started_at=self.world.clock.now(),
             previous_generation=current.generation if current else None,
-            before={
-                "containers": {c.name: {"service": c.service, "state": c.state} for c in observed.containers},
-                "networks": list(observed.networks),
-                "volumes": list(observed.volumes),
-                "tags": list(self.world.engine.tags(labels.pin_prefix(self.stack))),
-                "on_record": current is not None,
-            },
+            before=snapshot(
+                observed,
+                store.leases(self.stack),
+                self.world.engine.tags(labels.pin_prefix(self.stack)),
+                on_record=current is not None,
+            ),
             arguments=arguments or {},
             flow_run_id=self.flow_run_id,
         )
-        store.open_run(self.record)
+        store.open_run(record)
+        self.record = record
 
     def lease(self) -> tuple[Lease, ...]:
-        """Lease what the definition publishes, and resolve again with it."""
+        """Lease what the definition publishes, and resolve again with it; for a stored generation its very ports."""
+        if self.desired is None and self.generation:
+            return generations.lease_again(self.world, self.generation, self.id)
         desired, wish = self._desired(), self._wish()
         world = self.world
         leases = world.store.lease(

@@ -11,12 +11,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from moorage.errors import EngineError, MoorageError
+from moorage.errors import EngineError, EngineUnavailableError, MoorageError
 from moorage.interfaces import World
 from moorage.model.generation import Generation
-from moorage.model.state import Observed, RunRecord
+from moorage.model.state import RunRecord
 from moorage.model.step import Operation, Step, StepKind
-from moorage.rules import graph, labels, planning
+from moorage.rules import labels
+from moorage.rules import undo as rules
 from moorage.work import generations
 from moorage.work.perform import Act, carry_out, perform
 from moorage.work.run import Run
@@ -36,12 +37,20 @@ def directly(run: Run) -> Act:
 
 
 async def undo(world: World, record: RunRecord, act_of: ActOf = directly) -> list[str]:
-    """Undo a run. Gives what could not be undone, in words; empty: all is as before."""
-    before = record.before.get("containers") or {}
+    """Undo a run. Gives what could not be undone, in words; empty: all is as before.
+
+    May be called again after it failed or was cut off. Raises EngineUnavailableError.
+    """
+    # A Compose that its Moorage left behind would go on creating what is removed here.
+    await in_thread(lambda: world.compose.end_strays(record.stack))
     generation = _generation_before(world, record)
-    if before and generation:
-        return await _apply_again(world, record, generation, act_of)
-    return await _clear(world, record, set(before), act_of)
+    if record.before.get("containers") and generation:
+        left = await _apply_again(world, record, generation, act_of)
+    else:
+        left = await _remove_containers(world, record, act_of)
+    left += await _remove_new(world, record)
+    await in_thread(lambda: _forget_new(world, record, kept=generation))
+    return left
 
 
 def _generation_before(world: World, record: RunRecord) -> Generation | None:
@@ -53,69 +62,62 @@ async def _apply_again(world: World, record: RunRecord, generation: Generation, 
     """Apply the generation before, from its pinned images, and wait until what ran then is ready."""
     run = Run(world, Operation.ROLLBACK, record.stack)
     run.generation, run.services = generation, dict(generation.services)
-    ran = {
-        c["service"] for c in record.before["containers"].values() if c["state"] in ("running", "restarting", "paused")
-    }
-    steps = undo_steps(run, ran)
-    left = []
+    active = rules.active_before(record, run.services)
+    steps = rules.reapply_steps(run.stack, run.operation, run.services, active, "undo")
     try:
+        # The leases first: a port that was given up belongs to this generation.
+        await in_thread(lambda: _restore_leases(world, record))
         await carry_out(steps, act_of(run))
+    except EngineUnavailableError:
+        raise
     except MoorageError as error:
-        left.append(f"generation {generation.number} of {record.stack} is not as it was: {error}")
-    left += await _remove_new(world, record)
-    await in_thread(lambda: _forget_new(world, record, kept=generation))
-    return left
+        return [f"generation {generation.number} of {record.stack} is not as it was: {error}"]
+    return []
 
 
-def undo_steps(run: Run, ran: set[str]) -> tuple[Step, ...]:
-    """Create from the generation before, then start what ran then and wait for it."""
-    create = Step(kind=StepKind.CREATE, why="undo")
-    others = frozenset(run.services) - ran
-    started = planning.start_plan(run.stack, run.operation, run.services, graph.order(run.services), others)
-    return (create, *(step.model_copy(update={"needs": (*step.needs, create.id)}) for step in started.steps))
-
-
-async def _clear(world: World, record: RunRecord, kept: set[str], act_of: ActOf) -> list[str]:
-    """Remove the containers that were not there before, then networks, volumes, tags, leases, records of the run."""
+async def _remove_containers(world: World, record: RunRecord, act_of: ActOf) -> list[str]:
+    """Remove the containers that were not there before."""
     run = Run(world, Operation.DOWN, record.stack)
-    run.spared = kept
     observed = await in_thread(lambda: world.engine.observe(record.stack))
-    new = {
-        c.service for c in observed.containers if c.name not in kept and labels.ours(c.labels, record.stack, world.home)
-    }
+    run.spared = {c.id for c in observed.containers if not rules.is_new(c, record, world.home)}
+    new = {c.service for c in observed.containers if c.id not in run.spared}
     steps = tuple(Step(kind=StepKind.REMOVE, service=name, why="undo") for name in sorted(new))
-    left = []
     try:
         await carry_out(steps, act_of(run))
+    except EngineUnavailableError:
+        raise
     except MoorageError as error:
-        left.append(str(error))
-    left += await _remove_new(world, record)
-    await in_thread(lambda: _forget_new(world, record, kept=None))
-    return left
+        return [str(error)]
+    return []
 
 
 async def _remove_new(world: World, record: RunRecord) -> list[str]:
     """Remove networks and volumes that bear our labels and were not there before."""
-    observed = await in_thread(lambda: world.engine.observe(record.stack))
-    networks, volumes = _new(world, record, observed)
+    networks, volumes = await in_thread(lambda: _new_things(world, record))
     left = await _all(*(partial(world.engine.remove_network, name) for name in networks))
     return left + await _all(*(partial(world.engine.remove_volume, name) for name in volumes))
 
 
-def _new(world: World, record: RunRecord, observed: Observed) -> tuple[list[str], list[str]]:
-    before_networks, before_volumes = set(record.before["networks"]), set(record.before["volumes"])
+def _new_things(world: World, record: RunRecord) -> tuple[list[str], list[str]]:
+    observed = world.engine.observe(record.stack)
 
     def is_ours(kind: str, name: str) -> bool:
         return labels.ours(world.engine.owner(kind, name), record.stack, world.home)
 
-    networks = [n for n in observed.networks if n not in before_networks and is_ours("network", n)]
-    return networks, [v for v in observed.volumes if v not in before_volumes and is_ours("volume", v)]
+    networks = [n for n in observed.networks if n not in record.before["networks"] and is_ours("network", n)]
+    return networks, [v for v in observed.volumes if v not in record.before["volumes"] and is_ours("volume", v)]
+
+
+def _restore_leases(world: World, record: RunRecord) -> None:
+    """The leases as they were: what the run acquired is released, what it gave up is held again."""
+    world.store.release_run(record.id)
+    world.store.restore(rules.leases_before(record))
 
 
 def _forget_new(world: World, record: RunRecord, kept: Generation | None) -> None:
     """Take back leases, generation records and image tags that the run added."""
     store, stack = world.store, record.stack
-    store.release_run(record.id)
+    _restore_leases(world, record)
     for generation in store.generations(stack):
         if generation.run == record.id:
             generations.forget(world, stack, generation.number)
@@ -129,10 +131,10 @@ def _forget_new(world: World, record: RunRecord, kept: Generation | None) -> Non
 
 
 async def _all(*calls: partial[None]) -> list[str]:
-    """Do all, side by side; what failed, in words."""
+    """Do all, side by side; what failed, in words. Raises EngineUnavailableError."""
     answers = await asyncio.gather(*(in_thread(call) for call in calls), return_exceptions=True)
     errors = [answer for answer in answers if isinstance(answer, BaseException)]
     for error in errors:
-        if not isinstance(error, EngineError):
+        if isinstance(error, EngineUnavailableError) or not isinstance(error, EngineError):
             raise error
     return [str(error) for error in errors]

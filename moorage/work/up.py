@@ -2,62 +2,68 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from functools import partial
 
-from moorage.errors import NotReadyError, PortError, PortTakenError
+from moorage.errors import PortError, PortTakenError
 from moorage.interfaces import World
 from moorage.model.event import Action
-from moorage.model.generation import Generation
-from moorage.model.state import Observed, StackRecord, StackState, StackStatus
+from moorage.model.state import Observed, StackState, StackStatus
 from moorage.model.step import Operation, Plan
-from moorage.rules import composing, planning
+from moorage.rules.planning import Desired
 from moorage.work import generations, resolve
-from moorage.work.operation import locked, recover, undone_on_failure
+from moorage.work.commit import commit
+from moorage.work.operation import locked, uncancelled, undone_on_failure
 from moorage.work.perform import Act, carry_out
+from moorage.work.recovery import recover
 from moorage.work.resolve import Wish
 from moorage.work.run import Run
 from moorage.work.status import status
 from moorage.work.threads import in_thread
 from moorage.work.undo import ActOf, directly
-from moorage.work.waiting import not_ready
 
 _MOST_CLASHES = 3
 
 
+Planned = tuple[Desired, Observed, Plan]
+
+
 async def nothing_to_do(world: World, wish: Wish) -> StackStatus | None:
     """The status of the stack, if an `up` would change nothing and all is ready. None: there is something to do."""
-    desired, _, plan = await resolve.plan(world, wish)
+    return await _idle(world, wish, await resolve.plan(world, wish))
+
+
+async def _idle(world: World, wish: Wish, planned: Planned) -> StackStatus | None:
+    desired, _, plan = planned
     name = desired.definition.name
-    if not plan.empty or world.store.unfinished_runs(name) or generations.current(world, name) is None:
+    if not plan.empty or wish.ttl_s is not None:  # a time to live is written down, and counts from now on
+        return None
+    if world.store.unfinished_runs(name) or generations.current(world, name) is None:
         return None
     found = await status(world, name, ask=False)
     ready = {key: service.model_copy(update={"ready": True}) for key, service in found.services.items()}
     return found.model_copy(update={"services": ready, "state": StackState.RUNNING})
 
 
-async def plan(run: Run) -> Plan:
-    """Plan the run from what is there now, and write it down."""
-    assert run.wish is not None  # noqa: S101 - an up has a wish
-    desired, observed, steps = await resolve.plan(run.world, run.wish)
-    run.adopt(desired, steps)
-    if run.record is None:
-        await in_thread(lambda: run.open(observed, {"wish": run.wish.model_dump(mode="json") if run.wish else {}}))
-    return steps
-
-
-async def apply(run: Run, act: Act) -> Plan:
-    """Plan and carry out; a port that turns out to be taken is leased anew and the rest planned again."""
+async def apply(run: Run, act: Act, planned: Planned) -> None:
+    """Write the run down and carry the plan out; when a port turns out to be taken, lease anew and plan the rest."""
+    await in_thread(lambda: run.open(planned[1], {"wish": run.wish.model_dump(mode="json") if run.wish else {}}))
     for _ in range(_MOST_CLASHES):
-        steps = await plan(run)
+        desired, _, steps = planned
+        run.adopt(desired, steps)
         try:
             await carry_out(steps.steps, act)
         except PortTakenError as error:
             await in_thread(partial(give_up_port, run, error))
+            planned = await _plan(run)
         else:
-            return steps
+            return
     message = f"{run.stack}: ports were taken by others {_MOST_CLASHES} times in a row"
     raise PortError(message, hint="Which program takes them? `moorage ports` lists ours.")
+
+
+async def _plan(run: Run) -> Planned:
+    assert run.wish is not None  # noqa: S101 - an up has a wish
+    return await resolve.plan(run.world, run.wish)
 
 
 def give_up_port(run: Run, error: PortTakenError) -> None:
@@ -79,76 +85,6 @@ def give_up_port(run: Run, error: PortTakenError) -> None:
     run.tell(Action.RETRY, f"start {service}", f"port {ports} was taken: leasing another", service=service)
 
 
-async def commit(run: Run) -> StackStatus:
-    """The generation is current from here on: checked once more, then written down."""
-    observed = await in_thread(lambda: run.world.engine.observe(run.stack))
-    _still_there(run, observed)
-    await in_thread(lambda: _commit(run))
-    found = await status(run.world, run.stack, ask=False)
-    ready = {
-        name: s.model_copy(update={"ready": True, "time_to_ready_s": run.ready_s.get(name, s.time_to_ready_s)})
-        for name, s in found.services.items()
-    }
-    return found.model_copy(update={"services": ready, "state": StackState.RUNNING})
-
-
-def _still_there(run: Run, observed: Observed) -> None:
-    """What became ready may have ended while others started: a start ends with everything ready, or undone."""
-    from moorage.rules import graph
-
-    for name, service in run.services.items():
-        containers = observed.of(name)
-        one_shot = graph.is_one_shot(run.services, name)
-        if (
-            service.replicas
-            and not planning.is_settled(service, containers, one_shot=one_shot)
-            and not service.restarts
-        ):
-            ended = next((c for c in containers if c.state != "running"), None)
-            log = run.world.engine.logs(ended.id, 50) if ended else ""
-            error: NotReadyError = not_ready(name, "exited" if ended else "removed", ended, "", log, 0.0)
-            raise error
-
-
-def _commit(run: Run) -> None:
-    world, store = run.world, run.world.store
-    generation = run.generation or generations.current(world, run.stack)
-    if generation is None:  # the containers were all as they should be, their record was not
-        generation = run.pin()
-    now = world.clock.now()
-    for record in store.generations(run.stack):
-        if record.number == generation.number:
-            elapsed_s = round(world.clock.monotonic() - run.began, 3) if run.generation else record.time_to_ready_s
-            store.save_generation(record.model_copy(update={"outcome": "current", "time_to_ready_s": elapsed_s}))
-        elif record.outcome == "current":
-            store.save_generation(record.model_copy(update={"outcome": "superseded"}))
-    store.save_stack(_stack_record(run, generation))
-    if run.desired:
-        wanted = {request.key for request in composing.requests_of(run.desired.definition)}
-        store.release([lease.key for lease in store.leases(run.stack) if lease.key not in wanted])
-    store.commit_run(run.id)
-    for name, seconds in run.ready_s.items():
-        store.add_timing(run.stack, name, generation.number, "ready", seconds, now)
-    generations.prune(world, run.stack)
-
-
-def _stack_record(run: Run, generation: Generation) -> StackRecord:
-    world = run.world
-    known = world.store.stack(run.stack)
-    repository, branch, _ = world.place(generation.source.directory)
-    ttl_s = (run.wish.ttl_s if run.wish else None) or (run.desired.definition.ttl_s if run.desired else None)
-    now = world.clock.now()
-    return StackRecord(
-        name=run.stack,
-        path=str(generation.source.directory),
-        created_at=known.created_at if known else now,
-        generation=generation.number,
-        expires_at=now + timedelta(seconds=ttl_s) if ttl_s else None,
-        repository=repository,
-        branch=branch,
-    )
-
-
 async def up(
     world: World, wish: Wish, act_of: ActOf = directly, flow_run_id: str | None = None
 ) -> tuple[Run, StackStatus]:
@@ -157,7 +93,11 @@ async def up(
     named = wish.model_copy(update={"name": definition.name})
     run = Run(world, Operation.UP, definition.name, named)
     run.flow_run_id = flow_run_id
-    act = act_of(run)
-    async with locked(run, recover), undone_on_failure(run, act_of):
-        await apply(run, act)
-        return run, await commit(run)
+    async with locked(run, recover):
+        planned = await _plan(run)
+        # Another `up` that we waited for may have done it all.
+        if idle := await _idle(world, named, planned):
+            return run, idle
+        async with undone_on_failure(run, act_of):
+            await apply(run, act_of(run), planned)
+            return run, await uncancelled(commit(run))

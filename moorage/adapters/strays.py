@@ -1,0 +1,60 @@
+"""Processes that a Moorage which was killed has left behind: found by their command line."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+_PROC = Path("/proc")
+_LONGEST_S = 5.0
+_POLL_S = 0.02
+_SETTLE_S = 0.3
+"""What the engine was asked for just before comes to be although nobody waits for it any more."""
+
+
+def end_strays(*parts: str) -> int:
+    """Kill every process with all these parts in its command line; returns how many, when they are gone."""
+    found = [pid for pid, command in _commands() if all(part in command for part in parts) and pid != os.getpid()]
+    for pid in found:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + _LONGEST_S
+    while any(_lives(pid) for pid in found) and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+    if found:
+        time.sleep(_SETTLE_S)
+    return len(found)
+
+
+def _commands() -> Iterator[tuple[int, str]]:
+    """(pid, command line with blanks between arguments) of all processes that we may look at."""
+    if not (_PROC / "self" / "cmdline").exists():  # macOS
+        said = subprocess.run(["ps", "-axo", "pid=,command="], capture_output=True, text=True, check=False).stdout
+        for line in said.splitlines():
+            pid, _, command = line.strip().partition(" ")
+            yield int(pid), command
+        return
+    for entry in os.scandir(_PROC):
+        if entry.name.isdigit():
+            with suppress(OSError):
+                command = Path(entry.path, "cmdline").read_bytes().decode(errors="replace")
+                yield int(entry.name), command.replace("\0", " ")
+
+
+def _lives(pid: int) -> bool:
+    with suppress(OSError):
+        return Path(_PROC, str(pid), "cmdline").read_bytes() != b""  # empty: a zombie, which does nothing any more
+    if _PROC.exists():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,86 @@
+"""Undoing and going back: which steps bring a stored generation into place, and what of a stack a run has added."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from moorage.model.definition import Service
+from moorage.model.generation import Generation
+from moorage.model.lease import Lease
+from moorage.model.state import Container, Observed, RunRecord
+from moorage.model.step import Operation, Step, StepKind
+from moorage.rules import composing, graph, labels, planning
+
+_RUNNING = ("running", "restarting", "paused")
+
+
+def snapshot(
+    observed: Observed, leases: tuple[Lease, ...], tags: tuple[str, ...], *, on_record: bool
+) -> dict[str, Any]:
+    """What a run finds before its first effect, for its record: `RunRecord.before`."""
+    return {
+        "containers": {
+            c.name: {"id": c.id, "service": c.service, "state": c.state, "exit_code": c.exit_code}
+            for c in observed.containers
+        },
+        "networks": list(observed.networks),
+        "volumes": list(observed.volumes),
+        "tags": list(tags),
+        "leases": [lease.model_dump(mode="json") for lease in leases],
+        "on_record": on_record,
+    }
+
+
+def active_before(record: RunRecord, services: Mapping[str, Service]) -> frozenset[str]:
+    """The services that ran before the run, and the one-shots that had ended well: what has to be so again."""
+    return frozenset(
+        c["service"]
+        for c in record.before.get("containers", {}).values()
+        if c["state"] in _RUNNING
+        or (c["service"] in services and graph.is_one_shot(services, c["service"]) and c.get("exit_code") == 0)
+    )
+
+
+def reapply_steps(
+    stack: str, operation: Operation, services: Mapping[str, Service], active: frozenset[str], why: str
+) -> tuple[Step, ...]:
+    """Create from a stored generation, then start what is to be active, in order, and wait for it."""
+    create = Step(kind=StepKind.CREATE, why=why)
+    others = frozenset(services) - active
+    started = planning.start_plan(stack, operation, services, graph.order(services), others)
+    return (create, *(step.model_copy(update={"needs": (*step.needs, create.id)}) for step in started.steps))
+
+
+def is_new(container: Container, record: RunRecord, home: str) -> bool:
+    """True: our container, and it was not there before the run."""
+    if not labels.ours(container.labels, record.stack, home):
+        return False
+    before = record.before.get("containers", {}).get(container.name)
+    return before is None or before.get("id", container.id) != container.id
+
+
+def leases_before(record: RunRecord) -> tuple[Lease, ...]:
+    """The committed leases that the stack had before the run."""
+    found = [Lease.model_validate(lease) for lease in record.before.get("leases", ())]
+    return tuple(lease for lease in found if lease.run is None)
+
+
+def leases_of(generation: Generation, now: datetime, run: str | None) -> tuple[Lease, ...]:
+    """The leases that a stored generation is made with: its ports are part of what Compose creates from."""
+    return tuple(
+        Lease(
+            key=composing.lease_key(generation.stack, mapping),
+            port=int(str(port["published"]).partition("-")[0]),
+            count=mapping.count,
+            wanted=mapping.wanted,
+            host_ip=port.get("host_ip") or composing.LOOPBACK,
+            since=now,
+            run=run,
+        )
+        for name, service in generation.services.items()
+        if service.replicas
+        for port, mapping in zip(generation.config["services"][name].get("ports") or (), service.ports, strict=True)
+        if port.get("published")
+    )

@@ -1,0 +1,108 @@
+"""The commit of a start: from one write transaction on, its generation is the current one."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from moorage.errors import MoorageError, NotReadyError
+from moorage.model.event import Action
+from moorage.model.generation import Generation, GenerationRecord
+from moorage.model.state import Observed, StackRecord, StackState, StackStatus
+from moorage.model.step import Operation
+from moorage.rules import composing, graph, planning
+from moorage.work import generations
+from moorage.work.run import Run
+from moorage.work.status import status
+from moorage.work.threads import in_thread
+from moorage.work.waiting import LOG_LINES, not_ready
+
+
+async def commit(run: Run) -> StackStatus:
+    """Look once more, write down that the generation is current, tidy up. To be called uncancelled."""
+    observed = await in_thread(lambda: run.world.engine.observe(run.stack))
+    _check_all_there(run, observed)
+    await in_thread(lambda: _write_down(run))
+    await in_thread(lambda: _tidy(run))
+    found = await status(run.world, run.stack, ask=False)
+    ready = {
+        name: one.model_copy(update={"ready": True, "time_to_ready_s": run.ready_s.get(name, one.time_to_ready_s)})
+        for name, one in found.services.items()
+    }
+    return found.model_copy(update={"services": ready, "state": StackState.RUNNING})
+
+
+def _check_all_there(run: Run, observed: Observed) -> None:
+    """What became ready may have ended while others started: a start ends with everything ready, or undone."""
+    for name, service in run.services.items():
+        containers = observed.of(name)
+        one_shot = graph.is_one_shot(run.services, name)
+        settled = planning.is_settled(service, containers, one_shot=one_shot)
+        if service.replicas and not settled and not service.restarts:
+            ended = next((c for c in containers if c.state != "running"), None)
+            log = run.world.engine.logs(ended.id, LOG_LINES) if ended else ""
+            error: NotReadyError = not_ready(name, "exited" if ended else "removed", ended, "", log, 0.0)
+            raise error
+
+
+def _write_down(run: Run) -> None:
+    """The commit itself. Before it a crash is undone, after it there is nothing to undo."""
+    generation = run.generation or generations.current(run.world, run.stack)
+    if generation is None:  # the containers were all as they should be, their record was not
+        generation = run.pin()
+    run.generation = generation
+    record = run.record
+    assert record is not None  # noqa: S101 - a run is written down before its first effect
+    now = run.world.clock.now()
+    closed = record.model_copy(update={"outcome": "committed", "finished_at": now, "generation": generation.number})
+    keys = composing.lease_keys(run.stack, run.services)
+    run.world.store.commit(
+        closed,
+        _stack_record(run, generation),
+        _generation_records(run, generation),
+        [lease.key for lease in run.world.store.leases(run.stack) if lease.key not in keys],
+    )
+
+
+def _generation_records(run: Run, generation: Generation) -> list[GenerationRecord]:
+    """Those that the commit changes: the one that is current now, the one that was."""
+    changed = []
+    elapsed_s = round(run.world.clock.monotonic() - run.began, 3)
+    for record in run.world.store.generations(run.stack):
+        if record.number == generation.number:
+            time_s = elapsed_s if record.time_to_ready_s is None else record.time_to_ready_s
+            changed.append(record.model_copy(update={"outcome": "current", "time_to_ready_s": time_s}))
+        elif record.outcome == "current":
+            changed.append(record.model_copy(update={"outcome": "superseded"}))
+    return changed
+
+
+def _stack_record(run: Run, generation: Generation) -> StackRecord:
+    world = run.world
+    known = world.store.stack(run.stack)
+    repository, branch, _ = world.place(generation.source.directory)
+    now = world.clock.now()
+    ttl_s = (run.wish.ttl_s if run.wish else None) or (run.desired.definition.ttl_s if run.desired else None)
+    expires_at = now + timedelta(seconds=ttl_s) if ttl_s else None
+    if run.operation == Operation.ROLLBACK and known:
+        expires_at = known.expires_at
+    return StackRecord(
+        name=run.stack,
+        path=str(generation.source.directory),
+        created_at=known.created_at if known else now,
+        generation=generation.number,
+        expires_at=expires_at,
+        repository=repository,
+        branch=branch,
+    )
+
+
+def _tidy(run: Run) -> None:
+    """What may fail without harm: the stack is committed, and `sweep` tidies up what is left here."""
+    world = run.world
+    try:
+        number = run.generation.number if run.generation else 0
+        for name, seconds in run.ready_s.items():
+            world.store.add_timing(run.stack, name, number, "ready", seconds, world.clock.now())
+        generations.prune(world, run.stack)
+    except MoorageError as error:
+        run.tell(Action.NOTICE, message=f"not tidied up: {error}")

@@ -1,0 +1,74 @@
+"""Recovery of a run whose process died: an `up` is undone, the others are carried on to their end."""
+
+from __future__ import annotations
+
+from moorage.errors import EngineUnavailableError, HomeError, MoorageError
+from moorage.interfaces import World
+from moorage.model.event import Action
+from moorage.model.state import RunRecord
+from moorage.model.step import Operation
+from moorage.work import applying, ending
+from moorage.work.commit import commit
+from moorage.work.operation import undo_and_close
+from moorage.work.run import Run
+from moorage.work.threads import in_thread
+from moorage.work.undo import directly, undo
+
+
+async def recover(world: World, record: RunRecord) -> None:
+    """Bring a run that did not finish to an end; to be called with the stack's lock held.
+
+    What cannot be done is told and left: the stack must not be blocked by it for ever. Raises EngineUnavailableError,
+    HomeError; then the next one tries again.
+    """
+    run = _run_of(world, record)
+    try:
+        left = await _carry_on(run, record)
+    except (EngineUnavailableError, HomeError):
+        raise
+    except MoorageError as error:
+        left = [str(error)]
+    if left:
+        run.tell(Action.NOTICE, message=f"the recovery is incomplete: {'; '.join(left)}")
+    outcome = "recovery incomplete" if left else "recovered"
+    await in_thread(lambda: world.store.close_run(record.id, outcome, world.clock.now()))
+
+
+def _run_of(world: World, record: RunRecord) -> Run:
+    """The run again, under its old id: what it leased and pinned is its own."""
+    grace_s = record.arguments.get("grace_s")
+    run = ending.new_run(world, Operation(record.operation), record.stack, record.flow_run_id, grace_s)
+    run.id, run.record = record.id, record
+    return run
+
+
+async def _carry_on(run: Run, record: RunRecord) -> list[str]:
+    """Undo or go on. Gives what is left."""
+    if run.operation == Operation.UP or record.outcome == "undo incomplete":
+        return await undo(run.world, record)
+    await in_thread(lambda: run.world.compose.end_strays(run.stack))
+    if run.operation == Operation.ROLLBACK:
+        return await _roll_on(run, record)
+    observed, names = await ending.look(run), list(record.arguments.get("services") or ())
+    match run.operation:
+        case Operation.DOWN:
+            asked = {key: bool(record.arguments.get(key)) for key in ("volumes", "release_ports")}
+            await ending.take_down(run, observed, ending.Ending(**asked, grace_s=run.grace_s), directly)
+        case Operation.STOP:
+            await ending.halt(run, observed, names, directly)
+        case Operation.START | Operation.RESTART if observed.containers:
+            await ending.begin(run, observed, names, directly)
+    return []
+
+
+async def _roll_on(run: Run, record: RunRecord) -> list[str]:
+    """Bring the chosen generation into place; where that cannot be done, the one before."""
+    try:
+        await applying.apply(run, applying.choose(run.world, run.stack, record.arguments["to"]), directly)
+        await commit(run)
+    except EngineUnavailableError:
+        raise
+    except MoorageError as error:
+        run.tell(Action.NOTICE, message=f"{error}; going back")
+        return await undo_and_close(run.world, record, directly, "recovered")
+    return []

@@ -1,0 +1,29 @@
+"""`rollback`: an earlier generation is applied again, from its pinned images; it commits, or is undone."""
+
+from __future__ import annotations
+
+from moorage.interfaces import World
+from moorage.model.state import StackStatus
+from moorage.model.step import Operation
+from moorage.work import applying, ending
+from moorage.work.commit import commit
+from moorage.work.operation import locked, uncancelled, undone_on_failure
+from moorage.work.recovery import recover
+from moorage.work.run import Run
+from moorage.work.threads import in_thread
+from moorage.work.undo import ActOf, directly
+
+
+async def rollback(
+    world: World, stack: str, to: int | None, act_of: ActOf = directly, flow_run_id: str | None = None
+) -> tuple[Run, StackStatus]:
+    """Apply generation `to` (None: the one before the current). Raises DefinitionError: there is no such generation."""
+    run = ending.new_run(world, Operation.ROLLBACK, stack, flow_run_id, None)
+    async with locked(run, recover):
+        generation = await in_thread(lambda: applying.choose(world, stack, to))
+        observed = await in_thread(lambda: world.engine.observe(stack))
+        await in_thread(lambda: run.open(observed, {"to": generation.number}))
+        async with undone_on_failure(run, act_of):
+            await applying.apply(run, generation, act_of)
+            status = await uncancelled(commit(run))
+    return run, status
