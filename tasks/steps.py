@@ -8,8 +8,10 @@ from typing import Any
 from prefect import State, Task, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas import TaskRun
+from prefect.states import Completed
 
 from moorage.errors import MoorageError
+from moorage.model.event import Action
 from moorage.model.step import Step, StepKind
 from moorage.work.perform import Act, perform
 from moorage.work.run import Run
@@ -53,7 +55,11 @@ def as_task_runs(run: Run) -> Act:
 
     async def act(step: Step, needs: list[Any]) -> State[Any]:
         policy: Callable[..., Any] = make_image if step.kind in (StepKind.BUILD, StepKind.PULL) else do_step
-        state: State[Any] = await policy(step, run, wait_for=needs, return_state=True)
+        try:
+            state: State[Any] = await policy(step, run, wait_for=needs, return_state=True)
+        except Exception as error:  # noqa: BLE001 - what the step raises stands in its state: this is Prefect's own
+            run.tell(Action.NOTICE, step.id, f"the history of this run is incomplete: {error}", service=step.service)
+            return Completed(message=await perform(step, run))
         await state.aresult()  # raises what the step raised
         return state
 
