@@ -46,10 +46,13 @@ ROOMS = {
     "world": _DOES | {"adapters", "show"},  # it wires the redaction of secrets in
     "fakes": _DECIDES | {"interfaces"},
     "testing": _DECIDES | {"interfaces", "settings", "fakes"},
+    "running": _DOES,
+    "stack": _WIRES | {"running"},
+    "pytest_plugin": _WIRES | {"running", "stack", "show"},
     "hub": _WIRES | {"__init__"},
     "cli": _WIRES | {"show", "hub", "__init__"},
     "__main__": {"cli"},
-    "__init__": _WIRES,
+    "__init__": {"running", "stack"},
 }
 
 # Heavy or foreign libraries: the only places that may import them ("late": inside functions only).

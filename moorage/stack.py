@@ -1,0 +1,184 @@
+"""A stack written in Python, for people who do not want a file: `with Stack(services={…}).up() as stack:`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from moorage.interfaces import World
+from moorage.model.definition import Condition, Config
+from moorage.rules import naming
+from moorage.running import RunningStack, finish
+from moorage.work import temporary
+from moorage.work.resolve import Wish, source_of
+from moorage.work.up import up
+from moorage.world import open_world
+
+
+class Part(BaseModel):
+    """A piece of a Compose file. `extra` holds keys of Compose that have no field here."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    extra: dict[str, Any] = Field(default_factory=dict)
+
+    def compose(self) -> Config:
+        """As Compose reads it: what was not given is left out."""
+        own = self.model_dump(mode="json", exclude={"extra"}, exclude_defaults=True)
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if name in own and isinstance(value, Part):
+                own[name] = value.compose()
+            elif name in own and isinstance(value, dict):
+                own[name] = {k: v.compose() if isinstance(v, Part) else own[name][k] for k, v in value.items()}
+        return {**own, **self.extra}
+
+
+class Build(Part):
+    """How an image is built."""
+
+    context: str = "."
+    """Relative to the stack's `directory`."""
+    dockerfile: str | None = None
+    dockerfile_inline: str | None = None
+    target: str | None = None
+    args: dict[str, str] = Field(default_factory=dict)
+
+    def compose(self) -> Config:
+        """With the context, also when it is the default one."""
+        return {"context": self.context, **super().compose()}
+
+
+class HealthCheck(Part):
+    """How the engine asks a container. Durations as in Compose: `500ms`, `1m30s`."""
+
+    test: list[str]
+    """`["CMD", "pg_isready"]`."""
+    interval: str | None = None
+    timeout: str | None = None
+    start_period: str | None = None
+    retries: int | None = None
+
+
+class DependsOn(Part):
+    """When a dependency counts as met."""
+
+    condition: Condition = Condition.HEALTHY
+    required: bool = True
+    restart: bool = False
+
+    def compose(self) -> Config:
+        """With the condition, which Compose demands."""
+        return {"condition": str(self.condition), **super().compose()}
+
+
+class Service(Part):
+    """One service. A `$` in any text stays a `$`: Python has its own variables."""
+
+    image: str | None = None
+    build: Build | None = None
+    command: list[str] | str | None = None
+    entrypoint: list[str] | str | None = None
+    environment: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    ports: list[int | str] = Field(default_factory=list)
+    """Container ports (`5432`: any host port) or Compose's short form (`"8000:8000"`: that one if it is free)."""
+    depends_on: list[str] | dict[str, DependsOn] = Field(default_factory=list)
+    healthcheck: HealthCheck | None = None
+    volumes: list[str] = Field(default_factory=list)
+    tmpfs: list[str] = Field(default_factory=list)
+    user: str | None = None
+    working_dir: str | None = None
+    init: bool | None = None
+    restart: Literal["no", "always", "on-failure", "unless-stopped"] | None = None
+    ready: dict[str, Any] | str | None = None
+    """`x-moorage.ready`: how to tell that it is ready, such as `{"http": "/health"}`. None: its health check."""
+
+    def compose(self) -> Config:
+        """As Compose reads it."""
+        body = super().compose()
+        body["ports"] = [str(port) for port in self.ports]
+        body["environment"] = {name: _text(value) for name, value in self.environment.items()}
+        if ready := body.pop("ready", None):
+            body["x-moorage"] = {**body.get("x-moorage", {}), "ready": ready}
+        return {key: value for key, value in body.items() if value not in ([], {})}
+
+
+class Stack(Part):
+    """Services with what they share. It is brought up from here, by `up`, or written to a file, by `text`."""
+
+    services: dict[str, Service]
+    volumes: dict[str, dict[str, Any] | None] = Field(default_factory=dict)
+    """Named volumes; those that services use and that are not named here are added."""
+    networks: dict[str, dict[str, Any] | None] = Field(default_factory=dict)
+    name: str = "stack"
+    """First part of the stack's name."""
+    directory: Path | None = Field(default=None, exclude=True)
+    """What build contexts and bind mounts are relative to. None: the working directory."""
+
+    def compose(self) -> Config:
+        """The Compose project."""
+        body = super().compose()
+        body.pop("directory", None)
+        used = {mount.split(":")[0] for service in self.services.values() for mount in service.volumes if ":" in mount}
+        named: dict[str, dict[str, Any]] = {name: {} for name in sorted(used) if not name.startswith((".", "/", "~"))}
+        volumes = {**named, **{name: volume or {} for name, volume in self.volumes.items()}}
+        shared = {"volumes": volumes, "networks": self.networks}
+        return {"name": naming.slug(self.name), **body, **{key: value for key, value in shared.items() if value}}
+
+    def text(self) -> str:
+        """A Compose file of it, in JSON (which is YAML), `$` doubled as Compose wants it."""
+        return json.dumps(_undollared(self.compose()), indent=2)
+
+    @contextmanager
+    def up(self, *, wait_timeout_s: float | None = None, keep: bool = False) -> Iterator[RunningStack]:
+        """Bring it up under a name of its own, all services ready; at the end of the block nothing of it is left.
+
+        `wait_timeout_s`: longest time for one service, None: what its check says. `keep`: it outlives the block.
+        Raises MoorageError; nothing is left then. The stack of a killed process goes with the next `moorage` call.
+        """
+        folder = Path(tempfile.mkdtemp(prefix="moorage-stack-"))
+        try:
+            file = folder / "compose.json"
+            file.touch(mode=0o600)
+            file.write_text(self.text(), encoding="utf-8")
+            source = source_of(self.directory or Path.cwd(), [str(file)], (), ())
+            wish = Wish(source=source, wait_timeout_s=wait_timeout_s)
+            with own_stack(open_world(), wish, naming.slug(self.name), keep=keep) as stack:
+                yield stack
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def own_stack(world: World, wish: Wish, base: str, *, kind: str = "py", keep: bool = False) -> Iterator[RunningStack]:
+    """Bring a wish up under a name of its own, for as long as the block lasts; `keep`: for longer."""
+    finish(lambda: temporary.remove_orphans(world))
+    name = temporary.unique_name(base, kind)
+    with temporary.Owned(world, name) as owned:
+        try:
+            _, status = finish(lambda: up(world, wish.model_copy(update={"name": name})))
+            yield RunningStack(world, status)
+        finally:
+            if keep:
+                owned.keep()
+            else:
+                finish(owned.remove)
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _undollared(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {_undollared(key): _undollared(value) for key, value in data.items()}
+    if isinstance(data, list):
+        return [_undollared(value) for value in data]
+    return data.replace("$", "$$") if isinstance(data, str) else data
