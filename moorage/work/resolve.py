@@ -228,11 +228,13 @@ def pins_of(definition: Definition, needs: dict[str, ImageNeed]) -> dict[str, Pi
     }
 
 
-def preview_leases(world: World, wish: Wish, definition: Definition) -> tuple[Lease, ...]:
-    """The leases that an `up` would have, with nothing stored."""
+def preview_leases(
+    world: World, wish: Wish, definition: Definition, excluded: frozenset[tuple[int, str]] = frozenset()
+) -> tuple[Lease, ...]:
+    """The leases that an `up` would have, with nothing stored; `excluded` (port, protocol) are not to be chosen."""
     return world.store.preview(
         composing.requests_of(definition),
-        taken=world.engine.published_ports(),
+        taken=world.engine.published_ports() | excluded,
         bindable=world.prober.bindable,
         strict=wish.strict_ports,
         complete=True,
@@ -240,11 +242,13 @@ def preview_leases(world: World, wish: Wish, definition: Definition) -> tuple[Le
     )
 
 
-async def plan(world: World, wish: Wish) -> tuple[Desired, Observed, Plan]:
-    """The plan of an `up` from what is there now. Touches nothing."""
+async def plan(
+    world: World, wish: Wish, excluded: frozenset[tuple[int, str]] = frozenset()
+) -> tuple[Desired, Observed, Plan]:
+    """The plan of an `up` from what is there now. Touches nothing. `excluded` ports are not to be leased."""
     definition = await in_thread(lambda: resolve(world, wish))
     graph.order(definition.services)
-    leases = await in_thread(lambda: preview_leases(world, wish, definition))
+    leases = await in_thread(lambda: preview_leases(world, wish, definition, excluded))
     desired, observed = await asyncio.gather(
         in_thread(lambda: desire(world, wish, definition, leases)),
         in_thread(lambda: world.engine.observe(definition.name)),

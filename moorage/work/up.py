@@ -63,7 +63,7 @@ async def apply(run: Run, act: Act, planned: Planned) -> None:
 
 async def _plan(run: Run) -> Planned:
     assert run.wish is not None  # noqa: S101 - an up has a wish
-    return await resolve.plan(run.world, run.wish)
+    return await resolve.plan(run.world, run.wish, frozenset(run.excluded))
 
 
 def give_up_port(run: Run, error: PortTakenError) -> None:
