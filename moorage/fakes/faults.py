@@ -62,7 +62,7 @@ class Fault:
     @property
     def struck(self) -> bool:
         """True: it has happened."""
-        return self.at is not None and len(self.effects) >= self.at
+        return self.at is not None and 0 < self.at <= len(self.effects)
 
 
 def fail_at(n: int, *, kill: bool = False) -> Fault:
