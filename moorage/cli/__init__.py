@@ -28,6 +28,7 @@ _VERBS = {
     "config": "Show the resolved definition",
     "wait": "Wait until a stack is ready",
     "ci": "Run a command against a stack of its own, which is removed afterwards",
+    "init": "Write flows, tasks, blocks and prefect.yaml into a directory, to own them",
     "doctor": "Check engine, Compose, state directory and hub",
 }
 _ENDS_ORPHANS = frozenset({"up", "down", "stop", "start", "restart", "ci", "sweep", "ls"})

@@ -1,0 +1,48 @@
+"""Writing out the project folder, flows, tasks, blocks and prefect.yaml, for a team to own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from moorage.errors import HomeError, MoorageError
+
+_FOLDERS = ("flows", "tasks", "blocks")
+_FILES = ("prefect.yaml",)
+
+
+def write_project(source: Path, target: Path, *, force: bool) -> list[str]:
+    """Copy the project's files below `target`; gives their relative names.
+
+    Raises MoorageError before anything is written if one of them is there with other content, unless `force`.
+    """
+    names = sorted(_names(source))
+    changed = [name for name in names if _differs(source / name, target / name)]
+    if changed and not force:
+        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+        message = f"{target / changed[0]}{more}: there already, with other content"
+        raise MoorageError(message, hint="Name another directory, or overwrite with --force.", files=changed)
+    try:
+        for name in names:
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            (target / name).write_bytes((source / name).read_bytes())
+    except OSError as error:
+        message = f"{target}: {error.strerror or error}"
+        raise HomeError(message, path=str(target), hint="Name a directory that can be written to.") from None
+    return names
+
+
+def _names(source: Path) -> Iterator[str]:
+    yield from _FILES
+    for folder in _FOLDERS:
+        yield from (str(file.relative_to(source)) for file in (source / folder).rglob("*.py"))
+
+
+def _differs(ours: Path, theirs: Path) -> bool:
+    """True: there is something else. What cannot be read counts as something else."""
+    try:
+        return theirs.read_bytes() != ours.read_bytes()
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
