@@ -79,6 +79,14 @@ class DockerEngine:
             listed = self._client.containers(all=True, filters={"label": labels.COMPOSE_PROJECT})
         return {entry["Labels"][labels.COMPOSE_PROJECT]: entry["Labels"] for entry in listed}
 
+    def stacks_of(self, home: str) -> frozenset[str]:
+        """Names of the stacks that one `$MOORAGE_HOME` has containers, networks or volumes of."""
+        chosen = {"label": f"{labels.HOME}={home}"}
+        with self._speaking():
+            listed = [*self._client.containers(all=True, filters=chosen), *self._client.networks(filters=chosen)]
+            listed += self._client.volumes(filters=chosen)["Volumes"] or []
+        return frozenset(entry["Labels"][labels.STACK] for entry in listed if labels.STACK in entry["Labels"])
+
     def inspect(self, container: str) -> Container | None:
         """One container as it is now. None: it does not exist."""
         with self._speaking():
@@ -276,7 +284,7 @@ def port_in(text: str) -> int | None:
 def _container(raw: Mapping[str, Any]) -> Container:
     state, config, network = raw["State"], raw["Config"], raw["NetworkSettings"]
     marks = config.get("Labels") or {}
-    ended = state["Status"] in ("exited", "dead")
+    ended = state["Status"] in ("exited", "dead", "restarting")
     return Container(
         id=raw["Id"],
         name=raw["Name"].lstrip("/"),

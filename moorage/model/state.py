@@ -34,7 +34,7 @@ class Container(Frozen):
     health: str | None = None
     """starting, healthy, unhealthy. None: the container has no health check."""
     exit_code: int | None = None
-    """None: not ended."""
+    """Of its last end, also while the engine waits to restart it. None: it has not ended."""
     oom_killed: bool = False
     restarts: int = 0
     image_id: str = ""

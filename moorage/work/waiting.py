@@ -26,6 +26,8 @@ class Wait:
         self.limit_s = limit_s
         self.began = world.clock.monotonic()
         self.last_words = ""
+        self.last_exit: int | None = None
+        """Exit code of the last end that was seen: one that is restarted over and over shows it only at times."""
 
     @property
     def waited_s(self) -> float:
@@ -46,6 +48,8 @@ class Wait:
 
     async def _look(self, container_id: str, probe: Probe, deadline_s: float) -> bool:
         container = await in_thread(lambda: self.world.engine.inspect(container_id))
+        if container and container.exit_code is not None:
+            self.last_exit = container.exit_code
         verdict = readiness.judge(self.service, container, probe)
         if verdict.failed or container is None:
             raise await self._failure(container_id, verdict.failed, container)
@@ -64,6 +68,8 @@ class Wait:
             answer = await abandonable(lambda: ask(self.world, container, probe, self.waited_s), timeout_s)
         except TimeoutError:
             answer = f"{probe.source}: no answer within {timeout_s:g} s"
+            if self.last_words and timeout_s < probe.timeout_s:
+                answer = self.last_words  # this look was cut short by the deadline: the one before says more
         except EngineError as error:  # the container ended between the look and the question: the next look says so
             answer = str(error)
         self.last_words = answer or self.last_words
@@ -71,6 +77,8 @@ class Wait:
 
     async def _failure(self, container_id: str, reason: str, container: Container | None) -> NotReadyError:
         log = await in_thread(lambda: self.world.engine.logs(container_id, LOG_LINES))
+        if container and container.exit_code is None and reason in ("exited", "oom"):
+            container = container.model_copy(update={"exit_code": self.last_exit})
         return not_ready(self.service.name, reason, container, self.last_words, log, self.waited_s)
 
 
