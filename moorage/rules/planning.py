@@ -196,11 +196,12 @@ def is_settled(service: Service, containers: tuple[Container, ...], *, one_shot:
     if len(containers) != service.replicas:
         return False
     if one_shot:
-        return all(c.state == "exited" and c.exit_code == _good_exit(service) for c in containers)
+        return all(c.state == "exited" and c.exit_code == good_exit(service) for c in containers)
     return all(c.state == "running" for c in containers)
 
 
-def _good_exit(service: Service) -> int:
+def good_exit(service: Service) -> int:
+    """The exit code that a one-shot is to end with."""
     return service.ready.exit_code if service.ready else 0
 
 

@@ -38,9 +38,14 @@ def active_before(record: RunRecord, services: Mapping[str, Service]) -> frozens
     return frozenset(
         c["service"]
         for c in record.before.get("containers", {}).values()
-        if c["state"] in _RUNNING
-        or (c["service"] in services and graph.is_one_shot(services, c["service"]) and c.get("exit_code") == 0)
+        if c["state"] in _RUNNING or _ended_well(services, c)
     )
+
+
+def _ended_well(services: Mapping[str, Service], container: Mapping[str, Any]) -> bool:
+    name = container["service"]
+    one_shot = name in services and graph.is_one_shot(services, name)
+    return one_shot and container.get("exit_code") == planning.good_exit(services[name])
 
 
 def reapply_steps(
