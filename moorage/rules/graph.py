@@ -59,6 +59,12 @@ def with_dependencies(services: Mapping[str, Service], names: Iterable[str]) -> 
     return frozenset(found)
 
 
+def is_optional(services: Mapping[str, Service], name: str) -> bool:
+    """True: others depend on it, and to none of them it is required: with Compose its failure stops nobody."""
+    required = [d.required for service in services.values() for d in service.depends_on if d.service == name]
+    return bool(required) and not any(required)
+
+
 def is_one_shot(services: Mapping[str, Service], name: str) -> bool:
     """True: someone waits for its successful end, or it says itself that it ends (`x-moorage.ready.exit`)."""
     ready = services[name].ready

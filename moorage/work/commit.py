@@ -25,15 +25,20 @@ async def commit(run: Run) -> StackStatus:
     await in_thread(lambda: _tidy(run))
     found = await status(run.world, run.stack, ask=False)
     ready = {
-        name: one.model_copy(update={"ready": True, "time_to_ready_s": run.ready_s.get(name, one.time_to_ready_s)})
+        name: one.model_copy(
+            update={"ready": name not in run.missed, "time_to_ready_s": run.ready_s.get(name, one.time_to_ready_s)}
+        )
         for name, one in found.services.items()
     }
-    return found.model_copy(update={"services": ready, "state": StackState.RUNNING})
+    state = StackState.DEGRADED if run.missed else StackState.RUNNING
+    return found.model_copy(update={"services": ready, "state": state})
 
 
 def _check_all_there(run: Run, observed: Observed) -> None:
     """What became ready may have ended while others started: a start ends with everything ready, or undone."""
     for name, service in run.services.items():
+        if name in run.missed:
+            continue
         containers = observed.of(name)
         one_shot = graph.is_one_shot(run.services, name)
         settled = planning.is_settled(service, containers, one_shot=one_shot)

@@ -7,12 +7,12 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
-from moorage.errors import EngineError, MoorageError, PortTakenError, RunError
+from moorage.errors import EngineError, MoorageError, NotReadyError, PortTakenError, RunError
 from moorage.model.definition import Hook, Service
 from moorage.model.event import Action
 from moorage.model.state import Container
 from moorage.model.step import Step, StepKind
-from moorage.rules import graph, labels
+from moorage.rules import graph, labels, planning
 from moorage.work import generations
 from moorage.work.run import Run
 from moorage.work.threads import in_thread
@@ -133,7 +133,8 @@ async def start(step: Step, run: Run) -> str:
 
 def _start(run: Run, service: Service, container: Container, one_shot: bool) -> bool:
     """Start one container. False: nothing was to be done."""
-    if container.state == "running" or (one_shot and container.state == "exited" and container.exit_code == 0):
+    ended_well = one_shot and container.state == "exited" and container.exit_code == planning.good_exit(service)
+    if container.state == "running" or ended_well:
         return False
     engine = run.world.engine
     for file in service.inject:
@@ -177,10 +178,19 @@ async def ready(step: Step, run: Run) -> str:
             for container in containers:
                 group.create_task(Wait(run.world, run.services, service.name, limit_s).until_ready(container))
     except BaseExceptionGroup as errors:
-        raise _first(errors) from None
+        return _went_without(run, service, step, _first(errors))
     began = run.started.get(service.name, run.world.clock.monotonic())
     run.ready_s[service.name] = round(run.world.clock.monotonic() - began, 3)
     return "ready"
+
+
+def _went_without(run: Run, service: Service, step: Step, error: BaseException) -> str:
+    """Go on without a service that nobody requires; else raise."""
+    if not isinstance(error, NotReadyError) or not graph.is_optional(run.services, service.name):
+        raise error from None
+    run.missed.add(service.name)
+    run.tell(Action.NOTICE, step.id, f"{error}; nobody requires it", service=service.name)
+    return "not ready, and not required"
 
 
 async def stop(step: Step, run: Run) -> str:

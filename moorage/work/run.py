@@ -42,6 +42,8 @@ class Run:
         self.ready_s: dict[str, float] = {}
         """Service → seconds from the start of its containers to ready."""
         self.started: dict[str, float] = {}
+        self.missed: set[str] = set()
+        """Services that did not become ready and that nobody requires."""
         self.began = world.clock.monotonic()
         self.record: RunRecord | None = None
         self.flow_run_id: str | None = None
