@@ -95,7 +95,7 @@ class Stack:
         return found
 
     async def fails(self, kind: type[E], **more: Any) -> E:
-        """Bring it up, which has to end with this very error."""
+        """Bring it up, which has to end with this very error, not one derived from it."""
         with pytest.raises(MoorageError) as caught:
             await self.up(**more)
         assert type(caught.value) is kind, f"{type(caught.value).__name__}: {caught.value} {caught.value.fields}"
