@@ -78,8 +78,9 @@ class FakeCompose:
         config = self._read(file)["services"][service]
         build = config["build"]
         text = self._text(Path(build["context"]) / build.get("dockerfile", "Dockerfile"))
-        if "RUN false" in text:
-            message = f"services.{service}: build failed: RUN false: exit code 1"
+        copied = [line.split()[1] for line in text.splitlines() if line.startswith("COPY ")]
+        if missing := [name for name in copied if not (Path(build["context"]) / name).exists()]:
+            message = f"services.{service}: build failed: COPY {missing[0]}: no such file"
             raise ImageError(message, service=service, reason="build failed", log=text)
         command = next((line[4:] for line in text.splitlines() if line.startswith("CMD ")), '["sh"]')
         on_line("built")
@@ -223,8 +224,9 @@ class _Creation:
     def _recreate(self, old: Box, service: str, image: Image | None) -> None:
         """The new one is made beside the old one, takes over its anonymous volumes, then its name."""
         new = self._box(service, int(old.labels[labels.COMPOSE_NUMBER]), image)
+        kept = {*new.mounts, *(image.volumes if image else ())}
         for path, volume in old.mounts.items():
-            if self.machine.is_anonymous(volume) and not new.mounts.get(path):
+            if self.machine.is_anonymous(volume) and path in kept and not new.mounts.get(path):
                 new.mounts[path] = volume
         temporary = replace(new, name=f"{old.id[:12]}_{old.name}")
         self.on_effect(f"create container {temporary.name}")

@@ -47,6 +47,14 @@ class FakeEngine:
             marked = [box.labels for box in self.machine.boxes.values() if labels.COMPOSE_PROJECT in box.labels]
         return {marks[labels.COMPOSE_PROJECT]: dict(marks) for marks in marked}
 
+    def stacks_of(self, home: str) -> frozenset[str]:
+        """Names of the stacks of one home."""
+        machine = self.machine
+        with machine.mutex:
+            marked = [box.labels for box in machine.boxes.values()]
+            marked += [*machine.networks.values(), *(volume.labels for volume in machine.volumes.values())]
+        return frozenset(marks[labels.STACK] for marks in marked if marks.get(labels.HOME) == home)
+
     def inspect(self, container: str) -> Container | None:
         """One container as it is now. None: it does not exist."""
         with self.machine.mutex:

@@ -45,6 +45,9 @@ class RealEyes:
     def has_volume(self, name: str) -> bool:
         return any(volume.name == name for volume in self.client.volumes.list())
 
+    def rename(self, container: str, name: str) -> None:
+        self.client.api.rename(container, name)
+
     def make_image(self, tag: str, base: str, marks: dict[str, str]) -> str:
         lines = [f"FROM {base}", *(f"LABEL {key}={value}" for key, value in marks.items())]
         image, _ = self.client.images.build(fileobj=io.BytesIO("\n".join(lines).encode()), tag=tag, rm=True)
@@ -62,6 +65,9 @@ class FakeEyes:
 
     def has_volume(self, name: str) -> bool:
         return name in self.machine.volumes
+
+    def rename(self, container: str, name: str) -> None:
+        self.machine.existing(container).name = name
 
     def make_image(self, tag: str, base: str, marks: dict[str, str]) -> str:
         return self.machine.add_image(tag, labels=marks)
@@ -269,6 +275,23 @@ class TestCreate:
         assert bench.engine.exec(after.id, ["cat", "/data/kept"]) == (0, "content")
         assert bench.engine.exec(after.id, ["cat", "/scratch/kept"]) == (0, "content")
         assert bench.eyes.volumes_of(after.id)["/data"] == f"{bench.stack}_data"
+
+    def test_an_anonymous_volume_that_the_definition_drops(self, bench):
+        bench.create({"web": bench.service(volumes=["/scratch"])})
+        (volume,) = bench.eyes.volumes_of(bench.of("web").id).values()
+        bench.create({"web": bench.service()})
+        assert bench.eyes.volumes_of(bench.of("web").id) == {}
+        assert bench.eyes.has_volume(volume)
+        bench.engine.remove_volume(volume)
+
+    def test_the_temporary_name_of_a_replacement_that_was_cut_off(self, bench):
+        bench.create({"web": bench.service()})
+        temporary = f"0123456789ab_{bench.stack}-web-1"
+        bench.eyes.rename(bench.of("web").id, temporary)
+        bench.create({"web": bench.service()})
+        assert bench.of("web").name == temporary
+        bench.create({"web": bench.service(labels={"x": "1"})})
+        assert bench.of("web").name == f"{bench.stack}-web-1"
 
     def test_without_its_image(self, bench):
         with pytest.raises(EngineError, match="nowhere"):
@@ -723,7 +746,7 @@ class TestMakingImages:
         assert bench.of("web").state == "running"
 
     def test_a_build_that_fails(self, bench):
-        (bench.folder / "Dockerfile").write_text(f"FROM {bench.image}\nRUN false\n")
+        (bench.folder / "Dockerfile").write_text(f"FROM {bench.image}\nCOPY missing /\n")
         file = bench.folder / "build.json"
         services = {"web": {"build": {"context": str(bench.folder)}, "image": f"{bench.stack}-web"}}
         file.write_text(json.dumps({"name": bench.stack, "services": services}))
