@@ -78,6 +78,9 @@ class Engine(Protocol):
     def stacks(self) -> dict[str, dict[str, str]]:
         """Names of all Compose projects on the engine, ours and others', each with the labels of one container."""
 
+    def stacks_of(self, home: str) -> frozenset[str]:
+        """Names of the stacks that one `$MOORAGE_HOME` has containers, networks or volumes of on the engine."""
+
     def inspect(self, container: str) -> Container | None:
         """One container as it is now. None: it does not exist."""
 

@@ -27,11 +27,14 @@ _VERBS = {
     "plan": "Show what `up` would do; touches nothing",
     "config": "Show the resolved definition",
     "wait": "Wait until a stack is ready",
+    "history": "List the generations of a stack, or all its runs",
+    "rollback": "Apply an earlier generation again",
+    "sweep": "Clear away what crashes, deleted directories and expired stacks left behind",
     "ci": "Run a command against a stack of its own, which is removed afterwards",
     "init": "Write flows, tasks, blocks and prefect.yaml into a directory, to own them",
     "doctor": "Check engine, Compose, state directory and hub",
 }
-_ENDS_ORPHANS = frozenset({"up", "down", "stop", "start", "restart", "ci", "sweep", "ls"})
+_ENDS_ORPHANS = frozenset({"up", "down", "stop", "start", "restart", "ci", "ls"})
 """Verbs that first remove the stacks of killed test runs; looking for them is one listing of a folder."""
 
 

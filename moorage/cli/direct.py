@@ -4,22 +4,32 @@ from __future__ import annotations
 
 from typing import Any
 
+from moorage.interfaces import World
 from moorage.work.down import Ending, down, start, stop
 from moorage.work.status import status
+from moorage.work.sweep import Sweep, sweep
 from moorage.world import open_world
 
 
 async def run_directly(name: str, parameters: dict[str, Any]) -> dict[str, Any]:
-    """Run `down`, `stop` or `start` with the parameters of its flow."""
-    world, stack = open_world(), parameters["stack"]
+    """Run `down`, `stop`, `start` or `sweep` with the parameters of its flow."""
+    world = open_world()
+    if name == "sweep":
+        found = await sweep(Sweep(world, **parameters))
+        return {"findings": [one.model_dump(mode="json") for one in found]}
     if name == "down":
-        ending = Ending(
-            volumes=parameters["volumes"], release_ports=parameters["release_ports"], grace_s=parameters["timeout_s"]
-        )
-        await down(world, stack, ending)
-        return {"stack": stack, "state": "absent"}
+        return await _down(world, parameters)
+    stack = parameters["stack"]
     if name == "stop":
         await stop(world, stack, parameters["services"], parameters["timeout_s"])
     else:
         await start(world, stack, parameters["services"])
     return (await status(world, stack)).model_dump(mode="json")
+
+
+async def _down(world: World, parameters: dict[str, Any]) -> dict[str, Any]:
+    ending = Ending(
+        volumes=parameters["volumes"], release_ports=parameters["release_ports"], grace_s=parameters["timeout_s"]
+    )
+    await down(world, parameters["stack"], ending)
+    return {"stack": parameters["stack"], "state": "absent"}

@@ -34,8 +34,8 @@ def down(
     observed = world.engine.observe(name)
     from moorage.cli.running import run_flow
 
-    there = observed.containers or observed.networks or world.store.stack(name) or world.store.leases(name)
-    if not there and not world.store.unfinished_runs(name):
+    there = [observed.containers, observed.networks, volumes and observed.volumes]
+    if not any([*there, world.store.stack(name), world.store.leases(name)]) and not world.store.unfinished_runs(name):
         found = {"stack": name, "state": "absent"}
         remark(f"{name}: nothing to do, there is no such stack")
     else:

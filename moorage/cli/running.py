@@ -6,7 +6,7 @@ import logging
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from moorage.cli.attending import Attendance, left_behind
 from moorage.cli.output import remark
@@ -14,9 +14,6 @@ from moorage.errors import HubError, MoorageError
 from moorage.hub import api
 from moorage.hub.address import HubAddress, find, flow_run_url
 from moorage.hub.watch import OUTCOME, Outcome
-
-if TYPE_CHECKING:
-    from prefect import Flow
 
 T = TypeVar("T")
 
@@ -69,7 +66,7 @@ def _progress() -> AbstractContextManager[object]:
     return progress
 
 
-def _run(flow: Flow[..., Any], parameters: dict[str, Any], address: HubAddress) -> dict[str, Any]:
+def _run(flow: Callable[..., Awaitable[Any]], parameters: dict[str, Any], address: HubAddress) -> dict[str, Any]:
     """The same for a flow. What its body came to counts, whether or not Prefect could write it down."""
     with _progress():
         outcome = Outcome(on_end=lambda: attendance.wake())  # noqa: PLW0108 - there is no attendance yet

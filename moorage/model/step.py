@@ -30,6 +30,8 @@ class Operation(StrEnum):
     START = "start"
     RESTART = "restart"
     ROLLBACK = "rollback"
+    SWEEP = "sweep"
+    """Holds a lock while it clears away; what it ends, it ends as a `down`."""
 
 
 class Step(Frozen):

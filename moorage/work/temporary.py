@@ -89,6 +89,12 @@ def _untag(world: World, stack: str) -> None:
         world.engine.untag(tag)
 
 
+def orphans(world: World) -> list[str]:
+    """Names of the stacks whose process has ended without removing them; nothing is removed."""
+    stacks = [PurePosixPath(name).stem for name in world.files.names(_FOLDER)]
+    return [stack for stack in stacks if not world.lock(_lock_name(stack)).held()]
+
+
 async def remove_orphans(world: World, on_orphan: Callable[[str], None] = lambda _stack: None) -> list[str]:
     """Remove the stacks whose process has ended without doing so; gives their names.
 

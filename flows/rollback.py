@@ -1,0 +1,31 @@
+"""`rollback`: apply an earlier generation of a stack again; it ends with everything ready, or undone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import State, flow
+from prefect.runtime import flow_run
+
+from moorage.work.rollback import rollback as go_back
+from tasks.artifacts import briefly, publish
+from tasks.cancelling import cancellable
+from tasks.steps import as_task_runs
+from tasks.story import told_world
+
+
+@flow(name="rollback", flow_run_name="rollback {stack}", persist_result=False)
+async def rollback(stack: str, to: int | None = None) -> dict[str, Any] | State[Any]:
+    """Apply an earlier generation of a stack again, from the images it was made with.
+
+    Args:
+        stack: Name of the stack.
+        to: Number of the generation. Empty: the one before the current.
+    """
+    return await cancellable(_rollback(stack, to))
+
+
+async def _rollback(stack: str, to: int | None) -> dict[str, Any]:
+    run, status = await go_back(told_world(), stack, to, as_task_runs, str(flow_run.id))
+    await briefly(publish(status))
+    return {**status.model_dump(mode="json"), "changed": sorted(run.ready_s), "flow_run_id": run.flow_run_id}

@@ -1,0 +1,48 @@
+"""`sweep`: clear away what crashes, deleted directories and expired stacks have left behind."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+from prefect import State, flow
+from prefect.runtime import flow_run
+
+from moorage.errors import HubError
+from moorage.hub.dead_runs import set_to_crashed
+from moorage.hub.watch import own_address
+from moorage.work.sweep import Sweep
+from moorage.work.sweep import sweep as clear_away
+from moorage.work.threads import in_thread
+from tasks.cancelling import cancellable
+from tasks.steps import as_task_runs
+from tasks.story import told_world
+
+_RUNS = 500
+"""How many of the last runs are looked at."""
+
+
+@flow(name="sweep", persist_result=False)
+async def sweep(dry_run: bool = False, volumes: bool = False) -> dict[str, Any] | State[Any]:
+    """Clear away what was left behind; other people's containers, networks and volumes are never touched.
+
+    Args:
+        dry_run: Only say what would be done.
+        volumes: Also remove the volumes of stacks whose directory is gone or whose time has passed: their data is lost.
+    """
+    return await cancellable(_sweep(Sweep(told_world(), dry_run=dry_run, volumes=volumes, act_of=as_task_runs)))
+
+
+async def _sweep(asked: Sweep) -> dict[str, Any]:
+    found = await clear_away(asked)
+    if not asked.dry_run:
+        await in_thread(lambda: _tell_prefect(asked))
+    return {"findings": [one.model_dump(mode="json") for one in found], "flow_run_id": str(flow_run.id)}
+
+
+def _tell_prefect(asked: Sweep) -> None:
+    """Flow runs of killed processes would be Running for ever; those too that an `up` has recovered meanwhile."""
+    recovered = [run for run in asked.world.store.runs(None, _RUNS) if (run.outcome or "").startswith("recover")]
+    if address := own_address():
+        with suppress(HubError):  # the next sweep tells it
+            set_to_crashed(address, [run.flow_run_id for run in recovered if run.flow_run_id])

@@ -1,0 +1,60 @@
+"""`moorage history`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from moorage.cli.output import as_json, say
+from moorage.cli.selection import Selection, known_stack_of
+from moorage.model.state import RunRecord
+from moorage.world import open_world
+
+
+def history(
+    stack: str | None = None,
+    *,
+    runs: Annotated[bool, Parameter(help="Every run (up, down, rollback, …), also those that left nothing.")] = False,
+    selection: Selection = Selection(),  # noqa: B008 - frozen
+    json: Annotated[bool, Parameter(help="Print generations, or runs, as JSON.")] = False,
+) -> int:
+    """List the generations of a stack that are kept, newest first: `rollback` goes back to one of them.
+
+    Parameters
+    ----------
+    stack
+        Name of the stack; without it, the stack of the working directory.
+    """
+    world = open_world()
+    name = known_stack_of(world, selection, stack)
+    if runs:
+        found = world.store.runs(name)
+        if json:
+            as_json([_as_dict(run) for run in found])
+        else:
+            say("\n".join(map(_line, found)) or "no runs yet")
+        return 0
+    generations = world.store.generations(name)
+    if json:
+        as_json([one.model_dump(mode="json") for one in generations])
+    else:
+        from moorage.show.text import history_text
+
+        say(history_text(generations))
+    return 0
+
+
+def _as_dict(run: RunRecord) -> dict[str, object]:
+    # What was there before, and the arguments, are for recovery; they may hold values of the environment.
+    return run.model_dump(mode="json", exclude={"before", "arguments"})
+
+
+def _line(run: RunRecord) -> str:
+    took = f"{(run.finished_at - run.started_at).total_seconds():.1f} s" if run.finished_at else "-"
+    generation = f"generation {run.generation}" if run.generation else "-"
+    outcome = run.outcome or "unfinished"
+    flow_run = run.flow_run_id or "-"
+    return (
+        f"{run.started_at:%Y-%m-%d %H:%M:%S}  {run.operation:8}  {outcome:12}  {took:>8}  {generation:14}  {flow_run}"
+    )

@@ -1,0 +1,46 @@
+"""`moorage rollback`."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from moorage.cli.output import as_json, say
+from moorage.cli.selection import Selection, known_stack_of
+from moorage.model.state import StackStatus
+from moorage.world import open_world
+
+
+def rollback(
+    stack: str | None = None,
+    *,
+    to: Annotated[
+        int | None, Parameter(help="Number of the generation; without it, the one before the current.")
+    ] = None,
+    selection: Selection = Selection(),  # noqa: B008 - frozen
+    json: Annotated[bool, Parameter(help="Print the result as JSON.")] = False,
+) -> int:
+    """Apply an earlier generation again, from the images it was made with; it ends ready, or undone.
+
+    The compose file stays as it is: the next `up` applies it again.
+
+    Parameters
+    ----------
+    stack
+        Name of the stack; without it, the stack of the working directory.
+    """
+    from moorage.cli.running import run_flow
+    from moorage.show.text import summary_text
+
+    began = time.monotonic()
+    name = known_stack_of(open_world(), selection, stack)
+    found = run_flow("rollback", {"stack": name, "to": to}, start_hub=True)
+    found["elapsed_s"] = round(time.monotonic() - began, 3)
+    if json:
+        as_json(found)
+    else:
+        status = StackStatus.model_validate({key: found[key] for key in StackStatus.model_fields})
+        say(summary_text(status, found["elapsed_s"], found["flow_run_url"], found["changed"]))
+    return 0

@@ -1,0 +1,31 @@
+"""What `sweep` ends, and what it leaves alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from moorage.model.lease import Lease
+from moorage.model.state import Observed, StackRecord
+
+
+def why_to_end(record: StackRecord, observed: Observed, *, directory_exists: bool, now: datetime) -> str | None:
+    """Why a stack has to go. None: it stays.
+
+    One that has expired is ended once: then nothing of it is there, and its record waits for the next `up`.
+    """
+    if not directory_exists:
+        return f"its directory {record.path} is gone"
+    if record.expires_at and record.expires_at <= now and (observed.containers or observed.networks):
+        return f"its time to live ended at {record.expires_at:%Y-%m-%d %H:%M} UTC"
+    return None
+
+
+def without_stack(leases: Iterable[Lease], known: Iterable[str]) -> dict[str, tuple[Lease, ...]]:
+    """Leases of stacks that are not known, by stack."""
+    names = set(known)
+    lost: dict[str, tuple[Lease, ...]] = {}
+    for lease in leases:
+        if lease.key.stack not in names:
+            lost[lease.key.stack] = (*lost.get(lease.key.stack, ()), lease)
+    return lost
