@@ -83,8 +83,24 @@ def moorage_stack(request: pytest.FixtureRequest, moorage_definition: Stack | No
         with moorage_definition.up(wait_timeout_s=_wait_timeout_s(config), keep=keep) as stack:
             yield _noted(config, stack, keep=keep)
         return
+    if request.scope == "session" and (adopted := _of_ci()):
+        yield adopted
+        return
     with _of_file(config, keep=keep) as stack:
         yield stack
+
+
+def _of_ci() -> RunningStack | None:
+    """The stack that `moorage ci -- pytest` has brought up for us. None: there is none."""
+    name = os.environ.get("MOORAGE_STACK")
+    if not name:
+        return None
+    from moorage.running import RunningStack, finish
+    from moorage.work.status import status
+
+    world = _world()
+    found = finish(lambda: status(world, name))
+    return RunningStack(world, found) if found.services else None
 
 
 @contextmanager

@@ -1,0 +1,122 @@
+"""The files that people copy: their steps are parsed from the YAML and run, as the CI server would."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+
+if TYPE_CHECKING:
+    from tests.conftest import MachineState
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture
+def clone(tmp_path: Path, stack_prefix: str, machine_state: MachineState, moorage_home: Path) -> Path:
+    """A clean clone of a project made of `examples/pytest`; at the end the machine is as it was."""
+    origin = tmp_path / "origin"
+    shutil.copytree(ROOT / "examples" / "pytest", origin, ignore=shutil.ignore_patterns("__pycache__"))
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.com"]
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "x"]):
+        subprocess.run([*git, *command], cwd=origin, check=True)
+    subprocess.run(["git", "clone", "-q", origin, tmp_path / stack_prefix], check=True)
+    return tmp_path / stack_prefix
+
+
+def run_steps(clone: Path, steps: list[str], env: dict[str, str], shell: str = "bash -e") -> list[tuple[int, str]]:
+    """Run shell steps until one fails; gives exit code and output of each. `pip` finds all it wants installed."""
+    base = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = []
+    for step in steps:
+        ran = subprocess.run(
+            [*shell.split(), "-c", step],
+            cwd=clone,
+            env={**base, "PATH": path, "PIP_NO_INDEX": "1", "COMPOSE_PROJECT_NAME": clone.name, **env},
+            capture_output=True,
+            text=True,
+            timeout=200,
+        )
+        done.append((ran.returncode, ran.stdout + ran.stderr))
+        if ran.returncode:
+            break
+    return done
+
+
+def names(folder: Path) -> set[str]:
+    return {entry.name for entry in folder.iterdir()}
+
+
+def github_steps() -> tuple[list[str], dict[str, str]]:
+    """The `run` steps of the workflow, and their environment without the server's variables."""
+    workflow = yaml.safe_load((ROOT / "examples" / "github-actions.yml").read_text())
+    steps: list[dict[str, Any]] = [step for step in workflow["jobs"]["test"]["steps"] if "run" in step]
+    env = {key: value for step in steps for key, value in step.get("env", {}).items()}
+    return [step["run"] for step in steps], {key: re.sub(r"\$\{\{.*?\}\}", "", value) for key, value in env.items()}
+
+
+def test_github_actions(clone: Path, tmp_path: Path) -> None:
+    steps, env = github_steps()
+    summary = tmp_path / "summary.md"
+    env |= {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(summary), "GITHUB_WORKSPACE": str(clone)}
+    done = run_steps(clone, steps, env)
+    assert [code for code, _ in done] == [0, 0], done[-1][1]
+    assert "4 passed" in done[-1][1]
+    assert "::group::moorage up" in done[-1][1]
+    assert "| tests.xml | 4 | 0 | 0 |" in summary.read_text()
+    assert {"hub.db", "ports.env", "ports.json", "summary.md", "timeline.json"} <= names(clone / "artifacts")
+
+
+def test_github_actions_with_a_failing_test(clone: Path, tmp_path: Path) -> None:
+    (clone / "test_red.py").write_text("def test_red(moorage_stack): assert 'a' == 'b'\n")
+    steps, env = github_steps()
+    done = run_steps(clone, steps, env | {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(tmp_path / "s.md")})
+    assert done[-1][0] == 1, done[-1][1]
+    assert "moorage: log of postgres" in done[-1][1]
+    assert "`test_red.test_red`" in (tmp_path / "s.md").read_text()
+    assert {"postgres-1.log", "redis-1.log"} <= names(clone / "artifacts" / "logs")
+
+
+def test_github_actions_with_a_broken_service(clone: Path, tmp_path: Path) -> None:
+    text = (clone / "compose.yaml").read_text()
+    (clone / "compose.yaml").write_text(
+        text.replace("user: redis", "user: redis\n    command: redis-server --no-such x")
+    )
+    steps, env = github_steps()
+    env |= {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(tmp_path / "s.md"), "GITHUB_WORKSPACE": str(clone)}
+    done = run_steps(clone, steps, env)
+    assert done[-1][0] == 5, done[-1][1]
+    for said in (done[-1][1], (tmp_path / "s.md").read_text()):
+        assert "no-such" in said
+    line = next(n for n, text in enumerate((clone / "compose.yaml").read_text().splitlines(), 1) if text == "  redis:")
+    assert f"::error file=compose.yaml,line={line}," in done[-1][1]
+
+
+def test_gitlab(clone: Path, tmp_path: Path) -> None:
+    job = yaml.safe_load((ROOT / "examples" / "gitlab-ci.yml").read_text())["test"]
+    # The environment of the tests stands in for the runner's: its packages are there already.
+    (clone / ".venv-ci").symlink_to(sys.prefix)
+    steps = [*job["before_script"][1:], *job["script"]]
+    done = run_steps(clone, steps, {"GITLAB_CI": "true", **job["variables"]})
+    assert [code for code, _ in done] == [0, 0], done[-1][1]
+    assert "section_start:" in done[-1][1]
+    assert "4 passed" in done[-1][1]
+    assert list((clone / "reports").glob("*.xml"))
+    assert json.loads((clone / "artifacts" / "result.json").read_text())["exit_code"] == 0
+
+
+def test_pytest_example_without_ci_on_two_workers(clone: Path) -> None:
+    done = run_steps(clone, ["python -P -m pytest -q -n 2"], {})
+    assert done[-1][0] == 0, done[-1][1]
+    assert "4 passed" in done[-1][1]
