@@ -15,8 +15,8 @@ PYTEST_ARGS ?=
 JOBS ?= 2
 # Tests that need no engine, no Prefect server and no network.
 FAST_TESTS := $(wildcard tests/unit tests/golden tests/properties tests/architecture)
-# What is not part of `make test`: measuring, and what needs a Dagger engine.
-NOT_IN_TEST := not bench and not dagger_engine
+# What is not part of `make test`: measuring.
+NOT_IN_TEST := not bench
 # More for `make lock`, as in: make lock LOCK_ARGS=--upgrade
 LOCK_ARGS ?=
 UV_VERSION := 0.13.8
@@ -50,15 +50,12 @@ demo-down: setup ## remove the demo with its volumes and ports, stop the hub
 
 ##@ to test it
 
-.PHONY: test test-unit test-dagger faults bench
+.PHONY: test test-unit faults bench
 test: setup images ## every test, on a real engine (fails without one)
 	@$(BIN)/pytest -n $(JOBS) --dist loadfile -m '$(NOT_IN_TEST)' $(PYTEST_ARGS)
 
 test-unit: setup ## the fast tests: no engine, no Prefect server
 	@$(BIN)/pytest -q -m '$(NOT_IN_TEST)' $(FAST_TESTS) $(PYTEST_ARGS)
-
-test-dagger: setup images ## the tests that need a Dagger engine
-	@$(BIN)/pytest -m dagger_engine $(PYTEST_ARGS)
 
 faults: setup images ## fail and SIGKILL at every step
 	@$(BIN)/pytest -m '$(NOT_IN_TEST)' tests/faults $(PYTEST_ARGS)
