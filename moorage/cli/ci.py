@@ -17,13 +17,14 @@ from cyclopts import Parameter
 
 from moorage.adapters.history import copy_history
 from moorage.cli.up import parameters_of
-from moorage.errors import InterruptedRunError, MoorageError
+from moorage.errors import HubError, InterruptedRunError, MoorageError
 from moorage.interfaces import World
 from moorage.model.definition import FILE_NAMES, Source
 from moorage.model.state import StackStatus
 from moorage.rules import addresses
 from moorage.show.console import Console, console
 from moorage.show.job import Job, summary_markdown
+from moorage.show.words import one_line
 from moorage.work import ci as leaving
 from moorage.work import resolve, temporary
 from moorage.work.child import run_command, undisturbed
@@ -253,8 +254,14 @@ def bring_up(world: World, wish: Wish) -> dict[str, Any]:
     from moorage.hub.address import wanted_url
     from moorage.work.up import up
 
-    if wanted_url():
-        return run_flow("up", parameters_of(wish, None), start_hub=False)
+    if url := wanted_url():
+        try:
+            return run_flow("up", parameters_of(wish, None), start_hub=False)
+        except MoorageError:
+            raise
+        except Exception as error:  # Prefect's: a wrong password, another version; our own become MoorageErrors
+            hint = "Look at PREFECT_API_AUTH_STRING and the server's version, or unset PREFECT_API_URL."
+            raise HubError(f"the Prefect API at {url}: {one_line(str(error))}", hint=hint, api_url=url) from error
 
     async def directly() -> dict[str, Any]:
         _, status = await up(world, wish)
