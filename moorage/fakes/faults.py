@@ -73,8 +73,8 @@ def fail_at(n: int, *, kill: bool = False) -> Fault:
     return Fault(n, kill=kill)
 
 
-def faulty(world: World, fault: Fault) -> World:
-    """The same world, whose effects on a fake engine, fake Compose, store and files all pass by the fault."""
+def faulty(world: World, fault: Callable[[str], None]) -> World:
+    """The same world, whose effects on engine, Compose (a fake one), store and files all pass by the fault first."""
     compose = world.compose
     if isinstance(compose, FakeCompose):
         compose = compose.seen_by(fault)

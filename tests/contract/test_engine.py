@@ -493,6 +493,12 @@ class TestOwners:
         assert bench.engine.stacks()[bench.stack][labels.HOME] == "h"
         assert f"{bench.stack}x" not in bench.engine.stacks()
 
+    def test_stacks_of_a_home(self, bench):
+        marks = {labels.STACK: bench.stack, labels.HOME: bench.stack}
+        bench.create({"web": bench.service()}, networks={"default": {"labels": marks}})
+        assert bench.engine.stacks_of(bench.stack) == {bench.stack}
+        assert bench.engine.stacks_of(f"{bench.stack}x") == frozenset()
+
     def test_nothing_of_a_stack(self, bench):
         found = bench.engine.observe(bench.stack)
         assert (found.containers, found.networks, found.volumes) == ((), (), ())
