@@ -283,6 +283,9 @@ class Files(Protocol):
     def names(self, folder: str) -> Iterator[str]:
         """Relative names of the files in a folder."""
 
+    def folders(self, folder: str) -> Iterator[str]:
+        """Names of the folders in a folder, without the folder's own."""
+
 
 class Contexts(Protocol):
     """Build contexts on disk."""

@@ -95,6 +95,12 @@ class MemoryFiles:
         parent = self._checked(folder)
         return iter(sorted(str(name) for name in self._texts if name.parent == parent))
 
+    def folders(self, folder: str) -> Iterator[str]:
+        """Names, sorted and without the folder's own, of the folders in a folder."""
+        parent = self._checked(folder)
+        inside = [name.relative_to(parent) for name in self._texts if parent in name.parents]
+        return iter(sorted({name.parts[0] for name in inside if len(name.parts) > 1}))
+
     def _checked(self, name: str) -> PurePosixPath:
         path = PurePosixPath(name)
         if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in name:

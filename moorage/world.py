@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,17 @@ from moorage.adapters.local_files import LocalFiles
 from moorage.adapters.probes import SocketProber
 from moorage.adapters.sqlite_store import SqliteStore
 from moorage.adapters.stack_lock import StackLock
+from moorage.errors import HomeError
 from moorage.interfaces import World
 from moorage.model.definition import Config
 from moorage.model.event import Event
 from moorage.rules.ports import port_range
 from moorage.settings import Settings
 from moorage.settings import settings as of_process
+from moorage.work.rebuild import rebuild
 
 _listeners: list[Callable[[Event], None]] = []
+_untold: list[Event] = []
 
 
 def listen(listener: Callable[[Event], None]) -> None:
@@ -32,20 +36,33 @@ def listen(listener: Callable[[Event], None]) -> None:
 
 
 def tell(event: Event) -> None:
-    """Tell all who listen."""
+    """Tell all who listen; what is of no stack and nobody hears is kept for `untold`."""
     for listener in _listeners:
         listener(event)
+    if not _listeners and not event.stack:
+        _untold.append(event)
+
+
+def untold() -> tuple[Event, ...]:
+    """What was told while nobody listened, once: a registry that had to be rebuilt, most likely."""
+    events = tuple(_untold)
+    _untold.clear()
+    return events
 
 
 def open_world(emit: Callable[[Event], None] = tell, settings: Settings | None = None) -> World:
-    """The world of this process. Nothing is contacted before it is needed. `settings` None: the process's own."""
+    """The world of this process. `settings` None: the process's own.
+
+    Nothing is contacted before it is needed; but a registry that was damaged or lost is rebuilt first.
+    """
     chosen = settings or of_process()
     home = chosen.home.expanduser().absolute()
-    return World(
+    store = SqliteStore(home / "hub.db", any_port=port_range(chosen.port_range))
+    world = World(
         engine=DockerEngine(chosen),
         compose=ComposeCli(chosen),
         contexts=BuildContexts(),
-        store=SqliteStore(home / "hub.db", any_port=port_range(chosen.port_range)),
+        store=store,
         files=LocalFiles(home),
         prober=SocketProber(),
         clock=SystemClock(),
@@ -56,6 +73,12 @@ def open_world(emit: Callable[[Event], None] = tell, settings: Settings | None =
         censor=_censor,
         emit=emit,
     )
+    store.on_loss(lambda: rebuild(world))
+    with suppress(HomeError):  # whoever uses the registry will say so
+        missing = not store.path.exists() and any(world.files.folders("generations"))
+        if missing or store.set_aside:
+            rebuild(world)
+    return world
 
 
 def _censor(config: Config, more: Sequence[str]) -> Callable[[Any], Any]:

@@ -49,14 +49,21 @@ class LocalFiles:
 
     def names(self, folder: str) -> Iterator[str]:
         """Names, relative to the root and sorted, of the files in a folder (not of those in folders below it)."""
+        found = sorted(entry.name for entry in self._entries(folder) if entry.is_file())
+        return (str(PurePosixPath(folder, name)) for name in found if not name.startswith(_UNFINISHED))
+
+    def folders(self, folder: str) -> Iterator[str]:
+        """Names, sorted and without the folder's own, of the folders in a folder."""
+        return iter(sorted(entry.name for entry in self._entries(folder) if entry.is_dir()))
+
+    def _entries(self, folder: str) -> list[os.DirEntry[str]]:
         path = self._path(folder)
         with home_errors(path):
             try:
                 with os.scandir(path) as entries:
-                    found = sorted(entry.name for entry in entries if entry.is_file())
+                    return list(entries)
             except (FileNotFoundError, NotADirectoryError):
-                found = []
-        return (str(PurePosixPath(folder, name)) for name in found if not name.startswith(_UNFINISHED))
+                return []
 
     def _path(self, name: str) -> Path:
         parts = PurePosixPath(name).parts

@@ -36,6 +36,7 @@ _UNUSABLE = (
 _COMPANIONS = ("", "-wal", "-shm")
 """What SQLite calls the files that belong together."""
 _POLL_S = 0.01
+_REPLACED_AT_MOST = 3
 _PATIENCE_S = 0.01
 """How long SQLite itself waits for a lock before we ask again. It looks less and less often, down to every 100 ms,
 so among many writers one that waits for long would wait ever longer."""
@@ -58,6 +59,8 @@ class SqliteFile:
         self._connection: sqlite3.Connection | None = None
         self._inode: tuple[int, int] | None = None
         self._pid = os.getpid()
+        self.on_loss: Callable[[], None] = lambda: None
+        """Called when a damaged file has been replaced by an empty one, before the work is tried again with it."""
 
     def write(self, work: Callable[[sqlite3.Connection], _Result]) -> _Result:
         """Do some work in one write transaction; an error of the work undoes it. Raises HomeError."""
@@ -95,7 +98,7 @@ class SqliteFile:
     def _answer(self, once: Callable[[], _Result]) -> _Result:
         """Do it; wait while others write; once with a fresh file when this one is damaged. Raises HomeError."""
         deadline = time.monotonic() + self._timeout_s
-        replaced = False
+        replaced, gone = False, 0
         with self._mutex:
             while True:
                 try:
@@ -103,6 +106,10 @@ class SqliteFile:
                 except sqlite3.DatabaseError as error:
                     if _code(error) in _DAMAGED and not replaced:
                         replaced = self._replace_damaged()
+                        self.on_loss()
+                    elif _code(error) == sqlite3.SQLITE_CANTOPEN and gone < _REPLACED_AT_MOST:
+                        gone += 1  # another process may be replacing it just now
+                        time.sleep(_POLL_S)
                     elif _code(error) not in _BUSY or time.monotonic() >= deadline:
                         raise self._explained(error) from error
 

@@ -286,9 +286,18 @@ class SqliteStore:
     # The file
 
     @property
+    def path(self) -> Path:
+        """Where it is; it need not exist yet."""
+        return self._file.path
+
+    @property
     def set_aside(self) -> Path | None:
         """Where a damaged file was put, until `rebuilt` is called, by whichever process. None: nothing was lost."""
         return self._file.set_aside
+
+    def on_loss(self, rebuild: Callable[[], None]) -> None:
+        """Call `rebuild` when the file turns out damaged and has been replaced by an empty one."""
+        self._file.on_loss = rebuild
 
     def rebuilt(self) -> None:
         """What was lost with the file set aside is on record again."""

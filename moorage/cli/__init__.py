@@ -80,6 +80,16 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return 130
+    finally:
+        _say_untold()
+
+
+def _say_untold() -> None:
+    """What a verb without progress was told beside its own work: that the registry had to be rebuilt."""
+    world = sys.modules.get("moorage.world")
+    for event in world.untold() if world else ():
+        with suppress(OSError, ValueError):
+            sys.stderr.write(f"note: {event.message}\n")
 
 
 def _end_orphans() -> None:
