@@ -67,7 +67,18 @@ def _free_port() -> int:
         return port
 
 
+def _hear_signals() -> None:
+    """Commands that tests start hear Ctrl-C, also where these tests run in the background of a script.
+
+    There the shell has SIGINT ignored, and nohup SIGHUP, which every child inherits.
+    """
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
 _own_environment()
+_hear_signals()
 
 # No deadline: two cores, shared. In CI the same examples each time: what it finds must be found again at home.
 hypothesis_settings.register_profile("moorage", deadline=None, print_blob=True, derandomize="CI" in os.environ)
