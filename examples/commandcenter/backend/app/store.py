@@ -32,8 +32,13 @@ class Store:
     def __init__(self) -> None:
         self._pool = AsyncConnectionPool(
             kwargs=settings.POSTGRES | {"row_factory": dict_row},
-            min_size=1, max_size=5, timeout=settings.CHECK_TIMEOUT_S, reconnect_timeout=5, open=False,
-            configure=_ensure_schema, check=AsyncConnectionPool.check_connection,
+            min_size=1,
+            max_size=5,
+            timeout=settings.CHECK_TIMEOUT_S,
+            reconnect_timeout=5,
+            open=False,
+            configure=_ensure_schema,
+            check=AsyncConnectionPool.check_connection,
         )
         self._redis = Redis.from_url(
             settings.REDIS_URL, socket_timeout=settings.CHECK_TIMEOUT_S, socket_connect_timeout=settings.CHECK_TIMEOUT_S
