@@ -67,7 +67,15 @@ def facts(error):
 
 
 async def test_an_exit_with_a_code(stack, machine_state):
-    s = stack(failing(["sh", "-c", "for i in $(seq 60); do echo line $$i; done; sleep 0.2; echo to stderr >&2; sleep 0.2; exit 42"]))
+    s = stack(
+        failing(
+            [
+                "sh",
+                "-c",
+                "for i in $(seq 60); do echo line $$i; done; sleep 0.2; echo to stderr >&2; sleep 0.2; exit 42",
+            ]
+        )
+    )
     with nothing_left(s, machine_state):
         error = await s.fails(NotReadyError)
     assert error.exit_code == 5

@@ -258,10 +258,10 @@ async def test_down_with_volumes_takes_the_anonymous_ones_too(stack, docker_clie
 
 
 async def test_bind_mounts_tmpfs_and_limits_are_as_compose_makes_them(stack):
-    s = stack(f"""
+    s = stack("""
         services:
           web:
-            image: ${{TINY_IMAGE}}
+            image: ${TINY_IMAGE}
             command: [sleep, infinity]
             stop_grace_period: 0s
             volumes: ["./data:/data:ro"]
@@ -269,9 +269,9 @@ async def test_bind_mounts_tmpfs_and_limits_are_as_compose_makes_them(stack):
             read_only: true
             cap_drop: [ALL]
             security_opt: ["no-new-privileges:true"]
-            deploy: {{resources: {{limits: {{memory: 32M, cpus: "0.5"}}}}}}
+            deploy: {resources: {limits: {memory: 32M, cpus: "0.5"}}}
             extra_hosts: ["somewhere:192.0.2.7"]
-            labels: {{own: label}}
+            labels: {own: label}
     """)
     s.write("data/file", "on the host")
     await s.up()
