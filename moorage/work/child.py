@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
 
 from moorage.errors import DefinitionError
 
@@ -30,66 +29,82 @@ def run_command(
     no limit) it gets SIGTERM, ten seconds later SIGKILL, and the exit code is 124. Raises DefinitionError: it cannot
     be started.
     """
-    at_terminal = sys.stdin is not None and _is_terminal()
-    try:
-        # At a terminal it stays in the foreground, where the terminal itself sends Ctrl-C to both.
-        process = subprocess.Popen(command, env=dict(environment), process_group=None if at_terminal else 0)
-    except OSError as error:
-        message = f"{command[0]}: {error.strerror or error}"
-        raise DefinitionError(message, hint="After `--` comes a program with its arguments, no shell syntax.") from None
-    with _passed_on(process, own_group=not at_terminal):
+    child = _Child(own_group=not _is_terminal())
+    with _signals_to(child.signal):
+        child.start(command, environment)
         try:
-            code = process.wait(timeout_s)
+            code = child.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             on_timeout()
-            _end(process, own_group=not at_terminal)
+            child.end()
             return TIMED_OUT
     return code if code >= 0 else 128 - code
 
 
+class _Child:
+    """A process that signals are sent to; those that come before it has begun wait for it."""
+
+    process: subprocess.Popen[bytes]
+
+    def __init__(self, *, own_group: bool) -> None:
+        # At a terminal it stays in the foreground, where the terminal itself sends Ctrl-C to both.
+        self._own_group = own_group
+        self._begun = False
+        self._waiting: list[int] = []
+
+    def start(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        try:
+            group = 0 if self._own_group else None
+            self.process = subprocess.Popen(command, env=dict(environment), process_group=group)
+        except OSError as error:
+            message = f"{command[0]}: {error.strerror or error}"
+            hint = "After `--` comes a program with its arguments, no shell syntax."
+            raise DefinitionError(message, hint=hint) from None
+        self._begun = True
+        for number in self._waiting:
+            self.send(number)
+
+    def signal(self, number: int) -> None:
+        if not self._begun:
+            self._waiting.append(number)
+        elif self._own_group or number != signal.SIGINT:
+            self.send(number)
+
+    def send(self, number: int) -> None:
+        with suppress(ProcessLookupError, PermissionError):
+            if self._own_group:
+                os.killpg(self.process.pid, number)
+            else:
+                self.process.send_signal(number)
+
+    def end(self) -> None:
+        """SIGTERM, and SIGKILL where that does not help."""
+        self.send(signal.SIGTERM)
+        try:
+            self.process.wait(_GRACE_S)
+        except subprocess.TimeoutExpired:
+            self.send(signal.SIGKILL)
+            self.process.wait()
+
+
 def _is_terminal() -> bool:
     with suppress(ValueError, OSError):
-        return sys.stdin.isatty() and os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
+        return sys.stdin is not None and sys.stdin.isatty() and os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
     return False
 
 
 @contextmanager
-def _passed_on(process: subprocess.Popen[bytes], *, own_group: bool) -> Iterator[None]:
-    def pass_on(number: int, _frame: Any) -> None:
-        if own_group or number != signal.SIGINT:
-            _send(process, number, own_group=own_group)
-
-    before = {number: signal.signal(number, pass_on) for number in _SIGNALS}
+def _signals_to(handle: Callable[[int], None]) -> Iterator[None]:
+    before = {number: signal.signal(number, lambda got, _frame: handle(got)) for number in _SIGNALS}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _send(process: subprocess.Popen[bytes], number: int, *, own_group: bool) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        if own_group:
-            os.killpg(process.pid, number)
-        else:
-            process.send_signal(number)
-
-
-def _end(process: subprocess.Popen[bytes], *, own_group: bool) -> None:
-    _send(process, signal.SIGTERM, own_group=own_group)
-    try:
-        process.wait(_GRACE_S)
-    except subprocess.TimeoutExpired:
-        _send(process, signal.SIGKILL, own_group=own_group)
-        process.wait()
 
 
 @contextmanager
 def undisturbed(say: Callable[[], None]) -> Iterator[None]:
     """Signals do not end what is done in here; `say` is called for each. Main thread only."""
-    before = {number: signal.signal(number, lambda *_: say()) for number in _SIGNALS}
-    try:
+    with _signals_to(lambda _number: say()):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

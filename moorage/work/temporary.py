@@ -16,7 +16,7 @@ from typing import Self
 
 from moorage.errors import BusyError
 from moorage.interfaces import World
-from moorage.rules import naming
+from moorage.rules import labels, naming
 from moorage.work.down import Ending, down
 from moorage.work.threads import in_thread
 
@@ -84,9 +84,10 @@ def _is_there(world: World, stack: str) -> bool:
 
 
 def _untag(world: World, stack: str) -> None:
-    """Images that were built for this stack bear its name, which no other has."""
-    for tag in world.engine.tags(f"{stack}-"):
-        world.engine.untag(tag)
+    """Images that were built or pinned for this stack bear its name, which no other has."""
+    for prefix in (f"{stack}-", labels.pin_prefix(stack)):
+        for tag in world.engine.tags(prefix):
+            world.engine.untag(tag)
 
 
 def orphans(world: World) -> list[str]:

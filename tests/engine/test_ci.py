@@ -54,8 +54,10 @@ def _written(project: Project, image: str, backend: str) -> Project:
 
 @pytest.fixture(autouse=True)
 def nothing_left(machine_state: MachineState, moorage_home: Path) -> Iterator[None]:
-    """Each of these tests ends with no container, network, volume, lease, record or lock of its stack."""
+    """Each of these tests ends with no container, network, volume, image, lease, record or lock of its stack."""
     yield
+    tags = [tag for image in machine_state.client.images.list() for tag in image.tags]
+    assert [tag for tag in tags if machine_state.prefix in tag] == []
     assert _leases(moorage_home) == []
     assert list((moorage_home / "temporary").glob("*")) == []
     assert [path.name for path in (moorage_home / "locks").glob("*.lock")] == []
