@@ -13,6 +13,8 @@ from moorage.model.state import Container, Observed, RunRecord
 from moorage.model.step import Operation, Step, StepKind
 from moorage.rules import composing, graph, labels, planning
 
+LONGEST_GRACE_S = 10.0
+"""A worker that is told to stop gives its runs half a minute, for the whole of their undo."""
 _RUNNING = ("running", "restarting", "paused")
 
 
@@ -64,6 +66,13 @@ def is_new(container: Container, record: RunRecord, home: str) -> bool:
         return False
     before = record.before.get("containers", {}).get(container.name)
     return before is None or before.get("id", container.id) != container.id
+
+
+def grace_s(services: Mapping[str, Service], name: str, usual_s: float) -> float:
+    """Grace period of a container whose work is thrown away: short, unless its definition asks for a certain one."""
+    service = services.get(name)
+    asked_s = service.stop_grace_s if service else None
+    return usual_s if asked_s is None else min(asked_s, LONGEST_GRACE_S)
 
 
 def leases_before(record: RunRecord) -> tuple[Lease, ...]:

@@ -12,7 +12,7 @@ from moorage.model.definition import Hook, Service
 from moorage.model.event import Action
 from moorage.model.state import Container
 from moorage.model.step import Step, StepKind
-from moorage.rules import graph, labels, planning
+from moorage.rules import graph, labels, planning, undo
 from moorage.work import generations
 from moorage.work.run import Run
 from moorage.work.threads import in_thread
@@ -242,7 +242,8 @@ async def _remove_service(service: str, run: Run) -> str:
 def _stop_and_remove(run: Run, container: Container) -> None:
     """With a short grace period: what it did is thrown away, but volumes that existed before want a clean end."""
     if container.state == "running":
-        run.world.engine.stop(container.id, run.world.settings.undo_grace_s)
+        usual_s = run.world.settings.undo_grace_s
+        run.world.engine.stop(container.id, undo.grace_s(run.services, container.service, usual_s))
     run.world.engine.remove(container.id, volumes=True)
 
 

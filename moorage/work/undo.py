@@ -13,6 +13,7 @@ from typing import Any
 
 from moorage.errors import EngineError, EngineUnavailableError, MoorageError
 from moorage.interfaces import World
+from moorage.model.definition import Service
 from moorage.model.generation import Generation
 from moorage.model.state import RunRecord
 from moorage.model.step import Operation, Step, StepKind
@@ -23,6 +24,7 @@ from moorage.work.perform import Act, carry_out, perform
 from moorage.work.run import Run
 from moorage.work.threads import in_thread
 
+_RUNNING = ("running", "paused", "restarting")
 ActOf = Callable[[Run], Act]
 """For a run, what does one of its steps: directly, or as a task run."""
 
@@ -67,6 +69,7 @@ async def _apply_again(world: World, record: RunRecord, generation: Generation, 
     try:
         # The leases first: a port that was given up belongs to this generation.
         await in_thread(lambda: _restore_leases(world, record))
+        await _stop_new(world, record)
         await carry_out(steps, act_of(run))
     except EngineUnavailableError:
         raise
@@ -75,10 +78,27 @@ async def _apply_again(world: World, record: RunRecord, generation: Generation, 
     return []
 
 
+async def _stop_new(world: World, record: RunRecord) -> None:
+    """Stop what the run has started, all at once: Compose would do it one after the other, each with its full grace."""
+    observed = await in_thread(lambda: world.engine.observe(record.stack))
+    new = [c for c in observed.containers if c.state in _RUNNING and rules.is_new(c, record, world.home)]
+    services = _services_of(world, record)
+    grace = partial(rules.grace_s, services, usual_s=world.settings.undo_grace_s)
+    await asyncio.gather(*(in_thread(partial(world.engine.stop, c.id, grace(c.service))) for c in new))
+
+
+def _services_of(world: World, record: RunRecord) -> dict[str, Service]:
+    """The services as the run wanted them. Empty: it did not get as far as a generation."""
+    own = [one.number for one in world.store.generations(record.stack) if one.run == record.id]
+    generation = generations.read(world, record.stack, own[0]) if own else None
+    return dict(generation.services) if generation else {}
+
+
 async def _remove_containers(world: World, record: RunRecord, act_of: ActOf) -> list[str]:
     """Remove the containers that were not there before."""
     run = Run(world, Operation.DOWN, record.stack)
     observed = await in_thread(lambda: world.engine.observe(record.stack))
+    run.services = _services_of(world, record)
     run.spared = {c.id for c in observed.containers if not rules.is_new(c, record, world.home)}
     new = {c.service for c in observed.containers if c.id not in run.spared}
     steps = tuple(Step(kind=StepKind.REMOVE, service=name, why="undo") for name in sorted(new))
