@@ -44,8 +44,8 @@ class Compose(Protocol):
     def interpolate(self, source: Source, values: Config, environment: Mapping[str, str]) -> Config:
         """`values` with their variables replaced by Compose's own rules."""
 
-    def variables(self, source: Source) -> dict[str, str]:
-        """The environment that Compose interpolates with (process, env files)."""
+    def variables(self, source: Source, name: str | None = None) -> dict[str, str]:
+        """The environment that Compose interpolates with (process, env files). `name` None: Compose derives it."""
 
     def create(self, stack: str, file: Path, services: Sequence[str], recreate: bool, on_line: Line) -> None:
         """Create what `file` defines; changed containers are re-created. Empty `services`: all. Raises EngineError."""

@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import dedent
@@ -189,7 +190,7 @@ def _make_tiny(client: docker.DockerClient) -> str:
 
 @pytest.fixture
 def stack_prefix(request: pytest.FixtureRequest) -> Iterator[str]:
-    """What the name of every stack of this test starts with. At the end all of them is removed from the engine."""
+    """What the name of every stack of this test starts with. At the end all of them goes, image tags too."""
     prefix = f"mt-{WORKER}-{secrets.token_hex(3)}"
     yield prefix
     if "docker_client" in request.fixturenames:
@@ -224,6 +225,11 @@ def _remove_all(client: docker.DockerClient, prefix: str) -> None:
             one.remove()
         except NotFound:
             continue
+    # Not `client.images.list()`: it asks for each image anew, and another test may have removed it meanwhile.
+    tags = [tag for image in client.api.images() for tag in image["RepoTags"] or () if f"/{prefix}" in f"/{tag}"]
+    for tag in tags:
+        with suppress(NotFound):
+            client.api.remove_image(tag, force=True)
 
 
 @dataclass(frozen=True)

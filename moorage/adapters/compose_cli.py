@@ -28,6 +28,7 @@ from moorage.errors import (
     TransientImageError,
 )
 from moorage.model.definition import FILE_NAMES, OVERRIDE_NAMES, Config, Source
+from moorage.rules.composing import file_text
 from moorage.settings import Settings
 
 Line = Callable[[str], None]
@@ -39,6 +40,7 @@ _NO_FILE = re.compile(r"no configuration file provided|Can't find a suitable con
 _ENGINE_DOWN = re.compile(
     r"Cannot connect to the Docker daemon|failed to connect to the docker API|error during connect"
 )
+_PROGRESS = re.compile(r" (?:Network|Volume|Container) (\S+) (Creating|Created|Error Error response)")
 _PASSING = re.compile(
     r"timeout|timed out|TLS handshake|connection (?:refused|reset)|no such host|temporary failure|i/o timeout|EOF|"
     r"too many requests|(?:429|502|503|504)\b|network is unreachable|server misbehaving",
@@ -72,7 +74,9 @@ class ComposeCli:
     def raw_config(self, source: Source) -> Config:
         """The project as written, variables not replaced."""
         options = ["--no-interpolate", "--no-normalize", "--no-path-resolution", "--no-env-resolution"]
-        return self._read_json(source, [*_selection(source), "config", *options, "--format", "json"], {})
+        # With a name, because Compose finds none in a directory called 日本. The file's own is printed all the same.
+        named = ["-p", "x", *_selection(source)]
+        return self._read_json(source, [*named, "config", *options, "--format", "json"], {})
 
     def interpolate(self, source: Source, values: Config, environment: Mapping[str, str]) -> Config:
         """`values` with their variables replaced, by way of a project that has nothing but them.
@@ -81,13 +85,14 @@ class ComposeCli:
         """
         project = {"name": "x", "services": {"x": {"image": "x"}}, "x-values": values}
         arguments = [*_env_files(source), "-f", "-", "config", "--format", "json"]
-        config = self._read_json(source, arguments, environment, json.dumps(project))
+        config = self._read_json(source, arguments, environment, file_text(project))
         answer: Config = config["x-values"]
         return answer
 
-    def variables(self, source: Source) -> dict[str, str]:
+    def variables(self, source: Source, name: str | None = None) -> dict[str, str]:
         """The environment that Compose interpolates with."""
-        text = self._read(source, [*_selection(source), "config", "--environment"], {}, None)
+        named = ["-p", name] if name else []
+        text = self._read(source, [*named, *_selection(source), "config", "--environment"], {}, None)
         return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
 
     def create(self, stack: str, file: Path, services: Sequence[str], recreate: bool, on_line: Line) -> None:
@@ -96,15 +101,15 @@ class ComposeCli:
         options = ["--no-build", "--pull", "never", "--remove-orphans", *(["--force-recreate"] if recreate else [])]
         code, output = self._run(["-p", stack, "-f", str(file), "create", *options, *services], file.parent, on_line)
         if code:
-            raise _engine_error(_last_words(output), "create")
+            raise _engine_error(_last_words(output), "create").with_fields(unfinished=_unfinished(output) or None)
 
     def build(self, stack: str, file: Path, service: str, on_line: Line) -> None:
         """Build the image of one service. Raises ImageError."""
-        self._image(["-p", stack, "--progress", "plain", "-f", str(file), "build", service], file, service, on_line)
+        self._image(["-p", stack, "--progress", "plain", "-f", str(file), "build"], file, service, on_line)
 
     def pull(self, stack: str, file: Path, service: str, on_line: Line) -> None:
         """Pull the image of one service. Raises ImageError."""
-        self._image(["-p", stack, "-f", str(file), "pull", service], file, service, on_line)
+        self._image(["-p", stack, "-f", str(file), "pull"], file, service, on_line)
 
     def abort(self) -> None:
         """End the builds and pulls under way: their calls raise ImageError."""
@@ -118,9 +123,9 @@ class ComposeCli:
 
     def _image(self, arguments: list[str], file: Path, service: str, on_line: Line) -> None:
         limit_s = self._settings.image_timeout_s
-        code, output = self._run(arguments, file.parent, on_line, limit_s, self._image_calls)
+        code, output = self._run([*arguments, "--", service], file.parent, on_line, limit_s, self._image_calls)
         if code:
-            raise image_error(arguments[-2], service, output)
+            raise image_error(arguments[-1], service, output)
 
     def _read_json(
         self, source: Source, arguments: list[str], environment: Mapping[str, str], stdin: str | None = None
@@ -186,7 +191,7 @@ class ComposeCli:
                 stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT if merged else subprocess.PIPE,
-                text=True,
+                encoding="utf-8",
                 errors="replace",
                 start_new_session=True,  # Ctrl-C is ours to handle: the undo decides what happens to Compose's work
             )
@@ -263,7 +268,7 @@ def _version_of(program: tuple[str, ...]) -> tuple[str, str]:
 
 def _selection(source: Source) -> list[str]:
     files = [part for file in source.files for part in ("-f", str(file))]
-    profiles = [part for profile in source.profiles for part in ("--profile", profile)]
+    profiles = [f"--profile={profile}" for profile in source.profiles]
     return [*_env_files(source), *files, *profiles]
 
 
@@ -349,6 +354,13 @@ def _last_words(output: Sequence[str]) -> str:
         line for line in output if line.strip() and not line.startswith((" Container", " Network", " Volume", "time="))
     ]
     return lines[-1].strip() if lines else "no output"
+
+
+def _unfinished(output: Sequence[str]) -> list[str]:
+    """Names of what a failed create had begun to create: the engine may go on with it after Compose has ended."""
+    seen = [found.groups() for line in output if (found := _PROGRESS.match(line))]
+    ended = {name for name, word in seen if word != "Creating"}
+    return [name for name in dict.fromkeys(name for name, _ in seen) if name not in ended]
 
 
 def _engine_error(text: str, what: str) -> MoorageError:

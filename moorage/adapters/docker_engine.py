@@ -135,7 +135,8 @@ class DockerEngine:
     def remove_network(self, name: str) -> None:
         """Remove a network. No effect if it is gone."""
         with self._speaking(), _ignoring_missing():
-            self._client.remove_network(name)
+            if network := self._network(name):
+                self._client.remove_network(network["Id"])
 
     def remove_volume(self, name: str) -> None:
         """Remove a volume. No effect if it is gone."""
@@ -146,10 +147,14 @@ class DockerEngine:
         """The labels of a `network` or `volume`. Empty: none, or it does not exist."""
         with self._speaking():
             try:
-                look = self._client.inspect_network if kind == "network" else self._client.inspect_volume
-                return look(name).get("Labels") or {}
+                found = self._network(name) if kind == "network" else self._client.inspect_volume(name)
+                return (found or {}).get("Labels") or {}
             except NotFound:
                 return {}
+
+    def _network(self, name: str) -> dict[str, Any] | None:
+        """A network by its very name. Not by asking for it: a name may be `../volumes/x`, which is another address."""
+        return next((network for network in self._client.networks() if network["Name"] == name), None)
 
     def image(self, reference: str) -> tuple[str, dict[str, str]] | None:
         """(id, labels) of an image. None: not there."""

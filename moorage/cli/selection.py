@@ -44,7 +44,8 @@ def stack_of(world: World, selection: Selection, stack: str | None = None) -> st
 
     Raises DefinitionError: nothing is named, and the directory has no stack and no compose file, or several stacks.
     """
-    if named := stack or selection.name:
+    named = selection.name if stack is None else stack
+    if named is not None:
         return naming.validate_name(named)
     wish = wish_of(selection)
     names = [record.name for record in world.store.stacks() if record.path == str(wish.source.directory)]

@@ -65,7 +65,7 @@ class FakeCompose:
         answer: Config = composefile.interpolated(values, {**self.variables(source), **environment}, escape=True)
         return answer
 
-    def variables(self, source: Source) -> dict[str, str]:
+    def variables(self, source: Source, name: str | None = None) -> dict[str, str]:
         """The environment, above it the env files, below the source's own."""
         files = source.env_files or (source.directory / ".env",)
         lines = [line for file in files if file.is_file() for line in file.read_text().splitlines() if "=" in line]

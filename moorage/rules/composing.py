@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any
@@ -14,6 +15,7 @@ from moorage.rules import labels
 from moorage.rules.reading import is_injected
 
 LOOPBACK = "127.0.0.1"
+_NOT_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 _NOT_IN_DIGEST = frozenset(
     {"depends_on", "profiles", "scale", "x-moorage", "post_start", "pre_stop", "pull_policy", "develop"}
 )
@@ -166,6 +168,16 @@ def _drop_injected(service: Config, config: Config) -> None:
             service[kind] = uses
 
 
+def file_text(config: Config) -> str:
+    """The config as a file for Compose: JSON as far as its YAML reader knows JSON.
+
+    No surrogate pairs (an emoji in a label is one); escaped is what YAML takes for the end of a line or does not
+    have in any other way (YAML 1.1, chapters 4.1 and 4.2).
+    """
+    text = json.dumps(config, ensure_ascii=False)
+    return _NOT_IN_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
 def override_text(definition: Definition, leases: Sequence[Lease]) -> str:
     """The override file that plain `docker compose` needs for the same ports.
 
@@ -179,5 +191,5 @@ def override_text(definition: Definition, leases: Sequence[Lease]) -> str:
         if service.ports:
             copy = json.loads(json.dumps({"ports": definition.config["services"][name]["ports"]}))
             _publish(copy, service.ports, definition.name, ports)
-            lines += [f"  {json.dumps(name)}:", f"    ports: !override {json.dumps(copy['ports'])}"]
+            lines += [f"  {json.dumps(name)}:", f"    ports: !override {file_text(copy['ports'])}"]
     return "\n".join(lines if len(lines) > 2 else ["services: {}"])

@@ -26,6 +26,13 @@ from moorage.rules.durations import seconds
 from moorage.rules.variables import port_variables
 
 _PULL_POLICIES = frozenset({"missing", "if_not_present", "always", "never", "build"})
+_REFERENCE = re.compile(
+    # The grammar of distribution/reference, which Docker and its registries use.
+    r"(?=.{1,512}$)(?:(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?|\[[a-fA-F0-9:]+\])(?::[0-9]+)?/)?"
+    r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*"
+    r"(?::\w[\w.-]{0,127})?(?:@[A-Za-z][A-Za-z0-9]*(?:[+._-][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,})?",
+    re.ASCII,
+)
 _STACK_KEYS = frozenset({"ttl", "builder", "approve", "heal"})
 _SERVICE_KEYS = frozenset({"ready", "probe"})
 _READY_KEYS = frozenset({"http", "tcp", "log", "exec", "exit", "timeout"})
@@ -54,7 +61,7 @@ def read_definition(
         config=_with_extensions(config, extensions),
         services=services,
         port_variables=port_variables(raw, services),
-        notices=tuple(_notices(config, source.directory)),
+        notices=tuple(_notices(unescaped(config), source.directory)),
         ttl_s=seconds(options["ttl"], "x-moorage.ttl") if "ttl" in options else None,
     )
 
@@ -66,7 +73,7 @@ def read_service(name: str, service: Config, config: Config, variables: Mapping[
     grace = service.get("stop_grace_period")
     return Service(
         name=name,
-        image=service.get("image"),
+        image=_image(name, service),
         builds=bool(service.get("build")),
         pull_policy=_pull_policy(name, service),
         replicas=_replicas(service),
@@ -156,6 +163,17 @@ def _refuse_strangers(options: Any, known: frozenset[str], where: str) -> None:
         if key not in known:
             message = f"{where}.{key}: no such key"
             raise DefinitionError(message, key=f"{where}.{key}", hint=f"It may be: {', '.join(sorted(known))}.")
+
+
+def _image(name: str, service: Config) -> str | None:
+    """The image's name, if it can be one: it becomes part of addresses that the engine is asked at."""
+    image = service.get("image")
+    if image is None or _REFERENCE.fullmatch(image):
+        return None if image is None else str(image)
+    where = f"services.{name}.image"
+    message = f"{where}: {image[:80]!r} is not the name of an image"
+    hint = "Like registry.example.org:5000/team/app:1.2, lower case but for the tag."
+    raise DefinitionError(message, service=name, key=where, hint=hint)
 
 
 def _pull_policy(name: str, service: Config) -> str:

@@ -17,12 +17,19 @@ from moorage.work.threads import in_thread
 from moorage.work.waiting import LOG_LINES, not_ready
 
 
-async def commit(run: Run) -> StackStatus:
-    """Look once more, write down that the generation is current, tidy up. To be called uncancelled."""
+async def commit(run: Run) -> None:
+    """Look once more, write down that the generation is current, tidy up. To be called uncancelled.
+
+    What it raises, it raises before the generation is current: then there is something to undo.
+    """
     observed = await in_thread(lambda: run.world.engine.observe(run.stack))
     _check_all_there(run, observed)
     await in_thread(lambda: _write_down(run))
     await in_thread(lambda: _tidy(run))
+
+
+async def status_of_committed(run: Run) -> StackStatus:
+    """The status after a commit, when all but the optional is ready. For after the undo is out of reach."""
     found = await status(run.world, run.stack, ask=False)
     ready = {
         name: one.model_copy(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from moorage.errors import ImageError, PortError
@@ -75,12 +74,12 @@ def _record(generation: Generation, previous: Generation | None, run: RunRecord 
 def write(world: World, generation: Generation) -> Path:
     """Write the generation, and beside it what Compose reads; gives the latter's path."""
     world.files.write(f"generations/{generation.stack}/{generation.number}.json", generation.model_dump_json())
-    return world.files.write(_compose_name(generation), json.dumps(generation.config))
+    return world.files.write(_compose_name(generation), composing.file_text(generation.config))
 
 
 def compose_file(world: World, generation: Generation) -> Path:
     """The file that Compose creates from; written again if it is gone."""
-    return world.files.write(_compose_name(generation), json.dumps(generation.config))
+    return world.files.write(_compose_name(generation), composing.file_text(generation.config))
 
 
 def write_build(world: World, stack: str, config: Config) -> Path:
@@ -93,7 +92,7 @@ def write_build(world: World, stack: str, config: Config) -> Path:
         if inline := build.pop("dockerfile_inline", None):
             text = reading.unescaped(inline)
             build["dockerfile"] = str(world.files.write(f"generations/{stack}/{name}.Dockerfile", text))
-    return world.files.write(f"generations/{stack}/build.compose.json", json.dumps(config))
+    return world.files.write(f"generations/{stack}/build.compose.json", composing.file_text(config))
 
 
 def _compose_name(generation: Generation) -> str:

@@ -87,7 +87,10 @@ async def undone_on_failure(run: Run, act_of: ActOf = directly) -> AsyncIterator
 
 @asynccontextmanager
 async def closed_at_end(run: Run) -> AsyncIterator[None]:
-    """Close a run that is not undone, however its body ends: what a crash cuts off is carried on by the next one."""
+    """Close a run that is not undone when its body has ended, been interrupted, or come to a service's own failure.
+
+    After any other failure, as after a crash, it stays open: whoever comes next carries it on.
+    """
     try:
         yield
     except asyncio.CancelledError:
@@ -98,7 +101,7 @@ async def closed_at_end(run: Run) -> AsyncIterator[None]:
             stack=run.stack,
             undone=False,
         ) from None
-    except BaseException:
+    except RunError:
         await uncancelled(_close(run, "failed"))
         raise
     await uncancelled(_close(run, "committed"))

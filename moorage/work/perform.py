@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -18,6 +20,8 @@ from moorage.work.run import Run
 from moorage.work.threads import in_thread
 from moorage.work.waiting import LOG_LINES, Wait, not_ready
 
+_SETTLE_S = 3.0
+_SETTLE_POLL_S = 0.05
 Act = Callable[[Step, list[Any]], Awaitable[Any]]
 """Does one step, given what the steps it waited for returned."""
 
@@ -112,10 +116,25 @@ async def create(step: Step, run: Run) -> str:
         generation = run.generation if run.desired is None and run.generation else run.pin()
         file = generations.compose_file(run.world, generation)
         recreate = bool(run.desired and run.desired.force_recreate)
-        run.world.compose.create(run.stack, file, (), recreate, tell)
+        try:
+            run.world.compose.create(run.stack, file, (), recreate, tell)
+        except EngineError as error:
+            _let_settle(run, error.fields.get("unfinished", ()))
+            raise
         return f"generation {generation.number}"
 
     return await in_thread(call)
+
+
+def _let_settle(run: Run, names: Sequence[str]) -> None:
+    """Wait a while for what Compose had asked the engine for when it gave up, so that the undo sees it."""
+    deadline = run.world.clock.monotonic() + _SETTLE_S
+    with suppress(MoorageError):
+        while names and run.world.clock.monotonic() < deadline:
+            seen = run.world.engine.observe(run.stack)
+            there = {*seen.networks, *seen.volumes, *(container.name for container in seen.containers)}
+            names = [name for name in names if name not in there]
+            time.sleep(_SETTLE_POLL_S)
 
 
 async def start(step: Step, run: Run) -> str:

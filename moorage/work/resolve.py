@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Sequence
+from http import HTTPStatus
 from pathlib import Path
 
-from moorage.errors import DefinitionError, ImageError
+from moorage.errors import DefinitionError, EngineError, ImageError
 from moorage.interfaces import World
 from moorage.model.base import Frozen
 from moorage.model.definition import FILE_NAMES, Config, Definition, Source
@@ -81,7 +82,7 @@ def _read(world: World, source: Source, raw: Config, name: str, ports: dict[str,
     extensions = reading.service_extensions(raw)
     if extensions:
         extensions = world.compose.interpolate(source, extensions, ports)
-    variables = world.compose.variables(source) if reading.needs_variables(config) else {}
+    variables = world.compose.variables(source, name) if reading.needs_variables(config) else {}
     return reading.read_definition(config, raw, extensions, variables, source)
 
 
@@ -182,10 +183,10 @@ def image_needs(world: World, definition: Definition, wish: Wish) -> tuple[Image
 
 def _image_need(world: World, definition: Definition, name: str, reference: str, wish: Wish) -> ImageNeed:
     service = definition.services[name]
-    found = world.engine.image(reference)
+    found = _image(world, name, reference)
     image_id = found[0] if found else None
     if service.builds:
-        digest = world.contexts.digest(definition.config["services"][name]["build"])
+        digest = world.contexts.digest(reading.unescaped(definition.config["services"][name]["build"]))
         why = _why_build(found, digest, asked=wish.build or service.pull_policy == "build")
         action = StepKind.BUILD if why else None
     else:
@@ -195,6 +196,16 @@ def _image_need(world: World, definition: Definition, name: str, reference: str,
             message = f"services.{name}: image {reference} is not here, and pull_policy is never"
             raise ImageError(message, service=name, image=reference, hint="Build, load or pull it first.")
     return ImageNeed(service=name, reference=reference, image_id=None if action else image_id, action=action, why=why)
+
+
+def _image(world: World, service: str, reference: str) -> tuple[str, dict[str, str]] | None:
+    try:
+        return world.engine.image(reference)
+    except EngineError as error:
+        if error.fields.get("status") != HTTPStatus.BAD_REQUEST:
+            raise
+        where = f"services.{service}.image"  # engines differ in what they take for a name
+        raise DefinitionError(f"{where}: {error}", service=service, key=where, hint="Is it spelt right?") from None
 
 
 def _why_build(found: tuple[str, dict[str, str]] | None, digest: str, *, asked: bool) -> str:
@@ -208,7 +219,7 @@ def _why_build(found: tuple[str, dict[str, str]] | None, digest: str, *, asked: 
 def source_digests(world: World, definition: Definition) -> dict[str, str]:
     """Of each service that is built: digest of its sources."""
     return {
-        name: world.contexts.digest(definition.config["services"][name]["build"])
+        name: world.contexts.digest(reading.unescaped(definition.config["services"][name]["build"]))
         for name, service in definition.services.items()
         if service.builds
     }

@@ -6,7 +6,7 @@ from moorage.interfaces import World
 from moorage.model.state import StackStatus
 from moorage.model.step import Operation
 from moorage.work import applying, ending
-from moorage.work.commit import commit
+from moorage.work.commit import commit, status_of_committed
 from moorage.work.operation import locked, uncancelled, undone_on_failure
 from moorage.work.recovery import recover
 from moorage.work.run import Run
@@ -25,5 +25,5 @@ async def rollback(
         await in_thread(lambda: run.open(observed, {"to": generation.number}))
         async with undone_on_failure(run, act_of):
             await applying.apply(run, generation, act_of)
-            status = await uncancelled(commit(run))
-    return run, status
+            await uncancelled(commit(run))
+        return run, await uncancelled(status_of_committed(run))

@@ -11,7 +11,7 @@ from moorage.model.state import Observed, StackState, StackStatus
 from moorage.model.step import Operation, Plan
 from moorage.rules.planning import Desired
 from moorage.work import generations, resolve
-from moorage.work.commit import commit
+from moorage.work.commit import commit, status_of_committed
 from moorage.work.operation import locked, uncancelled, undone_on_failure
 from moorage.work.perform import Act, carry_out
 from moorage.work.recovery import recover
@@ -100,4 +100,5 @@ async def up(
             return run, idle
         async with undone_on_failure(run, act_of):
             await apply(run, act_of(run), planned)
-            return run, await uncancelled(commit(run))
+            await uncancelled(commit(run))
+        return run, await uncancelled(status_of_committed(run))

@@ -137,11 +137,8 @@ def bench(request, tmp_path, stack_prefix):
     settings = Settings()
     engine = DockerEngine(settings)
     yield Bench(stack_prefix, engine, ComposeCli(settings), RealEyes(client, stack_prefix), image, folder)
-    bystanders = [tag for one in client.images.list() for tag in one.tags if stack_prefix in tag]
     for one in client.containers.list(all=True, filters={"name": stack_prefix}):
         one.remove(force=True, v=True)
-    for tag in bystanders:
-        client.images.remove(tag, force=True)
     engine._client.close()
 
 

@@ -258,7 +258,7 @@ BROKEN = {
     "bad port": ("services: {web: {image: x, ports: ['a:b']}}", {}, "port"),
     "bad duration": ("services: {web: {image: x, stop_grace_period: soon}}", {}, "soon"),
     "bad yaml": ("services: {web: {image: x", {}, "yaml"),
-    "not a mapping": ("- a\n- b", {}, "seq"),
+    "not a mapping": ("- a\n- b", {}, "compose.yaml"),
     "required variable": ("services: {web: {image: '${NEEDED:?say which}'}}", {}, "say which"),
     "bad condition": (
         "services: {web: {image: x, depends_on: {db: {condition: service_happy}}}, db: {image: x}}",

@@ -1,0 +1,142 @@
+"""The child process of the fault tests: does one operation to a stack, and fails or kills itself on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from moorage.errors import EngineError, MoorageError
+from moorage.settings import Settings
+from moorage.work import down as endings
+from moorage.work.resolve import Wish, source_of
+from moorage.work.rollback import rollback
+from moorage.work.undo import directly
+from moorage.work.up import up
+from moorage.world import open_world
+
+if TYPE_CHECKING:
+    from moorage.interfaces import World
+    from moorage.model.step import Step
+    from moorage.work.perform import Act
+    from moorage.work.run import Run
+    from moorage.work.undo import ActOf
+
+COMMIT = "commit"
+"""The commit's one write, as if it were a step."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What happens at a step: it `raises`, or the process gets SIGKILL just `before` or just `after` it."""
+
+    step: str
+    how: str
+
+
+@dataclass(frozen=True)
+class Deed:
+    """An operation on the stack of a directory."""
+
+    operation: str
+    directory: Path
+    home: Path
+    lock_timeout_s: float = 20.0
+    to: int | None = None
+
+
+def settings_of(deed: Deed) -> Settings:
+    """No grace and little patience: what is stopped takes no notice of SIGTERM."""
+    return Settings(
+        home=deed.home,
+        stop_grace_s=0,
+        undo_grace_s=0,
+        settle_s=0.0,
+        ready_timeout_s=10,
+        lock_timeout_s=deed.lock_timeout_s,
+    )
+
+
+def world_of(deed: Deed) -> World:
+    """The real world, told nothing by nobody."""
+    return open_world(lambda _event: None, settings_of(deed))
+
+
+async def do(world: World, deed: Deed, act_of: ActOf = directly) -> None:
+    """Do it."""
+    stack = deed.directory.name
+    match deed.operation:
+        case "up":
+            await up(world, Wish(source=source_of(deed.directory, (), (), ())), act_of)
+        case "down":
+            await endings.down(world, stack, endings.Ending(), act_of)
+        case "stop":
+            await endings.stop(world, stack, (), None, act_of)
+        case "start":
+            await endings.start(world, stack, (), act_of)
+        case "rollback":
+            await rollback(world, stack, deed.to, act_of)
+        case other:
+            raise ValueError(other)
+
+
+def main(deed: Deed, fault: Fault | None) -> None:
+    """Do it in this process; it ends with the exit code of the command, or with -9."""
+    world = world_of(deed)
+    strike = _Strike(fault)
+    world = replace(world, store=_Store(world.store, strike))
+    try:
+        asyncio.run(do(world, deed, strike.act_of))
+    except MoorageError as error:
+        print(f"{deed.operation}: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+class _Strike:
+    """Strikes once."""
+
+    def __init__(self, fault: Fault | None) -> None:
+        self._fault = fault
+
+    def at(self, step: str, *, after: bool) -> None:
+        """Called before and after each step."""
+        fault = self._fault
+        if fault is None or fault.step != step or (fault.how == "after") != after:
+            return
+        self._fault = None
+        if fault.how == "raises":
+            raise EngineError("made to fail")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def act_of(self, run: Run) -> Act:
+        """Steps without Prefect, struck."""
+        inner = directly(run)
+
+        async def act(step: Step, needs: list[Any]) -> Any:
+            self.at(step.id, after=False)
+            done = await inner(step, needs)
+            self.at(step.id, after=True)
+            return done
+
+        return act
+
+
+class _Store:
+    """The registry, whose commit counts as a step."""
+
+    def __init__(self, store: Any, strike: _Strike) -> None:
+        self._store = store
+        self._strike = strike
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def commit(self, *args: Any) -> None:
+        """End a run well."""
+        self._strike.at(COMMIT, after=False)
+        self._store.commit(*args)
+        self._strike.at(COMMIT, after=True)

@@ -1,0 +1,167 @@
+"""Every step of every operation: it raises, the process is killed just before it, the process is killed just after it.
+
+The steps are those of the plan that the operation carries out, taken down in a run without faults; nothing is listed
+here by hand. After the fault one `sweep` has to bring the machine to exactly the state before the run, or exactly the
+committed one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.faults import driver
+from tests.faults.driver import COMMIT, Fault
+from tests.faults.stage import Stage, committed, same
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from moorage.model.step import Step
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
+
+HOWS = ("raises", "before", "after")
+SLEEP = ["sleep", "1000"]
+
+
+def two_services(image: str, port: int, version: int) -> dict[str, dict[str, Any]]:
+    """A database with a named and an anonymous volume, and what depends on it with a port."""
+    db = {
+        "image": image,
+        "command": SLEEP,
+        "volumes": ["data:/data", "/scratch"],
+        "environment": {"VERSION": str(version)},
+    }
+    db["stop_grace_period"] = "0s"
+    db["healthcheck"] = {"test": ["CMD", "true"], "interval": "5s"}
+    depends = {"db": {"condition": "service_healthy"}}
+    web = {
+        "image": image,
+        "command": ["httpd", "-f", "-p", "80"],
+        "ports": [f"{port + version}:80"],
+        "depends_on": depends,
+    }
+    return {"db": db, "web": web | {"environment": {"VERSION": str(version)}, "stop_grace_period": "0s"}}
+
+
+def steps_of(stage: Stage, operation: str, **more: Any) -> list[str]:
+    """Do the operation without a fault; gives its steps in the order in which they began."""
+    seen: list[str] = []
+
+    def act_of(run: Any) -> Any:
+        inner = driver.directly(run)
+
+        async def act(step: Step, needs: list[Any]) -> Any:
+            seen.append(step.id)
+            return await inner(step, needs)
+
+        return act
+
+    asyncio.run(driver.do(stage.world, stage.deed(operation, **more), act_of))
+    return seen
+
+
+class Case:
+    """An operation that meets all faults: how to get to where it begins, what it is, and whether it commits."""
+
+    def __init__(
+        self, stage: Stage, operation: str, prepare: Callable[[], None], *, commits: bool, **more: Any
+    ) -> None:
+        self.stage, self.operation, self.prepare, self.more = stage, operation, prepare, more
+        prepare()
+        self.before = same(stage.state())
+        self.steps = steps_of(stage, operation, **more) + ([COMMIT] if commits else [])
+        self.reference = same(stage.state())
+
+    def meets(self, fault: Fault) -> str:
+        """Empty: survived. Else what is wrong."""
+        if same(self.stage.state()) != self.before:
+            self.prepare()
+            self.before = same(self.stage.state())
+        code = self.stage.fails(self.operation, fault, **self.more)
+        if (code == -9) != (fault.how != "raises"):
+            return f"ended with {code}"
+        self.stage.sweep()
+        state = same(self.stage.state())
+        if state in (self.before, committed(self.reference, self.before, state)):
+            return ""
+        wanted = self.before
+        return f"ended with {code}; differs in " + "; ".join(
+            f"{key}: {state[key]} instead of {wanted[key]}" for key in state if state[key] != wanted[key]
+        )
+
+
+def run_matrix(case: Case, name: str, record: Callable[[str, Any], None]) -> None:
+    """All faults at all steps; the failures, if any, are told at the end."""
+    failures = []
+    for step in case.steps:
+        for how in HOWS:
+            wrong = case.meets(Fault(step, how))
+            record("faults", {"operation": name, "how": how, "survived": not wrong})
+            if wrong:
+                failures.append(f"{name}, {step} {how}: {wrong}")
+    assert not failures, "\n".join(failures)
+
+
+@pytest.fixture
+def versions(stage: Stage, tiny_image: str, wanted_port: int) -> Callable[[int], None]:
+    """Writes the definition, as it is in a version."""
+    return lambda version: stage.define(**two_services(tiny_image, wanted_port, version))
+
+
+def forget(stage: Stage) -> None:
+    """No trace of the stack."""
+    asyncio.run(driver.endings.down(stage.world, stage.name, driver.endings.Ending(volumes=True, release_ports=True)))
+
+
+def test_first_up(stage, versions, record_property):
+    versions(1)
+    case = Case(stage, "up", lambda: forget(stage), commits=True)
+    assert case.steps == ["lease", "create", "start db", "ready db", "start web", "ready web", COMMIT]
+    run_matrix(case, "up (first)", record_property)
+
+
+def test_up_of_a_change(stage, versions, record_property):
+    def prepare():
+        forget(stage)
+        versions(1)
+        stage.do("up")
+        versions(2)
+
+    run_matrix(Case(stage, "up", prepare, commits=True), "up (change)", record_property)
+
+
+def test_down(stage, versions, record_property):
+    versions(1)
+    run_matrix(Case(stage, "down", lambda: stage.do("up"), commits=False), "down", record_property)
+
+
+def test_stop(stage, versions, record_property):
+    versions(1)
+    run_matrix(Case(stage, "stop", lambda: stage.do("up"), commits=False), "stop", record_property)
+
+
+def test_start(stage, versions, record_property):
+    def prepare():
+        stage.do("up")
+        stage.do("stop")
+
+    versions(1)
+    run_matrix(Case(stage, "start", prepare, commits=False), "start", record_property)
+
+
+def test_rollback(stage, versions, record_property):
+    def prepare():
+        if stage.world.store.stack(stage.name) is None:
+            versions(1)
+            stage.do("up")
+            versions(2)
+            stage.do("up")
+        else:
+            stage.do("rollback", to=2)
+
+    case = Case(stage, "rollback", prepare, commits=True, to=1)
+    run_matrix(case, "rollback", record_property)
