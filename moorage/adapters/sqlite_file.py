@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import sqlite3
 import threading
 import time
@@ -25,6 +26,9 @@ from moorage.errors import HomeError
 _Result = TypeVar("_Result")
 
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_OTHER_TABLES = re.compile(r"no such (?:table|column)|has no column named|table \S+ already exists")
+"""What SQLite says of a file that does not have the tables that its version stands for: another program's, or half a
+migration restored from somewhere."""
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _UNUSABLE = (
     sqlite3.SQLITE_READONLY,
@@ -104,7 +108,7 @@ class SqliteFile:
                 try:
                     return once()
                 except sqlite3.DatabaseError as error:
-                    if _code(error) in _DAMAGED and not replaced:
+                    if _is_damage(error) and not replaced:
                         replaced = self._replace_damaged()
                         self.on_loss()
                     elif _code(error) == sqlite3.SQLITE_CANTOPEN and gone < _REPLACED_AT_MOST:
@@ -126,7 +130,7 @@ class SqliteFile:
                 hint="Look for a moorage process that hangs, or move MOORAGE_HOME to a local disk.",
                 path=str(self.path),
             )
-        if code in (*_UNUSABLE, *_DAMAGED):
+        if code in _UNUSABLE or _is_damage(error):
             return home_error(self.path, str(error), errno.ENOSPC if code == sqlite3.SQLITE_FULL else None)
         return error
 
@@ -304,6 +308,11 @@ def _transaction(connection: sqlite3.Connection, begin: str, work: Callable[[sql
 def _code(error: sqlite3.DatabaseError) -> int:
     """SQLite's primary result code; 0 for an error that Python's module raised by itself."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def _is_damage(error: sqlite3.DatabaseError) -> bool:
+    code = _code(error)
+    return code in _DAMAGED or (code == sqlite3.SQLITE_ERROR and bool(_OTHER_TABLES.search(str(error))))
 
 
 def _companion(path: Path, ending: str) -> Path:

@@ -88,7 +88,35 @@ def cut_to_nothing(path):
     os.truncate(path, 0)
 
 
-DAMAGE = [overwrite, zero_the_header, spoil_the_pages, cut_in_half, cut_in_the_header, cut_to_nothing]
+def drop_a_table(path):
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DROP TABLE leases")
+    settle(path)
+
+
+def put_another_programs_there(path):
+    path.unlink()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE leases (car TEXT, customer TEXT)")
+    settle(path)
+
+
+def settle(path):
+    """All of it in one file, so that it can be compared with what is set aside."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+DAMAGE = [
+    overwrite,
+    zero_the_header,
+    spoil_the_pages,
+    cut_in_half,
+    cut_in_the_header,
+    cut_to_nothing,
+    drop_a_table,
+    put_another_programs_there,
+]
 
 
 @pytest.mark.parametrize("damage", DAMAGE, ids=lambda damage: damage.__name__)
