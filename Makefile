@@ -15,8 +15,10 @@ PYTEST_ARGS ?=
 JOBS ?= 2
 # Tests that need no engine, no Prefect server and no network.
 FAST_TESTS := $(wildcard tests/unit tests/golden tests/properties tests/architecture)
-# What is not part of `make test`: measuring.
-NOT_IN_TEST := not bench
+# What is not part of `make test`: measuring, and what goes on for minutes, which is for `make faults`.
+NOT_IN_TEST := not bench and not exhaustive
+# How long `make faults` lets mixed commands go on at one stack, in seconds.
+MIXED_S ?= 60
 # More for `make lock`, as in: make lock LOCK_ARGS=--upgrade
 LOCK_ARGS ?=
 UV_VERSION := 0.13.8
@@ -57,8 +59,8 @@ test: setup images ## every test, on a real engine (fails without one)
 test-unit: setup ## the fast tests: no engine, no Prefect server
 	@$(BIN)/pytest -q -m '$(NOT_IN_TEST)' $(FAST_TESTS) $(PYTEST_ARGS)
 
-faults: setup images ## fail and SIGKILL at every step
-	@$(BIN)/pytest -m '$(NOT_IN_TEST)' tests/faults $(PYTEST_ARGS)
+faults: setup images ## fail and SIGKILL at every step, many commands at once, an engine that restarts
+	@FAULTS_MIXED_S=$(MIXED_S) $(BIN)/pytest -n $(JOBS) --dist load tests/faults $(PYTEST_ARGS)
 
 bench: setup images ## measure (one at a time: they share the machine's cores)
 	@$(BIN)/pytest -s tests/benchmarks $(PYTEST_ARGS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import Annotated, Any
 
@@ -13,7 +12,7 @@ from moorage.cli.selection import Selection, wish_of
 from moorage.model.state import StackStatus
 from moorage.rules.durations import seconds
 from moorage.work.resolve import Wish
-from moorage.work.up import nothing_to_do
+from moorage.work.turn import turn
 from moorage.world import open_world
 
 
@@ -44,20 +43,20 @@ def up(
             "ttl_s": seconds(ttl, "--ttl") if ttl else None,
         }
     )
-    idle = asyncio.run(nothing_to_do(open_world(), wish))
-    if idle:
-        found: dict[str, Any] = {
-            **idle.model_dump(mode="json"),
-            "changed": [],
-            "flow_run_id": None,
-            "flow_run_url": None,
-        }
-    else:
-        from moorage.cli.running import run_flow
-
-        found = run_flow("up", parameters_of(wish, ttl), start_hub=True)
+    with turn(open_world(), wish, remark) as idle:
+        found = _already(idle) if idle else _now(wish, ttl)
     _show({**found, "elapsed_s": round(time.monotonic() - began, 3)}, json=json, idle=idle is not None)
     return 0
+
+
+def _already(idle: StackStatus) -> dict[str, Any]:
+    return {**idle.model_dump(mode="json"), "changed": [], "flow_run_id": None, "flow_run_url": None}
+
+
+def _now(wish: Wish, ttl: str | None) -> dict[str, Any]:
+    from moorage.cli.running import run_flow
+
+    return run_flow("up", parameters_of(wish, ttl), start_hub=True)
 
 
 def parameters_of(wish: Wish, ttl: str | None) -> dict[str, Any]:

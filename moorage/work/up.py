@@ -27,12 +27,8 @@ _MOST_CLASHES = 3
 Planned = tuple[Desired, Observed, Plan]
 
 
-async def nothing_to_do(world: World, wish: Wish) -> StackStatus | None:
+async def idle_as_planned(world: World, wish: Wish, planned: Planned) -> StackStatus | None:
     """The status of the stack, if an `up` would change nothing and all is ready. None: there is something to do."""
-    return await _idle(world, wish, await resolve.plan(world, wish))
-
-
-async def _idle(world: World, wish: Wish, planned: Planned) -> StackStatus | None:
     desired, _, plan = planned
     name = desired.definition.name
     if not plan.empty or wish.ttl_s is not None:  # a time to live is written down, and counts from now on
@@ -96,7 +92,7 @@ async def up(
     async with locked(run, recover):
         planned = await _plan(run)
         # Another `up` that we waited for may have done it all.
-        if idle := await _idle(world, named, planned):
+        if idle := await idle_as_planned(world, named, planned):
             return run, idle
         async with undone_on_failure(run, act_of):
             await apply(run, act_of(run), planned)

@@ -124,6 +124,7 @@ def test_first_up(stage, versions, record_property):
     run_matrix(case, "up (first)", record_property)
 
 
+@pytest.mark.exhaustive
 def test_up_of_a_change(stage, versions, record_property):
     def prepare():
         forget(stage)
@@ -134,16 +135,19 @@ def test_up_of_a_change(stage, versions, record_property):
     run_matrix(Case(stage, "up", prepare, commits=True), "up (change)", record_property)
 
 
+@pytest.mark.exhaustive
 def test_down(stage, versions, record_property):
     versions(1)
     run_matrix(Case(stage, "down", lambda: stage.do("up"), commits=False), "down", record_property)
 
 
+@pytest.mark.exhaustive
 def test_stop(stage, versions, record_property):
     versions(1)
     run_matrix(Case(stage, "stop", lambda: stage.do("up"), commits=False), "stop", record_property)
 
 
+@pytest.mark.exhaustive
 def test_start(stage, versions, record_property):
     def prepare():
         stage.do("up")
@@ -153,6 +157,7 @@ def test_start(stage, versions, record_property):
     run_matrix(Case(stage, "start", prepare, commits=False), "start", record_property)
 
 
+@pytest.mark.exhaustive
 def test_rollback(stage, versions, record_property):
     def prepare():
         if stage.world.store.stack(stage.name) is None:
