@@ -99,7 +99,8 @@ class ComposeCli:
         """Create what `file` defines. Raises EngineError."""
         # Never -y: it would say yes to "recreate the volume, data will be lost".
         options = ["--no-build", "--pull", "never", "--remove-orphans", *(["--force-recreate"] if recreate else [])]
-        code, output = self._run(["-p", stack, "-f", str(file), "create", *options, *services], file.parent, on_line)
+        command = ["-p", stack, "-f", str(file), "create", *options, "--", *services]
+        code, output = self._run(command, file.parent, on_line)
         if code:
             raise _engine_error(_last_words(output), "create").with_fields(unfinished=_unfinished(output) or None)
 

@@ -21,6 +21,7 @@ _VERBS = {
     "down": "Remove the stack's containers and networks; volumes and leases stay",
     "stop": "Stop services; containers stay",
     "start": "Start stopped services again, in dependency order",
+    "restart": "Stop services and start them again, in dependency order",
     "ls": "List the stacks of this machine",
     "status": "Show how a stack is",
     "ports": "Show the leased host ports",

@@ -6,13 +6,15 @@ from typing import Any
 
 from moorage.interfaces import World
 from moorage.work.down import Ending, down, start, stop
+from moorage.work.ending import Again
+from moorage.work.restart import restart
 from moorage.work.status import status
 from moorage.work.sweep import Sweep, sweep
 from moorage.world import open_world
 
 
 async def run_directly(name: str, parameters: dict[str, Any]) -> dict[str, Any]:
-    """Run `down`, `stop`, `start` or `sweep` with the parameters of its flow."""
+    """Run `down`, `stop`, `start`, `restart` or `sweep` with the parameters of its flow."""
     world = open_world()
     if name == "sweep":
         found = await sweep(Sweep(world, **parameters))
@@ -22,6 +24,10 @@ async def run_directly(name: str, parameters: dict[str, Any]) -> dict[str, Any]:
     stack = parameters["stack"]
     if name == "stop":
         await stop(world, stack, parameters["services"], parameters["timeout_s"])
+    elif name == "restart":
+        again = Again(recreate=parameters["recreate"], grace_s=parameters["timeout_s"])
+        run, state = await restart(world, stack, parameters["services"], again)
+        return {**state.model_dump(mode="json"), "changed": sorted(run.again)}
     else:
         await start(world, stack, parameters["services"])
     return (await status(world, stack)).model_dump(mode="json")

@@ -23,15 +23,23 @@ def snapshot(
 ) -> dict[str, Any]:
     """What a run finds before its first effect, for its record: `RunRecord.before`."""
     return {
-        "containers": {
-            c.name: {"id": c.id, "service": c.service, "state": c.state, "exit_code": c.exit_code}
-            for c in observed.containers
-        },
+        "containers": {c.name: mark_of(c) for c in observed.containers},
         "networks": list(observed.networks),
         "volumes": list(observed.volumes),
         "tags": list(tags),
         "leases": [lease.model_dump(mode="json") for lease in leases],
         "on_record": on_record,
+    }
+
+
+def mark_of(container: Container) -> dict[str, Any]:
+    """What tells a container, and its running, from later ones."""
+    return {
+        "id": container.id,
+        "service": container.service,
+        "state": container.state,
+        "exit_code": container.exit_code,
+        "started_at": container.started_at.isoformat() if container.started_at else None,
     }
 
 

@@ -115,9 +115,10 @@ async def create(step: Step, run: Run) -> str:
     def call() -> str:
         generation = run.generation if run.desired is None and run.generation else run.pin()
         file = generations.compose_file(run.world, generation)
-        recreate = bool(run.desired and run.desired.force_recreate)
+        services, recreate = run.recreated
+        recreate = recreate or bool(run.desired and run.desired.force_recreate)
         try:
-            run.world.compose.create(run.stack, file, (), recreate, tell)
+            run.world.compose.create(run.stack, file, sorted(services), recreate, tell)
         except EngineError as error:
             _let_settle(run, error.fields.get("unfinished", ()))
             raise
@@ -145,7 +146,7 @@ async def start(step: Step, run: Run) -> str:
         message = f"services.{service.name}: it has no container"
         raise RunError(message, service=service.name, reason="removed", hint="Someone removed it; try again.")
     run.started[service.name] = run.world.clock.monotonic()
-    one_shot = graph.is_one_shot(run.services, service.name)
+    one_shot = graph.is_one_shot(run.services, service.name) and service.name not in run.again
     answers = await asyncio.gather(*(in_thread(partial(_start, run, service, c, one_shot)) for c in containers))
     return "started" if any(answers) else "already running"
 

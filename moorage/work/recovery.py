@@ -56,8 +56,11 @@ async def _carry_on(run: Run, record: RunRecord) -> list[str]:
             await ending.take_down(run, observed, ending.Ending(**asked, grace_s=run.grace_s), directly)
         case Operation.STOP:
             await ending.halt(run, observed, names, directly)
-        case Operation.START | Operation.RESTART if observed.containers:
+        case Operation.START if observed.containers:
             await ending.begin(run, observed, names, directly)
+        case Operation.RESTART if observed.containers:
+            again = ending.Again(recreate=bool(record.arguments.get("recreate")), grace_s=run.grace_s)
+            await ending.begin_again(run, observed, names, again, directly)
     return []
 
 

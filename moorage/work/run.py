@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,10 @@ class Run:
         """Grace period of stops. None: what the definition says."""
         self.spared: set[str] = set()
         """Ids of containers that an undo leaves alone: they were there before."""
+        self.again: frozenset[str] = frozenset()
+        """Services that a restart starts anew: one-shots among them run although they have ended well."""
+        self.recreated: tuple[frozenset[str], bool] = (frozenset(), False)
+        """Services whose containers a restart creates, and whether it does so where they are as they should be."""
         self.hide: Callable[[Any], Any] = lambda data: data
         """Hides the definition's secrets in whatever leaves the run: events, errors, reports."""
         self._file_guard = threading.Lock()
@@ -139,12 +143,16 @@ class Run:
         self.generation = generations.make(self.world, desired, self.record)
         return self.generation
 
+    def know(self, generation: Generation) -> None:
+        """The run is about the services of a generation; its secrets are hidden in what the run tells."""
+        self.services = dict(generation.services)
+        self.hide = self.world.censor(generation.config, _injected_secrets(self.services))
+
     def adopt(self, desired: Desired, plan: Plan) -> None:
         """Take over what a plan is to lead to."""
         self.desired = desired
         self.services = dict(desired.definition.services)
-        secrets = [file.content for service in self.services.values() for file in service.inject if file.secret]
-        self.hide = self.world.censor(desired.definition.config, secrets)
+        self.hide = self.world.censor(desired.definition.config, _injected_secrets(self.services))
         for notice in plan.notices:
             self.tell(Action.NOTICE, message=notice)
 
@@ -155,3 +163,7 @@ class Run:
     def _wish(self) -> Wish:
         assert self.wish is not None, "an up has a wish"  # noqa: S101
         return self.wish
+
+
+def _injected_secrets(services: Mapping[str, Service]) -> list[str]:
+    return [file.content for service in services.values() for file in service.inject if file.secret]

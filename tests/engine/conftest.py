@@ -26,7 +26,9 @@ from moorage.model.step import Plan
 from moorage.settings import Settings
 from moorage.work import down as endings
 from moorage.work import resolve
+from moorage.work.ending import Again
 from moorage.work.resolve import Wish, source_of
+from moorage.work.restart import restart
 from moorage.work.run import Run
 from moorage.work.status import status
 from moorage.work.up import up
@@ -120,6 +122,12 @@ class Stack:
     async def start(self, *names: str) -> StackStatus:
         """Start services."""
         return (await endings.start(self.world, self.name, names))[1]
+
+    async def restart(self, *names: str, **how: Any) -> StackStatus:
+        """Restart services; `how`: recreate, grace_s."""
+        self.events.clear()
+        self.run, found = await restart(self.world, self.name, names, Again(**how))
+        return found
 
     @property
     def leases(self) -> dict[str, Lease]:

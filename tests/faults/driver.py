@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from moorage.errors import EngineError, MoorageError
 from moorage.settings import Settings
 from moorage.work import down as endings
+from moorage.work.ending import Again
 from moorage.work.resolve import Wish, source_of
+from moorage.work.restart import restart
 from moorage.work.rollback import rollback
 from moorage.work.undo import directly
 from moorage.work.up import up
@@ -47,6 +49,7 @@ class Deed:
     home: Path
     lock_timeout_s: float = 20.0
     to: int | None = None
+    recreate: bool = False
 
 
 def settings_of(deed: Deed) -> Settings:
@@ -78,6 +81,8 @@ async def do(world: World, deed: Deed, act_of: ActOf = directly) -> None:
             await endings.stop(world, stack, (), None, act_of)
         case "start":
             await endings.start(world, stack, (), act_of)
+        case "restart":
+            await restart(world, stack, (), Again(recreate=deed.recreate), act_of)
         case "rollback":
             await rollback(world, stack, deed.to, act_of)
         case other:

@@ -158,6 +158,14 @@ def test_start(stage, versions, record_property):
 
 
 @pytest.mark.exhaustive
+def test_restart(stage, versions, record_property):
+    versions(1)
+    case = Case(stage, "restart", lambda: stage.do("up"), commits=False, recreate=True)
+    assert case.steps == ["stop web", "stop db", "create", "start db", "ready db", "start web", "ready web"]
+    run_matrix(case, "restart", record_property)
+
+
+@pytest.mark.exhaustive
 def test_rollback(stage, versions, record_property):
     def prepare():
         if stage.world.store.stack(stage.name) is None:

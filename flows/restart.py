@@ -1,0 +1,34 @@
+"""`restart`: stop services of a stack and start them again, in dependency order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import State, flow
+from prefect.runtime import flow_run
+
+from moorage.work.ending import Again
+from moorage.work.restart import restart as begin_again
+from tasks.cancelling import cancellable
+from tasks.steps import as_task_runs
+from tasks.story import told_world
+
+
+@flow(name="restart", flow_run_name="restart {stack}", persist_result=False)
+async def restart(
+    stack: str, services: list[str] | None = None, recreate: bool = False, timeout_s: float | None = None
+) -> dict[str, Any] | State[Any]:
+    """Stop services of a stack and start them again; what depends on them and broke with them comes back too.
+
+    Args:
+        stack: Name of the stack.
+        services: Services to restart. Empty: all.
+        recreate: Make their containers anew, from the current generation. Named volumes and ports stay.
+        timeout_s: Grace period of stops, in seconds. Empty: what the definition says.
+    """
+    return await cancellable(_restart(stack, services or [], Again(recreate=recreate, grace_s=timeout_s)))
+
+
+async def _restart(stack: str, services: list[str], asked: Again) -> dict[str, Any]:
+    run, status = await begin_again(told_world(), stack, services, asked, as_task_runs, str(flow_run.id))
+    return {**status.model_dump(mode="json"), "changed": sorted(run.again), "flow_run_id": run.flow_run_id}

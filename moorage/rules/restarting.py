@@ -1,0 +1,86 @@
+"""Plans of `restart`: what ends, what is started anew, and who waits for whom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from moorage.model.base import Frozen
+from moorage.model.definition import Service
+from moorage.model.state import Observed
+from moorage.model.step import Operation, Plan, Step, StepKind
+from moorage.rules import graph, planning
+
+
+class Restart(Frozen):
+    """Which services a restart is about."""
+
+    again: frozenset[str]
+    """Ended if they run, and started anew: the named ones, those that ask for it, and dependents that broke."""
+    needed: frozenset[str]
+    """Those, and what they depend on: all of it has to be ready at the end."""
+    create: frozenset[str] = frozenset()
+    """Their containers are created (anew) in between."""
+
+
+def choose(
+    services: Mapping[str, Service],
+    observed: Observed,
+    names: Iterable[str],
+    ready: frozenset[str],
+    *,
+    done: frozenset[str] = frozenset(),
+    recreate: bool = False,
+) -> Restart:
+    """What a restart of `names` (none: all) comes to.
+
+    `ready`: the services that were found ready just now. `done`: those that this restart has started anew already,
+    before it was cut off. One-shots that have ended well run again only when they are named, or ask for it.
+    """
+    there = {name for name, service in services.items() if service.replicas}
+    ended = {name for name in there if _has_ended_well(services, name, observed)}
+    named = (set(names) or there - ended) & there
+    asking = graph.restarted_with(services, named) & there
+    broken = _dependents(services, named | asking) & there - ready
+    again = frozenset((named | asking | broken) - done)
+    needed = graph.with_dependencies(services, again | (named | asking | broken)) & there
+    missing = {name for name in needed if len(observed.of(name)) < services[name].replicas}
+    return Restart(again=again, needed=frozenset(needed), create=frozenset(again if recreate else missing))
+
+
+def restart_plan(
+    stack: str, services: Mapping[str, Service], observed: Observed, chosen: Restart, ready: frozenset[str]
+) -> Plan:
+    """Dependents stop first; then each service starts when what it depends on is ready."""
+    mine = tuple(c for c in observed.containers if c.service in chosen.again)
+    alone = observed.model_copy(update={"containers": mine})
+    stops = planning.stop_plan(stack, Operation.RESTART, services, alone).steps
+    steps = list(stops)
+    if chosen.create:
+        needs = tuple(step.id for step in stops)
+        detail = tuple(sorted(chosen.create))
+        steps.append(Step(kind=StepKind.CREATE, needs=needs, why="containers are made anew", detail=detail))
+    created = ("create",) if chosen.create else ()
+    settled = (chosen.needed - chosen.again - chosen.create) & ready
+    started = planning.start_plan(stack, Operation.RESTART, services, chosen.needed, settled)
+    stopped = {step.id for step in stops}
+    for step in started.steps:
+        own = (f"{StepKind.STOP} {step.service}",) if f"{StepKind.STOP} {step.service}" in stopped else ()
+        needs = (*own, *created, *step.needs) if step.kind == StepKind.START else step.needs
+        steps.append(step.model_copy(update={"needs": needs}))
+    return started.model_copy(update={"steps": tuple(steps)})
+
+
+def _has_ended_well(services: Mapping[str, Service], name: str, observed: Observed) -> bool:
+    one_shot = graph.is_one_shot(services, name)
+    return one_shot and planning.is_settled(services[name], observed.of(name), one_shot=True)
+
+
+def _dependents(services: Mapping[str, Service], names: Iterable[str]) -> set[str]:
+    """Who depends on these, directly or not."""
+    found: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        more = set(graph.dependents(services, waiting.pop())) - found
+        found |= more
+        waiting.extend(more)
+    return found

@@ -1,0 +1,207 @@
+"""Living with a stack: what is written stays, a crash is mended, stops take one grace period."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+from moorage.errors import DefinitionError, NotReadyError
+from moorage.model.event import Action
+from moorage.model.state import StackState
+
+pytestmark = pytest.mark.engine
+
+SHOP = """
+    services:
+      db:
+        image: ${{POSTGRES_IMAGE}}
+        environment: {{POSTGRES_USER: shop, POSTGRES_PASSWORD: hunter22, POSTGRES_DB: shop}}
+        volumes: ["pg:/var/lib/postgresql/data"]
+        ports: ["{port}:5432"]
+      cache:
+        image: ${{REDIS_IMAGE}}
+        command: redis-server --appendonly yes
+        volumes: ["cache:/data"]
+      backend:
+        image: ${{TINY_IMAGE}}
+        command: [httpd, -f, -p, "80", -h, /etc]
+        environment: {{MODE: as-it-was}}
+        ports: ["{next_port}:80"]
+        stop_grace_period: 0s
+        depends_on: {{db: {{condition: service_healthy, restart: true}}, cache: {{condition: service_started}}}}
+      frontend:
+        image: ${{TINY_IMAGE}}
+        # Gives up when its backend is gone, as many programs do.
+        command: [sh, -c, "while wget -qO /dev/null http://backend/group; do sleep 0.1; done; exit 3"]
+        stop_grace_period: 0s
+        depends_on: {{backend: {{condition: service_healthy}}}}
+    volumes: {{pg: {{}}, cache: {{}}}}
+"""
+PSQL = "PGPASSWORD=hunter22 psql -h 127.0.0.1 -U shop -d shop -Atc"
+
+
+def write(s, word):
+    s.sh("db", f"{PSQL} \"create table if not exists words (w text); insert into words values ('{word}')\"")
+    s.sh("cache", f"redis-cli rpush words {word}")
+
+
+def read(s):
+    """The words of PostgreSQL and of Redis."""
+    in_db = s.sh("db", f'{PSQL} "select w from words order by w"').split()
+    return in_db, sorted(s.sh("cache", "redis-cli lrange words 0 -1").split())
+
+
+def facts(s):
+    """What a restart has to leave as it is: ports, environment, volumes of each container."""
+    found = {}
+    for container in s.containers():
+        container.reload()
+        raw = container.attrs
+        mounts = sorted((mount["Destination"], mount["Name"]) for mount in raw["Mounts"])
+        found[container.name] = (raw["NetworkSettings"]["Ports"], sorted(raw["Config"]["Env"] or ()), mounts)
+    return found
+
+
+def started_at(s):
+    return {c.service: c.started_at for c in s.world.engine.observe(s.name).containers}
+
+
+def kill_9(container):
+    """SIGKILL to the container's own process, from the host, as the kernel or an operator would do it."""
+    container.reload()
+    os.kill(container.attrs["State"]["Pid"], signal.SIGKILL)
+    container.wait(timeout=60)
+
+
+async def test_what_was_written_stays_and_a_crash_is_mended(stack, free_ports):
+    port = free_ports(2)
+    s = stack(SHOP.format(port=port, next_port=port + 1))
+    await s.up()
+    write(s, "first")
+    before, ids, begun = facts(s), s.ids(), started_at(s)
+
+    await s.stop()
+    await s.start()
+    assert read(s) == (["first"], ["first"])
+
+    found = await s.restart()
+    assert found.state == StackState.RUNNING
+    assert read(s) == (["first"], ["first"])
+    assert (facts(s), s.ids()) == (before, ids)
+    assert all(started_at(s)[name] > begun[name] for name in begun)
+    assert s.at("stop frontend") <= s.at("stop backend", Action.STARTED)
+    assert s.at("stop backend") <= s.at("stop db", Action.STARTED)
+    assert s.at("ready db") <= s.at("start backend", Action.STARTED)
+    assert s.at("ready backend") <= s.at("start frontend", Action.STARTED)
+
+    write(s, "second")
+    found = await s.restart(recreate=True)
+    assert found.state == StackState.RUNNING
+    assert read(s) == (["first", "second"], ["first", "second"])
+    assert facts(s) == before
+    assert set(s.ids().values()).isdisjoint(ids.values())
+
+    # The backend is killed, its dependent gives up; `restart` of the one brings the other back.
+    begun = started_at(s)
+    kill_9(s.container("backend"))
+    s.container("frontend").wait(timeout=60)
+    assert (await s.status()).state == StackState.DEGRADED
+    found = await s.restart("backend")
+    assert found.state == StackState.RUNNING
+    assert {name for name, at in started_at(s).items() if at != begun[name]} == {"backend", "frontend"}
+    assert facts(s) == before
+
+    await s.down()
+    await s.up()
+    assert read(s) == (["first", "second"], ["first", "second"])
+    assert facts(s) == before
+
+
+async def test_restart_of_one_takes_along_who_asks_for_it(stack):
+    s = stack("""
+        x-one: &one {image: "${TINY_IMAGE}", command: [sleep, infinity], stop_grace_period: 0s}
+        services:
+          db: *one
+          asks: {<<: *one, depends_on: {db: {condition: service_started, restart: true}}}
+          asks_not: {<<: *one, depends_on: [db]}
+          once: {<<: *one, command: [sh, -c, "echo ran"], x-moorage: {ready: {exit: 0}}}
+    """)
+    await s.up()
+    begun = started_at(s)
+    await s.restart("db")
+    assert {name for name, at in started_at(s).items() if at != begun[name]} == {"db", "asks"}
+    await s.restart()
+    assert s.log("once") == "ran\n"
+    await s.restart("once")
+    assert s.log("once") == "ran\nran\n"
+
+
+async def test_restart_creates_what_someone_removed(stack, free_ports):
+    s = stack(f"""
+        services:
+          db: {{image: "${{TINY_IMAGE}}", command: [sleep, "60"], stop_grace_period: 0s}}
+          web: {{image: "${{TINY_IMAGE}}", command: [httpd, -f], ports: ["{free_ports()}:80"], stop_grace_period: 0s}}
+    """)
+    await s.up()
+    ports = s.ports
+    s.container("web").remove(force=True)
+    assert (await s.restart("web")).state == StackState.RUNNING
+    assert (s.ports, s.container("web").status) == (ports, "running")
+
+
+async def test_restart_that_fails_leaves_all_for_a_look(stack):
+    s = stack("""
+        services:
+          web:
+            image: ${TINY_IMAGE}
+            command: [sh, -c, "test ! -f /was || exit 4; touch /was; exec sleep 60"]
+            stop_grace_period: 0s
+            healthcheck: {test: [CMD, test, -f, /was]}
+          worker: {image: "${TINY_IMAGE}", command: [sleep, "60"], depends_on: {web: {condition: service_healthy}},
+                   stop_grace_period: 0s}
+    """)
+    await s.up()
+    with pytest.raises(NotReadyError) as caught:
+        await s.restart()
+    assert caught.value.fields["exit_code_of_service"] == 4
+    assert {c.labels["com.docker.compose.service"]: c.status for c in s.containers()} == {
+        "web": "exited",
+        "worker": "exited",
+    }
+    assert s.world.store.unfinished_runs(s.name) == ()
+
+
+async def test_restart_names_the_services_there_are(stack):
+    s = stack('services: {web: {image: "${TINY_IMAGE}", command: [sleep, "60"], stop_grace_period: 0s}}')
+    with pytest.raises(DefinitionError, match="there are no containers to restart"):
+        await s.restart()
+    await s.up()
+    with pytest.raises(DefinitionError) as caught:
+        await s.restart("wbe")
+    assert "web" in caught.value.hint
+
+
+FOUR_DEAF = """
+    services:
+      a: &deaf {image: "${TINY_IMAGE}", command: [sh, -c, "trap '' TERM; while :; do sleep 1; done"]}
+      b: *deaf
+      c: *deaf
+      d: *deaf
+"""
+GRACE_S = 3.0
+
+
+async def test_four_that_ignore_sigterm_take_one_grace_period(stack):
+    s = stack(FOUR_DEAF)
+    await s.up()
+    began = time.monotonic()
+    await s.stop(grace_s=GRACE_S)
+    took_s = time.monotonic() - began
+    assert {c.wait()["StatusCode"] for c in s.containers()} == {137}
+    assert GRACE_S <= took_s < 3 * GRACE_S  # four, one after the other, would take four
+    # The same told by events: all had begun to stop before the first had stopped.
+    stops = [f"stop {name}" for name in "abcd"]
+    assert max(s.at(step, Action.STARTED) for step in stops) < min(s.at(step) for step in stops)
