@@ -16,7 +16,7 @@ from tasks.story import told_world
 
 @flow(name="stop", flow_run_name="stop {stack}", persist_result=False)
 async def stop(
-    stack: str, services: list[str] | None = None, timeout_s: float | None = None
+    stack: str, services: list[str] | None = None, timeout_s: float | None = None, force: bool = False
 ) -> dict[str, Any] | State[Any]:
     """Stop services of a stack, dependents first.
 
@@ -24,11 +24,12 @@ async def stop(
         stack: Name of the stack.
         services: Services to stop. Empty: all.
         timeout_s: Grace period in seconds. Empty: what the definition says.
+        force: Kill when the grace period is over, also where a pre_stop hook is still at work.
     """
-    return await cancellable(_stop(stack, services or [], timeout_s))
+    return await cancellable(_stop(stack, services or [], timeout_s, force=force))
 
 
-async def _stop(stack: str, services: list[str], timeout_s: float | None) -> dict[str, Any]:
+async def _stop(stack: str, services: list[str], timeout_s: float | None, *, force: bool) -> dict[str, Any]:
     world = told_world()
-    run = await halt(world, stack, services, timeout_s, as_task_runs, str(flow_run.id))
+    run = await halt(world, stack, services, timeout_s, as_task_runs, str(flow_run.id), force=force)
     return {**(await look(world, stack)).model_dump(mode="json"), "flow_run_id": run.flow_run_id}

@@ -23,7 +23,7 @@ async def run_directly(name: str, parameters: dict[str, Any]) -> dict[str, Any]:
         return await _down(world, parameters)
     stack = parameters["stack"]
     if name == "stop":
-        await stop(world, stack, parameters["services"], parameters["timeout_s"])
+        await stop(world, stack, parameters["services"], parameters["timeout_s"], force=parameters["force"])
     elif name == "restart":
         again = Again(recreate=parameters["recreate"], grace_s=parameters["timeout_s"])
         run, state = await restart(world, stack, parameters["services"], again)

@@ -15,9 +15,15 @@ def stop(
     *services: str,
     selection: Selection = Selection(),  # noqa: B008 - frozen
     timeout: Annotated[float | None, Parameter(name=["--timeout", "-t"], help="Grace period, in seconds.")] = None,
+    force: Annotated[
+        bool, Parameter(help="SIGKILL when the grace period is over, also where a pre_stop hook is still at work.")
+    ] = False,
     json: Annotated[bool, Parameter(help="Print the result as JSON.")] = False,
 ) -> int:
-    """Stop services, dependents first; their containers stay.
+    """Stop services, dependents first, what is independent side by side; their containers stay.
+
+    Each gets its stop signal and then has its grace period, after which the engine kills it. Hooks (`pre_stop`) run
+    before that, for as long as they take unless there is `--force`.
 
     Parameters
     ----------
@@ -27,7 +33,7 @@ def stop(
     from moorage.cli.running import run_flow
 
     name = known_stack_of(open_world(), selection)
-    parameters = {"stack": name, "services": list(services), "timeout_s": timeout}
+    parameters = {"stack": name, "services": list(services), "timeout_s": timeout, "force": force}
     found = run_flow("stop", parameters, start_hub=False)
     remark(f"{name}: stopped")
     if json:

@@ -39,11 +39,17 @@ async def stop(
     grace_s: float | None,
     act_of: ActOf = directly,
     flow_run_id: str | None = None,
+    *,
+    force: bool = False,
 ) -> Run:
-    """Stop services (none named: all), dependents first, what is independent side by side. Containers stay."""
+    """Stop services (none named: all), dependents first, what is independent side by side. Containers stay.
+
+    `force`: when the grace period is over they are killed, also where a pre_stop hook is still at work.
+    """
     run = bodies.new_run(world, Operation.STOP, stack, flow_run_id, grace_s)
+    run.force = force
     async with locked(run, recover):
-        observed = await _open(run, {"services": list(names), "grace_s": grace_s}, names)
+        observed = await _open(run, {"services": list(names), "grace_s": grace_s, "force": force}, names)
         async with closed_at_end(run):
             await bodies.halt(run, observed, names, act_of)
     return run

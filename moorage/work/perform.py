@@ -17,7 +17,7 @@ from moorage.model.step import Step, StepKind
 from moorage.rules import graph, labels, planning, undo
 from moorage.work import generations
 from moorage.work.run import Run
-from moorage.work.threads import in_thread
+from moorage.work.threads import abandonable, in_thread
 from moorage.work.waiting import LOG_LINES, Wait, not_ready
 
 _SETTLE_S = 3.0
@@ -218,23 +218,35 @@ async def stop(step: Step, run: Run) -> str:
     name = step.service or ""
     containers = await in_thread(lambda: run.world.engine.containers(run.stack, name))
     running = [c for c in containers if c.state in ("running", "paused", "restarting")]
-    await asyncio.gather(*(in_thread(partial(_stop, run, name, c)) for c in running))
+    await asyncio.gather(*(_stop(run, name, c) for c in running))
     return "stopped" if running else "already stopped"
 
 
-def _stop(run: Run, name: str, container: Container) -> None:
-    service = run.services.get(name)
-    for hook in service.pre_stop if service else ():
-        try:
-            _run_hook(run, name, "pre_stop", container, hook)
-        except (EngineError, RunError) as error:  # as with Compose, a hook does not keep a service from stopping
-            run.tell(Action.NOTICE, f"stop {name}", str(error), service=name)
+async def _stop(run: Run, name: str, container: Container) -> None:
+    service, clock = run.services.get(name), run.world.clock
     grace_s = run.grace_s
     if grace_s is None:
         grace_s = (
             service.stop_grace_s if service and service.stop_grace_s is not None else run.world.settings.stop_grace_s
         )
-    run.world.engine.stop(container.id, grace_s)
+    if service and service.pre_stop and run.force:
+        began = clock.monotonic()
+        try:
+            await abandonable(lambda: _pre_stop(run, service, container), grace_s)
+        except TimeoutError:  # it ends with the container
+            run.tell(Action.NOTICE, f"stop {name}", f"a pre_stop hook takes longer than {grace_s:g} s", service=name)
+        grace_s = max(0.0, grace_s - (clock.monotonic() - began))
+    elif service:
+        await in_thread(lambda: _pre_stop(run, service, container))
+    await in_thread(lambda: run.world.engine.stop(container.id, grace_s))
+
+
+def _pre_stop(run: Run, service: Service, container: Container) -> None:
+    for hook in service.pre_stop:
+        try:
+            _run_hook(run, service.name, "pre_stop", container, hook)
+        except (EngineError, RunError) as error:  # as with Compose, a hook does not keep a service from stopping
+            run.tell(Action.NOTICE, f"stop {service.name}", str(error), service=service.name)
 
 
 async def remove(step: Step, run: Run) -> str:

@@ -38,7 +38,7 @@ def _run_of(world: World, record: RunRecord) -> Run:
     """The run again, under its old id: what it leased and pinned is its own."""
     grace_s = record.arguments.get("grace_s")
     run = ending.new_run(world, Operation(record.operation), record.stack, record.flow_run_id, grace_s)
-    run.id, run.record = record.id, record
+    run.id, run.record, run.force = record.id, record, bool(record.arguments.get("force"))
     return run
 
 

@@ -51,6 +51,8 @@ class Run:
         """`down --volumes`: anonymous and named volumes go too."""
         self.grace_s: float | None = None
         """Grace period of stops. None: what the definition says."""
+        self.force = False
+        """`stop --force`: when the grace period is over all is killed, whatever pre_stop hooks are doing."""
         self.spared: set[str] = set()
         """Ids of containers that an undo leaves alone: they were there before."""
         self.again: frozenset[str] = frozenset()

@@ -115,9 +115,9 @@ class Stack:
         """Take it down."""
         await endings.down(self.world, self.name, endings.Ending(**ending))
 
-    async def stop(self, *names: str, grace_s: float | None = None) -> None:
+    async def stop(self, *names: str, grace_s: float | None = None, force: bool = False) -> None:
         """Stop services."""
-        await endings.stop(self.world, self.name, names, grace_s)
+        await endings.stop(self.world, self.name, names, grace_s, force=force)
 
     async def start(self, *names: str) -> StackStatus:
         """Start services."""

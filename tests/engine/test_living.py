@@ -205,3 +205,17 @@ async def test_four_that_ignore_sigterm_take_one_grace_period(stack):
     # The same told by events: all had begun to stop before the first had stopped.
     stops = [f"stop {name}" for name in "abcd"]
     assert max(s.at(step, Action.STARTED) for step in stops) < min(s.at(step) for step in stops)
+
+
+async def test_force_does_not_wait_for_a_hook_that_hangs(stack):
+    s = stack("""
+        services:
+          web:
+            image: ${TINY_IMAGE}
+            command: [sleep, infinity]
+            pre_stop: [{command: [sleep, "300"]}]
+    """)
+    await s.up()
+    await s.stop(grace_s=0.5, force=True)
+    assert s.container("web").wait()["StatusCode"] == 137
+    assert "a pre_stop hook takes longer than 0.5 s" in [e.message for e in s.events if e.action == Action.NOTICE]
