@@ -85,7 +85,7 @@ format: setup ## let ruff format and mend what it can
 lock: setup ## write requirements.lock anew from pyproject.toml (LOCK_ARGS=--upgrade: newest versions)
 	@$(BIN)/pip install --quiet uv==$(UV_VERSION)
 	@UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
-	  --generate-hashes --no-emit-index-url --no-emit-find-links --extra compose --extra dagger --group dev \
+	  --generate-hashes --no-emit-index-url --no-emit-find-links --extra compose --extra dagger --extra docker-blocks --group dev \
 	  --output-file requirements.lock $(LOCK_ARGS) pyproject.toml
 	@scripts/venv
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import State, flow
 from prefect.runtime import flow_run
 
 from moorage.work.down import Ending
 from moorage.work.down import down as take_down
+from tasks import parameters
 from tasks.cancelling import cancellable
 from tasks.steps import as_task_runs
 from tasks.story import told_world
@@ -16,7 +17,10 @@ from tasks.story import told_world
 
 @flow(name="down", flow_run_name="down {stack}", persist_result=False)
 async def down(
-    stack: str, volumes: bool = False, release_ports: bool = False, timeout_s: float | None = None
+    stack: parameters.StackName,
+    volumes: Annotated[bool, parameters.switch("Volumes too")] = False,
+    release_ports: Annotated[bool, parameters.switch("Give ports back")] = False,
+    timeout_s: parameters.Grace = None,
 ) -> dict[str, str] | State[Any]:
     """Remove a stack's containers and networks.
 

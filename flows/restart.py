@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import State, flow
 from prefect.runtime import flow_run
 
 from moorage.work.ending import Again
 from moorage.work.restart import restart as begin_again
+from tasks import parameters
 from tasks.cancelling import cancellable
 from tasks.steps import as_task_runs
 from tasks.story import told_world
@@ -16,7 +17,10 @@ from tasks.story import told_world
 
 @flow(name="restart", flow_run_name="restart {stack}", persist_result=False)
 async def restart(
-    stack: str, services: list[str] | None = None, recreate: bool = False, timeout_s: float | None = None
+    stack: parameters.StackName,
+    services: parameters.Services = None,
+    recreate: Annotated[bool, parameters.switch("New containers")] = False,
+    timeout_s: parameters.Grace = None,
 ) -> dict[str, Any] | State[Any]:
     """Stop services of a stack and start them again; what depends on them and broke with them comes back too.
 

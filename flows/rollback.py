@@ -8,6 +8,7 @@ from prefect import State, flow
 from prefect.runtime import flow_run
 
 from moorage.work.rollback import rollback as go_back
+from tasks import parameters
 from tasks.artifacts import briefly, publish
 from tasks.cancelling import cancellable
 from tasks.steps import as_task_runs
@@ -15,7 +16,7 @@ from tasks.story import told_world
 
 
 @flow(name="rollback", flow_run_name="rollback {stack}", persist_result=False)
-async def rollback(stack: str, to: int | None = None) -> dict[str, Any] | State[Any]:
+async def rollback(stack: parameters.StackName, to: parameters.Number = None) -> dict[str, Any] | State[Any]:
     """Apply an earlier generation of a stack again, from the images it was made with.
 
     Args:

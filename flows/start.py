@@ -8,13 +8,14 @@ from prefect import State, flow
 from prefect.runtime import flow_run
 
 from moorage.work.down import start as begin
+from tasks import parameters
 from tasks.cancelling import cancellable
 from tasks.steps import as_task_runs
 from tasks.story import told_world
 
 
 @flow(name="start", flow_run_name="start {stack}", persist_result=False)
-async def start(stack: str, services: list[str] | None = None) -> dict[str, Any] | State[Any]:
+async def start(stack: parameters.StackName, services: parameters.Services = None) -> dict[str, Any] | State[Any]:
     """Start services of a stack and what they depend on.
 
     Args:

@@ -8,11 +8,12 @@ from prefect import flow
 
 from moorage.work.status import status as look
 from moorage.world import open_world
+from tasks import parameters
 from tasks.artifacts import publish
 
 
 @flow(name="status", persist_result=False)
-async def status(stack: str | None = None) -> list[dict[str, Any]]:
+async def status(stack: parameters.SomeStack = None) -> list[dict[str, Any]]:
     """Look at a stack and publish the table of its services.
 
     Args:

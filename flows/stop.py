@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import State, flow
 from prefect.runtime import flow_run
 
 from moorage.work.down import stop as halt
 from moorage.work.status import status as look
+from tasks import parameters
 from tasks.cancelling import cancellable
 from tasks.steps import as_task_runs
 from tasks.story import told_world
@@ -16,7 +17,10 @@ from tasks.story import told_world
 
 @flow(name="stop", flow_run_name="stop {stack}", persist_result=False)
 async def stop(
-    stack: str, services: list[str] | None = None, timeout_s: float | None = None, force: bool = False
+    stack: parameters.StackName,
+    services: parameters.Services = None,
+    timeout_s: parameters.Grace = None,
+    force: Annotated[bool, parameters.switch("By force")] = False,
 ) -> dict[str, Any] | State[Any]:
     """Stop services of a stack, dependents first.
 

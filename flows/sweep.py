@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import State, flow
 from prefect.runtime import flow_run
@@ -14,6 +14,7 @@ from moorage.hub.watch import own_address
 from moorage.work.sweep import Sweep
 from moorage.work.sweep import sweep as clear_away
 from moorage.work.threads import in_thread
+from tasks import parameters
 from tasks.cancelling import cancellable
 from tasks.steps import as_task_runs
 from tasks.story import told_world
@@ -23,7 +24,10 @@ _RUNS = 500
 
 
 @flow(name="sweep", persist_result=False)
-async def sweep(dry_run: bool = False, volumes: bool = False) -> dict[str, Any] | State[Any]:
+async def sweep(
+    dry_run: Annotated[bool, parameters.switch("Only look")] = False,
+    volumes: Annotated[bool, parameters.switch("Volumes too")] = False,
+) -> dict[str, Any] | State[Any]:
     """Clear away what was left behind; other people's containers, networks and volumes are never touched.
 
     Args:

@@ -2,82 +2,90 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import State, flow
 from prefect.runtime import flow_run
 
-from moorage.rules.durations import seconds
-from moorage.work.resolve import Wish, source_of
+from blocks.stack_source import StackSource
+from moorage.errors import DefinitionError
+from moorage.settings import Settings, settings
+from moorage.work.resolve import Wish
 from moorage.work.up import up as bring_up
+from tasks import parameters
 from tasks.artifacts import briefly, publish
 from tasks.cancelling import cancellable
+from tasks.parameters import Builder, OnFailure, switch
 from tasks.steps import as_task_runs
 from tasks.story import told_world
 
 
-class OnFailure(StrEnum):
-    """What becomes of a start that failed."""
-
-    UNDO = "undo"
-    KEEP = "keep"
-
-
 def _run_name() -> str:
     given = flow_run.parameters
-    return f"up {given.get('name') or Path(given.get('path') or '.').name}"
-
-
-def _within(folder: Path, files: list[str] | None) -> list[str]:
-    return [str(folder / file) for file in files or ()]
+    return f"up {given.get('name') or given.get('stack') or Path(given.get('path') or '.').name}"
 
 
 @flow(name="up", flow_run_name=_run_name, persist_result=False, validate_parameters=True)
 async def up(
-    path: str,
-    name: str | None = None,
-    files: list[str] | None = None,
-    profiles: list[str] | None = None,
-    env_files: list[str] | None = None,
-    wait_timeout_s: float | None = None,
-    on_failure: OnFailure = OnFailure.UNDO,
-    ttl: str | None = None,
-    strict_ports: bool = False,
-    build: bool = False,
-    force_recreate: bool = False,
+    path: parameters.Directory = None,
+    stack: parameters.SourceName = None,
+    name: parameters.NewName = None,
+    files: parameters.Files = None,
+    profiles: parameters.Profiles = None,
+    env: parameters.Variables = None,
+    env_files: parameters.EnvFiles = None,
+    wait_timeout_s: parameters.WaitTimeout = None,
+    on_failure: Annotated[OnFailure, switch("When it fails")] = OnFailure.UNDO,
+    ttl: parameters.TimeToLive = None,
+    builder: Annotated[Builder, switch("Who builds images")] = Builder.AUTO,
+    strict_ports: Annotated[bool, switch("Only the wanted ports")] = False,
+    build: Annotated[bool, switch("Build in any case")] = False,
+    force_recreate: Annotated[bool, switch("Re-create in any case")] = False,
 ) -> dict[str, Any] | State[Any]:
     """Bring a stack up: all services ready at the end, or everything undone.
 
     Args:
-        path: Directory of the project, the one with the compose file.
+        path: Directory of the project, the one with the compose file, on the machine of the worker. Or name a `stack`.
+        stack: Name of a Stack Source (see Blocks) in place of the directory, its files, profiles and variables.
         name: Name of the stack. Empty: derived from the directory or the git worktree.
         files: Compose files, relative to the path. Empty: as `docker compose` finds them.
         profiles: Profiles to enable.
+        env: Variables for the compose file. No secrets: they are stored in clear; a Stack Source hides them.
         env_files: Files with variables, relative to the path. Empty: the project's `.env`.
         wait_timeout_s: Longest time for one service to become ready, in seconds. Empty: what its health check says.
         on_failure: `undo` leaves no trace of a failed start, `keep` leaves it for a look.
         ttl: How long the stack may live, such as `8h`; `sweep` ends it then. Empty: for ever.
+        builder: Who builds images. `auto` is what `MOORAGE_BUILDER` says, else Compose.
         strict_ports: Fail if a wanted port is taken, instead of leasing the next free one.
         build: Build images also where their sources have not changed.
         force_recreate: Re-create containers also where nothing has changed.
     """
-    folder = Path(path).expanduser()
-    wish = Wish(
-        source=source_of(folder, _within(folder, files), profiles or (), _within(folder, env_files)),
-        name=name,
-        wait_timeout_s=wait_timeout_s,
-        keep_failed=on_failure == OnFailure.KEEP,
-        ttl_s=seconds(ttl, "ttl") if ttl else None,
-        strict_ports=strict_ports,
-        build=build,
-        force_recreate=force_recreate,
-    )
-    return await cancellable(_up(wish))
+    if bool(path) == bool(stack):
+        raise DefinitionError("name either a path or a stack source", key="path", hint="One of them, not both.")
+    source = await parameters.source_named(stack) if stack else None
+    wish = source.wish() if source else parameters.wish_of_path(path or "", files, profiles, env, env_files)
+    asked = {
+        "name": name,
+        "wait_timeout_s": wait_timeout_s,
+        "keep_failed": on_failure == OnFailure.KEEP,
+        "ttl_s": parameters.ttl_s(ttl) or wish.ttl_s,
+        "strict_ports": strict_ports or wish.strict_ports,
+        "build": build,
+        "force_recreate": force_recreate,
+    }
+    return await cancellable(_up(wish.model_copy(update=asked), _settings(source, builder)))
 
 
-async def _up(wish: Wish) -> dict[str, Any]:
-    run, status = await bring_up(told_world(), wish, as_task_runs, str(flow_run.id))
+def _settings(source: StackSource | None, builder: Builder) -> Settings:
+    """Those of the process, with what the form and the source say."""
+    said: dict[str, Any] = {} if builder == Builder.AUTO else {"builder": builder.value}
+    if source and source.ports:
+        said["port_range"] = source.ports.text
+    return settings().model_copy(update=said)
+
+
+async def _up(wish: Wish, chosen: Settings) -> dict[str, Any]:
+    run, status = await bring_up(told_world(chosen), wish, as_task_runs, str(flow_run.id))
     await briefly(publish(status))
     return {**status.model_dump(mode="json"), "changed": sorted(run.ready_s), "flow_run_id": run.flow_run_id}

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Literal
 
 import platformdirs
-from pydantic import Field
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from moorage.errors import DefinitionError
 
 
 class Settings(BaseSettings):
@@ -51,11 +53,30 @@ class Settings(BaseSettings):
     """Wanted port of the hub's Prefect server."""
     hub_host: str = "127.0.0.1"
     """Address that the hub's Prefect server listens on."""
+    hub_auth: SecretStr | None = None
+    """`user:password` that the hub asks for. None: none, which it takes on loopback only."""
+    hub_origins: str = ""
+    """Pages that may call the hub besides its own UI, comma-separated: the address of a reverse proxy."""
+    hub_keep_days: int = Field(default=90, ge=0)
+    """How long the hub keeps flow runs that have ended, with their logs and artifacts. 0: for ever."""
+    pool: str = Field(default="moorage", pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_-]{0,47}$")
+    """Work pool of this machine. Several machines on one Prefect server: each its own."""
+    schedules: bool = True
+    """Whether the deployments' schedules run: `status` every 5 minutes, `sweep` every 10."""
+    approve_timeout_s: int = Field(default=3600, ge=1)
+    """How long a run that wants approval waits for Resume before it ends without effect."""
     builder: Literal["auto", "compose", "dagger"] = "auto"
     """Who builds images."""
 
 
 @cache
 def settings() -> Settings:
-    """The settings of this process, read once."""
-    return Settings()
+    """The settings of this process, read once. Raises DefinitionError that names the variable."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = error.errors(include_input=False, include_url=False)[0]
+        variable = f"MOORAGE_{wrong['loc'][0]}".upper()
+        raise DefinitionError(
+            f"{variable}: {wrong['msg']}", key=variable, hint="It is read from the environment."
+        ) from None

@@ -6,6 +6,7 @@ import logging
 
 from moorage.interfaces import World
 from moorage.model.event import Action, Event
+from moorage.settings import Settings
 from moorage.world import open_world, tell
 
 _LOGGER = logging.getLogger("moorage.run")
@@ -21,11 +22,11 @@ def log(event: Event) -> None:
     _LOGGER.log(_LEVELS.get(event.action, logging.INFO), "%s%s", words, took)
 
 
-def told_world() -> World:
+def told_world(settings: Settings | None = None) -> World:
     """The world of a flow run: its events go to the run's log and to whoever listens in this process."""
 
     def emit(event: Event) -> None:
         log(event)
         tell(event)
 
-    return open_world(emit)
+    return open_world(emit, settings)

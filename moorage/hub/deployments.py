@@ -16,8 +16,10 @@ from moorage.errors import HubError
 from moorage.hub import api
 from moorage.hub.address import HubAddress
 from moorage.hub.folder import HubFolder, tail
+from moorage.hub.prefect_file import flow_of
 from moorage.hub.project import project_directory, whole_environment
-from moorage.hub.worker import POOL
+from moorage.hub.worker import pool_name
+from moorage.settings import settings
 
 _TIMEOUT_S = 120.0
 _LOG_LINES = 20
@@ -39,7 +41,11 @@ def brought_up_to_date(folder: HubFolder, address: HubAddress, on_line: Callable
     finally:
         process.kill()
         process.wait()
-    record = {"fingerprint": fingerprint, "deployments": sorted(found_on(address))}
+    record = {
+        "fingerprint": fingerprint,
+        "deployments": sorted(found_on(address)),
+        "schedules": settings().schedules,
+    }
     folder.save_deployed(json.dumps(record, indent=1))
 
 
@@ -53,11 +59,11 @@ def is_deployed(folder: HubFolder, address: HubAddress, fingerprint: str) -> boo
 
 
 def found_on(address: HubAddress) -> dict[str, str]:
-    """The deployments of our work pool on the server: name → id."""
+    """The deployments of our work pool on the server: name of the flow → id."""
     found: list[dict[str, Any]] = api.call(
-        address, "POST", "/deployments/filter", {"work_pools": {"name": {"any_": [POOL]}}}
+        address, "POST", "/deployments/filter", {"work_pools": {"name": {"any_": [pool_name()]}}}
     )
-    return {deployment["name"]: deployment["id"] for deployment in found}
+    return {flow_of(deployment["name"], pool_name()): deployment["id"] for deployment in found}
 
 
 def fingerprint_of(directory: Path, address: HubAddress) -> str:
@@ -66,7 +72,9 @@ def fingerprint_of(directory: Path, address: HubAddress) -> str:
     Our own server is the same one on whatever port.
     """
     server = "own" if address.managed else address.api_url
-    digest = hashlib.sha256(repr((moorage.__version__, sys.executable, server)).encode())
+    digest = hashlib.sha256(
+        repr((moorage.__version__, sys.executable, server, pool_name(), settings().schedules)).encode()
+    )
     files = [directory / "prefect.yaml", *(file for folder in _CODE for file in (directory / folder).rglob("*.py"))]
     for file in sorted(files):
         digest.update(f"{file}\0".encode() + file.read_bytes())

@@ -27,6 +27,7 @@ _PORTS_TRIED = 200
 _RACES = 3
 """How often another program may take the port between our look and the server's bind."""
 _LOG_LINES = 20
+_DAY_S = 86_400
 _TUNING = {
     # Leases in memory leak their slot for ever when the server restarts while one is held.
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
@@ -122,8 +123,7 @@ def _command(record: ServerRecord) -> list[str]:
 def _environment(record: ServerRecord) -> dict[str, str]:
     address = address_of(record)
     own = (record.ui_url, *(f"http://{name}:{record.port}" for name in _names(record.host)))
-    more = os.environ.get("MOORAGE_HUB_ORIGINS", "")  # a reverse proxy's, comma-separated
-    origins = dict.fromkeys([*own, *filter(None, more.replace(" ", "").split(","))])
+    origins = dict.fromkeys([*own, *filter(None, settings().hub_origins.replace(" ", "").split(","))])
     fixed = {
         # A page of any other origin may not call the API from a browser.
         "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": ",".join(origins),
@@ -133,8 +133,19 @@ def _environment(record: ServerRecord) -> dict[str, str]:
     }
     if record.auth:
         fixed["PREFECT_SERVER_API_AUTH_STRING"] = record.auth
-    tuning = {key: os.environ.get(key, value) for key, value in _TUNING.items()}
+    tuning = {key: os.environ.get(key, value) for key, value in (_TUNING | _retention()).items()}
     return {**without_foreign(os.environ.copy(), address), **run_environment(address, quiet=False), **tuning, **fixed}
+
+
+def _retention() -> dict[str, str]:
+    """How long the history of runs is kept, in Prefect's settings."""
+    days = settings().hub_keep_days
+    if not days:
+        return {"PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events"}
+    return {
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(days * _DAY_S),
+    }
 
 
 def _until_it_answers(folder: HubFolder, record: ServerRecord, on_line: Callable[[str], None]) -> HubAddress:
@@ -170,7 +181,8 @@ def _lost_the_port(folder: HubFolder, record: ServerRecord) -> bool:
 
 
 def _auth() -> str | None:
-    auth = os.environ.get("MOORAGE_HUB_AUTH") or None
+    secret = settings().hub_auth
+    auth = secret.get_secret_value() if secret else None
     if auth and not re.fullmatch(r"[^:\s]+:\S+", auth):
         raise HubError("MOORAGE_HUB_AUTH is not of the form user:password")
     return auth

@@ -7,11 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import pkgutil
+import json
 import sys
+from contextlib import suppress
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+from moorage.adapters.local_files import LocalFiles
+from moorage.hub.collection import block_modules
+from moorage.hub.folder import hub_folder
+from moorage.hub.prefect_file import rendered
+from moorage.settings import settings
 
 if TYPE_CHECKING:
     from prefect.blocks.core import Block
@@ -22,7 +28,7 @@ def main() -> None:
     """Do it; what fails, fails the process with a traceback."""
     sys.path.insert(0, str(Path.cwd()))
     switched = asyncio.run(_register())
-    _deploy()
+    _deploy(_written())
     asyncio.run(_switch(switched))
 
 
@@ -35,10 +41,12 @@ async def _register() -> dict[str, bool]:
 
 
 def _blocks() -> list[type[Block]]:
+    """Ours, and those of prefect-docker where it is installed."""
     from prefect.blocks.core import Block
 
-    names = [module.name for module in pkgutil.iter_modules(["blocks"], "blocks.")]
-    modules: list[ModuleType] = [importlib.import_module(name) for name in names]
+    modules = block_modules()
+    with suppress(ImportError):
+        modules += [importlib.import_module(f"prefect_docker.{name}") for name in ("host", "credentials")]
     found = [(module, value) for module in modules for value in vars(module).values()]
     return [
         value
@@ -47,10 +55,16 @@ def _blocks() -> list[type[Block]]:
     ]
 
 
-def _deploy() -> None:
+def _written() -> Path:
+    """`prefect.yaml` as this machine wants it."""
+    text = rendered(Path("prefect.yaml").read_text(encoding="utf-8"), settings().pool, schedules=settings().schedules)
+    return LocalFiles(hub_folder().path).write("prefect.yaml", text)
+
+
+def _deploy(file: Path) -> None:
     from prefect.cli import app
 
-    sys.argv = ["prefect", "--no-prompt", "deploy", "--all"]
+    sys.argv = ["prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(file)]
     try:
         app()
     except SystemExit as ended:
@@ -59,7 +73,12 @@ def _deploy() -> None:
 
 
 async def _switch(switched: dict[str, bool]) -> None:
-    """Schedules that somebody switched on or off stay so: `prefect deploy` sets them to what the file says."""
+    """Schedules that somebody switched on or off stay so: `prefect deploy` sets them to what the file says.
+
+    Unless the setting `schedules` was changed, which is about all of them.
+    """
+    if not settings().schedules or not _had_schedules():
+        return
     from prefect.client.orchestration import get_client
 
     async with get_client() as client:
@@ -70,14 +89,22 @@ async def _switch(switched: dict[str, bool]) -> None:
                     await client.update_deployment_schedule(one.id, schedule.id, active=wanted)
 
 
+def _had_schedules() -> bool:
+    """Whether the deployments that are there were made with schedules."""
+    try:
+        return bool(json.loads(hub_folder().deployed()).get("schedules", True))
+    except (ValueError, AttributeError):
+        return True
+
+
 async def _deployments() -> list[DeploymentResponse]:
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import WorkPoolFilter, WorkPoolFilterName
 
-    from moorage.hub.worker import POOL
-
     async with get_client() as client:
-        return await client.read_deployments(work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[POOL])))
+        return await client.read_deployments(
+            work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[settings().pool]))
+        )
 
 
 def _key(deployment: DeploymentResponse, schedule: Any) -> str:

@@ -1,4 +1,4 @@
-"""The work pool `moorage` and the one worker that executes what the UI and schedules ask for."""
+"""The work pool and the one worker that executes what the UI and schedules ask for."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from moorage.hub import api, process
 from moorage.hub.address import HubAddress
 from moorage.hub.folder import HubFolder, WorkerRecord, tail
 from moorage.hub.project import project_directory, whole_environment
+from moorage.settings import settings
 
-POOL = "moorage"
 _ONLINE_TIMEOUT_S = 60.0
 _STOP_GRACE_S = 10.0
 _POLL_S = 0.1
@@ -63,17 +63,27 @@ _TEMPLATE: dict[str, Any] = {
 }
 
 
+def pool_name() -> str:
+    """The work pool of this machine."""
+    return settings().pool
+
+
 def ensure_pool(address: HubAddress) -> None:
     """The work pool, with this machine's interpreter and project as its defaults. Raises HubError."""
-    pool = api.call(address, "GET", f"/work_pools/{POOL}")
+    pool = api.call(address, "GET", f"/work_pools/{pool_name()}")
     if pool is None:
         template = base_job_template(_TEMPLATE)
-        body = {"name": POOL, "type": "process", "base_job_template": template, "description": "Moorage's flows."}
+        body = {
+            "name": pool_name(),
+            "type": "process",
+            "base_job_template": template,
+            "description": "Moorage's flows.",
+        }
         api.call(address, "POST", "/work_pools/", body)
         return
     wanted = base_job_template(pool["base_job_template"])
     if wanted != pool["base_job_template"]:
-        api.call(address, "PATCH", f"/work_pools/{POOL}", {"base_job_template": wanted})
+        api.call(address, "PATCH", f"/work_pools/{pool_name()}", {"base_job_template": wanted})
 
 
 def base_job_template(template: dict[str, Any]) -> dict[str, Any]:
@@ -132,9 +142,9 @@ def _outdated(record: WorkerRecord, address: HubAddress) -> bool:
 def _launch(folder: HubFolder, address: HubAddress, on_line: Callable[[str], None]) -> WorkerRecord:
     on_line(f"starting the worker {worker_name()}")
     command = [sys.executable, "-m", "prefect", "worker", "start"]
-    command += ["--pool", POOL, "--type", "process", "--name", worker_name()]
+    command += ["--pool", pool_name(), "--type", "process", "--name", worker_name()]
     started = process.spawn(
-        command, environment=_environment(address), folder=project_directory(), log=folder.worker_log
+        command, environment=_environment(address), folder=project_directory(), log=folder.worker_log, umask=0o077
     )
     record = WorkerRecord(process=started, api_url=address.api_url, version=moorage.__version__)
     folder.save_worker(record)
@@ -157,7 +167,7 @@ def _until_on_duty(folder: HubFolder, address: HubAddress, record: WorkerRecord)
 
 
 def _on_duty(address: HubAddress, record: WorkerRecord) -> bool:
-    workers = api.call(address, "POST", f"/work_pools/{POOL}/workers/filter", {})
+    workers = api.call(address, "POST", f"/work_pools/{pool_name()}/workers/filter", {})
     mine = [worker for worker in workers or () if worker["name"] == worker_name()]
     return any(_last_seen(worker) > record.process.since - _CLOCKS_APART for worker in mine)
 

@@ -158,6 +158,13 @@ class Source(Frozen):
     env_files: tuple[Path, ...] = ()
     environment: tuple[tuple[str, str], ...] = Field(default=(), repr=False)
     """Variables on top of the process environment."""
+    secret: tuple[str, ...] = ()
+    """Those of them whose values nobody may see."""
+
+    @property
+    def secret_values(self) -> tuple[str, ...]:
+        """The values to hide."""
+        return tuple(value for name, value in self.environment if name in self.secret)
 
 
 class Definition(Frozen):

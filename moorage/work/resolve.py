@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 from moorage.errors import DefinitionError, EngineError, ImageError
 from moorage.interfaces import World
@@ -39,6 +40,12 @@ class Wish(Frozen):
     keep_failed: bool = False
     """Leave a failed start as it is, for a look."""
     ttl_s: float | None = None
+    approve: bool = False
+    """Show the plan and wait for somebody's consent before anything is done."""
+
+    def on_record(self) -> dict[str, Any]:
+        """As plain data, without the values of its variables: they may be secrets."""
+        return self.model_dump(mode="json", exclude={"source": {"environment"}})
 
 
 def source_of(

@@ -59,7 +59,7 @@ class Run:
         """Services that a restart starts anew: one-shots among them run although they have ended well."""
         self.recreated: tuple[frozenset[str], bool] = (frozenset(), False)
         """Services whose containers a restart creates, and whether it does so where they are as they should be."""
-        self.hide: Callable[[Any], Any] = lambda data: data
+        self.hide: Callable[[Any], Any] = world.censor({}, self._secrets())
         """Hides the definition's secrets in whatever leaves the run: events, errors, reports."""
         self._file_guard = threading.Lock()
 
@@ -154,9 +154,13 @@ class Run:
         """Take over what a plan is to lead to."""
         self.desired = desired
         self.services = dict(desired.definition.services)
-        self.hide = self.world.censor(desired.definition.config, _injected_secrets(self.services))
+        secrets = [*self._secrets(), *_injected_secrets(self.services)]
+        self.hide = self.world.censor(desired.definition.config, secrets)
         for notice in plan.notices:
             self.tell(Action.NOTICE, message=notice)
+
+    def _secrets(self) -> tuple[str, ...]:
+        return self.wish.source.secret_values if self.wish else ()
 
     def _desired(self) -> Desired:
         assert self.desired is not None, "a plan comes first"  # noqa: S101 - a mistake of ours, not of users

@@ -42,7 +42,7 @@ async def idle_as_planned(world: World, wish: Wish, planned: Planned) -> StackSt
 
 async def apply(run: Run, act: Act, planned: Planned) -> None:
     """Write the run down and carry the plan out; when a port turns out to be taken, lease anew and plan the rest."""
-    await in_thread(lambda: run.open(planned[1], {"wish": run.wish.model_dump(mode="json") if run.wish else {}}))
+    await in_thread(lambda: run.open(planned[1], {"wish": run.wish.on_record() if run.wish else {}}))
     for _ in range(_MOST_CLASHES):
         desired, _, steps = planned
         run.adopt(desired, steps)

@@ -195,7 +195,7 @@ def run_of(hub_address: HubAddress, directory: Path, entrypoint: str, **paramete
             "name": name,
             "flow_id": flow["id"],
             "entrypoint": entrypoint,
-            "work_pool_name": worker.POOL,
+            "work_pool_name": worker.pool_name(),
             "pull_steps": [{"prefect.deployments.steps.set_working_directory": {"directory": str(directory)}}],
         },
     )

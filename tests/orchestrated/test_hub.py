@@ -66,18 +66,18 @@ def test_every_flow_is_deployed_and_can_be_loaded(hub_address: HubAddress) -> No
     assert loaded.returncode == 0, loaded.stderr
 
 
-def test_schedules_are_off_until_somebody_switches_them_on(hub_address: HubAddress, session_dir: Path) -> None:
+def test_a_schedule_that_somebody_switched_off_stays_off(hub_address: HubAddress, session_dir: Path) -> None:
     found = deployments.found_on(hub_address)["status"]
     (schedule,) = api.call(hub_address, "GET", f"/deployments/{found}")["schedules"]
-    assert schedule["active"] is False
-    api.call(hub_address, "PATCH", f"/deployments/{found}/schedules/{schedule['id']}", {"active": True})
+    assert schedule["active"] is True
+    api.call(hub_address, "PATCH", f"/deployments/{found}/schedules/{schedule['id']}", {"active": False})
     try:
         (session_dir / "home" / "hub" / "deployed").unlink()
         assert "deploying the flows" in hub("start").stderr
         (again,) = api.call(hub_address, "GET", f"/deployments/{found}")["schedules"]
-        assert again["active"] is True
+        assert again["active"] is False
     finally:
-        api.call(hub_address, "PATCH", f"/deployments/{found}/schedules/{schedule['id']}", {"active": False})
+        api.call(hub_address, "PATCH", f"/deployments/{found}/schedules/{schedule['id']}", {"active": True})
 
 
 def test_prefect_deploys_the_project_without_a_question(hub_address: HubAddress) -> None:

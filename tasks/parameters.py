@@ -1,0 +1,93 @@
+"""Parameters of flows: what the UI's form asks for and refuses. Their help is in the docstrings of the flows."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from blocks.stack_source import DURATION, StackSource
+from moorage.errors import DefinitionError
+from moorage.rules.durations import seconds
+from moorage.show.secret_names import looks_secret
+from moorage.work.resolve import Wish, source_of
+
+_DAY_S = 86_400
+_NAME = r"^[a-z0-9][a-z0-9_-]{0,47}$"
+_SERVICE = r"^[a-zA-Z0-9._-]+$"
+
+
+def _titled(title: str, **bounds: Any) -> Any:
+    # `title=` would be overwritten with the parameter's name.
+    return Field(json_schema_extra={"title": title}, **bounds)
+
+
+StackName = Annotated[str, _titled("Stack", pattern=_NAME)]
+SomeStack = Annotated[str | None, _titled("Stack", pattern=_NAME)]
+NewName = Annotated[str | None, _titled("Name of the stack", pattern=_NAME)]
+Directory = Annotated[str | None, _titled("Directory", min_length=1)]
+SourceName = Annotated[str | None, _titled("Stack source", pattern=r"^[a-z0-9-]+$")]
+Files = Annotated[list[str] | None, _titled("Compose files", max_length=50)]
+Profiles = Annotated[list[str] | None, _titled("Profiles", max_length=50)]
+Variables = Annotated[dict[str, str] | None, _titled("Variables", max_length=500)]
+EnvFiles = Annotated[list[str] | None, _titled("Files with variables", max_length=50)]
+Services = Annotated[list[Annotated[str, Field(pattern=_SERVICE)]] | None, _titled("Services")]
+WaitTimeout = Annotated[float | None, _titled("Longest wait for a service (s)", gt=0, le=_DAY_S)]
+Grace = Annotated[float | None, _titled("Grace period of stops (s)", ge=0, le=3600)]
+TimeToLive = Annotated[str | None, _titled("Time to live", pattern=DURATION)]
+Number = Annotated[int | None, _titled("Generation", ge=1)]
+
+
+def switch(title: str) -> Any:
+    """The title of a yes-or-no parameter."""
+    return _titled(title)
+
+
+class OnFailure(StrEnum):
+    """What becomes of a start that failed."""
+
+    UNDO = "undo"
+    KEEP = "keep"
+
+
+class Builder(StrEnum):
+    """Who builds images."""
+
+    AUTO = "auto"
+    COMPOSE = "compose"
+    DAGGER = "dagger"
+
+
+def wish_of_path(path: str, files: Files, profiles: Profiles, env: Variables, env_files: EnvFiles) -> Wish:
+    """What the form asks for, for a directory. Raises DefinitionError."""
+    for name in env or ():
+        if looks_secret(name):
+            message = f"env.{name}: it looks like a secret, and parameters of runs are stored in clear"
+            hint = (
+                "Put it into a StackSource block (`secrets`) and name that as `stack`, or into a file of `env_files`."
+            )
+            raise DefinitionError(message, key=f"env.{name}", hint=hint)
+    folder = Path(path).expanduser()
+    source = source_of(folder, _within(folder, files), profiles or (), _within(folder, env_files))
+    return Wish(source=source.model_copy(update={"environment": tuple((env or {}).items())}))
+
+
+def _within(folder: Path, files: list[str] | None) -> list[str]:
+    return [str(folder / file) for file in files or ()]
+
+
+async def source_named(name: str) -> StackSource:
+    """The Block of that name. Raises DefinitionError."""
+    try:
+        found = await StackSource.aload(name)
+    except ValueError as error:
+        message = f"stack: there is no Stack Source {name!r} on the hub"
+        raise DefinitionError(message, key="stack", hint="Make one in the UI: Blocks, Moorage Stack Source.") from error
+    return found
+
+
+def ttl_s(ttl: str | None) -> float | None:
+    """Seconds to live. None: for ever."""
+    return seconds(ttl, "ttl") if ttl else None
