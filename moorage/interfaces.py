@@ -286,6 +286,9 @@ class Files(Protocol):
     def folders(self, folder: str) -> Iterator[str]:
         """Names of the folders in a folder, without the folder's own."""
 
+    def drop(self, folder: str) -> None:
+        """Remove a folder with the files in it; no error if it is gone. Folders below it keep it."""
+
 
 class Contexts(Protocol):
     """Build contexts on disk."""

@@ -209,7 +209,8 @@ def pytest_runtest_makereport(
     report = yield
     if report.failed:
         stack = getattr(item, "funcargs", {}).get(_FIXTURE)
-        report.sections += _logs(stack) if stack else _reason(call)
+        wanted = _FIXTURE in getattr(item, "fixturenames", ())
+        report.sections += _logs(stack) if stack else _reason(call) if wanted else []
     return report
 
 

@@ -101,6 +101,11 @@ class MemoryFiles:
         inside = [name.relative_to(parent) for name in self._texts if parent in name.parents]
         return iter(sorted({name.parts[0] for name in inside if len(name.parts) > 1}))
 
+    def drop(self, folder: str) -> None:
+        """Remove a folder with the files in it; no error if it is gone."""
+        for name in tuple(self.names(folder)):
+            self.remove(name)
+
     def _checked(self, name: str) -> PurePosixPath:
         path = PurePosixPath(name)
         if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in name:

@@ -56,6 +56,20 @@ class LocalFiles:
         """Names, sorted and without the folder's own, of the folders in a folder."""
         return iter(sorted(entry.name for entry in self._entries(folder) if entry.is_dir()))
 
+    def drop(self, folder: str) -> None:
+        """Remove a folder with the files in it; no error if it is gone. Folders below it keep it."""
+        path = self._path(folder)
+        with home_errors(path):
+            for entry in self._entries(folder):
+                if not entry.is_dir(follow_symlinks=False):
+                    Path(entry.path).unlink(missing_ok=True)
+            with suppress(FileNotFoundError, NotADirectoryError):
+                try:
+                    path.rmdir()
+                except OSError as error:
+                    if error.errno != errno.ENOTEMPTY:
+                        raise
+
     def _entries(self, folder: str) -> list[os.DirEntry[str]]:
         path = self._path(folder)
         with home_errors(path):

@@ -35,8 +35,8 @@ _VERBS = {
     "init": "Write flows, tasks, blocks and prefect.yaml into a directory, to own them",
     "doctor": "Check engine, Compose, state directory and hub",
 }
-_ENDS_ORPHANS = frozenset({"up", "down", "stop", "start", "restart", "ci", "ls"})
-"""Verbs that first remove the stacks of killed test runs; looking for them is one listing of a folder."""
+_LEAVES_ORPHANS = frozenset({"sweep"})
+"""Verbs that do not first remove the stacks of killed test runs: it is `sweep`'s own work, or only shown by it."""
 
 
 def main() -> None:
@@ -45,6 +45,8 @@ def main() -> None:
     gc.set_threshold(100_000, 20, 20)
     # Asked to end, a command ends as with Ctrl-C; a run takes both signals over and undoes what it did.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+        signal.signal(signal.SIGHUP, signal.default_int_handler)
     _leave(run(sys.argv[1:]))
 
 
@@ -67,7 +69,7 @@ def run(arguments: Sequence[str]) -> int:
     from moorage.errors import MoorageError
 
     try:
-        if set(arguments[:1]) & _ENDS_ORPHANS and not {"--help", "-h"} & set(arguments):
+        if _ends_orphans(arguments):
             _end_orphans()
         return int(_app()(list(arguments), exit_on_error=False, print_error=False) or 0)
     except CycloptsError as error:
@@ -79,7 +81,8 @@ def run(arguments: Sequence[str]) -> int:
         sys.stderr.close()
         return 0
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
+        with suppress(OSError):  # the terminal may have gone
+            sys.stderr.write("interrupted\n")
         return 130
     finally:
         _say_untold()
@@ -93,12 +96,23 @@ def _say_untold() -> None:
             sys.stderr.write(f"note: {event.message}\n")
 
 
+def _ends_orphans(arguments: Sequence[str]) -> bool:
+    """True: a verb that does something, not a question about the command itself."""
+    verb = "".join(arguments[:1])
+    ours = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    return verb.strip("-") == verb != "" and verb not in _LEAVES_ORPHANS and not {"--help", "-h"} & set(ours)
+
+
 def _end_orphans() -> None:
-    """Remove the stacks whose `moorage ci` or test process was killed. What fails waits for the next call."""
+    """Remove the stacks whose `moorage ci` or test process was killed. What fails waits for the next call.
+
+    Whoever reads pays for the listing of a folder; more only when there is one.
+    """
     from moorage.settings import settings
 
-    if not (settings().home.expanduser() / "temporary").is_dir():
-        return
+    with suppress(OSError):
+        if not any((settings().home.expanduser() / "temporary").iterdir()):
+            return
     from moorage.cli.orphans import end_orphans
 
     end_orphans()

@@ -20,7 +20,7 @@ from moorage.errors import InterruptedRunError
 T = TypeVar("T")
 
 _INTERRUPTED = 130
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 left_behind = threading.Event()
 """Set: a thread hangs in a call to Prefect. The process must end without waiting for it."""
@@ -44,7 +44,9 @@ class Attendance(Generic[T]):
         """False: too late for a cancel, the work is done and only being written down."""
 
     def __enter__(self) -> Self:
-        self._before = {number: signal.signal(number, self._interrupted) for number in _SIGNALS}
+        # A hangup that is ignored (nohup) stays ignored.
+        heard = [n for n in _SIGNALS if n != signal.SIGHUP or signal.getsignal(n) is not signal.SIG_IGN]
+        self._before = {number: signal.signal(number, self._interrupted) for number in heard}
         started = threading.Event()
         context = contextvars.copy_context()
         thread = threading.Thread(

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,23 +16,23 @@ from cyclopts import Parameter
 
 from moorage.adapters.history import copy_history
 from moorage.cli.up import parameters_of
-from moorage.errors import HubError, InterruptedRunError, MoorageError
+from moorage.errors import DefinitionError, HubError, InterruptedRunError, MoorageError
 from moorage.interfaces import World
 from moorage.model.definition import FILE_NAMES, Source
 from moorage.model.state import StackStatus
 from moorage.rules import addresses
-from moorage.show.console import Console, console
+from moorage.show.console import console
 from moorage.show.job import Job, summary_markdown
 from moorage.show.words import one_line
 from moorage.work import ci as leaving
 from moorage.work import resolve, temporary
-from moorage.work.child import run_command, undisturbed
+from moorage.work.child import Interrupts, run_command
 from moorage.work.ci import Artifacts
 from moorage.work.resolve import Wish, source_of
 from moorage.world import listen, open_world
 
 _LAST_LINES = 30
-_CANNOT_START = 127
+_LONGEST_S = 10_000_000.0
 
 
 @Parameter(name="*")
@@ -73,7 +72,7 @@ def ci(
 ) -> int:
     """Bring up a stack of its own, run a command against it, remove the stack: `moorage ci -- pytest`.
 
-    Exit code of the command; 5 when the stack did not come up (2, 3, 4 by their cause, as with `up`).
+    Exit code of the command; 5 when the stack was started and did not come up (2, 3, 4: it was not, as with `up`).
 
     Parameters
     ----------
@@ -83,19 +82,15 @@ def ci(
     """
     if not command:
         sys.stderr.write("moorage: which command? `moorage ci -- pytest`\n")
-        return 2
-    signal.signal(signal.SIGHUP, signal.default_int_handler)
-    out = console(os.environ, sys.stderr)
-    world = open_world()
-    artifacts = Artifacts(asked.artifacts)
-    wish = _wish(world, asked)
-    run = _Run(asked, world, wish, out, artifacts, command)
-    return run.whole()
+        return DefinitionError.exit_code
+    if asked.timeout is not None and not 0 < asked.timeout < _LONGEST_S:
+        message = f"--timeout {asked.timeout:g}: not a time that a command can have"
+        raise DefinitionError(message, hint="Give seconds, more than 0.")
+    return _Run(asked, command).whole()
 
 
-def _wish(world: World, asked: Asked) -> Wish:
+def _wish(world: World, asked: Asked, source: Source) -> Wish:
     """The wish, with a name that no other stack has. Raises DefinitionError."""
-    source = source_of(asked.project_directory, asked.file, asked.profile, asked.env_file)
     wish = Wish(source=source, wait_timeout_s=asked.wait_timeout)
     base = asked.name_prefix or resolve.name_of(world, wish, world.compose.raw_config(source))
     return wish.model_copy(update={"name": temporary.unique_name(base)})
@@ -104,29 +99,44 @@ def _wish(world: World, asked: Asked) -> Wish:
 class _Run:
     """One `moorage ci`, from the stack's start to its end."""
 
-    def __init__(
-        self, asked: Asked, world: World, wish: Wish, out: Console, artifacts: Artifacts, command: Sequence[str]
-    ) -> None:
+    def __init__(self, asked: Asked, command: Sequence[str]) -> None:
         self.asked = asked
-        self.world = world
-        self.wish = wish
-        self.stack = str(wish.name)
-        self.out = out
-        self.artifacts = artifacts
-        self.job = Job(self.stack, command)
+        self.out = console(os.environ, sys.stderr)
+        self.artifacts = Artifacts(asked.artifacts)
         self.environment = dict(os.environ)  # before Prefect's settings go into it
+        self.interrupts = Interrupts(self._say_removing)
+        self.source: Source | None = None
+        self.world = open_world()
+        self.job = Job(command=command)
         listen(self.job.timeline)
 
     def whole(self) -> int:
         """Up, command, save, down, summary; gives the exit code."""
+        with self.interrupts.ignored():
+            try:
+                code = self._owned()
+            except MoorageError as error:
+                code = self._not_up(error)
+            except KeyboardInterrupt:  # before there was anything to remove
+                code = InterruptedRunError.exit_code
+            self._save_summary()
+        return code
+
+    def _owned(self) -> int:
+        with self.interrupts.heard():
+            self.source = source_of(
+                self.asked.project_directory, self.asked.file, self.asked.profile, self.asked.env_file
+            )
+            self.wish = _wish(self.world, self.asked, self.source)
+        self.stack = self.job.stack = str(self.wish.name)
         with temporary.Owned(self.world, self.stack) as owned:
             try:
-                code = self._up_and_command()
-            except KeyboardInterrupt:  # between two steps, which take signals over themselves
+                with self.interrupts.heard():  # the parts of it that take time take signals over themselves
+                    code = self._up_and_command()
+            except KeyboardInterrupt:
                 code = InterruptedRunError.exit_code
             finally:
                 removed = self._end(owned)
-        self._save_summary()
         return code or removed
 
     def _up_and_command(self) -> int:
@@ -136,6 +146,18 @@ class _Run:
             return self._not_up(error)
         return self._command(self.job.status)
 
+    def _say_removing(self) -> None:
+        with suppress(RuntimeError):  # a signal in the middle of a write
+            self.out.say("moorage: removing the stack, one moment")
+
+    def _kept(self, what: str, save: Callable[[], Any]) -> Any:
+        """Save something for later; that it cannot be saved is said and changes nothing else."""
+        try:
+            return save()
+        except (OSError, MoorageError) as error:
+            self.out.say(f"note: {what} not saved: {error}")
+        return None
+
     # --- up -------------------------------------------------------------------------------------------------
 
     def _up(self) -> StackStatus:
@@ -143,26 +165,26 @@ class _Run:
 
         began = time.monotonic()
         try:
-            with self.out.group(f"moorage up {self.stack}"):
+            with self.out.guarded(f"moorage up {self.stack}"):
                 found = bring_up(self.world, self.wish)
         finally:
             self.job.up_s = time.monotonic() - began
         self.job.flow_run_url = found.get("flow_run_url")
         status = StackStatus.model_validate({key: found[key] for key in StackStatus.model_fields})
         self.out.say(summary_text(status, self.job.up_s, self.job.flow_run_url, []))
-        leaving.save_addresses(self.artifacts, status)
+        self._kept("addresses", lambda: leaving.save_addresses(self.artifacts, status))
         return status
 
     def _not_up(self, error: MoorageError) -> int:
         from moorage.show.text import error_text
 
         self.job.error = error
-        self.job.report = leaving.save_failure(self.artifacts, error)
+        self.job.report = self._kept("failure report", lambda: leaving.save_failure(self.artifacts, error))
         self.out.quote(error_text(error))
         for service in (self.job.report or {}).get("services") or ():
             if service.get("service") != error.fields.get("service") and service.get("log"):
                 self.out.folded(f"log of {service['service']}", "\n".join(service["log"][-_LAST_LINES:]))
-        file, line = place_of(self.wish.source, error.fields.get("service"), self.environment)
+        file, line = place_of(self.source, error.fields, self.environment)
         self.out.error("moorage up", str(error), file, line)
         return error.exit_code
 
@@ -173,21 +195,27 @@ class _Run:
         more = {"MOORAGE_JUNIT_DIR": str(self.asked.junit.absolute())} if self.asked.junit else {}
         more |= {"MOORAGE_ARTIFACTS_DIR": str(self.artifacts.directory)} if self.artifacts.directory else {}
         environment = leaving.environment_of(self.environment, status, more)
-        sys.stdout.flush()
+        with suppress(OSError):
+            sys.stdout.flush()
         try:
-            code = run_command(self.job.command, environment, self.asked.timeout, self._timed_out)
-        except MoorageError as error:
-            self.job.error, code = error, _CANNOT_START
+            code = run_command(self.job.command, environment, self.asked.timeout, self._say_of_command)
+        except DefinitionError as error:
+            code = self.job.exit_code = int(error.fields["exit_code_of_command"])
+            self.job.error = error
             self.out.say(f"error: {error}\n→ {error.hint}")
-        self.job.exit_code, self.job.command_s = code, time.monotonic() - began
+            return code
+        finally:
+            self.job.command_s = time.monotonic() - began
+        self.job.exit_code = code
         if code:
             self._say_why(code)
         if code or self.asked.save_logs:
-            leaving.save_services(self.world, self.stack, self.artifacts)
+            self._kept("logs", lambda: leaving.save_services(self.world, self.stack, self.artifacts))
         return code
 
-    def _timed_out(self) -> None:
-        self.out.say(f"moorage: {self.job.command[0]} has run for {self.asked.timeout:g} s: ending it")
+    def _say_of_command(self, text: str) -> None:
+        with suppress(RuntimeError):
+            self.out.say(f"moorage: {text}")
 
     def _say_why(self, code: int) -> None:
         with suppress(MoorageError):  # an engine that has gone must not hide the command's own failure
@@ -199,18 +227,17 @@ class _Run:
 
     def _end(self, owned: temporary.Owned) -> int:
         """Save the history and remove the stack, whatever signals come. Gives an exit code, 0 for all well."""
-        with undisturbed(lambda: self.out.say("moorage: removing the stack, one moment")):
-            with suppress(MoorageError):
-                self._save_history()
-            try:
-                with self.out.group(f"moorage down {self.stack}"):
-                    remove(owned, over_hub=self.job.flow_run_url is not None)
-            except MoorageError as error:
-                from moorage.show.text import error_text
+        self._kept("history", self._save_history)
+        try:
+            with self.out.guarded(f"moorage down {self.stack}"):
+                remove(owned, over_hub=self.job.flow_run_url is not None)
+        except MoorageError as error:
+            from moorage.show.text import error_text
 
-                self.out.say(error_text(error))
-                self.out.say(f"moorage: {self.stack} is not removed; the next `moorage` call on this machine does it")
-                return error.exit_code
+            self.job.left = error
+            self.out.say(error_text(error))
+            self.out.say(f"moorage: {self.stack} is not removed; the next `moorage` call on this machine does it")
+            return error.exit_code
         return 0
 
     def _save_history(self) -> None:
@@ -220,18 +247,21 @@ class _Run:
 
     def _save_summary(self) -> None:
         """`result.json`, `timeline.json` and `summary.md` among the artifacts, our JUnit report, the job's summary."""
-        job = self.job
-        self._reports()
-        text = summary_markdown(job)
-        self.artifacts.write("summary.md", text)
-        self.artifacts.write_json("timeline.json", job.timeline.spans())
-        error = job.error.as_dict() if job.error else None
-        result = {"stack": job.stack, "up": job.status is not None, "exit_code": job.exit_code, "error": error}
-        self.artifacts.write_json("result.json", {**result, "up_s": round(job.up_s, 3)})
+        self._kept("JUnit report", self._reports)
+        text = summary_markdown(self.job)
+        self._kept("summary", lambda: self._write(text))
         if path := self.environment.get("GITHUB_STEP_SUMMARY"):
             with suppress(OSError), Path(path).open("a", encoding="utf-8") as file:
                 file.write(text)
-        self.out.say(f"moorage: {job.verdict}")
+        self.out.say(f"moorage: {self.job.verdict}")
+
+    def _write(self, summary: str) -> None:
+        job = self.job
+        self.artifacts.write("summary.md", summary)
+        self.artifacts.write_json("timeline.json", job.timeline.spans())
+        errors = {name: error and error.as_dict() for name, error in (("error", job.error), ("left", job.left))}
+        result = {"stack": job.stack or None, "up": job.status is not None, "exit_code": job.exit_code, **errors}
+        self.artifacts.write_json("result.json", {**result, "up_s": round(job.up_s, 3)})
 
     def _reports(self) -> None:
         if self.asked.junit is None:
@@ -239,13 +269,13 @@ class _Run:
         from moorage.show.junit import counted, stack_report
 
         folder = self.asked.junit
-        found = [counted(file.name, file.read_text(errors="replace")) for file in sorted(folder.glob("*.xml"))]
-        self.job.tests = [report for report in found if report and report["name"] != "moorage.xml"]
-        with suppress(OSError):
-            folder.mkdir(parents=True, exist_ok=True)
-            up_failed = self.job.error if self.job.status is None else None
-            report = stack_report(self.stack, self.job.status, up_failed, self.job.up_s)
-            (folder / "moorage.xml").write_text(report, encoding="utf-8")
+        there = [file for file in sorted(folder.glob("*.xml")) if file.is_file() and file.name != "moorage.xml"]
+        found = [counted(file.name, file.read_text(errors="replace")) for file in there]
+        self.job.tests = [report for report in found if report]
+        folder.mkdir(parents=True, exist_ok=True)
+        up_failed = self.job.error if self.job.status is None else None
+        report = stack_report(self.job.stack or "stack", self.job.status, up_failed, self.job.up_s)
+        (folder / "moorage.xml").write_text(report, encoding="utf-8")
 
 
 def bring_up(world: World, wish: Wish) -> dict[str, Any]:
@@ -286,13 +316,20 @@ def _down_over_hub(owned: temporary.Owned) -> None:
     run_flow("down", asked, start_hub=False)
 
 
-def place_of(source: Source, service: Any, environment: dict[str, str]) -> tuple[str | None, int | None]:
-    """The compose file, as the annotation wants it, and the line of a service in it. None: not known."""
+def place_of(
+    source: Source | None, facts: Mapping[str, Any], environment: Mapping[str, str]
+) -> tuple[str | None, int | None]:
+    """The compose file, as the annotation wants it, and the line of the service in it. None: not known."""
+    if source is None:
+        return None, None
     files = source.files or tuple(source.directory / name for name in FILE_NAMES)
     root = Path(environment.get("GITHUB_WORKSPACE") or Path.cwd())
     there = [file for file in files if file.is_file()]
     shown: Callable[[Path], str] = lambda file: str(file.relative_to(root) if file.is_relative_to(root) else file)  # noqa: E731
     for file in reversed(there):  # what comes last overrides
-        if service and (line := addresses.line_of_service(file.read_text(errors="replace"), str(service))):
-            return shown(file), line
+        with suppress(OSError):
+            text = file.read_text(errors="replace")
+            service = facts.get("service")
+            if line := addresses.line_of_service(text, str(service)) if service else None:
+                return shown(file), line
     return (shown(there[0]), None) if there else (None, None)

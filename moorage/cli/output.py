@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import suppress
 from typing import Any
 
 from moorage.errors import MoorageError
@@ -20,9 +21,10 @@ def say(text: str) -> None:
 
 
 def remark(text: str) -> None:
-    """Print words on stderr, where stdout carries data."""
-    sys.stderr.write(text.rstrip("\n") + "\n")
-    sys.stderr.flush()
+    """Print words on stderr, where stdout carries data. A terminal that has gone changes nothing."""
+    with suppress(OSError, ValueError):
+        sys.stderr.write(text.rstrip("\n") + "\n")
+        sys.stderr.flush()
 
 
 def show_error(error: MoorageError, *, as_json: bool) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TextIO
 
+from moorage.show.progress import Outlet
 from moorage.show.words import clean
 
 
@@ -16,19 +17,24 @@ class Console:
     """Plain output; the others say the same in their own way."""
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.time) -> None:
-        self._stream = stream
+        self._out = Outlet(stream)  # a reader that has gone must not keep a stack from being removed
         self._clock = clock
 
     def say(self, text: str) -> None:
         """Write words of ours."""
-        self._stream.write(text.rstrip("\n") + "\n")
-        self._stream.flush()
+        self._out.line(text.rstrip("\n"))
 
     @contextmanager
     def group(self, title: str) -> Iterator[None]:
         """Lines that belong together."""
         self.say(f"── {title} ".ljust(72, "─"))
         yield
+
+    @contextmanager
+    def guarded(self, title: str) -> Iterator[None]:
+        """A group in which others write too, what builds and services say among it."""
+        with self.group(title):
+            yield
 
     def folded(self, title: str, text: str) -> None:
         """Other people's text, in a group of its own."""
@@ -56,8 +62,19 @@ class GitHubConsole(Console):
         finally:
             self.say("::endgroup::")
 
+    @contextmanager
+    def guarded(self, title: str) -> Iterator[None]:
+        """Between `stop-commands`: what others write must not set the job's variables."""
+        token = f"moorage-{secrets.token_hex(8)}"
+        with self.group(title):
+            self.say(f"::stop-commands::{token}")
+            try:
+                yield
+            finally:
+                self.say(f"::{token}::")
+
     def quote(self, text: str) -> None:
-        """Between `stop-commands`: a service must not set the job's variables by what it logs."""
+        """The same for a text."""
         if text.strip():
             token = f"moorage-{secrets.token_hex(8)}"
             self.say(f"::stop-commands::{token}\n{clean(text)}\n::{token}::")

@@ -62,13 +62,16 @@ def _bar(span: Mapping[str, Any], whole: float) -> str:
 class Job:
     """All that the summary is made of, as far as the job came."""
 
-    stack: str
     command: Sequence[str]
+    stack: str = ""
+    """Empty: the definition did not even give a name."""
     status: StackStatus | None = None
     """None: the stack did not come up."""
     error: MoorageError | None = None
     report: Mapping[str, Any] | None = None
     """The failure report. None: there is none."""
+    left: MoorageError | None = None
+    """Why the stack could not be removed. None: it was."""
     exit_code: int | None = None
     """Of the command. None: it did not run."""
     up_s: float = 0.0
@@ -81,19 +84,27 @@ class Job:
     @property
     def verdict(self) -> str:
         """How it ended, in a sentence."""
+        left = "; it could not be removed" if self.left else ""
         if self.status is None:
-            return f"stack {self.stack} did not come up"
-        ran = f"{self.command[0]} ended with exit code {self.exit_code} after {seconds(self.command_s)}"
-        return f"{ran if self.exit_code is not None else 'interrupted'}; stack up in {seconds(self.up_s)}"
+            return f"stack {self.stack} did not come up{left}" if self.stack else "the stack did not come up"
+        if self.exit_code is None:
+            ran = "interrupted"
+        elif self.error:
+            ran = f"{self.command[0]} could not be started"
+        else:
+            ran = f"{self.command[0]} ended with exit code {self.exit_code} after {seconds(self.command_s)}"
+        return f"{ran}; stack up in {seconds(self.up_s)}{left}"
 
 
 def summary_markdown(job: Job) -> str:
     """The whole summary."""
-    mark = "✅" if job.exit_code == 0 else "❌"
+    mark = "✅" if job.exit_code == 0 and not job.left else "❌"
     lines = [f"## {mark} moorage: {escaped(job.verdict)}", ""]
     lines += [f"Command: {code(' '.join(job.command))}", ""]
     if job.error:
         lines += [failure_markdown(job.error.as_dict(), job.report), ""]
+    if job.left:
+        lines += [failure_markdown(job.left.as_dict()), ""]
     if job.status:
         lines += [services_markdown(job.status), ""]
     lines += _tests(job.tests)

@@ -1,4 +1,4 @@
-"""The command of `moorage ci`: run to its end, signals passed on to it."""
+"""The command of `moorage ci`: run to its end, signals passed on to it, nothing of it left running."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
@@ -13,7 +15,12 @@ from moorage.errors import DefinitionError
 
 TIMED_OUT = 124
 """As with timeout(1)."""
+CANNOT_EXECUTE = 126
+NOT_FOUND = 127
+"""As with any shell."""
 _GRACE_S = 10.0
+_REST_GRACE_S = 2.0
+_POLL_S = 0.02
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -21,23 +28,26 @@ def run_command(
     command: Sequence[str],
     environment: Mapping[str, str],
     timeout_s: float | None,
-    on_timeout: Callable[[], None] = lambda: None,
+    say: Callable[[str], None] = lambda _text: None,
 ) -> int:
     """Run a command, an argument list without a shell; gives its exit code, 128 + n if signal n ended it.
 
     SIGINT, SIGTERM and SIGHUP of this process go on to the command and all that it started. After `timeout_s` (None:
-    no limit) it gets SIGTERM, ten seconds later SIGKILL, and the exit code is 124. Raises DefinitionError: it cannot
-    be started.
+    no limit) it gets SIGTERM and the exit code is 124. Ten seconds after a SIGTERM, a SIGHUP or a second signal it gets
+    SIGKILL. What it leaves running in its process group is ended. `say` is told what is done to it. Raises
+    DefinitionError (field exit_code_of_command: 126 or 127): it cannot be started.
     """
-    child = _Child(own_group=not _is_terminal())
+    child = _Child(say, own_group=not _is_terminal())
     with _signals_to(child.signal):
         child.start(command, environment)
         try:
             code = child.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
-            on_timeout()
+            say(f"{command[0]} has run for {timeout_s:g} s: ending it")
             child.end()
-            return TIMED_OUT
+            code = TIMED_OUT
+        finally:
+            child.end_rest()
     return code if code >= 0 else 128 - code
 
 
@@ -46,31 +56,50 @@ class _Child:
 
     process: subprocess.Popen[bytes]
 
-    def __init__(self, *, own_group: bool) -> None:
+    def __init__(self, say: Callable[[str], None], *, own_group: bool) -> None:
         # At a terminal it stays in the foreground, where the terminal itself sends Ctrl-C to both.
         self._own_group = own_group
+        self._say = say
         self._begun = False
         self._waiting: list[int] = []
+        self._signals = 0
+        self._last_resort: threading.Timer | None = None
 
     def start(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
         try:
             group = 0 if self._own_group else None
             self.process = subprocess.Popen(command, env=dict(environment), process_group=group)
-        except OSError as error:
-            message = f"{command[0]}: {error.strerror or error}"
+        except (OSError, ValueError) as error:
+            code = NOT_FOUND if isinstance(error, FileNotFoundError) else CANNOT_EXECUTE
+            message = f"{command[0]}: {getattr(error, 'strerror', None) or error}"
             hint = "After `--` comes a program with its arguments, no shell syntax."
-            raise DefinitionError(message, hint=hint) from None
+            raise DefinitionError(message, hint=hint, exit_code_of_command=code) from None
         self._begun = True
         for number in self._waiting:
-            self.send(number)
+            self._pass_on(number)
 
     def signal(self, number: int) -> None:
-        if not self._begun:
+        """Pass a signal of ours on to it."""
+        if self._begun:
+            self._pass_on(number)
+        else:
             self._waiting.append(number)
-        elif self._own_group or number != signal.SIGINT:
-            self.send(number)
 
-    def send(self, number: int) -> None:
+    def _pass_on(self, number: int) -> None:
+        self._signals += 1
+        if self._own_group or number != signal.SIGINT:
+            self._send(number)
+        if self._last_resort is None and (number != signal.SIGINT or self._signals > 1):
+            self._last_resort = threading.Timer(_GRACE_S, self._kill)
+            self._last_resort.daemon = True
+            self._last_resort.start()
+
+    def _kill(self) -> None:
+        if self.process.returncode is None:
+            self._say("it has not ended: killing it")
+            self._send(signal.SIGKILL)
+
+    def _send(self, number: int) -> None:
         with suppress(ProcessLookupError, PermissionError):
             if self._own_group:
                 os.killpg(self.process.pid, number)
@@ -79,12 +108,34 @@ class _Child:
 
     def end(self) -> None:
         """SIGTERM, and SIGKILL where that does not help."""
-        self.send(signal.SIGTERM)
+        self._send(signal.SIGTERM)
         try:
             self.process.wait(_GRACE_S)
         except subprocess.TimeoutExpired:
-            self.send(signal.SIGKILL)
+            self._send(signal.SIGKILL)
             self.process.wait()
+
+    def end_rest(self) -> None:
+        """End what the command left running in its group: the stack it was made for goes too."""
+        if self._last_resort:
+            self._last_resort.cancel()
+        if not (self._begun and self._own_group and self._group_lives()):
+            return
+        self._say("ending what the command left running")
+        self._send(signal.SIGTERM)
+        deadline = time.monotonic() + _REST_GRACE_S
+        while self._group_lives():
+            if time.monotonic() >= deadline:  # also when only zombies are left, which nobody reaps
+                self._send(signal.SIGKILL)
+                return
+            time.sleep(_POLL_S)
+
+    def _group_lives(self) -> bool:
+        try:
+            os.killpg(self.process.pid, 0)
+        except OSError:
+            return False
+        return True
 
 
 def _is_terminal() -> bool:
@@ -95,7 +146,9 @@ def _is_terminal() -> bool:
 
 @contextmanager
 def _signals_to(handle: Callable[[int], None]) -> Iterator[None]:
-    before = {number: signal.signal(number, lambda got, _frame: handle(got)) for number in _SIGNALS}
+    """Signals go to `handle`; those that this process was started to ignore (nohup, `&` in a script) stay ignored."""
+    heard = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, lambda got, _frame: handle(got)) for number in heard}
     try:
         yield
     finally:
@@ -103,8 +156,37 @@ def _signals_to(handle: Callable[[int], None]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-@contextmanager
-def undisturbed(say: Callable[[], None]) -> Iterator[None]:
-    """Signals do not end what is done in here; `say` is called for each. Main thread only."""
-    with _signals_to(lambda _number: say()):
-        yield
+class Interrupts:
+    """Signals while it is entered: each is said; the first ends what is done under `heard`, and only that.
+
+    Main thread only. Anywhere else a KeyboardInterrupt could come in the middle of the removal of a stack.
+    """
+
+    def __init__(self, say: Callable[[], None]) -> None:
+        self._say = say
+        self._raising = False
+        self._came = False
+
+    @contextmanager
+    def ignored(self) -> Iterator[None]:
+        """Signals end nothing in here, but what is done under `heard`."""
+        with _signals_to(lambda _number: self._signal()):
+            yield
+
+    @contextmanager
+    def heard(self) -> Iterator[None]:
+        """A signal ends what is done in here, by KeyboardInterrupt; one that came before does so at once."""
+        self._raising = True
+        try:
+            if self._came:
+                raise KeyboardInterrupt
+            yield
+        finally:
+            self._raising = False
+
+    def _signal(self) -> None:
+        self._came = True
+        if self._raising:
+            self._raising = False
+            raise KeyboardInterrupt
+        self._say()

@@ -15,6 +15,8 @@ from moorage.rules import addresses
 from moorage.work import generations
 
 PRIVATE = 0o600
+_MOST_LINES = 100_000
+"""Of a service's log among the artifacts, the last ones: it goes through memory."""
 
 
 class Artifacts:
@@ -62,7 +64,7 @@ def save_services(world: World, stack: str, artifacts: Artifacts) -> None:
         artifacts.write_json("compose.json", hide(generation.config))
     for container in world.engine.observe(stack).containers:
         name = _file_name(container)
-        artifacts.write(f"logs/{name}.log", hide(world.engine.logs(container.id, None)))
+        artifacts.write(f"logs/{name}.log", hide(world.engine.logs(container.id, _MOST_LINES)))
         artifacts.write_json(f"inspect/{name}.json", hide(container.model_dump(mode="json")))
 
 

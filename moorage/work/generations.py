@@ -164,7 +164,6 @@ def forget_all(world: World, stack: str) -> None:
     """Remove all generations of a stack, their files and image tags."""
     for record in world.store.generations(stack):
         forget(world, stack, record.number)
-    for name in tuple(world.files.names(f"generations/{stack}")):
-        world.files.remove(name)
+    world.files.drop(f"generations/{stack}")
     for tag in world.engine.tags(labels.pin_prefix(stack)):
         world.engine.untag(tag)

@@ -48,6 +48,17 @@ def test_removed(files):
     assert list(files.names("a")) == []
 
 
+def test_dropped(files):
+    for name in ("all/a/b", "all/a/c", "all/d/e/f"):
+        files.write(name, "x")
+    for _ in range(2):
+        files.drop("all/a")
+    files.drop("all/d")  # a folder below it keeps it
+    assert list(files.folders("all")) == ["d"]
+    assert files.read("all/a/b") is None
+    assert files.read("all/d/e/f") == "x"
+
+
 def test_names_are_those_of_one_folder_and_can_be_read(files):
     for name in ("a/2", "a/1", "a/deep/3", "b/4"):
         files.write(name, name)
@@ -56,7 +67,7 @@ def test_names_are_those_of_one_folder_and_can_be_read(files):
 
 
 @pytest.mark.parametrize("name", ["", ".", "/etc/passwd", "../x", "a/../../x", "a/..", "nul\0"])
-@pytest.mark.parametrize("call", ["read", "remove", "names", "write"])
+@pytest.mark.parametrize("call", ["read", "remove", "names", "write", "drop"])
 def test_names_stay_inside(files, name, call):
     with pytest.raises(HomeError, match="inside"):
         getattr(files, call)(name, *(["x"] if call == "write" else []))

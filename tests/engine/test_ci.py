@@ -61,6 +61,7 @@ def nothing_left(machine_state: MachineState, moorage_home: Path) -> Iterator[No
     assert _leases(moorage_home) == []
     assert list((moorage_home / "temporary").glob("*")) == []
     assert [path.name for path in (moorage_home / "locks").glob("*.lock")] == []
+    assert list((moorage_home / "generations").glob("*")) == []
 
 
 def _leases(home: Path) -> list[Any]:
@@ -154,7 +155,9 @@ def test_gitlab_sections(web: Project) -> None:
 
 
 def test_command_that_does_not_exist(web: Project) -> None:
-    assert "no-such-program" in web.moorage("ci", "--", "no-such-program", exit_code=127).stderr
+    done = web.moorage("ci", "--", "no-such-program", exit_code=127)
+    assert "no-such-program: No such file" in done.stderr
+    assert "could not be started" in done.stderr
 
 
 def test_timeout_ends_the_command_and_all_it_started(web: Project) -> None:
@@ -177,31 +180,118 @@ def _first_line(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline().strip()
 
 
-def test_sigterm_while_it_comes_up(project: Project, tiny_image: str, moorage_home: Path) -> None:
-    project.compose(
-        f"services: {{web: {{image: '{tiny_image}', command: sleep 60, x-moorage: {{ready: {{log: never}}}}}}}}"
-    )
-    process = project.start("ci", "--", "true")
+def _until(process: subprocess.Popen[str], words: str) -> None:
+    """Read its stderr until it says the words."""
     assert process.stderr is not None
-    while "start web" not in process.stderr.readline():
-        pass
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=30)
+    said = []
+    while words not in (line := process.stderr.readline()):
+        assert line, f"it ended without {words!r}: {''.join(said)}"
+        said.append(line)
+
+
+@pytest.fixture
+def slow(project: Project, tiny_image: str, moorage_home: Path) -> Project:
+    """Is built for three seconds, is never ready, and does not end when asked to."""
+    project.write("Dockerfile", f"FROM {tiny_image}\nRUN sleep 3\n")
+    return project.compose("""
+        services:
+          web:
+            build: .
+            command: [sh, -c, "trap '' TERM; echo begun; while :; do sleep 1; done"]
+            volumes: ["data:/data", "/anonymous"]
+            ports: ["8000"]
+            x-moorage: {ready: {log: "${READY:-never}"}}
+        volumes: {data: {}}
+    """)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=str)
+def test_signals_while_it_comes_up(slow: Project, number: signal.Signals) -> None:
+    process = slow.start("ci", "--", "true")
+    _until(process, "start web")
+    process.send_signal(number)
+    process.communicate(timeout=60)
     assert process.returncode == 130
+
+
+def test_signals_while_it_is_removed_do_not_keep_it_from_that(slow: Project) -> None:
+    slow.env["READY"] = "begun"
+    process = slow.start("ci", "--", "sh", "-c", "exit 7")
+    _until(process, "moorage down")
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 7
+    assert "removing the stack, one moment" in said
+
+
+@pytest.mark.parametrize(
+    ("phase", "ready", "verb"),
+    [("build web", "never", "doctor"), ("start web", "never", "plan"), ("moorage down", "begun", "ports")],
+)
+def test_after_kill_9_of_any_phase_the_next_call_cleans_up(
+    slow: Project, machine_state: MachineState, phase: str, ready: str, verb: str
+) -> None:
+    slow.env["READY"] = ready
+    process = slow.start("ci", "--", "true")
+    _until(process, phase)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    done = slow.moorage(verb)
+    assert "was killed" in done.stderr
+    machine_state.assert_same()
+    assert "was killed" not in slow.moorage(verb).stderr
 
 
 def test_after_kill_9_the_next_call_cleans_up(web: Project, machine_state: MachineState) -> None:
     process = web.start("ci", "--", "sh", "-c", "echo $$; exec sleep 60")
     command = int(_first_line(process))
-    os.kill(process.pid, signal.SIGKILL)
+    for pid in (process.pid, command):
+        os.kill(pid, signal.SIGKILL)
     process.communicate()
-    os.kill(command, signal.SIGKILL)
     assert machine_state.now()["containers"]
-    done = web.moorage("ls", "--json")
-    assert done.json == []
+    for asked in ("--help", "status -h", "sweep --dry-run"):  # none of these does anything
+        web.moorage(*asked.split())
+    assert machine_state.now()["containers"]
+    done = web.moorage("status", "--json")
+    assert done.json["state"] == "absent"
     assert "was killed" in done.stderr
     machine_state.assert_same()
     assert "was killed" not in web.moorage("ls").stderr
+
+
+def test_output_that_nobody_reads_any_more(web: Project, machine_state: MachineState) -> None:
+    process = web.start("ci", "--", "sh", "-c", "read line < go; exit 3", stderr=subprocess.PIPE)
+    os.mkfifo(web.path / "go")
+    _until(process, "ready web")
+    assert process.stderr is not None
+    assert process.stdout is not None
+    for stream in (process.stderr, process.stdout):
+        stream.close()
+    (web.path / "go").write_text("\n")
+    assert process.wait(60) == 3
+    machine_state.assert_same()
+
+
+def test_a_definition_that_cannot_be_read(web: Project, tmp_path: Path) -> None:
+    (web.path / "compose.yaml").write_text("services:\n  web:\n    image: x\n    imagee: y\n")
+    summary = tmp_path / "summary.md"
+    env = {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(summary)}
+    done = web.moorage("ci", "--artifacts", "kept", "--junit", "reports", "--", "true", exit_code=2, **env)
+    assert "::error file=compose.yaml" in done.stderr
+    for said in (done.stderr, summary.read_text()):
+        assert "imagee" in said
+    result = json.loads((web.path / "kept" / "result.json").read_text())
+    assert (result["up"], result["exit_code"], result["error"]["exit_code"]) == (False, None, 2)
+    assert "imagee" in (web.path / "reports" / "moorage.xml").read_text()
+    web.moorage("ls")  # a registry, for the look at it
+
+
+def test_artifacts_that_cannot_be_written_change_nothing_else(web: Project) -> None:
+    command = "rm -r kept; : > kept; exit 6"
+    done = web.moorage("ci", "--artifacts", "kept", "--", "sh", "-c", command, exit_code=6)
+    assert "not saved" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_living_ci_is_left_alone(web: Project, machine_state: MachineState) -> None:
@@ -224,4 +314,6 @@ def test_two_at_once_do_not_meet(web: Project) -> None:
 
 def test_usage(web: Project) -> None:
     assert "moorage ci -- " in web.moorage("ci", exit_code=2).stderr
+    for timeout in ("0", "-1", "nan", "1e99"):
+        assert "--timeout" in web.moorage("ci", f"--timeout={timeout}", "--", "true", exit_code=2).stderr
     web.moorage("ls")  # a registry, for the look at it
