@@ -14,7 +14,6 @@ from moorage.settings import Settings, settings
 from moorage.work.resolve import Wish
 from moorage.work.up import up as bring_up
 from tasks import parameters
-from tasks.artifacts import briefly, publish
 from tasks.cancelling import cancellable
 from tasks.parameters import Builder, OnFailure, switch
 from tasks.steps import as_task_runs
@@ -87,5 +86,4 @@ def _settings(source: StackSource | None, builder: Builder) -> Settings:
 
 async def _up(wish: Wish, chosen: Settings) -> dict[str, Any]:
     run, status = await bring_up(told_world(chosen), wish, as_task_runs, str(flow_run.id))
-    await briefly(publish(status))
     return {**status.model_dump(mode="json"), "changed": sorted(run.ready_s), "flow_run_id": run.flow_run_id}

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
+from pathlib import Path
 from typing import Any
 
-from prefect.artifacts import acreate_table_artifact
+from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 
-from moorage.model.state import StackStatus
+from moorage.errors import MoorageError
+from moorage.model.event import Action, Event
+from moorage.model.state import ServiceStatus, StackStatus
+from moorage.show.as_markdown import code, escaped, failure_markdown, fenced
+from moorage.show.board import begins_undo
+from moorage.show.job import Timeline
+from moorage.show.words import host_port, seconds, short_id, url_of, without_twins
+from moorage.work import generations
+from moorage.work.threads import in_thread
+from moorage.world import open_world
 
 _LOGGER = logging.getLogger("moorage.run")
 _PATIENCE_S = 3.0
@@ -28,21 +39,79 @@ async def briefly(publishing: Coroutine[Any, Any, None]) -> None:
         _LOGGER.warning("could not publish: %s", error)
 
 
+def key_of(stack: str, what: str = "") -> str:
+    """The key of an artifact of a stack: the UI lists one page for each, with its versions."""
+    return "-".join(filter(None, ("moorage", stack.replace("_", "-"), what)))
+
+
 async def publish(status: StackStatus) -> None:
     """The table of services, with their addresses as links."""
+    images = await in_thread(lambda: _images(status.stack))
     rows = [
         {
             "service": name,
-            "state": service.state,
-            "address": ", ".join(
-                f"[{p.host_ip}:{p.published}](http://{p.host_ip}:{p.published})" for p in service.ports
+            "state": f"{service.state}, ready" if service.ready else service.state,
+            "URL": ", ".join(f"[{url}]({url})" for url in map(url_of, without_twins(service.ports)) if url),
+            "port": ", ".join(
+                f"{host_port(p.host_ip, p.published)} → {p.target}/{p.protocol}" for p in without_twins(service.ports)
             ),
-            "time to ready (s)": service.time_to_ready_s,
-            "image": (service.image_id or "")[:19],
+            "image": images.get(name) or short_id(service.image_id),
+            "time to ready": _took(service),
         }
         for name, service in status.services.items()
     ]
-    key = f"moorage-{status.stack.replace('_', '-')}"
-    await acreate_table_artifact(
-        table=rows, key=key, description=f"Stack {status.stack}, generation {status.generation}"
+    description = f"Stack {status.stack} is {status.state}, generation {status.generation or '-'}"
+    await acreate_table_artifact(table=rows, key=key_of(status.stack), description=description)
+
+
+def _took(service: ServiceStatus) -> str:
+    return seconds(service.time_to_ready_s) if service.time_to_ready_s is not None else ""
+
+
+def _images(stack: str) -> dict[str, str]:
+    """Service → name of its image, as the current generation has it."""
+    generation = generations.current(open_world(), stack)
+    return {name: image.reference for name, image in generation.images.items()} if generation else {}
+
+
+async def publish_timeline(stack: str, heading: str, timeline: Timeline) -> None:
+    """What took how long, as bars."""
+    lines = [f"### {escaped(heading)}", "", *fenced(timeline.text() or "nothing took long"), ""]
+    notices = [event for event in timeline.events if event.action in (Action.NOTICE, Action.RETRY)]
+    lines += [f"- {escaped(f'{event.step}: {event.message}' if event.step else event.message)}" for event in notices]
+    await acreate_markdown_artifact(
+        markdown="\n".join(lines), key=key_of(stack, "timeline"), description=f"Timeline of {stack}: {heading}"
     )
+
+
+async def publish_failure(stack: str, error: BaseException, events: Sequence[Event]) -> None:
+    """Cause, logs, last probe output, and what was undone."""
+    told = (
+        error.as_dict() if isinstance(error, MoorageError) else {"error": type(error).__name__, "message": str(error)}
+    )
+    report = await in_thread(lambda: _report(told.get("report")))
+    lines = [failure_markdown(told, report), *_undone(events)]
+    await acreate_markdown_artifact(
+        markdown="\n".join(lines), key=key_of(stack, "failure"), description=f"{stack}: why it failed, what was undone"
+    )
+
+
+def _report(path: str | None) -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
+    except (OSError, ValueError):
+        return None
+    return found or None
+
+
+def _undone(events: Sequence[Event]) -> list[str]:
+    start = next((number for number, event in enumerate(events) if begins_undo(event)), None)
+    if start is None:
+        return ["", "### What was undone", "", "Nothing: it was left as it is."]
+    said = (Action.DONE, Action.FAILED, Action.SKIPPED, Action.UNDONE)
+    lines = [
+        f"- {code(event.step)}: {escaped(event.message)}" if event.step else f"- {escaped(event.message)}"
+        for event in events[start:]
+        if event.action in said
+    ]
+    return ["", "### What was undone", "", *lines]

@@ -15,7 +15,11 @@ from prefect.states import Cancelled
 
 from moorage.errors import HubError, InterruptedRunError
 from moorage.hub.watch import OUTCOME, Outcome, is_cancelled, own_address
+from moorage.work.operation import uncancelled
+from moorage.work.perform import EXPECTING
 from moorage.work.threads import abandonable
+from tasks.artifacts import briefly
+from tasks.showing import SHOWING, Showing
 
 T = TypeVar("T")
 
@@ -29,30 +33,41 @@ async def cancellable(body: Coroutine[Any, Any, T]) -> T | State[Any]:
     Prefect tells a flow that runs in a shell nothing of a cancel in the UI: we look at the state of our own run.
     """
     outcome = OUTCOME.get() or Outcome()
+    showing = Showing()
+    SHOWING.set(showing)
+    EXPECTING.set(showing.expect)
+    moving = asyncio.ensure_future(showing.keep_moving())
     # A task of its own: what cancels it can never hit Prefect's bookkeeping after it.
     doing = asyncio.ensure_future(body)
     watching = asyncio.ensure_future(_cancel_on_request(doing))
     outcome.began.set()
+    error: Exception | None = None
+    value: Any = None
     try:
         with _sigterm_cancels(doing):
             value = await doing
-    except (asyncio.CancelledError, InterruptedRunError) as error:
-        return _cancelled(outcome, error)
-    except Exception as error:
-        outcome.end(error=error)
-        raise
+    except (asyncio.CancelledError, InterruptedRunError) as cut:
+        error = _interrupted(cut)
+    except Exception as failed:  # noqa: BLE001 - raised again when it has been shown
+        error = failed
     finally:
         watching.cancel()
-    outcome.end(value)
-    return value
+        moving.cancel()
+    outcome.end(value, error)
+    await uncancelled(briefly(showing.end(value, error)))
+    if isinstance(error, InterruptedRunError):
+        return Cancelled(message=str(error), data=error)
+    if error:
+        raise error
+    given: T = value
+    return given
 
 
-def _cancelled(outcome: Outcome, error: BaseException) -> State[Any]:
-    """The state of a run that was interrupted; whoever asks for its result gets the error."""
-    if not isinstance(error, InterruptedRunError):
-        error = InterruptedRunError("interrupted before anything was done")
-    outcome.end(error=error)
-    return Cancelled(message=str(error), data=error)
+def _interrupted(error: BaseException) -> InterruptedRunError:
+    """Whoever asks for the result of a run that was interrupted gets this."""
+    if isinstance(error, InterruptedRunError):
+        return error
+    return InterruptedRunError("interrupted before anything was done")
 
 
 async def _cancel_on_request(doing: asyncio.Future[Any]) -> None:

@@ -8,6 +8,7 @@ from moorage.interfaces import World
 from moorage.model.event import Action, Event
 from moorage.settings import Settings
 from moorage.world import open_world, tell
+from tasks.showing import SHOWING
 
 _LOGGER = logging.getLogger("moorage.run")
 _LOGGER.setLevel(logging.INFO)  # Prefect gives extra loggers its handler but not its level
@@ -24,9 +25,12 @@ def log(event: Event) -> None:
 
 def told_world(settings: Settings | None = None) -> World:
     """The world of a flow run: its events go to the run's log and to whoever listens in this process."""
+    showing = SHOWING.get()
 
     def emit(event: Event) -> None:
         log(event)
         tell(event)
+        if showing:
+            showing(event)
 
     return open_world(emit, settings)

@@ -47,7 +47,7 @@ async def locked(run: Run, recover: Recover) -> AsyncIterator[None]:
         await _acquire(run, lock)
         for record in await in_thread(lambda: world.store.unfinished_runs(run.stack)):
             message = f"recovering: {record.operation} of {record.started_at:%H:%M:%S} did not finish"
-            run.tell(Action.NOTICE, message=message)
+            run.tell(Action.NOTICE, message=message, recovering=record.operation)
             await uncancelled(recover(world, record))
         run.began = world.clock.monotonic()
         yield

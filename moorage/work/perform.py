@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
@@ -24,6 +25,10 @@ _SETTLE_S = 3.0
 _SETTLE_POLL_S = 0.05
 Act = Callable[[Step, list[Any]], Awaitable[Any]]
 """Does one step, given what the steps it waited for returned."""
+
+
+EXPECTING: ContextVar[Callable[[tuple[Step, ...]], None] | None] = ContextVar("EXPECTING", default=None)
+"""Who wants to know beforehand which steps are to be done. None: nobody."""
 
 
 async def perform(step: Step, run: Run) -> str:
@@ -46,6 +51,8 @@ async def perform(step: Step, run: Run) -> str:
 
 async def carry_out(steps: tuple[Step, ...], act: Act) -> None:
     """Do the steps, each as soon as all it needs is done. The first failure ends the others and is raised."""
+    if expect := EXPECTING.get():
+        expect(steps)
     doing: dict[str, asyncio.Task[Any]] = {}
     try:
         async with asyncio.TaskGroup() as group:

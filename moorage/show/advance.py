@@ -1,0 +1,74 @@
+"""How far a run is: a percentage that always grows while something goes on, and a line that says what that is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from moorage.model.event import Action, Event
+from moorage.model.step import Step, StepKind
+from moorage.show.board import begins_undo
+from moorage.show.words import count, one_line, seconds
+
+_ENDED = frozenset({Action.DONE, Action.SKIPPED, Action.FAILED})
+_USUAL_S = {StepKind.BUILD: 30.0, StepKind.PULL: 20.0, StepKind.READY: 5.0}
+"""After how long a step of a kind is taken for half done; others after `_SHORT_S`."""
+_SHORT_S = 1.0
+_ALMOST = 99.0
+"""The last percent is the commit's."""
+
+
+@dataclass
+class Advance:
+    """Takes in steps and events; says how far they are. Times are seconds of one clock that only grows."""
+
+    began: float
+    expected: set[str] = field(default_factory=set)
+    done: set[str] = field(default_factory=set)
+    running: dict[str, float] = field(default_factory=dict)
+    """Step → when it began."""
+    undoing: bool = False
+    said: str = ""
+    """The last line of output."""
+    _percent: float = 0.0
+
+    def expect(self, steps: Iterable[Step]) -> None:
+        """These are to be done."""
+        self.expected.update(step.id for step in steps)
+
+    def update(self, event: Event, now: float) -> None:
+        """Take an event in."""
+        self.undoing = self.undoing or begins_undo(event)
+        if event.action == Action.PROGRESS:
+            self.said = one_line(event.message)
+        if not event.step or event.action in (Action.NOTICE, Action.PROGRESS):
+            return
+        self.expected.add(event.step)
+        if event.action in _ENDED:
+            self.running.pop(event.step, None)
+            self.done.add(event.step)
+            self.said = ""
+        elif event.action == Action.STARTED:
+            self.running[event.step] = now
+            self.done.discard(event.step)
+
+    def percent(self, now: float) -> float:
+        """From 0 to 99; never less than the last time."""
+        parts = sum(_part(step, now - began) for step, began in self.running.items())
+        whole = max(1, len(self.expected))
+        self._percent = max(self._percent, min(_ALMOST, 100.0 * (len(self.done) + parts) / whole))
+        return round(self._percent, 2)
+
+    def words(self, now: float) -> str:
+        """`3 of 8 steps after 4.2 s; ready web (2.1 s)`."""
+        doing = ", ".join(f"{step} ({seconds(now - began)})" for step, began in self.running.items())
+        undo = "undoing; " if self.undoing else ""
+        so_far = f"{undo}{len(self.done)} of {count(len(self.expected), 'step')} after {seconds(now - self.began)}"
+        return "; ".join(filter(None, (so_far, doing, self.said)))
+
+
+def _part(step: str, elapsed_s: float) -> float:
+    """How much of a step is done, from 0 to 1, exclusive: nobody knows, but it goes on."""
+    kind = step.split(" ", 1)[0]
+    usual_s = next((usual for name, usual in _USUAL_S.items() if name == kind), _SHORT_S)
+    return elapsed_s / (elapsed_s + usual_s)
