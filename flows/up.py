@@ -55,7 +55,7 @@ async def up(
         wait_timeout_s: Longest time for one service to become ready, in seconds. Empty: what its health check says.
         on_failure: `undo` leaves no trace of a failed start, `keep` leaves it for a look.
         ttl: How long the stack may live, such as `8h`; `sweep` ends it then. Empty: for ever.
-        builder: Who builds images. `auto` is what `MOORAGE_BUILDER` says, else Compose.
+        builder: Who builds images. `auto` is what `MOORAGE_BUILDER` says, else `x-moorage.builder`, else Compose.
         strict_ports: Fail if a wanted port is taken, instead of leasing the next free one.
         build: Build images also where their sources have not changed.
         force_recreate: Re-create containers also where nothing has changed.

@@ -2,12 +2,14 @@
 
     MoorageError                        exit 1
     ├── DefinitionError                 2    the compose file, a name, an option of the definition
-    │   └── UnsupportedKeyError         2    Compose would honour this key, Moorage does not
+    │   ├── UnsupportedKeyError         2    Compose would honour this key, Moorage does not
+    │   └── UnsupportedByBackendError   2    the builder or engine asked for has nothing for this key
     ├── PortError                       3    no host port could be leased
     │   └── PortTakenError              3    the engine found a leased port taken (leads to another lease)
     ├── EngineError                     4    the engine refused or broke a call
     │   └── EngineUnavailableError      4    the engine does not answer
     ├── ComposeUnavailableError         4    no usable Compose CLI
+    ├── BackendUnavailableError         4    Dagger was asked for and cannot be used
     ├── HomeError                       4    $MOORAGE_HOME cannot be used (read-only, full, newer version)
     ├── RunError                        5    a run failed, and what it did was undone
     │   ├── ImageError                  5    an image could not be built or pulled
@@ -73,6 +75,10 @@ class UnsupportedKeyError(DefinitionError):
     """Compose would honour this key and Moorage does not: refused rather than dropped in silence."""
 
 
+class UnsupportedByBackendError(DefinitionError):
+    """The builder or engine asked for has nothing for this key: named rather than dropped. Fields: backend, key."""
+
+
 class PortError(MoorageError):
     """No host port could be leased. Fields: port, service, target, holder."""
 
@@ -97,6 +103,12 @@ class EngineUnavailableError(EngineError):
 
 class ComposeUnavailableError(MoorageError):
     """No usable Compose CLI was found, or it did not answer in time."""
+
+    exit_code = 4
+
+
+class BackendUnavailableError(MoorageError):
+    """A builder or engine was asked for by name and cannot be used. Fields: backend."""
 
     exit_code = 4
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from moorage.model.definition import Config, Source
 from moorage.model.event import Event
 from moorage.model.generation import GenerationRecord
+from moorage.model.image import Availability, BuilderName, BuildSpec, BuiltImage
 from moorage.model.lease import Lease, LeaseKey, Request
 from moorage.model.state import Container, Observed, RunRecord, StackRecord
 from moorage.settings import Settings
@@ -63,6 +64,23 @@ class Compose(Protocol):
         """End what calls of a Moorage that died still do for a stack; to be called with the stack's lock held."""
 
 
+class ImageBuilder(Protocol):
+    """Builds images: Compose or Dagger. What comes of it is the same in use: tag, labels, user, entry point."""
+
+    def preflight(self) -> Availability:
+        """Whether it can be used, found out within 5 s and without an effect. Raises nothing of Moorage's."""
+
+    def build(self, spec: BuildSpec, on_line: Line) -> BuiltImage:
+        """Build one image and have it on the engine under its tag.
+
+        Raises ImageError; UnsupportedByBackendError for a field that it cannot honour; BackendUnavailableError. After
+        an error or `abort` neither a process, a temporary file nor an image without a name is left.
+        """
+
+    def abort(self) -> None:
+        """End the builds under way: their calls raise ImageError."""
+
+
 class Engine(Protocol):
     """The Docker engine: looks, starts, stops, removes. All names are names or ids of containers."""
 
@@ -110,6 +128,12 @@ class Engine(Protocol):
 
     def image(self, reference: str) -> tuple[str, dict[str, str]] | None:
         """(id, labels) of an image. None: not there."""
+
+    def repo_digest(self, reference: str) -> str | None:
+        """`name@sha256:…` by which a registry knows an image. None: none does, or it is not here."""
+
+    def load(self, file: Path) -> str:
+        """Load the one image of an archive (as `docker save` writes them); gives its id. Raises ImageError."""
 
     def tag(self, image_id: str, tag: str) -> None:
         """Give an image a name. Raises ImageError if the image is gone."""
@@ -327,6 +351,8 @@ class World:
     lock: Callable[[str], Lock]
     place: Callable[[Path], tuple[str | None, str | None, bool]]
     """Of a directory: git repository, branch, and whether it is a linked worktree."""
+    builder: Callable[[World, BuilderName], ImageBuilder]
+    """The builder of a name, over the engine and the Compose of that world."""
     censor: Callable[[Config, Sequence[str]], Callable[[Any], Any]] = field(
         default=lambda _config, _more: lambda data: data
     )

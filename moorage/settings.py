@@ -66,7 +66,13 @@ class Settings(BaseSettings):
     approve_timeout_s: int = Field(default=3600, ge=1)
     """How long a run that wants approval waits for Resume before it ends without effect."""
     builder: Literal["auto", "compose", "dagger"] = "auto"
-    """Who builds images."""
+    """Who builds images. `auto`: what the definition says, else Compose."""
+    dagger_cli: Path | None = None
+    """The Dagger CLI. None: `_EXPERIMENTAL_DAGGER_CLI_BIN`, the SDK's cache, `dagger` on PATH, in this order."""
+    dagger_runner_host: str | None = None
+    """The Dagger engine, `unix:///PATH`. None: `_EXPERIMENTAL_DAGGER_RUNNER_HOST`, else the CLI starts one."""
+    dagger_connect_timeout_s: float = Field(default=60.0, gt=0)
+    """How long the Dagger CLI may take to open a session; a first one may pull the engine's image."""
 
 
 @cache

@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 
 from moorage.errors import HomeError
+from moorage.fakes.builder import FakeBuilder
 from moorage.fakes.compose import FakeCompose
 from moorage.fakes.engine import FakeEngine
 from moorage.fakes.faults import Fault, Killed, fail_at, faulty
@@ -31,6 +32,7 @@ from moorage.rules.ports import Holder, Holding, Market
 from moorage.settings import Settings
 
 __all__ = [
+    "FakeBuilder",
     "FakeCompose",
     "FakeEngine",
     "FakeMachine",
@@ -334,5 +336,6 @@ def fake_world(
         home="memory",
         lock=MemoryLocks(machine.clock),
         place=nowhere,
+        builder=lambda world, _name: FakeBuilder(world.compose, world.engine),
         emit=emit,
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 from moorage.adapters.build_context import BuildContexts
 from moorage.adapters.clock import SystemClock
+from moorage.adapters.compose_builder import ComposeBuilder
 from moorage.adapters.compose_cli import ComposeCli
 from moorage.adapters.docker_engine import DockerEngine
 from moorage.adapters.git import repository_and_branch, worktree_of
@@ -18,9 +19,10 @@ from moorage.adapters.probes import SocketProber
 from moorage.adapters.sqlite_store import SqliteStore
 from moorage.adapters.stack_lock import StackLock
 from moorage.errors import HomeError
-from moorage.interfaces import World
+from moorage.interfaces import ImageBuilder, World
 from moorage.model.definition import Config
 from moorage.model.event import Event
+from moorage.model.image import BuilderName
 from moorage.rules.ports import port_range
 from moorage.settings import Settings
 from moorage.settings import settings as of_process
@@ -70,6 +72,7 @@ def open_world(emit: Callable[[Event], None] = tell, settings: Settings | None =
         home=sha256(str(home.resolve()).encode()).hexdigest()[:12],
         lock=lambda stack: StackLock(home / "locks", stack),
         place=_place,
+        builder=_builder,
         censor=_censor,
         emit=emit,
     )
@@ -79,6 +82,15 @@ def open_world(emit: Callable[[Event], None] = tell, settings: Settings | None =
         if missing or store.set_aside:
             rebuild(world)
     return world
+
+
+def _builder(world: World, name: BuilderName) -> ImageBuilder:
+    """The builder of a name; Dagger's adapter is loaded only when it is asked for."""
+    if name == BuilderName.DAGGER:
+        from moorage.adapters.dagger_builder import DaggerBuilder
+
+        return DaggerBuilder(world.settings, world.engine)
+    return ComposeBuilder(world.compose, world.engine)
 
 
 def _censor(config: Config, more: Sequence[str]) -> Callable[[Any], Any]:

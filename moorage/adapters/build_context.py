@@ -43,7 +43,7 @@ def _require(context: Path, build: dict[str, Any]) -> None:
 
 def _pieces(context: Path, dockerfile: str) -> Iterator[bytes]:
     """Name, mode and content of each file, in order of names."""
-    for name in sorted(exclude_paths(str(context), _ignored(context, dockerfile), dockerfile=dockerfile)):
+    for name in sorted(exclude_paths(str(context), ignored(context, dockerfile), dockerfile=dockerfile)):
         path = context / name
         if path.is_symlink():
             yield f"\0{name}\0{path.readlink()}".encode()
@@ -52,8 +52,11 @@ def _pieces(context: Path, dockerfile: str) -> Iterator[bytes]:
             yield sha256(path.read_bytes()).digest()
 
 
-def _ignored(context: Path, dockerfile: str) -> list[str]:
-    """Patterns of `<Dockerfile>.dockerignore`, else `.dockerignore` (Docker's documentation, "build context")."""
+def ignored(context: Path, dockerfile: str) -> list[str]:
+    """What a build does not see: patterns of `<Dockerfile>.dockerignore`, else `.dockerignore`.
+
+    Docker's documentation, "build context".
+    """
     for file in (context / f"{dockerfile}.dockerignore", context / ".dockerignore"):
         if file.is_file():
             lines = (line.strip() for line in file.read_text(errors="replace").splitlines())

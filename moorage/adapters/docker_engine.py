@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import docker
@@ -164,6 +164,26 @@ class DockerEngine:
             except NotFound:
                 return None
         return image["Id"], (image.get("Config") or {}).get("Labels") or {}
+
+    def repo_digest(self, reference: str) -> str | None:
+        """`name@sha256:…` by which a registry knows an image. None: none does, or it is not here."""
+        with self._speaking():
+            try:
+                image = self._client.inspect_image(reference)  # type: ignore[no-untyped-call]
+            except NotFound:
+                return None
+        return next(iter(image.get("RepoDigests") or ()), None)
+
+    def load(self, file: Path) -> str:
+        """Load the one image of an archive; gives its id. Raises ImageError."""
+        with self._speaking(), file.open("rb") as archive:
+            said = list(self._client.load_image(archive))  # type: ignore[no-untyped-call]
+        found = re.search(r"Loaded image(?: ID)?: (\S+)", "".join(str(line.get("stream", "")) for line in said))
+        image = self.image(found[1]) if found else None
+        if image is None:
+            message = f"the engine loaded no image: {next((line['error'] for line in said if 'error' in line), said)}"
+            raise ImageError(message, hint="Is the disk full? `moorage doctor` looks.")
+        return image[0]
 
     def tag(self, image_id: str, tag: str) -> None:
         """Give an image a name. Raises ImageError if the image is gone."""

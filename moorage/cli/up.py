@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from moorage.cli.output import as_json, remark, say
 from moorage.cli.selection import Selection, wish_of
+from moorage.model.image import BuilderName
 from moorage.model.state import StackStatus
 from moorage.rules.durations import seconds
 from moorage.work.resolve import Wish
@@ -25,6 +26,9 @@ def up(
     keep_failed: Annotated[bool, Parameter(help="Leave a failed start as it is, for a look.")] = False,
     strict_ports: Annotated[bool, Parameter(help="Fail if a wanted port is taken.")] = False,
     build: Annotated[bool, Parameter(help="Build images also where nothing changed.")] = False,
+    builder: Annotated[
+        BuilderName | None, Parameter(help="Who builds images: auto, compose, dagger. Else the setting or the file.")
+    ] = None,
     force_recreate: Annotated[bool, Parameter(help="Re-create containers also where nothing changed.")] = False,
     ttl: Annotated[str | None, Parameter(help="How long the stack may live, such as 8h.")] = None,
     detach: Annotated[bool, Parameter(name=["--wait", "--detach", "-d"], show=False)] = False,
@@ -39,6 +43,7 @@ def up(
             "keep_failed": keep_failed,
             "strict_ports": strict_ports,
             "build": build,
+            "builder": builder,
             "force_recreate": force_recreate,
             "ttl_s": seconds(ttl, "--ttl") if ttl else None,
         }
@@ -72,6 +77,7 @@ def parameters_of(wish: Wish, ttl: str | None) -> dict[str, Any]:
         "ttl": ttl,
         "strict_ports": wish.strict_ports,
         "build": wish.build,
+        "builder": wish.builder or "auto",
         "force_recreate": wish.force_recreate,
     }
 

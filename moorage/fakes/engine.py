@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import tarfile
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
 
 from moorage.errors import EngineError, ImageError, PortTakenError
 from moorage.fakes import programs
-from moorage.fakes.machine import Box, FakeMachine, full
+from moorage.fakes.machine import Box, FakeMachine, Image, full
 from moorage.model.state import Container, Observed
 from moorage.rules import labels
 
@@ -144,6 +148,26 @@ class FakeEngine:
             image = self.machine.image(reference)
             return (image.id, dict(image.labels)) if image else None
 
+    def repo_digest(self, reference: str) -> str | None:
+        """None: no registry of this machine gives digests."""
+        return None
+
+    def load(self, file: Path) -> str:
+        """Have the image of an archive as `docker save` writes them. Raises ImageError."""
+        try:
+            with tarfile.open(file) as archive:
+                name = json.loads(_member(archive, "manifest.json"))[0]["Config"]
+                content = _member(archive, name)
+        except (tarfile.TarError, KeyError, ValueError, IndexError) as error:
+            message = f"the engine loaded no image: {error}"
+            raise ImageError(message) from None
+        config = json.loads(content)["config"]
+        image_id = f"sha256:{sha256(content).hexdigest()}"
+        image = Image(image_id, tuple(config.get("Cmd") or ("sh",)), config.get("Labels") or {}, ())
+        with self.machine.mutex:
+            self.machine.images[image_id] = image
+        return image_id
+
     def tag(self, image_id: str, tag: str) -> None:
         """Give an image a name. Raises ImageError if the image is gone."""
         with self.machine.mutex:
@@ -200,6 +224,11 @@ class FakeEngine:
         """Write one file into a container, also before its start. Mode and owner are not kept."""
         with self.machine.mutex:
             self.machine.put(self.machine.existing(container), path, content.decode(errors="replace"))
+
+
+def _member(archive: tarfile.TarFile, name: str) -> bytes:
+    file = archive.extractfile(name)
+    return file.read() if file else b""
 
 
 def _of(marks: Mapping[str, str], stack: str) -> bool:

@@ -11,7 +11,9 @@ from moorage.errors import EngineError, HomeError
 from moorage.fakes.compose import FakeCompose
 from moorage.interfaces import Engine, Files, Store, World
 
-ENGINE_EFFECTS = ("start", "stop", "kill", "remove", "remove_network", "remove_volume", "tag", "untag", "put_file")
+ENGINE_EFFECTS = (
+    *("start", "stop", "kill", "remove", "remove_network", "remove_volume", "load", "tag", "untag", "put_file"),
+)
 STORE_EFFECTS = (
     *(
         "lease",

@@ -182,3 +182,5 @@ class Definition(Frozen):
     orphan_profiles: tuple[str, ...] = ()
     ttl_s: float | None = None
     """`x-moorage.ttl`: the stack is swept this long after its start. None: never."""
+    builder: str | None = None
+    """`x-moorage.builder`: who builds its images. None: not said."""

@@ -123,6 +123,9 @@ def build_config(definition: Definition, leases: Sequence[Lease], home: str, dig
         if build := service.get("build"):
             build["labels"] = {**(build.get("labels") or {}), labels.BUILD: digests.get(name, "")}
             service["image"] = image_reference(definition, name)
+            for use in build.get("secrets") or ():  # dropped above where the running container gets them from us
+                wanted = (definition.config.get("secrets") or {}).get(use["source"])
+                config.setdefault("secrets", {})[use["source"]] = wanted
     return config
 
 

@@ -22,6 +22,7 @@ from moorage.model.definition import (
     Service,
     Source,
 )
+from moorage.model.image import BuilderName
 from moorage.rules.durations import seconds
 from moorage.rules.variables import port_variables
 
@@ -63,6 +64,7 @@ def read_definition(
         port_variables=port_variables(raw, services),
         notices=tuple(_notices(unescaped(config), source.directory)),
         ttl_s=seconds(options["ttl"], "x-moorage.ttl") if "ttl" in options else None,
+        builder=_builder(options.get("builder")),
     )
 
 
@@ -147,6 +149,13 @@ def _stack_options(config: Config) -> Config:
     options = config.get("x-moorage") or {}
     _refuse_strangers(options, _STACK_KEYS, "x-moorage")
     return dict(options)
+
+
+def _builder(value: Any) -> str | None:
+    if value is None or str(value) in list(BuilderName):
+        return None if value is None else str(value)
+    message = f"x-moorage.builder: {value!r} is not a builder"
+    raise DefinitionError(message, key="x-moorage.builder", hint=f"It may be: {', '.join(BuilderName)}.")
 
 
 def _service_options(name: str, service: Config) -> Config:

@@ -16,7 +16,7 @@ from moorage.model.event import Action
 from moorage.model.state import Container
 from moorage.model.step import Step, StepKind
 from moorage.rules import graph, labels, planning, undo
-from moorage.work import generations
+from moorage.work import generations, images
 from moorage.work.run import Run
 from moorage.work.threads import abandonable, in_thread
 from moorage.work.waiting import LOG_LINES, Wait, not_ready
@@ -84,28 +84,6 @@ async def lease(_step: Step, run: Run) -> str:
     """Lease the ports."""
     leases = await in_thread(run.lease)
     return ", ".join(f"{lease.key.service} {lease.key.target} at {lease.host_ip}:{lease.port}" for lease in leases)
-
-
-async def build(step: Step, run: Run) -> str:
-    """Build the image of a service; on cancel the build is ended."""
-    return await _image(step, run, run.world.compose.build, "built")
-
-
-async def pull(step: Step, run: Run) -> str:
-    """Pull the image of a service; on cancel the pull is ended."""
-    return await _image(step, run, run.world.compose.pull, "pulled")
-
-
-async def _image(step: Step, run: Run, make: Callable[..., None], done: str) -> str:
-    def tell(line: str) -> None:
-        if line.strip():
-            run.tell(Action.PROGRESS, step.id, line, service=step.service)
-
-    def call() -> None:
-        make(run.stack, run.build_file(), step.service, tell)
-
-    await in_thread(call, on_cancel=run.world.compose.abort)
-    return f"{done} {step.detail[0] if step.detail else ''}".strip()
 
 
 async def create(step: Step, run: Run) -> str:
@@ -312,8 +290,8 @@ def _remove_network(run: Run, name: str) -> None:
 
 _BY_KIND: dict[StepKind, Callable[[Step, Run], Awaitable[str]]] = {
     StepKind.LEASE: lease,
-    StepKind.BUILD: build,
-    StepKind.PULL: pull,
+    StepKind.BUILD: images.build,
+    StepKind.PULL: images.pull,
     StepKind.CREATE: create,
     StepKind.START: start,
     StepKind.READY: ready,

@@ -35,6 +35,8 @@ class Wish(Frozen):
     force_recreate: bool = False
     build: bool = False
     """Build images also where their sources have not changed."""
+    builder: str | None = None
+    """Who builds images. None: the setting, else `x-moorage.builder`, else Compose."""
     wait_timeout_s: float | None = None
     """Longest time for one service to become ready. None: what its check says."""
     keep_failed: bool = False

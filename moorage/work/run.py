@@ -12,7 +12,7 @@ from typing import Any
 
 from moorage.errors import MoorageError
 from moorage.interfaces import World
-from moorage.model.definition import Service
+from moorage.model.definition import Config, Service
 from moorage.model.event import Action, Event
 from moorage.model.generation import Generation
 from moorage.model.lease import Lease
@@ -129,15 +129,15 @@ class Run:
             self.desired = desire(world, wish, desired.definition, leases)
         return leases
 
-    def build_file(self) -> Path:
-        """The file that images are built and pulled from; written on first use."""
+    def build_file(self) -> tuple[Path, Config]:
+        """The file that images are built and pulled from, and what stands in it."""
         from moorage.work.resolve import source_digests
 
         desired = self._desired()
         with self._file_guard:
             digests = source_digests(self.world, desired.definition)
             config = composing.build_config(desired.definition, desired.leases, self.world.home, digests)
-            return generations.write_build(self.world, self.stack, config)
+            return generations.write_build(self.world, self.stack, config), config
 
     def pin(self) -> Generation:
         """Pin the images that are there now, and write down the generation that comes of it."""

@@ -13,7 +13,7 @@ from moorage.errors import BusyError
 from moorage.interfaces import Lock, World
 from moorage.model.state import StackStatus
 from moorage.model.step import Operation
-from moorage.work import resolve
+from moorage.work import images, resolve
 from moorage.work.resolve import Wish
 from moorage.work.up import idle_as_planned
 
@@ -22,7 +22,8 @@ from moorage.work.up import idle_as_planned
 def turn(world: World, wish: Wish, say: Callable[[str], None]) -> Iterator[StackStatus | None]:
     """Wait for our turn. Gives the status of the stack if there is nothing to do; None: it is ours to do, in here.
 
-    `say` is told once for whom we wait. Raises BusyError when the stack itself is held for longer than the setting.
+    `say` is told once for whom we wait. Raises BusyError when the stack itself is held for longer than the setting;
+    BackendUnavailableError, UnsupportedByBackendError: a builder that was asked for cannot do its part of what is to do.
     """
     idle, name = _look(world, wish)
     if idle:
@@ -43,6 +44,7 @@ def turn(world: World, wish: Wish, say: Callable[[str], None]) -> Iterator[Stack
 def _look(world: World, wish: Wish) -> tuple[StackStatus | None, str]:
     async def look() -> tuple[StackStatus | None, str]:
         planned = await resolve.plan(world, wish)
+        await images.require_builder(world, wish, planned[0], planned[2])
         return await idle_as_planned(world, wish, planned), planned[0].definition.name
 
     return asyncio.run(look())

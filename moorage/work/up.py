@@ -10,7 +10,7 @@ from moorage.model.event import Action
 from moorage.model.state import Observed, StackState, StackStatus
 from moorage.model.step import Operation, Plan
 from moorage.rules.planning import Desired
-from moorage.work import generations, resolve
+from moorage.work import generations, images, resolve
 from moorage.work.commit import commit, status_of_committed
 from moorage.work.operation import locked, uncancelled, undone_on_failure
 from moorage.work.perform import Act, carry_out
@@ -94,6 +94,7 @@ async def up(
         # Another `up` that we waited for may have done it all.
         if idle := await idle_as_planned(world, named, planned):
             return run, idle
+        await images.require_builder(world, named, planned[0], planned[2])
         async with undone_on_failure(run, act_of):
             await apply(run, act_of(run), planned)
             await uncancelled(commit(run))

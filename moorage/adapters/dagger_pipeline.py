@@ -1,0 +1,173 @@
+"""What is asked of Dagger's API, call by call; runs in the process of `dagger_session`.
+
+Every call here is checked against the engine's schema by `tests/contract/test_dagger.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import dagger
+
+_CACHE_OWNED_BY_ROOT = "0:0"
+
+
+class Pipelines:
+    """The requests that a session answers."""
+
+    def __init__(self, client: dagger.Client) -> None:
+        self._client = client
+        self._services: dict[str, dagger.Service] = {}
+        self._tunnels: dict[str, dagger.Service] = {}
+        self._secrets = 0
+
+    async def do(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Answer one request. Raises what the SDK raises."""
+        answer: dict[str, Any] = await getattr(self, f"_{request['do']}")(request)
+        return answer
+
+    async def _login(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Use a registry's credentials for the rest of the session."""
+        password = self._secret(request["password"])
+        container = self._client.container()
+        await container.with_registry_auth(request["registry"], request["username"], password).id()
+        return {}
+
+    async def _build(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Build an image and write it to an archive that the engine of Docker can load."""
+        import dagger
+
+        container = self._built(request)
+        await container.as_tarball(media_types=dagger.ImageMediaTypes.DockerMediaTypes).export(request["archive"])
+        return {}
+
+    def _built(self, request: Mapping[str, Any]) -> dagger.Container:
+        container = self._from_recipe(request) if "recipe" in request else self._from_dockerfile(request)
+        for name, value in request["labels"].items():
+            container = container.with_label(name, value)
+        return container
+
+    def _from_dockerfile(self, request: Mapping[str, Any]) -> dagger.Container:
+        import dagger
+
+        context = self._client.host().directory(request["context"], exclude=request["exclude"])
+        for name, text in request["files"].items():
+            context = context.with_new_file(name, text)
+        agent = request.get("ssh_agent")
+        return context.docker_build(
+            dockerfile=request["dockerfile"],
+            build_args=[dagger.BuildArg(name, value) for name, value in request["args"].items()],
+            target=request["target"],
+            secrets=[self._named_secret(name, value) for name, value in request["secrets"].items()],
+            platform=dagger.Platform(request["platform"]) if request["platform"] else None,
+            ssh=self._client.host().unix_socket(agent) if agent else None,
+        )
+
+    def _from_recipe(self, request: Mapping[str, Any]) -> dagger.Container:
+        """A project without a Dockerfile: dependencies in a layer of their own, the cache beside them, no root."""
+        recipe, host = request["recipe"], self._client.host()
+        container = self._client.container().from_(recipe["base"]).with_workdir(recipe["workdir"])
+        for name, value in recipe["environment"].items():
+            container = container.with_env_variable(name, value)
+        wanted = host.directory(request["context"], include=recipe["manifests"])
+        cache = self._client.cache_volume(recipe["cache_name"])
+        project = host.directory(request["context"], exclude=request["exclude"])
+        container = container.with_directory(".", wanted).with_mounted_cache(
+            recipe["cache"], cache, owner=_CACHE_OWNED_BY_ROOT
+        )
+        container = container.with_exec(recipe["install"]).with_directory(".", project)
+        if recipe["build"]:
+            container = container.with_exec(recipe["build"])
+        container = container.without_mount(recipe["cache"])
+        container = container.with_user(recipe["user"]).with_exposed_port(recipe["port"])
+        return container.without_entrypoint().with_default_args(recipe["command"])
+
+    # --- services -----------------------------------------------------------------------------------------------
+
+    async def _start(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Start a service and its tunnels; says where they end."""
+        container = self._prepared(request)
+        service = container.as_service(
+            args=request["command"], use_entrypoint=not request["own_entrypoint"], no_init=not request["init"]
+        )
+        self._services[request["name"]] = await service.with_hostname(request["hostname"]).start()
+        return {"endpoints": await self._tunnel(request)}
+
+    async def _tunnel(self, request: Mapping[str, Any]) -> list[str]:
+        import dagger
+
+        if not request["tunnels"]:
+            return []
+        forwards = [dagger.PortForward(backend=one["backend"], frontend=one["frontend"]) for one in request["tunnels"]]
+        service = self._services[request["name"]]
+        tunnel = await self._client.host().tunnel(service, ports=forwards).start()
+        self._tunnels[request["name"]] = tunnel
+        return [await tunnel.endpoint(port=one["frontend"]) for one in request["tunnels"]]
+
+    async def _run(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Run a one-shot to its end. Raises ExecError with its output."""
+        command = request["command"] or await self._default_command(request)
+        container = self._prepared(request).with_exec(
+            command, use_entrypoint=not request["own_entrypoint"], no_init=not request["init"]
+        )
+        return {"output": await container.combined_output()}
+
+    async def _default_command(self, request: Mapping[str, Any]) -> list[str]:
+        return await self._prepared(request).default_args()
+
+    async def _stop(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Stop a service, by its signal unless `kill`, and its tunnels before it."""
+        name = request["name"]
+        if tunnel := self._tunnels.pop(name, None):
+            await tunnel.stop(kill=True)
+        if service := self._services.pop(name, None):
+            await service.stop(kill=request["kill"])
+        return {}
+
+    def _prepared(self, request: Mapping[str, Any]) -> dagger.Container:
+        """The container of a service: image, settings, files, and what it depends on bound to it."""
+        build = request["build"]
+        container = self._built(build) if build else self._client.container().from_(request["image"])
+        if request["user"]:
+            container = container.with_user(request["user"])
+        if request["workdir"]:
+            container = container.with_workdir(request["workdir"])
+        for name, value in request["environment"].items():
+            container = container.with_env_variable(name, value)
+        for name, value in request["secret_environment"].items():
+            container = container.with_secret_variable(name, self._secret(value))
+        if request["entrypoint"] is not None:
+            container = container.with_entrypoint(request["entrypoint"], keep_default_args=True)
+        return self._with_mounts(container, request)
+
+    def _with_mounts(self, container: dagger.Container, request: Mapping[str, Any]) -> dagger.Container:
+        owner = request["user"] or ""
+        for path in request["scratch"]:
+            container = container.with_mounted_temp(path)
+        for path in request["volumes"]:
+            container = container.with_directory(path, self._client.directory(), owner=owner)
+        for path, source in request["copies"].items():
+            host = self._client.host()
+            if Path(source).is_dir():
+                container = container.with_directory(path, host.directory(source))
+            else:
+                container = container.with_file(path, host.file(source))
+        for file in request["files"]:
+            secret = self._secret(file["content"])
+            owned = f"{file['uid']}:{file['gid']}"
+            container = container.with_mounted_secret(file["target"], secret, owner=owned, mode=file["mode"])
+        for port in request["ports"]:
+            container = container.with_exposed_port(port, experimental_skip_healthcheck=True)
+        for alias, name in request["bindings"].items():
+            container = container.with_service_binding(alias, self._services[name])
+        return container
+
+    def _secret(self, value: str) -> dagger.Secret:
+        self._secrets += 1
+        return self._client.set_secret(f"moorage-{self._secrets}", value)
+
+    def _named_secret(self, name: str, value: str) -> dagger.Secret:
+        return self._client.set_secret(name, value)
