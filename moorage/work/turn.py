@@ -23,7 +23,7 @@ def turn(world: World, wish: Wish, say: Callable[[str], None]) -> Iterator[Stack
     """Wait for our turn. Gives the status of the stack if there is nothing to do; None: it is ours to do, in here.
 
     `say` is told once for whom we wait. Raises BusyError when the stack itself is held for longer than the setting;
-    BackendUnavailableError, UnsupportedByBackendError: a builder that was asked for cannot do its part of what is to do.
+    BackendUnavailableError, UnsupportedByBackendError: the builder asked for cannot do its part of it.
     """
     idle, name = _look(world, wish)
     if idle:
