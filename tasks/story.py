@@ -17,6 +17,8 @@ _LEVELS = {Action.FAILED: logging.ERROR, Action.NOTICE: logging.WARNING, Action.
 
 def log(event: Event) -> None:
     """One event, one line: `start db: it does not exist yet`, then `start db: started (0.34 s)`."""
+    if event.action == Action.PLANNED:  # its steps tell of themselves
+        return
     took = f" ({event.elapsed_s:.2f} s)" if event.elapsed_s is not None else ""
     mark = event.action if event.action in (Action.FAILED, Action.RETRY, Action.UNDONE) else ""
     words = ": ".join(part for part in (mark, event.step or event.stack, event.message) if part)

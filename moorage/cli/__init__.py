@@ -35,6 +35,10 @@ _VERBS = {
     "init": "Write flows, tasks, blocks and prefect.yaml into a directory, to own them",
     "doctor": "Check engine, Compose, state directory and hub",
 }
+_EXIT_CODES = (
+    "Exit codes: 0 done, 1 the program asked for failed, 2 definition or usage, 3 port, 4 engine or Compose, 5 failed "
+    "and undone, 6 failed and not completely undone, 7 stack busy, 8 hub, 130 interrupted and undone."
+)
 _LEAVES_ORPHANS = frozenset({"sweep"})
 """Verbs that do not first remove the stacks of killed test runs: it is `sweep`'s own work, or only shown by it."""
 
@@ -71,7 +75,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         if _ends_orphans(arguments):
             _end_orphans()
-        return int(_app()(list(arguments), exit_on_error=False, print_error=False) or 0)
+        return int(_app(arguments)(list(arguments), exit_on_error=False, print_error=False) or 0)
     except CycloptsError as error:
         sys.stderr.write(f"moorage: {error}\nTry `moorage --help`.\n")
         return 2
@@ -99,8 +103,22 @@ def _say_untold() -> None:
 def _ends_orphans(arguments: Sequence[str]) -> bool:
     """True: a verb that does something, not a question about the command itself."""
     verb = "".join(arguments[:1])
+    return verb.strip("-") == verb != "" and verb not in _LEAVES_ORPHANS and not _asks_for_help(arguments)
+
+
+def _all_about(verb: str) -> str:
+    """What the docstring of a verb says, its paragraphs in one line each: they are wrapped as the terminal is wide."""
+    from importlib import import_module
+    from inspect import getdoc
+
+    text = getdoc(getattr(import_module(f"moorage.cli.{verb}"), verb)) or ""
+    return "\n\n".join(" ".join(part.split()) for part in text.split("\n\nParameters\n")[0].split("\n\n"))
+
+
+def _asks_for_help(arguments: Sequence[str]) -> bool:
+    """True: `--help` is there, and not after `--`, where another program's arguments are."""
     ours = arguments[: arguments.index("--")] if "--" in arguments else arguments
-    return verb.strip("-") == verb != "" and verb not in _LEAVES_ORPHANS and not {"--help", "-h"} & set(ours)
+    return bool({"--help", "-h"} & set(ours))
 
 
 def _end_orphans() -> None:
@@ -118,7 +136,7 @@ def _end_orphans() -> None:
     end_orphans()
 
 
-def _app() -> App:
+def _app(arguments: Sequence[str]) -> App:
     from cyclopts import App, Parameter
 
     import moorage
@@ -126,13 +144,16 @@ def _app() -> App:
     app = App(
         name="moorage",
         help="Container stacks that come up the way a database commits.",
+        help_epilogue=_EXIT_CODES,
         version=moorage.__version__,
         help_format="plaintext",
         result_action="return_value",
         default_parameter=Parameter(negative=(), show_default=False),
     )
+    asked = _asks_for_help(arguments)
     for verb, words in _VERBS.items():
-        app.command(f"moorage.cli.{verb}:{verb}", name=verb, help=words)
+        told = _all_about(verb) if asked and arguments[0] == verb else words
+        app.command(f"moorage.cli.{verb}:{verb}", name=verb, help=told)
     app.command("moorage.cli.hub:app", name="hub", help="Look after the Prefect server and its worker")
     if {"--install-completion", "--help", "-h"} & set(sys.argv):  # costs 6 ms, wanted once
         app.register_install_completion_command()

@@ -20,7 +20,7 @@ def config(
         bool, Parameter(help="Print the override file that gives plain `docker compose` the same ports.")
     ] = False,
     show_secrets: Annotated[bool, Parameter(help="Do not hide secret values.")] = False,
-    json: Annotated[bool, Parameter(show=False)] = False,
+    json: Annotated[bool, Parameter(help="Print JSON, as without it: JSON is YAML too.")] = False,
 ) -> int:
     """Show the definition as Compose resolves it, with the leased ports (a Compose file in JSON)."""
     del json  # it always is: JSON is YAML

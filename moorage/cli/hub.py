@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from moorage.cli.output import as_json, remark, say
+from moorage.cli.output import as_json, patient_remarks, say
 from moorage.hub.control import HubStatus, ProcessStatus
 
 app = App(name="hub", help="Look after the Prefect server and its worker.")
@@ -19,7 +19,8 @@ def start(*, json: Json = False) -> int:
     """Start server and worker and deploy the flows; what runs already stays."""
     from moorage.hub import control
 
-    control.start(remark)
+    with patient_remarks() as on_line:
+        control.start(on_line)
     return _show(json)
 
 
@@ -32,7 +33,8 @@ def stop(
     """Stop worker and server. Runs of the worker are interrupted and undo what they did; stacks stay up."""
     from moorage.hub import control
 
-    control.stop(timeout_s, remark)
+    with patient_remarks() as on_line:
+        control.stop(timeout_s, on_line)
     _show(json)
     return 0
 

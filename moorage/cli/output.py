@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import suppress
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from moorage.errors import MoorageError
+
+_BEAT_S = 4.0
 
 
 def as_json(value: Any) -> None:
@@ -25,6 +30,32 @@ def remark(text: str) -> None:
     with suppress(OSError, ValueError):
         sys.stderr.write(text.rstrip("\n") + "\n")
         sys.stderr.flush()
+
+
+@contextmanager
+def patient_remarks() -> Iterator[Callable[[str], None]]:
+    """`remark`, and a sign of life whenever nothing has been said for a while."""
+    last, ended = [("at work", time.monotonic())], threading.Event()
+
+    def say_line(text: str) -> None:
+        last[0] = (text, time.monotonic())
+        remark(text)
+
+    def beat() -> None:
+        said_at = 0.0
+        while not ended.wait(_BEAT_S / 4):
+            text, began = last[0]
+            if time.monotonic() - max(began, said_at) >= _BEAT_S:
+                said_at = time.monotonic()
+                remark(f"still: {text} ({said_at - began:.0f} s)")
+
+    thread = threading.Thread(target=beat, name="moorage-patience", daemon=True)
+    thread.start()
+    try:
+        yield say_line
+    finally:
+        ended.set()
+        thread.join()
 
 
 def show_error(error: MoorageError, *, as_json: bool) -> int:

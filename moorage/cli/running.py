@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 from moorage.cli.attending import Attendance, left_behind
-from moorage.cli.output import remark
+from moorage.cli.output import patient_remarks, remark
 from moorage.errors import HubError, MoorageError
 from moorage.hub import api
 from moorage.hub.address import HubAddress, find, flow_run_url
@@ -33,7 +33,8 @@ def run_flow(name: str, parameters: dict[str, Any], *, start_hub: bool) -> dict[
     from moorage.hub.control import ensure_server
     from moorage.hub.project import load_flow, use
 
-    address = ensure_server(remark) if start_hub else find()
+    with patient_remarks() as on_line:
+        address = ensure_server(on_line) if start_hub else find()
     assert address is not None or not start_hub  # noqa: S101 - ensure_server gives one or raises
     if address is None:
         from moorage.cli.direct import run_directly

@@ -23,6 +23,8 @@ class Action(StrEnum):
     FAILED = "failed"
     UNDONE = "undone"
     NOTICE = "notice"
+    PLANNED = "planned"
+    """What the run is going to do: the plan is in `details`. For views that show what has not begun yet."""
 
 
 class Event(Frozen):

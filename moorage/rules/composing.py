@@ -87,6 +87,7 @@ def compose_config(
         digests[name] = digest_of(service, config, definition.services[name])
         own_labels = {**own, labels.DIRECTORY: str(definition.source.directory), labels.DIGEST: digests[name]}
         service["labels"] = {**(service.get("labels") or {}), **own_labels}
+        _drop_empty_placement(service)
     for kind in ("secrets", "configs"):
         if kind in config:
             config[kind] = {key: thing for key, thing in config[kind].items() if not is_injected(thing)}
@@ -150,6 +151,13 @@ def _drop_missing_dependencies(service: Config, services: Config) -> None:
     """Optional ones of a profile that is off: in a file without the profile, Compose does not know them."""
     if "depends_on" in service:
         service["depends_on"] = {name: value for name, value in service["depends_on"].items() if name in services}
+
+
+def _drop_empty_placement(service: Config) -> None:
+    """`compose config` adds it to every `deploy`, and Compose then warns of it, once a service and call."""
+    deploy = service.get("deploy") or {}
+    if deploy.get("placement") == {}:
+        del deploy["placement"]
 
 
 def _publish(service: Config, mappings: Sequence[PortMapping], stack: str, leases: Mapping[LeaseKey, Lease]) -> None:

@@ -91,6 +91,8 @@ class Board:
                 self._begin_undo(event.stack, now)
         elif event.action == Action.UNDONE:
             self._end_undo(event, now)
+        elif event.action == Action.PLANNED and (plan := event.details.get("plan")):
+            self.expect(Plan.model_validate(plan))
         elif event.step:
             self._step(event, now)
 

@@ -11,7 +11,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
 from moorage.model.event import Action, Event
-from moorage.model.step import Plan
 from moorage.show import plain
 from moorage.show.board import Board, begins_undo
 
@@ -74,11 +73,6 @@ class Progress:
                 self._out.line(line)
         if self._display and event.action in (Action.NOTICE, Action.RETRY) and not begins_undo(event):
             self._display.notice(plain.notice(event))
-
-    def expect(self, plan: Plan) -> None:
-        """Show the services of a plan before their first event, as waiting."""
-        with self._lock:
-            self._board.expect(plan)
 
     def _beat(self) -> None:
         while not self._ended.wait(_TICK_S):

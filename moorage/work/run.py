@@ -156,6 +156,7 @@ class Run:
         self.services = dict(desired.definition.services)
         secrets = [*self._secrets(), *_injected_secrets(self.services)]
         self.hide = self.world.censor(desired.definition.config, secrets)
+        self.tell(Action.PLANNED, plan=plan.model_dump(mode="json"))
         for notice in plan.notices:
             self.tell(Action.NOTICE, message=notice)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import partial
 
 from moorage.errors import PortError, PortTakenError
@@ -22,6 +23,7 @@ from moorage.work.threads import in_thread
 from moorage.work.undo import ActOf, directly
 
 _MOST_CLASHES = 3
+"""So often a service gets other ports in place of those that turn out to be taken when it starts."""
 
 
 Planned = tuple[Desired, Observed, Plan]
@@ -43,18 +45,23 @@ async def idle_as_planned(world: World, wish: Wish, planned: Planned) -> StackSt
 async def apply(run: Run, act: Act, planned: Planned) -> None:
     """Write the run down and carry the plan out; when a port turns out to be taken, lease anew and plan the rest."""
     await in_thread(lambda: run.open(planned[1], {"wish": run.wish.on_record() if run.wish else {}}))
-    for _ in range(_MOST_CLASHES):
+    clashes: Counter[str] = Counter()  # of each service: where many stacks start at once, each port may clash
+    while True:
         desired, _, steps = planned
         run.adopt(desired, steps)
         try:
             await carry_out(steps.steps, act)
         except PortTakenError as error:
+            service = str(error.fields.get("service"))
+            clashes[service] += 1
             await in_thread(partial(give_up_port, run, error))
+            if clashes[service] > _MOST_CLASHES:
+                message = f"services.{service}: its ports were taken by others {clashes[service]} times in a row"
+                hint = "Which program takes them? `moorage ports` lists ours."
+                raise PortError(message, service=service, hint=hint) from error
             planned = await _plan(run)
         else:
             return
-    message = f"{run.stack}: ports were taken by others {_MOST_CLASHES} times in a row"
-    raise PortError(message, hint="Which program takes them? `moorage ports` lists ours.")
 
 
 async def _plan(run: Run) -> Planned:

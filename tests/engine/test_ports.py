@@ -417,7 +417,7 @@ async def test_four_clashes_in_a_row_are_too_many(stack, free_ports, listen, mac
     s = replace(s, world=replace(s.world, engine=Always(s.world.engine, listen, ())))
     error = await s.fails(PortError)
     assert error.exit_code == 3
-    assert "3 times" in str(error)
+    assert "4 times" in str(error)
     assert s.leases == {}
 
 

@@ -44,6 +44,8 @@ async def test_each_starts_as_soon_as_what_it_needs_is_ready(stack):
         volumes: {{shared: {{}}}}
     """)
     await s.up(wait_timeout_s=20)
+    planned = next(event for event in s.events if event.action == Action.PLANNED)
+    assert {step["service"] for step in planned.details["plan"]["steps"]} >= {"slow", "a", "b", "c", "early"}
     for first, second in (("ready a", "start b"), ("ready b", "start c"), ("start slow", "start early")):
         assert s.at(first) <= s.at(second, Action.STARTED)
     assert started_at(s.container("a")) < started_at(s.container("b")) < started_at(s.container("c"))

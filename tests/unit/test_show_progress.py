@@ -219,7 +219,9 @@ def test_a_service_goes_through_its_phases():
             Step(kind=StepKind.START, service="web", needs=("create", "ready db")),
         ),
     )
-    board.expect(plan)
+    planned = event(Action.PLANNED, details={"plan": plan.model_dump(mode="json")})
+    board.update(planned, 0.0)
+    assert list(plain.lines(planned, board, undoing=False)) == []
     db, web = board.rows["shop", "db"], board.rows["shop", "web"]
     assert (db.mark, db.waits, web.waits) == (Mark.WAITING, "", "after ready db")
     marks = []
