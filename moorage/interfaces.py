@@ -13,6 +13,7 @@ from moorage.model.event import Event
 from moorage.model.generation import GenerationRecord
 from moorage.model.image import Availability, BuilderName, BuildSpec, BuiltImage
 from moorage.model.lease import Lease, LeaseKey, Request
+from moorage.model.log import LogRecord, LogSpan
 from moorage.model.state import Container, Observed, RunRecord, StackRecord
 from moorage.settings import Settings
 
@@ -161,6 +162,18 @@ class Engine(Protocol):
 
     def put_file(self, container: str, path: str, content: bytes, mode: int, uid: int, gid: int) -> None:
         """Write one file into a container, also before its start."""
+
+
+class Streams(Protocol):
+    """What goes on inside containers while they run."""
+
+    def log(
+        self, container: str, span: LogSpan, *, follow: bool = False, on_open: Callable[[Callable[[], None]], None]
+    ) -> Iterator[LogRecord]:
+        """The entries of a container's log, in its order; empty if it is gone. Raises EngineError.
+
+        `follow`: goes on until the container ends. `on_open` receives what ends it from another thread.
+        """
 
 
 class Prober(Protocol):
@@ -339,6 +352,7 @@ class World:
     """All that work is done with. `world.py` makes one; tests make others."""
 
     engine: Engine
+    streams: Streams
     compose: Compose
     contexts: Contexts
     store: Store

@@ -21,6 +21,7 @@ from moorage.fakes.compose import FakeCompose
 from moorage.fakes.engine import FakeEngine
 from moorage.fakes.faults import Fault, Killed, fail_at, faulty
 from moorage.fakes.machine import FakeMachine
+from moorage.fakes.streams import FakeStreams
 from moorage.fakes.world import FakeProber, MemoryContexts, MemoryLocks, nowhere
 from moorage.interfaces import World
 from moorage.model.event import Event
@@ -37,6 +38,7 @@ __all__ = [
     "FakeEngine",
     "FakeMachine",
     "FakeProber",
+    "FakeStreams",
     "Fault",
     "Killed",
     "ManualClock",
@@ -326,6 +328,7 @@ def fake_world(
     """A world on a machine in memory. `settings` None: nothing has to settle, and locks are not waited for."""
     return World(
         engine=FakeEngine(machine),
+        streams=FakeStreams(machine),
         compose=FakeCompose(machine, files),
         contexts=MemoryContexts(),
         store=store,

@@ -13,6 +13,7 @@ from moorage.adapters.clock import SystemClock
 from moorage.adapters.compose_builder import ComposeBuilder
 from moorage.adapters.compose_cli import ComposeCli
 from moorage.adapters.docker_engine import DockerEngine
+from moorage.adapters.docker_streams import DockerStreams
 from moorage.adapters.git import repository_and_branch, worktree_of
 from moorage.adapters.local_files import LocalFiles
 from moorage.adapters.probes import SocketProber
@@ -60,8 +61,10 @@ def open_world(emit: Callable[[Event], None] = tell, settings: Settings | None =
     chosen = settings or of_process()
     home = chosen.home.expanduser().absolute()
     store = SqliteStore(home / "hub.db", any_port=port_range(chosen.port_range))
+    engine = DockerEngine(chosen)
     world = World(
-        engine=DockerEngine(chosen),
+        engine=engine,
+        streams=DockerStreams(engine),
         compose=ComposeCli(chosen),
         contexts=BuildContexts(),
         store=store,

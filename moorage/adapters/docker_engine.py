@@ -44,16 +44,16 @@ class DockerEngine:
 
     def ping(self) -> str:
         """Version of the engine. Raises EngineUnavailableError."""
-        with self._speaking():
-            return str(self._client.version()["Version"])
+        with self.speaking():
+            return str(self.client.version()["Version"])
 
     def observe(self, stack: str) -> Observed:
         """What is there of one stack: all that bears Compose's project label."""
         chosen = {"label": [f"{labels.COMPOSE_PROJECT}={stack}"]}
         containers = self._containers(chosen["label"])
-        with self._speaking():
-            networks = self._client.networks(filters=chosen)
-            volumes = self._client.volumes(filters=chosen)["Volumes"] or []
+        with self.speaking():
+            networks = self.client.networks(filters=chosen)
+            volumes = self.client.volumes(filters=chosen)["Volumes"] or []
         return Observed(
             stack=stack,
             containers=containers,
@@ -68,37 +68,37 @@ class DockerEngine:
 
     def _containers(self, chosen: list[str]) -> tuple[Container, ...]:
         """Containers by labels, those of `docker compose run` left out."""
-        with self._speaking():
-            listed = self._client.containers(all=True, filters={"label": [*chosen, f"{labels.COMPOSE_ONEOFF}=False"]})
+        with self.speaking():
+            listed = self.client.containers(all=True, filters={"label": [*chosen, f"{labels.COMPOSE_ONEOFF}=False"]})
         found = (self.inspect(entry["Id"]) for entry in listed)
         return tuple(container for container in found if container)
 
     def stacks(self) -> dict[str, dict[str, str]]:
         """All Compose projects on the engine, each with the labels of one of its containers."""
-        with self._speaking():
-            listed = self._client.containers(all=True, filters={"label": labels.COMPOSE_PROJECT})
+        with self.speaking():
+            listed = self.client.containers(all=True, filters={"label": labels.COMPOSE_PROJECT})
         return {entry["Labels"][labels.COMPOSE_PROJECT]: entry["Labels"] for entry in listed}
 
     def stacks_of(self, home: str) -> frozenset[str]:
         """Names of the stacks that one `$MOORAGE_HOME` has containers, networks or volumes of."""
         chosen = {"label": f"{labels.HOME}={home}"}
-        with self._speaking():
-            listed = [*self._client.containers(all=True, filters=chosen), *self._client.networks(filters=chosen)]
-            listed += self._client.volumes(filters=chosen)["Volumes"] or []
+        with self.speaking():
+            listed = [*self.client.containers(all=True, filters=chosen), *self.client.networks(filters=chosen)]
+            listed += self.client.volumes(filters=chosen)["Volumes"] or []
         return frozenset(entry["Labels"][labels.STACK] for entry in listed if labels.STACK in entry["Labels"])
 
     def inspect(self, container: str) -> Container | None:
         """One container as it is now. None: it does not exist."""
-        with self._speaking():
+        with self.speaking():
             try:
-                return _container(self._client.inspect_container(container))
+                return _container(self.client.inspect_container(container))
             except NotFound:
                 return None
 
     def published_ports(self) -> frozenset[tuple[int, str]]:
         """(port, protocol) of every port published by a running container."""
-        with self._speaking():
-            listed = self._client.containers()
+        with self.speaking():
+            listed = self.client.containers()
         return frozenset(
             (port["PublicPort"], port["Type"])
             for entry in listed
@@ -108,9 +108,9 @@ class DockerEngine:
 
     def start(self, container: str) -> None:
         """Start; no effect on a running one. Raises PortTakenError, EngineError."""
-        with self._speaking():
+        with self.speaking():
             try:
-                self._client.start(container)
+                self.client.start(container)
             except APIError as error:
                 if _PORT_TAKEN.search(text := _explanation(error)):
                     message = f"{container}: {text}"
@@ -119,65 +119,65 @@ class DockerEngine:
 
     def stop(self, container: str, grace_s: float) -> None:
         """The image's stop signal, SIGKILL after `grace_s`; no effect on a stopped or missing one."""
-        with self._speaking(), _ignoring_missing():
-            self._client.stop(container, timeout=round(grace_s))
+        with self.speaking(), _ignoring_missing():
+            self.client.stop(container, timeout=round(grace_s))
 
     def kill(self, container: str, signal: str = "SIGKILL") -> None:
         """Send a signal; no effect on a stopped or missing one."""
-        with self._speaking(), _ignoring_missing(409):
-            self._client.kill(container, signal)
+        with self.speaking(), _ignoring_missing(409):
+            self.client.kill(container, signal)
 
     def remove(self, container: str, volumes: bool) -> None:
         """Remove by force; `volumes`: its anonymous ones too. Gone, or being removed by others: no error."""
-        with self._speaking(), _ignoring_missing(409):
-            self._client.remove_container(container, v=volumes, force=True)
+        with self.speaking(), _ignoring_missing(409):
+            self.client.remove_container(container, v=volumes, force=True)
 
     def remove_network(self, name: str) -> None:
         """Remove a network. No effect if it is gone."""
-        with self._speaking(), _ignoring_missing():
+        with self.speaking(), _ignoring_missing():
             if network := self._network(name):
-                self._client.remove_network(network["Id"])
+                self.client.remove_network(network["Id"])
 
     def remove_volume(self, name: str) -> None:
         """Remove a volume. No effect if it is gone."""
-        with self._speaking(), _ignoring_missing():
-            self._client.remove_volume(name)
+        with self.speaking(), _ignoring_missing():
+            self.client.remove_volume(name)
 
     def owner(self, kind: str, name: str) -> Mapping[str, str]:
         """The labels of a `network` or `volume`. Empty: none, or it does not exist."""
-        with self._speaking():
+        with self.speaking():
             try:
-                found = self._network(name) if kind == "network" else self._client.inspect_volume(name)
+                found = self._network(name) if kind == "network" else self.client.inspect_volume(name)
                 return (found or {}).get("Labels") or {}
             except NotFound:
                 return {}
 
     def _network(self, name: str) -> dict[str, Any] | None:
         """A network by its very name. Not by asking for it: a name may be `../volumes/x`, which is another address."""
-        return next((network for network in self._client.networks() if network["Name"] == name), None)
+        return next((network for network in self.client.networks() if network["Name"] == name), None)
 
     def image(self, reference: str) -> tuple[str, dict[str, str]] | None:
         """(id, labels) of an image. None: not there."""
-        with self._speaking():
+        with self.speaking():
             try:
-                image = self._client.inspect_image(reference)  # type: ignore[no-untyped-call]
+                image = self.client.inspect_image(reference)  # type: ignore[no-untyped-call]
             except NotFound:
                 return None
         return image["Id"], (image.get("Config") or {}).get("Labels") or {}
 
     def repo_digest(self, reference: str) -> str | None:
         """`name@sha256:…` by which a registry knows an image. None: none does, or it is not here."""
-        with self._speaking():
+        with self.speaking():
             try:
-                image = self._client.inspect_image(reference)  # type: ignore[no-untyped-call]
+                image = self.client.inspect_image(reference)  # type: ignore[no-untyped-call]
             except NotFound:
                 return None
         return next(iter(image.get("RepoDigests") or ()), None)
 
     def load(self, file: Path) -> str:
         """Load the one image of an archive; gives its id. Raises ImageError."""
-        with self._speaking(), file.open("rb") as archive:
-            said = list(self._client.load_image(archive))  # type: ignore[no-untyped-call]
+        with self.speaking(), file.open("rb") as archive:
+            said = list(self.client.load_image(archive))  # type: ignore[no-untyped-call]
         found = re.search(r"Loaded image(?: ID)?: (\S+)", "".join(str(line.get("stream", "")) for line in said))
         image = self.image(found[1]) if found else None
         if image is None:
@@ -188,22 +188,22 @@ class DockerEngine:
     def tag(self, image_id: str, tag: str) -> None:
         """Give an image a name. Raises ImageError if the image is gone."""
         repository, _, name = tag.rpartition(":")
-        with self._speaking():
+        with self.speaking():
             try:
-                self._client.tag(image_id, repository, name, force=True)
+                self.client.tag(image_id, repository, name, force=True)
             except NotFound:
                 message = f"image {image_id} is gone"
                 raise ImageError(message, image=image_id, hint="`moorage up` makes it again.") from None
 
     def untag(self, tag: str) -> None:
         """Take a name away. No effect if it is gone, or in use by a container."""
-        with self._speaking(), _ignoring_missing(409):
-            self._client.remove_image(tag, noprune=True)
+        with self.speaking(), _ignoring_missing(409):
+            self.client.remove_image(tag, noprune=True)
 
     def tags(self, prefix: str) -> tuple[str, ...]:
         """All image tags that start with `prefix`."""
-        with self._speaking():
-            images = self._client.images()
+        with self.speaking():
+            images = self.client.images()
         return tuple(sorted(tag for image in images for tag in image["RepoTags"] or () if tag.startswith(prefix)))
 
     def exec(
@@ -217,8 +217,8 @@ class DockerEngine:
         privileged: bool = False,
     ) -> tuple[int, str]:
         """Run a command in a running container; exit code and the end of its output. Raises EngineError."""
-        with self._speaking():
-            made = self._client.exec_create(
+        with self.speaking():
+            made = self.client.exec_create(
                 container,
                 list(command),
                 user=user,
@@ -226,15 +226,15 @@ class DockerEngine:
                 environment=list(environment) or None,
                 privileged=privileged,
             )
-            output = self._client.exec_start(made["Id"])
-            code = self._client.exec_inspect(made["Id"])["ExitCode"]
+            output = self.client.exec_start(made["Id"])
+            code = self.client.exec_inspect(made["Id"])["ExitCode"]
         return -1 if code is None else code, output[-4096:].decode(errors="replace").strip()
 
     def logs(self, container: str, tail: int | None) -> str:
         """What it wrote, both streams. `tail` None: all. Empty if it is gone."""
-        with self._speaking():
+        with self.speaking():
             try:
-                output = self._client.logs(container, tail="all" if tail is None else tail)
+                output = self.client.logs(container, tail="all" if tail is None else tail)
             except NotFound:
                 return ""
         text: str = output.decode(errors="replace")
@@ -242,11 +242,11 @@ class DockerEngine:
 
     def put_file(self, container: str, path: str, content: bytes, mode: int, uid: int, gid: int) -> None:
         """Write one file into a container, also before its start; missing directories are made."""
-        with self._speaking():
-            self._client.put_archive(container, "/", _archive(path, content, mode, uid, gid))
+        with self.speaking():
+            self.client.put_archive(container, "/", _archive(path, content, mode, uid, gid))
 
     @property
-    def _client(self) -> docker.APIClient:
+    def client(self) -> docker.APIClient:
         """The client, connected on first use: asks the engine for its API version once."""
         if self._connected is None:
             self._connected = self._connect()
@@ -259,11 +259,12 @@ class DockerEngine:
                 **options, timeout=math.ceil(self._settings.connect_timeout_s), num_pools=8, max_pool_size=64
             )
         except DockerException as error:
-            raise self._unavailable(error) from None
+            raise self.unavailable(error) from None
         client.timeout = math.ceil(self._settings.engine_timeout_s)
         return client
 
-    def _unavailable(self, error: Exception) -> EngineUnavailableError:
+    def unavailable(self, error: Exception) -> EngineUnavailableError:
+        """The error of an engine that does not answer."""
         cause = str(error).removeprefix("Error while fetching server API version: ")
         return EngineUnavailableError(
             f"no Docker engine answers at {self.address}: {cause}",
@@ -272,14 +273,14 @@ class DockerEngine:
         )
 
     @contextmanager
-    def _speaking(self) -> Iterator[None]:
+    def speaking(self) -> Iterator[None]:
         """Turn the SDK's errors into ours."""
         try:
             yield
         except APIError as error:
             raise EngineError(_explanation(error), status=error.status_code) from None
         except (requests.exceptions.ConnectionError, requests.exceptions.Timeout) as error:
-            raise self._unavailable(error) from None
+            raise self.unavailable(error) from None
         except DockerException as error:
             raise EngineError(str(error)) from None
 
@@ -325,6 +326,7 @@ def _container(raw: Mapping[str, Any]) -> Container:
         ports=tuple(_bound_ports(network.get("Ports") or {})),
         addresses=tuple(n["IPAddress"] for n in (network.get("Networks") or {}).values() if n.get("IPAddress")),
         started_at=_time(state.get("StartedAt")),
+        finished_at=_time(state.get("FinishedAt")),
         health_check=_health_check(config),
         error=state.get("Error") or "",
         labels=marks,

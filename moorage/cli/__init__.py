@@ -24,6 +24,7 @@ _VERBS = {
     "restart": "Stop services and start them again, in dependency order",
     "ls": "List the stacks of this machine",
     "status": "Show how a stack is",
+    "logs": "Show what services wrote, and follow it through restarts",
     "ports": "Show the leased host ports",
     "plan": "Show what `up` would do; touches nothing",
     "config": "Show the resolved definition",

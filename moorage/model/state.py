@@ -45,6 +45,8 @@ class Container(Frozen):
     """Its IP addresses on the stack's networks."""
     started_at: datetime | None = None
     """None: never started."""
+    finished_at: datetime | None = None
+    """Its last end, also when it was started again since. None: it has never ended."""
     health_check: HealthCheck | None = None
     """As the engine merged it from image and definition. None: none."""
     error: str = ""

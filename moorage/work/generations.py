@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from moorage.errors import ImageError, PortError
 from moorage.interfaces import World
-from moorage.model.definition import Config
+from moorage.model.definition import Config, Service
 from moorage.model.generation import Generation, GenerationRecord, PinnedImage
 from moorage.model.lease import Lease
 from moorage.model.state import RunRecord
@@ -109,6 +111,17 @@ def current(world: World, stack: str) -> Generation | None:
     """The generation that was committed last. None: there is none."""
     record = world.store.stack(stack)
     return read(world, stack, record.generation) if record and record.generation else None
+
+
+def censor(world: World, generation: Generation) -> Callable[[Any], Any]:
+    """What hides a generation's secrets in a text or in data made of texts."""
+    secrets = [*generation.source.secret_values, *injected_secrets(generation.services)]
+    return world.censor(generation.config, secrets)
+
+
+def injected_secrets(services: Mapping[str, Service]) -> list[str]:
+    """The contents of secrets that are written into containers."""
+    return [file.content for service in services.values() for file in service.inject if file.secret]
 
 
 def forget(world: World, stack: str, number: int) -> None:

@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -148,13 +148,13 @@ class Run:
     def know(self, generation: Generation) -> None:
         """The run is about the services of a generation; its secrets are hidden in what the run tells."""
         self.services = dict(generation.services)
-        self.hide = self.world.censor(generation.config, _injected_secrets(self.services))
+        self.hide = generations.censor(self.world, generation)
 
     def adopt(self, desired: Desired, plan: Plan) -> None:
         """Take over what a plan is to lead to."""
         self.desired = desired
         self.services = dict(desired.definition.services)
-        secrets = [*self._secrets(), *_injected_secrets(self.services)]
+        secrets = [*self._secrets(), *generations.injected_secrets(self.services)]
         self.hide = self.world.censor(desired.definition.config, secrets)
         self.tell(Action.PLANNED, plan=plan.model_dump(mode="json"))
         for notice in plan.notices:
@@ -170,7 +170,3 @@ class Run:
     def _wish(self) -> Wish:
         assert self.wish is not None, "an up has a wish"  # noqa: S101
         return self.wish
-
-
-def _injected_secrets(services: Mapping[str, Service]) -> list[str]:
-    return [file.content for service in services.values() for file in service.inject if file.secret]

@@ -8,6 +8,7 @@ import re
 from moorage.errors import EngineError, NotReadyError
 from moorage.interfaces import World
 from moorage.model.definition import Service
+from moorage.model.log import LogSpan
 from moorage.model.state import Container
 from moorage.rules import readiness
 from moorage.rules.readiness import Probe, Way
@@ -92,13 +93,20 @@ def ask(world: World, container: Container, probe: Probe, waited_s: float) -> st
             return _ask_network(world, container, probe)
         case Way.LOG:
             pattern = probe.ready.pattern if probe.ready else ""
-            found = re.search(pattern, world.engine.logs(container.id, None), re.MULTILINE)
+            found = re.search(pattern, _written(world, container), re.MULTILINE)
             return None if found else f"no log line matches {pattern!r}"
         case Way.STAY:
             up_s = (world.clock.now() - container.started_at).total_seconds() if container.started_at else waited_s
             return None if up_s >= world.settings.settle_s else "has only just started"
         case Way.EXIT:
             return "has not ended yet"
+
+
+def _written(world: World, container: Container) -> str:
+    """What it wrote since its last end: what an earlier start wrote says nothing of this one."""
+    since_ns = int(container.finished_at.timestamp() * 1e6) * 1000 if container.finished_at else None
+    records = world.streams.log(container.id, LogSpan(since_ns=since_ns), on_open=lambda _close: None)
+    return b"".join(record.data for record in records).decode(errors="replace")
 
 
 def _ask_network(world: World, container: Container, probe: Probe) -> str | None:

@@ -61,7 +61,7 @@ ROOMS = {
 ANYWHERE, LATE = "anywhere", "late"
 FOREIGN = {
     "prefect": {"flows/": ANYWHERE, "tasks/": ANYWHERE, "blocks/": ANYWHERE, "moorage/hub/": LATE},
-    "docker": {"moorage/adapters/docker_engine.py": ANYWHERE, "moorage/adapters/build_context.py": ANYWHERE},
+    "docker": {"moorage/adapters/docker_": ANYWHERE, "moorage/adapters/build_context.py": ANYWHERE},
     "dagger": {"moorage/adapters/dagger_": LATE},
     "cyclopts": {"moorage/cli/": ANYWHERE},
 }

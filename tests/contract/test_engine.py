@@ -139,7 +139,7 @@ def bench(request, tmp_path, stack_prefix):
     yield Bench(stack_prefix, engine, ComposeCli(settings), RealEyes(client, stack_prefix), image, folder)
     for one in client.containers.list(all=True, filters={"name": stack_prefix}):
         one.remove(force=True, v=True)
-    engine._client.close()
+    engine.client.close()
 
 
 def free_port():
