@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from moorage.model.definition import Config, Source
 from moorage.model.event import Event
 from moorage.model.generation import GenerationRecord
-from moorage.model.image import Availability, BuilderName, BuildSpec, BuiltImage
+from moorage.model.image import Availability, BuilderName, BuildSpec, BuiltImage, Survey
 from moorage.model.lease import Lease, LeaseKey, Request
 from moorage.model.log import LogRecord, LogSpan
 from moorage.model.state import Container, Observed, RunRecord, StackRecord
@@ -332,6 +332,9 @@ class Contexts(Protocol):
 
     def digest(self, build: Config) -> str:
         """Digest of a `build` section and of all files it can see. Raises DefinitionError: a context is missing."""
+
+    def survey(self, context: Path) -> Survey | None:
+        """What lies in a context without a Dockerfile. None: there is one, or no such directory."""
 
 
 class Lock(Protocol):

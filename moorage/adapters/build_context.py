@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from hashlib import sha256
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from docker.utils.build import exclude_paths
 
 from moorage.errors import DefinitionError
+from moorage.model.image import Survey
+
+_NEVER = (".git", ".env", ".env.*", ".venv", "venv", "**/__pycache__", "**/node_modules", ".dockerignore")
+"""What the image of a project without a Dockerfile is not made of, whatever its .dockerignore says."""
+_TELLING = ("requirements.txt", "pyproject.toml", "package.json", "package-lock.json", "main.py", "app.py", "manage.py")
 
 
 class BuildContexts:
@@ -29,6 +34,19 @@ class BuildContexts:
                 for piece in _pieces(Path(context), str(build.get("dockerfile") or "Dockerfile")):
                     whole.update(piece)
         return whole.hexdigest()[:16]
+
+    def survey(self, context: Path) -> Survey | None:
+        """What lies in a context without a Dockerfile. None: there is one, or no such directory."""
+        if not context.is_dir() or (context / "Dockerfile").exists():
+            return None
+        seen = {PurePath(name).parts for name in exclude_paths(str(context), [*ignored(context, ""), *_NEVER])}
+        top = {parts[0] + ("/" if (context / parts[0]).is_dir() else "") for parts in seen if parts}
+        telling = (context / name for name in _TELLING if name in top)
+        texts = {file.name: file.read_text(encoding="utf-8", errors="replace") for file in telling}
+        inner = {"/".join(parts) for parts in seen if len(parts) == 2 and parts[1] in ("main.py", "__main__.py")}
+        return Survey(
+            names=tuple(sorted(top - {"Dockerfile", ".dockerignore"})), texts=texts | dict.fromkeys(sorted(inner), "")
+        )
 
 
 def _require(context: Path, build: dict[str, Any]) -> None:

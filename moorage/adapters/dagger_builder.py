@@ -81,6 +81,12 @@ def with_tag(name: str) -> str:
 
 def request_of(spec: BuildSpec) -> dict[str, Any]:
     """What the session is asked for a build. Raises DefinitionError for files that cannot be read."""
+    shown = {str(key): str(value) for key, value in (spec.build.get("labels") or {}).items()}
+    if spec.recipe:
+        recipe = spec.recipe.model_dump(mode="json")
+        recipe["base"] = building.arguments(spec.build).get(spec.recipe.base_argument, spec.recipe.base)
+        exclude = ignored(Path(str(spec.build["context"])), "")
+        return {"context": str(spec.build["context"]), "exclude": exclude, "recipe": recipe, "labels": shown}
     context = Path(str(spec.build["context"]))
     dockerfile = Path(str(spec.build.get("dockerfile") or "Dockerfile"))
     whole = Path(os.path.normpath(context / dockerfile))
@@ -104,7 +110,7 @@ def request_of(spec: BuildSpec) -> dict[str, Any]:
         "secrets": {one.id: _read(Path(one.text), spec) if one.kind == "file" else one.text for one in spec.secrets},
         "platform": platforms[0] if platforms else None,
         "ssh_agent": _ssh_agent(spec) if spec.build.get("ssh") else None,
-        "labels": {str(key): str(value) for key, value in (spec.build.get("labels") or {}).items()},
+        "labels": shown,
     }
 
 

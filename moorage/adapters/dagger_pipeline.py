@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import dagger
 
-_CACHE_OWNED_BY_ROOT = "0:0"
-
 
 class Pipelines:
     """The requests that a session answers."""
@@ -73,17 +71,15 @@ class Pipelines:
         for name, value in recipe["environment"].items():
             container = container.with_env_variable(name, value)
         wanted = host.directory(request["context"], include=recipe["manifests"])
-        cache = self._client.cache_volume(recipe["cache_name"])
-        project = host.directory(request["context"], exclude=request["exclude"])
-        container = container.with_directory(".", wanted).with_mounted_cache(
-            recipe["cache"], cache, owner=_CACHE_OWNED_BY_ROOT
-        )
+        project = host.directory(request["context"], include=recipe["names"], exclude=request["exclude"])
+        cache = self._client.cache_volume(f"moorage-{recipe['kind']}")
+        container = container.with_directory(".", wanted).with_mounted_cache(recipe["cache"], cache)
         container = container.with_exec(recipe["install"]).with_directory(".", project)
         if recipe["build"]:
             container = container.with_exec(recipe["build"])
-        container = container.without_mount(recipe["cache"])
+        container = container.without_mount(recipe["cache"]).without_entrypoint()
         container = container.with_user(recipe["user"]).with_exposed_port(recipe["port"])
-        return container.without_entrypoint().with_default_args(recipe["command"])
+        return container.with_default_args(recipe["command"]) if recipe["command"] else container.without_default_args()
 
     # --- services -----------------------------------------------------------------------------------------------
 

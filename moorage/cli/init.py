@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -15,6 +15,10 @@ from moorage.work.project_files import write_project
 def init(
     directory: Path,
     *,
+    template: Annotated[
+        Literal["commandcenter"] | None,
+        Parameter(help="Write the compose file and Dockerfiles of a template for the project there instead."),
+    ] = None,
     force: Annotated[bool, Parameter(help="Overwrite files that are there with other content.")] = False,
     json: Annotated[bool, Parameter(help="Print the written files as JSON.")] = False,
 ) -> int:
@@ -25,10 +29,21 @@ def init(
     directory
         Where to; made if it is not there.
     """
-    names = write_project(project_directory(), directory.absolute(), force=force)
+    target = directory.absolute()
+    names = _template(target, force=force) if template else write_project(project_directory(), target, force=force)
     if json:
-        as_json({"directory": str(directory.absolute()), "files": names})
+        as_json({"directory": str(target), "files": names})
     else:
         say(f"{directory}: {len(names)} files written")
-        say("next, in that directory: `prefect --no-prompt deploy --all`")
+        say(f"next, in that directory: `{'moorage up' if template else 'prefect --no-prompt deploy --all'}`")
     return 0
+
+
+def _template(target: Path, *, force: bool) -> list[str]:
+    """Compose file and Dockerfiles for a project with `backend/`, `frontend/`, or itself one of the two."""
+    from moorage.adapters.build_context import BuildContexts
+    from moorage.rules.commandcenter import files
+    from moorage.work.project_files import write_files
+
+    seen = {folder: BuildContexts().survey(target / folder) for folder in ("backend", "frontend", ".")}
+    return write_files({name: text.encode() for name, text in files(seen).items()}, target, force=force)

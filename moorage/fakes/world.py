@@ -13,6 +13,7 @@ from moorage.errors import BusyError
 from moorage.fakes.machine import FakeMachine
 from moorage.interfaces import Clock, Line
 from moorage.model.definition import Config
+from moorage.model.image import Survey
 
 
 class FakeProber:
@@ -96,6 +97,10 @@ class MemoryContexts:
     def digest(self, build: Config) -> str:
         """Digest of a `build` section."""
         return sha256(json.dumps(build, sort_keys=True).encode()).hexdigest()[:16]
+
+    def survey(self, context: Path) -> Survey | None:
+        """None: contexts that are not read have no project without a Dockerfile in them."""
+        return None
 
 
 def nowhere(_directory: Path) -> tuple[str | None, str | None, bool]:

@@ -55,6 +55,38 @@ class RegistryLogin(Frozen):
     password: str = Field(repr=False)
 
 
+class Survey(Frozen):
+    """What lies in a build context that has no Dockerfile."""
+
+    names: tuple[str, ...]
+    """What a build would see at the top of it, folders with a slash at their end; caches and secrets left out."""
+    texts: dict[str, str]
+    """Contents of the files that say what kind of project it is: `requirements.txt`, `package.json`, …"""
+
+
+class Recipe(Frozen):
+    """How the image of a project without a Dockerfile is made; the same with every builder."""
+
+    kind: str
+    base: str
+    """Image that it starts from, unless the build argument says another."""
+    base_argument: str
+    workdir: str = "/srv"
+    environment: dict[str, str]
+    manifests: tuple[str, ...]
+    """Files that the dependencies follow from: as long as they stay the same, that layer is taken from the cache."""
+    install: tuple[str, ...]
+    cache: str
+    """Where the package manager keeps its downloads, for builders with cache volumes."""
+    build: tuple[str, ...] = ()
+    """Command that makes something of the sources. Empty: nothing has to be made."""
+    names: tuple[str, ...]
+    user: str
+    port: int
+    command: tuple[str, ...]
+    """What the container runs. Empty: the definition says so."""
+
+
 class BuildSpec(Frozen):
     """One image to build."""
 
@@ -67,6 +99,8 @@ class BuildSpec(Frozen):
     build: Config = Field(repr=False)
     """The `build` section as Compose prints it, paths absolute, `$` single."""
     secrets: tuple[BuildSecret, ...] = ()
+    recipe: Recipe | None = None
+    """For a project without a Dockerfile. None: there is one, or it stands in the definition."""
 
 
 class BuiltImage(Frozen):

@@ -10,7 +10,9 @@ from moorage.errors import UnsupportedByBackendError
 from moorage.model.definition import Config
 from moorage.model.image import BuilderName, BuildSecret, BuildSpec
 
-_DAGGER_KEYS = frozenset({"context", "dockerfile", "args", "labels", "target", "secrets", "ssh", "platforms", "tags"})
+_DAGGER_KEYS = frozenset(
+    {"context", "dockerfile", "dockerfile_inline", "args", "labels", "target", "secrets", "ssh", "platforms", "tags"}
+)
 """Keys of `build` that `Directory.dockerBuild` of Dagger's API has something for (engine 0.21)."""
 
 

@@ -12,6 +12,8 @@ DIRECTORY = "moorage.directory"
 DIGEST = "moorage.digest"
 BUILD = "moorage.build"
 """On a built image: digest of what it was built from."""
+TEMPLATE = "moorage.template"
+"""On an image that was built without a Dockerfile: by which recipe, `python` or `node`."""
 
 COMPOSE_PROJECT = "com.docker.compose.project"
 COMPOSE_SERVICE = "com.docker.compose.service"

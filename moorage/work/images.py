@@ -12,7 +12,7 @@ from moorage.model.definition import Config, Definition
 from moorage.model.event import Action
 from moorage.model.image import Availability, BuilderName, BuildSecret, BuildSpec
 from moorage.model.step import Plan, Step, StepKind
-from moorage.rules import building, composing
+from moorage.rules import building, composing, templates
 from moorage.rules.planning import Desired
 from moorage.rules.reading import unescaped
 from moorage.work.resolve import Wish
@@ -75,6 +75,7 @@ def spec_of(
         file=path,
         build=build,
         secrets=tuple(secrets),
+        recipe=templates.recipe_of(config["services"][service], world.contexts.survey),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from moorage.errors import HomeError, MoorageError
@@ -16,8 +16,13 @@ def write_project(source: Path, target: Path, *, force: bool) -> list[str]:
 
     Raises MoorageError before anything is written if one of them is there with other content, unless `force`.
     """
-    names = sorted(_names(source))
-    changed = [name for name in names if _differs(source / name, target / name)]
+    return write_files({name: (source / name).read_bytes() for name in _names(source)}, target, force=force)
+
+
+def write_files(contents: Mapping[str, bytes], target: Path, *, force: bool) -> list[str]:
+    """Write files below `target`; gives their relative names. Raises as `write_project`."""
+    names = sorted(contents)
+    changed = [name for name in names if _differs(contents[name], target / name)]
     if changed and not force:
         more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
         message = f"{target / changed[0]}{more}: there already, with other content"
@@ -25,7 +30,7 @@ def write_project(source: Path, target: Path, *, force: bool) -> list[str]:
     try:
         for name in names:
             (target / name).parent.mkdir(parents=True, exist_ok=True)
-            (target / name).write_bytes((source / name).read_bytes())
+            (target / name).write_bytes(contents[name])
     except OSError as error:
         message = f"{target}: {error.strerror or error}"
         raise HomeError(message, path=str(target), hint="Name a directory that can be written to.") from None
@@ -38,10 +43,10 @@ def _names(source: Path) -> Iterator[str]:
         yield from (str(file.relative_to(source)) for file in (source / folder).rglob("*.py"))
 
 
-def _differs(ours: Path, theirs: Path) -> bool:
+def _differs(ours: bytes, theirs: Path) -> bool:
     """True: there is something else. What cannot be read counts as something else."""
     try:
-        return theirs.read_bytes() != ours.read_bytes()
+        return theirs.read_bytes() != ours
     except FileNotFoundError:
         return False
     except OSError:

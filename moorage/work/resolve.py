@@ -17,7 +17,7 @@ from moorage.model.generation import PinnedImage
 from moorage.model.lease import Lease
 from moorage.model.state import Observed
 from moorage.model.step import Plan, StepKind
-from moorage.rules import composing, graph, labels, naming, planning, reading
+from moorage.rules import composing, graph, labels, naming, planning, reading, templates
 from moorage.rules.planning import Desired, ImageNeed
 from moorage.work.threads import in_thread
 from moorage.work.waiting import is_ready
@@ -88,6 +88,7 @@ def resolve(world: World, wish: Wish) -> Definition:
 
 def _read(world: World, source: Source, raw: Config, name: str, ports: dict[str, str]) -> Definition:
     config = world.compose.config(source, name, ports)
+    templates.fill_in(config, world.contexts.survey)
     extensions = reading.service_extensions(raw)
     if extensions:
         extensions = world.compose.interpolate(source, extensions, ports)

@@ -6,6 +6,7 @@ Dagger's is the real adapter with the real SDK; its session is carried out on th
 from __future__ import annotations
 
 import json
+import subprocess
 import tarfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,14 +14,18 @@ from typing import Any
 
 import pytest
 
+from moorage.adapters.build_context import BuildContexts
 from moorage.adapters.compose_builder import ComposeBuilder
 from moorage.adapters.compose_cli import ComposeCli
 from moorage.adapters.dagger_builder import DaggerBuilder
 from moorage.adapters.docker_engine import DockerEngine
 from moorage.errors import ImageError
 from moorage.model.image import BuildSpec, BuiltImage
+from moorage.rules import templates
+from moorage.rules.reading import unescaped
 from moorage.settings import Settings
 from moorage.testing import FakeBuilder, FakeCompose, FakeEngine, FakeMachine
+from tests.conftest import ROOT
 
 
 @dataclass
@@ -212,3 +217,78 @@ def test_what_is_no_archive_is_no_image(loader, tmp_path):
         empty.addfile(tarfile.TarInfo("nothing"))
     with pytest.raises(ImageError, match="loaded no image"):
         loader.load(archive)
+
+
+# --- projects without a Dockerfile ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def base_images(engine_answers):
+    """NAME=image of the base images that are there."""
+    said = subprocess.run([ROOT / "scripts" / "base-images", "env"], check=True, capture_output=True, text=True)
+    return dict(line.split("=", 1) for line in said.stdout.splitlines() if "=" in line)
+
+
+def by_recipe(yard, **args):
+    """Build the context as `up` does where it has no Dockerfile."""
+    service = {"build": {"context": str(yard.context), "dockerfile": "Dockerfile", "args": args}}
+    config = {"name": yard.stack, "services": {"web": service}}
+    survey = BuildContexts().survey
+    templates.fill_in(config, survey)
+    recipe = templates.recipe_of(service, survey)
+    assert recipe is not None
+    text = unescaped(service["build"].pop("dockerfile_inline"))
+    outside = yard.context.parent / "web.Dockerfile"
+    outside.write_text(text)
+    build = {**service["build"], "dockerfile": str(outside)}
+    file = yard.context.parent / "build.json"
+    file.write_text(json.dumps({"name": yard.stack, "services": {"web": {"build": build, "image": yard.tag}}}))
+    spec = BuildSpec(stack=yard.stack, service="web", tag=yard.tag, file=file, build=build, recipe=recipe)
+    return yard.builder.build(spec, yard.said.append)
+
+
+def lay_out(folder, files):
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+
+
+@REAL
+def test_a_python_project(yard, base_images):
+    lay_out(
+        yard.context,
+        {
+            "requirements.txt": "# nothing\n",
+            "app/main.py": "import os, sys\nprint(os.getuid(), sorted(os.listdir('.')), os.access('.', os.W_OK))\n",
+            "app/[odd] $name*.txt": "odd",
+            ".env": "SECRET=1",
+            "notes.key": "secret",
+            ".dockerignore": "*.key\n",
+        },
+    )
+    by_recipe(yard, PYTHON_IMAGE=base_images["PYTHON_IMAGE"])
+    config = yard.config()
+    assert (config["User"], config["WorkingDir"]) == ("10001:10001", "/srv")
+    assert config["Labels"]["moorage.template"] == "python"
+    assert config["Cmd"] == ["python", "-m", "app.main"]
+    assert "8000/tcp" in config["ExposedPorts"]
+    said = yard.client.containers.run(yard.tag, remove=True).decode()
+    assert said.strip() == "10001 ['app', 'requirements.txt'] False"
+
+
+@REAL
+def test_a_node_project(yard, base_images):
+    scripts = {"start": "node server.mjs", "build": "node -e \"require('fs').writeFileSync('made', 'made')\""}
+    lay_out(
+        yard.context,
+        {
+            "package.json": json.dumps({"name": "web", "version": "1.0.0", "scripts": scripts}),
+            "server.mjs": "import fs from 'node:fs';\nconsole.log(process.getuid() > 0, fs.readFileSync('made', 'utf8'))\n",
+            "node_modules/x/index.js": "of this machine",
+        },
+    )
+    by_recipe(yard, NODE_IMAGE=base_images["NODE_IMAGE"])
+    config = yard.config()
+    assert (config["User"], config["Cmd"]) == ("node", ["npm", "start"])
+    assert config["Labels"]["moorage.template"] == "node"
+    assert yard.client.containers.run(yard.tag, remove=True).decode().split()[-2:] == ["true", "made"]
