@@ -25,6 +25,7 @@ _VERBS = {
     "ls": "List the stacks of this machine",
     "status": "Show how a stack is",
     "logs": "Show what services wrote, and follow it through restarts",
+    "exec": "Run a command in a running service",
     "ports": "Show the leased host ports",
     "plan": "Show what `up` would do; touches nothing",
     "config": "Show the resolved definition",
@@ -73,6 +74,10 @@ def run(arguments: Sequence[str]) -> int:
     from moorage.cli.output import show_error
     from moorage.errors import MoorageError
 
+    if list(arguments[:1]) == ["exec"]:
+        from moorage.cli.exec import with_command_apart
+
+        arguments = with_command_apart(arguments)
     try:
         if _ends_orphans(arguments):
             _end_orphans()

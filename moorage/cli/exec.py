@@ -1,0 +1,123 @@
+"""`moorage exec`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from moorage.adapters.compose_cli import find_program
+from moorage.cli.selection import Selection, known_stack_of
+from moorage.errors import ComposeUnavailableError, DefinitionError, MoorageError
+from moorage.interfaces import World
+from moorage.work import generations
+from moorage.work.logs import chosen
+from moorage.world import open_world
+
+_WITH_VALUE = frozenset(
+    {
+        *("--file", "-f", "--project-directory", "--profile", "--env-file", "--name", "--project-name", "-p"),
+        *("--index", "--user", "-u", "--workdir", "-w", "--env", "-e"),
+    }
+)
+
+
+def exec(  # noqa: A001 - the verb's name
+    service: str,
+    *command: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    selection: Selection = Selection(),  # noqa: B008 - frozen
+    index: Annotated[int, Parameter(help="Number of the replica.")] = 1,
+    user: Annotated[str | None, Parameter(name=["--user", "-u"], help="User, or user:group, to run as.")] = None,
+    workdir: Annotated[str | None, Parameter(name=["--workdir", "-w"], help="Directory in the container.")] = None,
+    env: Annotated[tuple[str, ...], Parameter(name=["--env", "-e"], help="Variable NAME=VALUE; repeatable.")] = (),
+    no_tty: Annotated[bool, Parameter(name=["--no-tty", "-T"], help="No terminal, also where there is one.")] = False,
+    privileged: Annotated[bool, Parameter(help="With all rights on the machine.")] = False,
+) -> int:
+    """Run a command in a running service: `moorage exec web -- sh`.
+
+    An argument list, no shell. On a terminal the command gets one, else its input and output are passed on byte for
+    byte. Exit code: the command's own; 126 or 127 when there is no such command, 1 when the service does not run.
+    What it prints is not redacted.
+
+    Parameters
+    ----------
+    service
+        Service to run it in.
+    command
+        Program and arguments; all that stands behind the service's name.
+    """
+    if not command:
+        raise DefinitionError("exec: which command?", hint="`moorage exec SERVICE -- COMMAND`")
+    world = open_world()
+    name = known_stack_of(world, selection)
+    _check_running(world, name, service, index)
+    options = ["--index", str(index), *(["--privileged"] if privileged else [])]
+    at_terminal = all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
+    options += [] if at_terminal and not no_tty else ["--no-tty"]
+    options += [f"--user={user}"] if user else []
+    options += [f"--workdir={workdir}"] if workdir else []
+    options += [f"--env={pair}" for pair in env]
+    program, _ = find_program(world.settings.compose)
+    _become([*program, "-p", name, *_file(world, name), "exec", *options, "--", service, *command])
+    return 0
+
+
+def with_command_apart(arguments: Sequence[str]) -> list[str]:
+    """Arguments of `exec` with `--` behind the service's name: what comes after it belongs to the command."""
+    value_next = False
+    for number, argument in enumerate(arguments[1:], 1):
+        if value_next:
+            value_next = False
+        elif argument == "--":
+            break
+        elif argument.startswith("-"):
+            value_next = argument in _WITH_VALUE
+        else:
+            after = list(arguments[number + 1 :])
+            return [*arguments[: number + 1], *(after if after[:1] == ["--"] or not after else ["--", *after])]
+    return list(arguments)
+
+
+def _check_running(world: World, stack: str, service: str, index: int) -> None:
+    """Raises DefinitionError: no such service or replica; MoorageError: it does not run."""
+    observed = world.engine.observe(stack)
+    generation = generations.current(world, stack)
+    chosen(
+        stack,
+        [service],
+        sorted({c.service for c in observed.containers} | set(generation.services if generation else ())),
+    )
+    numbers = {container.number: container.state for container in observed.of(service)}
+    if index not in numbers and numbers:
+        there = ", ".join(map(str, sorted(numbers)))
+        raise DefinitionError(f"{stack}: {service} has no replica {index}", service=service, hint=f"It has: {there}.")
+    if numbers.get(index) != "running":
+        state = numbers.get(index, "not there")
+        hint = f"`moorage start {service}` starts it." if numbers else "`moorage up` creates it."
+        raise MoorageError(f"{stack}: {service} does not run, it is {state}", hint=hint, service=service, state=state)
+
+
+def _file(world: World, stack: str) -> list[str]:
+    """The definition that the stack was made from, so that no other one of the directory is read."""
+    generation = generations.current(world, stack)
+    newest = next(iter(world.store.generations(stack)), None)
+    if generation is None and newest:
+        generation = generations.read(world, stack, newest.number)
+    return ["-f", str(generations.compose_file(world, generation))] if generation else []
+
+
+def _become(command: list[str]) -> None:
+    """Compose takes this process over: terminal, window size, signals and exit code are the command's."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COMPOSE_")}
+    try:
+        os.execvpe(command[0], command, environment)  # noqa: S606 - no shell is what we want
+    except OSError as error:
+        message = f"{command[0]}: {error.strerror or error}"
+        raise ComposeUnavailableError(message, hint="`moorage doctor` says more.") from None
+    except ValueError:  # a NUL byte
+        raise DefinitionError("exec: an argument holds a NUL byte", hint="Leave it out.") from None
