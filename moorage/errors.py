@@ -3,7 +3,8 @@
     MoorageError                        exit 1
     ├── DefinitionError                 2    the compose file, a name, an option of the definition
     │   ├── UnsupportedKeyError         2    Compose would honour this key, Moorage does not
-    │   └── UnsupportedByBackendError   2    the builder or engine asked for has nothing for this key
+    │   ├── UnsupportedByBackendError   2    the builder or engine asked for has nothing for this key
+    │   └── ArchiveError                2    a snapshot of a volume is damaged or unsafe, or would overwrite something
     ├── PortError                       3    no host port could be leased
     │   └── PortTakenError              3    the engine found a leased port taken (leads to another lease)
     ├── EngineError                     4    the engine refused or broke a call
@@ -77,6 +78,13 @@ class UnsupportedKeyError(DefinitionError):
 
 class UnsupportedByBackendError(DefinitionError):
     """The builder or engine asked for has nothing for this key: named rather than dropped. Fields: backend, key."""
+
+
+class ArchiveError(DefinitionError):
+    """A snapshot cannot be used, or something would be overwritten. Nothing was touched.
+
+    Fields: path, reason (`damaged`, `unsafe`, `too large`, `exists`, `not empty`, …), member.
+    """
 
 
 class PortError(MoorageError):

@@ -16,6 +16,7 @@ from moorage.model.lease import Lease, LeaseKey, Request
 from moorage.model.log import LogRecord, LogSpan
 from moorage.model.state import Container, Observed, RunRecord, StackRecord
 from moorage.settings import Settings
+from moorage.windows import Volumes
 
 Line = Callable[[str], None]
 """Receives output line by line, without line end."""
@@ -356,6 +357,7 @@ class World:
 
     engine: Engine
     streams: Streams
+    volumes: Volumes
     compose: Compose
     contexts: Contexts
     store: Store

@@ -47,6 +47,8 @@ class Settings(BaseSettings):
     """How many generations of a stack are kept for `rollback`."""
     undo_grace_s: int = Field(default=3, ge=0)
     """Grace period of containers that an undo removes: what they did is thrown away."""
+    archive_limit_bytes: int = Field(default=256 << 30, gt=0)
+    """Most bytes that a snapshot of a volume may unpack to; where the engine's disk can be seen, what is free there."""
     api_url: str | None = None
     """Prefect API to use. None: Prefect's own setting, else the hub that `moorage hub start` runs."""
     hub_port: int = Field(default=4200, ge=1, le=65535)

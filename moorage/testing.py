@@ -22,6 +22,7 @@ from moorage.fakes.engine import FakeEngine
 from moorage.fakes.faults import Fault, Killed, fail_at, faulty
 from moorage.fakes.machine import FakeMachine
 from moorage.fakes.streams import FakeStreams
+from moorage.fakes.volumes import FakeVolumes
 from moorage.fakes.world import FakeProber, MemoryContexts, MemoryLocks, nowhere
 from moorage.interfaces import World
 from moorage.model.event import Event
@@ -39,6 +40,7 @@ __all__ = [
     "FakeMachine",
     "FakeProber",
     "FakeStreams",
+    "FakeVolumes",
     "Fault",
     "Killed",
     "ManualClock",
@@ -329,6 +331,7 @@ def fake_world(
     return World(
         engine=FakeEngine(machine),
         streams=FakeStreams(machine),
+        volumes=FakeVolumes(machine),
         compose=FakeCompose(machine, files),
         contexts=MemoryContexts(),
         store=store,

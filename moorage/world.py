@@ -14,6 +14,7 @@ from moorage.adapters.compose_builder import ComposeBuilder
 from moorage.adapters.compose_cli import ComposeCli
 from moorage.adapters.docker_engine import DockerEngine
 from moorage.adapters.docker_streams import DockerStreams
+from moorage.adapters.docker_volumes import DockerVolumes
 from moorage.adapters.git import repository_and_branch, worktree_of
 from moorage.adapters.local_files import LocalFiles
 from moorage.adapters.probes import SocketProber
@@ -61,10 +62,11 @@ def open_world(emit: Callable[[Event], None] = tell, settings: Settings | None =
     chosen = settings or of_process()
     home = chosen.home.expanduser().absolute()
     store = SqliteStore(home / "hub.db", any_port=port_range(chosen.port_range))
-    engine = DockerEngine(chosen)
+    engine, home_name = DockerEngine(chosen), sha256(str(home.resolve()).encode()).hexdigest()[:12]
     world = World(
         engine=engine,
         streams=DockerStreams(engine),
+        volumes=DockerVolumes(engine, home_name),
         compose=ComposeCli(chosen),
         contexts=BuildContexts(),
         store=store,
@@ -72,7 +74,7 @@ def open_world(emit: Callable[[Event], None] = tell, settings: Settings | None =
         prober=SocketProber(),
         clock=SystemClock(),
         settings=chosen,
-        home=sha256(str(home.resolve()).encode()).hexdigest()[:12],
+        home=home_name,
         lock=lambda stack: StackLock(home / "locks", stack),
         place=_place,
         builder=_builder,

@@ -273,10 +273,10 @@ class DockerEngine:
         )
 
     @contextmanager
-    def speaking(self) -> Iterator[None]:
-        """Turn the SDK's errors into ours."""
+    def speaking(self) -> Iterator[docker.APIClient]:
+        """The client; errors of the SDK become ours."""
         try:
-            yield
+            yield self.client
         except APIError as error:
             raise EngineError(_explanation(error), status=error.status_code) from None
         except (requests.exceptions.ConnectionError, requests.exceptions.Timeout) as error:

@@ -30,6 +30,9 @@ class Operation(StrEnum):
     START = "start"
     RESTART = "restart"
     ROLLBACK = "rollback"
+    SNAPSHOT = "snapshot"
+    RESTORE = "restore"
+    HEAL = "heal"
     SWEEP = "sweep"
     """Holds a lock while it clears away; what it ends, it ends as a `down`."""
 

@@ -15,10 +15,14 @@ BUILD = "moorage.build"
 TEMPLATE = "moorage.template"
 """On an image that was built without a Dockerfile: by which recipe, `python` or `node`."""
 
+HELPER = "moorage.helper"
+"""On a container that is only there to reach a volume: the stack on whose behalf."""
+
 COMPOSE_PROJECT = "com.docker.compose.project"
 COMPOSE_SERVICE = "com.docker.compose.service"
 COMPOSE_NUMBER = "com.docker.compose.container-number"
 COMPOSE_ONEOFF = "com.docker.compose.oneoff"
+COMPOSE_VOLUME = "com.docker.compose.volume"
 COMPOSE_DIRECTORY = "com.docker.compose.project.working_dir"
 
 

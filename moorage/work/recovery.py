@@ -7,7 +7,7 @@ from moorage.interfaces import World
 from moorage.model.event import Action
 from moorage.model.state import RunRecord
 from moorage.model.step import Operation
-from moorage.work import applying, ending
+from moorage.work import applying, copying, ending
 from moorage.work.commit import commit
 from moorage.work.operation import undo_and_close
 from moorage.work.run import Run
@@ -49,11 +49,17 @@ async def _carry_on(run: Run, record: RunRecord) -> list[str]:
     await in_thread(lambda: run.world.compose.end_strays(run.stack))
     if run.operation == Operation.ROLLBACK:
         return await _roll_on(run, record)
+    if run.operation == Operation.RESTORE:
+        await copying.put_back(run, record.arguments, directly)
+        return []
     observed, names = await ending.look(run), list(record.arguments.get("services") or ())
     match run.operation:
         case Operation.DOWN:
             asked = {key: bool(record.arguments.get(key)) for key in ("volumes", "release_ports")}
             await ending.take_down(run, observed, ending.Ending(**asked, grace_s=run.grace_s), directly)
+        case Operation.SNAPSHOT:
+            await copying.tidy_up(run, record.arguments.get("unfinished"))
+            await copying.wake(run, names, directly)
         case Operation.STOP:
             await ending.halt(run, observed, names, directly)
         case Operation.START if observed.containers:

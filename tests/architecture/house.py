@@ -34,12 +34,13 @@ PACKAGES = {
 
 # Rooms of moorage: who may import whom. A room may always import itself and `errors`.
 _DECIDES = {"model", "rules"}
-_DOES = _DECIDES | {"interfaces", "settings", "work"}
+_DOES = _DECIDES | {"interfaces", "windows", "settings", "work"}
 _WIRES = _DOES | {"adapters", "world"}
 ROOMS = {
     "errors": set(),
     "settings": set(),
-    "interfaces": {"model", "settings"},
+    "interfaces": {"model", "settings", "windows"},
+    "windows": {"model"},
     "model": set(),
     "rules": {"model"},
     "show": {"model"},
@@ -62,6 +63,7 @@ ANYWHERE, LATE = "anywhere", "late"
 FOREIGN = {
     "prefect": {"flows/": ANYWHERE, "tasks/": ANYWHERE, "blocks/": ANYWHERE, "moorage/hub/": LATE},
     "docker": {"moorage/adapters/docker_": ANYWHERE, "moorage/adapters/build_context.py": ANYWHERE},
+    "zstandard": {"moorage/work/archives.py": LATE},
     "dagger": {"moorage/adapters/dagger_": LATE},
     "cyclopts": {"moorage/cli/": ANYWHERE},
 }

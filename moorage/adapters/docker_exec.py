@@ -1,0 +1,91 @@
+"""A program in a running container, with its streams whole.
+
+The SDK reads the engine's answer from the bare socket. What came in one packet with the headers was read before by
+`http.client` and stands in its buffer: on a busy machine the first output of a quick program would be lost. So the
+buffer is what is read here.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from moorage.errors import EngineError
+
+_COMPLAINT = 4096
+_STDERR = 2
+_PIECE = 1 << 18
+
+
+class Conversation:
+    """The connection with one program, from its start to its end."""
+
+    def __init__(self, client: Any, container: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        self._client = client
+        self._command = command
+        made = client.exec_create(container, list(command), environment=dict(environment), stdin=True)
+        self._id = made["Id"]
+        self._response = client._post_json(  # noqa: SLF001 - `exec_start` gives the bare socket
+            client._url("/exec/{0}/start", self._id),  # noqa: SLF001
+            headers={"Connection": "Upgrade", "Upgrade": "tcp"},
+            data={"Tty": False, "Detach": False},
+            stream=True,
+        )
+        client._raise_for_status(self._response)  # noqa: SLF001
+        self._reader = self._response.raw._fp.fp  # noqa: SLF001
+        self._socket = self._reader.raw._sock  # noqa: SLF001
+        self._socket.settimeout(None)  # a program may be silent for long
+        self._complaints = bytearray()
+
+    def end_input(self) -> None:
+        """Tell the program that no more comes."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
+
+    def send(self, stdin: Iterable[bytes]) -> None:
+        """Send all of it. A program that does not read to the end is no error: its exit code says what it thinks."""
+        with suppress(BrokenPipeError, ConnectionResetError):
+            for chunk in stdin:
+                self._socket.sendall(chunk)
+        self.end_input()
+
+    def output(self) -> Iterator[bytes]:
+        """What it writes to stdout, to its end; the end of what it writes to stderr is kept for `check`."""
+        while len(head := self._reader.read(8)) == 8:
+            stream, left = struct.unpack(">BxxxL", head)
+            while left and (piece := self._reader.read(min(left, _PIECE))):
+                left -= len(piece)
+                if stream == _STDERR:
+                    self._complain(piece)
+                else:
+                    yield piece
+
+    def answer(self, stdin: Iterable[bytes]) -> None:
+        """Send all of stdin while reading what comes back, so that neither side waits for the other."""
+        listener = threading.Thread(target=self._listen, daemon=True, name="moorage-exec")
+        listener.start()
+        self.send(stdin)
+        listener.join()
+
+    def _listen(self) -> None:
+        with suppress(OSError, ValueError):
+            for piece in self.output():
+                self._complain(piece)
+
+    def _complain(self, piece: bytes) -> None:
+        self._complaints += piece
+        del self._complaints[:-_COMPLAINT]
+
+    def check(self) -> None:
+        """Raises EngineError if the program failed, with the end of what it wrote."""
+        if code := self._client.exec_inspect(self._id)["ExitCode"]:
+            text = self._complaints.decode(errors="replace").strip()
+            raise EngineError(f"{self._command[-1]}: exit code {code}: {text}", exit_code_of_command=code)
+
+    def close(self) -> None:
+        """End the connection."""
+        self._response.close()
