@@ -77,6 +77,7 @@ async def test_postgres_and_redis_into_the_same_and_another_stack(stack, tmp_pat
     put(shop, "kept")
     shop.sh("db", f"{PSQL} 'create role reader login' -c 'create database \"other=one\" owner reader'")
     before = shop.ids()
+    shop.events.clear()
     pg = await snapshot(shop.world, Taking(shop.name, "pg", tmp_path / "pg.tar.zst"))
     assert (pg.manifest.kind, pg.manifest.databases) == (Kind.POSTGRES, ("other=one", "postgres", "shop"))
     assert shop.ids() == before
