@@ -107,6 +107,9 @@ class Engine(Protocol):
     def published_ports(self) -> frozenset[tuple[int, str]]:
         """(port, protocol) of every port published by a running container."""
 
+    def publishers(self) -> Mapping[tuple[int, str], str]:
+        """The same → name of that container."""
+
     def start(self, container: str) -> None:
         """Start; no effect on a running one. Raises PortTakenError, EngineError."""
 

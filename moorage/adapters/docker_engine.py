@@ -97,14 +97,18 @@ class DockerEngine:
 
     def published_ports(self) -> frozenset[tuple[int, str]]:
         """(port, protocol) of every port published by a running container."""
+        return frozenset(self.publishers())
+
+    def publishers(self) -> dict[tuple[int, str], str]:
+        """(port, protocol) of every published port → name of the running container."""
         with self.speaking():
             listed = self.client.containers()
-        return frozenset(
-            (port["PublicPort"], port["Type"])
+        return {
+            (port["PublicPort"], port["Type"]): entry["Names"][0].lstrip("/")
             for entry in listed
             for port in entry["Ports"] or ()
             if "PublicPort" in port
-        )
+        }
 
     def start(self, container: str) -> None:
         """Start; no effect on a running one. Raises PortTakenError, EngineError."""

@@ -26,7 +26,7 @@ _VERBS = {
     "status": "Show how a stack is",
     "logs": "Show what services wrote, and follow it through restarts",
     "exec": "Run a command in a running service",
-    "ports": "Show the leased host ports",
+    "ports": "Show the leased host ports, say who holds one, give them back",
     "plan": "Show what `up` would do; touches nothing",
     "config": "Show the resolved definition",
     "wait": "Wait until a stack is ready",

@@ -6,32 +6,103 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from moorage.cli.output import as_json, say
+from moorage.cli.output import as_json, remark, say
 from moorage.cli.selection import Selection, stack_of
+from moorage.errors import DefinitionError
+from moorage.interfaces import World
 from moorage.world import open_world
 
 
 def ports(
-    action: Literal["ls"] = "ls",
-    *,
+    action: Literal["ls", "show", "why", "stats", "release"] = "ls",
+    *which: str,
     selection: Selection = Selection(),  # noqa: B008 - frozen
-    everywhere: Annotated[bool, Parameter(name=["--all", "-a"], help="The leases of all stacks.")] = False,
-    json: Annotated[bool, Parameter(help="Print the leases as JSON.")] = False,
+    everywhere: Annotated[bool, Parameter(name=["--all", "-a"], help="With `ls`: the leases of all stacks.")] = False,
+    json: Annotated[bool, Parameter(help="Print the answer as JSON.")] = False,
 ) -> int:
-    """Show the leased host ports of the stack of this directory, or of all stacks.
+    """Show the leased host ports of the stack of this directory, or of all; say who holds a port; give ports back.
+
+    `ls` lists leases. `show [SERVICE|PORT…]` adds who holds each port now. `why PORT` is about any port of the machine:
+    lease, container, process, and whose wish for it was not met. `stats` shows how many are used, and the most wanted.
+    `release [SERVICE|PORT…]` gives the stack's leases back; refused (exit code 3) while a container has the port.
 
     Parameters
     ----------
     action
-        `ls`.
+        `ls`, `show`, `why`, `stats` or `release`.
+    which
+        Services or host ports; for `why` one port, such as 8000 or 53/udp.
     """
-    del action
     world = open_world()
-    leases = world.store.leases(None if everywhere else stack_of(world, selection))
+    if which and action in ("ls", "stats"):
+        raise DefinitionError(f"ports {action}: what is {which[0]!r}?", hint=f"`ports show {which[0]}` shows one.")
+    match action:
+        case "ls":
+            _ls(world, None if everywhere else stack_of(world, selection), json=json)
+        case "why":
+            _why(world, which, json=json)
+        case "show":
+            _show(world, stack_of(world, selection), which, json=json)
+        case "stats":
+            _stats(world, json=json)
+        case "release":
+            _release(world, stack_of(world, selection), which, json=json)
+    return 0
+
+
+def _ls(world: World, stack: str | None, *, json: bool) -> None:
+    leases = world.store.leases(stack)
     if json:
         as_json([lease.model_dump(mode="json") for lease in leases])
     else:
         from moorage.show.text import leases_text
 
         say(leases_text(leases))
-    return 0
+
+
+def _show(world: World, stack: str, which: tuple[str, ...], *, json: bool) -> None:
+    from moorage.work.ports import all_facts
+
+    facts = all_facts(world, stack, which)
+    if json:
+        as_json([one.model_dump(mode="json") for one in facts])
+    else:
+        from moorage.show.ports import facts_text
+
+        say(facts_text(facts))
+
+
+def _why(world: World, which: tuple[str, ...], *, json: bool) -> None:
+    from moorage.work.ports import facts, port_of
+
+    if len(which) != 1:
+        raise DefinitionError("ports why: which port?", hint="`moorage ports why 8000`")
+    found = facts(world, *port_of(which[0]))
+    if json:
+        as_json(found.model_dump(mode="json"))
+    else:
+        from moorage.show.ports import why_text
+
+        say(why_text(found))
+
+
+def _stats(world: World, *, json: bool) -> None:
+    from moorage.work.ports import stats
+
+    found = stats(world)
+    if json:
+        as_json(found.model_dump(mode="json"))
+    else:
+        from moorage.show.ports import stats_text
+
+        say(stats_text(found))
+
+
+def _release(world: World, stack: str, which: tuple[str, ...], *, json: bool) -> None:
+    from moorage.work.ports import release
+
+    released = release(world, stack, which)
+    if json:
+        as_json([lease.model_dump(mode="json") for lease in released])
+    said = ", ".join(f"{lease.key.service} {lease.port}" for lease in released)
+    remark(f"{stack}: released {said}" if said else f"{stack}: no ports leased")

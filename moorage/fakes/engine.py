@@ -70,6 +70,12 @@ class FakeEngine:
         with self.machine.mutex:
             return frozenset(self.machine.published())
 
+    def publishers(self) -> dict[tuple[int, str], str]:
+        """The same → name of that container."""
+        with self.machine.mutex:
+            boxes = list(self.machine.boxes.values())
+            return {(port.published, port.protocol): box.name for box in boxes for port in box.bound}
+
     def start(self, container: str) -> None:
         """Start; no effect on a running one. Raises PortTakenError, EngineError."""
         with self.machine.mutex:

@@ -365,6 +365,7 @@ class TestPorts:
         assert (port, "tcp") not in bench.engine.published_ports()
         bench.engine.start(bench.of("web").id)
         assert (port, "tcp") in bench.engine.published_ports()
+        assert bench.engine.publishers()[port, "tcp"] == bench.of("web").name
         (bound,) = bench.of("web").ports
         assert (bound.target, bound.protocol, bound.host_ip, bound.published) == (80, "tcp", "127.0.0.1", port)
         bench.engine.stop(bench.of("web").id, 0)
