@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import threading
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, TypeVar
 
 from prefect import State
@@ -36,6 +38,7 @@ async def cancellable(body: Coroutine[Any, Any, T]) -> T | State[Any]:
     showing = Showing()
     SHOWING.set(showing)
     EXPECTING.set(showing.expect)
+    _outlive_the_worker()
     moving = asyncio.ensure_future(showing.keep_moving())
     # A task of its own: what cancels it can never hit Prefect's bookkeeping after it.
     doing = asyncio.ensure_future(body)
@@ -57,6 +60,8 @@ async def cancellable(body: Coroutine[Any, Any, T]) -> T | State[Any]:
     await uncancelled(briefly(showing.end(value, error)))
     if isinstance(error, InterruptedRunError):
         return Cancelled(message=str(error), data=error)
+    if await _asked_to_end():  # too late; but Prefect would refuse another end, and call the run Cancelling for ever
+        return Cancelled(message=str(error or "it was done before the cancel came"), data=error or value)
     if error:
         raise error
     given: T = value
@@ -72,13 +77,28 @@ def _interrupted(error: BaseException) -> InterruptedRunError:
 
 async def _cancel_on_request(doing: asyncio.Future[Any]) -> None:
     """Look at the state of our own run, and cancel once when somebody wants it to end."""
-    address, flow_run_id = own_address(), flow_run.id
-    while address and flow_run_id:
+    while own_address() and flow_run.id:
         await asyncio.sleep(_LOOK_EVERY_S)
-        with suppress(HubError, TimeoutError):  # no answer is no cancel
-            if await abandonable(lambda: is_cancelled(address, str(flow_run_id)), _LOOK_TIMEOUT_S):
-                doing.cancel()
-                return
+        if await _asked_to_end():
+            doing.cancel()
+            return
+
+
+async def _asked_to_end() -> bool:
+    """True: somebody cancels our own run."""
+    address, flow_run_id = own_address(), flow_run.id
+    with suppress(HubError, TimeoutError):  # no answer is no cancel
+        if address and flow_run_id:
+            return await abandonable(lambda: is_cancelled(address, str(flow_run_id)), _LOOK_TIMEOUT_S)
+    return False
+
+
+def _outlive_the_worker() -> None:
+    """Nobody reads what a run prints any more when its worker was killed: rich would end it for that, anywhere."""
+    loggers = [logging.root, *logging.root.manager.loggerDict.values()]
+    for handler in [handler for logger in loggers for handler in getattr(logger, "handlers", ())]:
+        if console := getattr(handler, "console", None):
+            console.on_broken_pipe = partial(setattr, console, "quiet", True)
 
 
 @contextmanager
