@@ -47,7 +47,7 @@ class Deed:
     operation: str
     directory: Path
     home: Path
-    lock_timeout_s: float = 20.0
+    lock_timeout_s: float = 60.0
     to: int | None = None
     recreate: bool = False
 
@@ -59,7 +59,7 @@ def settings_of(deed: Deed) -> Settings:
         stop_grace_s=0,
         undo_grace_s=0,
         settle_s=0.0,
-        ready_timeout_s=10,
+        ready_timeout_s=90,
         lock_timeout_s=deed.lock_timeout_s,
     )
 

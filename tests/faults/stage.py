@@ -15,13 +15,14 @@ from tests.faults import driver
 from tests.faults.driver import Deed, Fault
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     import docker
 
     from moorage.interfaces import World
 
-CHILD_TIMEOUT_S = 60
+CHILD_TIMEOUT_S = 180
 State = dict[str, Any]
 
 
@@ -41,6 +42,8 @@ class Stage:
     client: docker.DockerClient
     world: World
     children: Any = field(default_factory=_children)
+    rows: Callable[[], Any] = lambda: None
+    """The data that the stack holds, for its state. None: it holds none that is looked at."""
 
     @property
     def name(self) -> str:
@@ -94,6 +97,7 @@ class Stage:
             "generation": record.generation if record else None,
             "generations": [(one.number, one.outcome) for one in store.generations(self.name)],
             "files": sorted(self.world.files.names(f"generations/{self.name}")),
+            "rows": self.rows(),
             "unfinished": [run.id for run in store.unfinished_runs(self.name)],
         }
 
@@ -119,7 +123,7 @@ class Stage:
 
 def committed(reference: State, before: State, state: State) -> State:
     """What a commit leads to from this very `before`: volumes that were there stay; new ones may be any, so `state`'s."""
-    expected = json.loads(json.dumps(reference))
+    expected = {**json.loads(json.dumps(reference)), "rows": before["rows"]}
     for name, container in expected["containers"].items():
         source = before if name in before["containers"] else state
         container["mounts"] = source["containers"].get(name, container)["mounts"]

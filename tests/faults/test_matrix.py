@@ -158,11 +158,13 @@ def test_start(stage, versions, record_property):
 
 
 @pytest.mark.exhaustive
-def test_restart(stage, versions, record_property):
+@pytest.mark.parametrize("recreate", [False, True], ids=["same containers", "new containers"])
+def test_restart(stage, versions, record_property, recreate):
     versions(1)
-    case = Case(stage, "restart", lambda: stage.do("up"), commits=False, recreate=True)
-    assert case.steps == ["stop web", "stop db", "create", "start db", "ready db", "start web", "ready web"]
-    run_matrix(case, "restart", record_property)
+    case = Case(stage, "restart", lambda: stage.do("up"), commits=False, recreate=recreate)
+    create = ["create"] * recreate
+    assert case.steps == ["stop web", "stop db", *create, "start db", "ready db", "start web", "ready web"]
+    run_matrix(case, "restart" + " --recreate" * recreate, record_property)
 
 
 @pytest.mark.exhaustive
