@@ -9,15 +9,14 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 from textwrap import dedent
 from typing import TYPE_CHECKING
 
 import pytest
 
 from moorage.adapters.stack_lock import StackLock
+from tests.faults.interrupting import DEAF, PATIENCE_S, Scene, ended, flow_processes, line_of
 from tests.orchestrated.conftest import OwnHub, state_of, wait_for
-from tests.orchestrated.interrupting import DEAF, PATIENCE_S, Scene, ended, flow_processes, line_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,9 +29,9 @@ pytestmark = [pytest.mark.engine, pytest.mark.orchestrated, pytest.mark.timeout(
 
 
 @pytest.fixture(scope="module")
-def hub_here(own_home: Path) -> Iterator[OwnHub]:
+def hub_here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnHub]:
     """A hub with a worker; tests that end a part of it start it again."""
-    one = OwnHub(own_home, free_port())
+    one = OwnHub(tmp_path_factory.mktemp("hub"), free_port())
     one.start()
     yield one
     one.stop(timeout_s=1)
@@ -127,7 +126,7 @@ def test_a_second_ctrl_c_is_answered_and_a_third_ends_at_once(scene: Scene) -> N
     assert state_of(scene.address, run)["type"] in ("CRASHED", "CANCELLED")
 
 
-@pytest.mark.parametrize("cure", ["sweep", "up"])
+@pytest.mark.parametrize("cure", ["sweep", pytest.param("up", marks=pytest.mark.exhaustive)])
 def test_sigkill_of_the_command_is_cleared_away(scene: Scene, cure: str) -> None:
     """By `sweep`, and likewise by the next `up`."""
     going = scene.gated().start("up")
@@ -159,6 +158,7 @@ def test_cancel_in_the_ui_of_a_shells_run(scene: Scene) -> None:
     scene.assert_nothing_left()
 
 
+@pytest.mark.exhaustive
 def test_a_flow_timeout_undoes(scene: Scene) -> None:
     """We set none; a team that gives our flow one still gets its undo."""
     scene.gated()
@@ -189,6 +189,7 @@ def test_cancel_in_the_ui_of_a_workers_run(scene: Scene) -> None:
     scene.assert_nothing_left()
 
 
+@pytest.mark.exhaustive
 def test_a_cancel_during_an_undo_of_deaf_services_ends_within_prefects_half_minute(scene: Scene) -> None:
     """They ask for a minute of grace, and Prefect kills a cancelled run after 30 s."""
     run = scene.gated(DEAF, "60s").triggered(wait_timeout_s=2)
@@ -207,6 +208,7 @@ def log_of(scene: Scene, run: str) -> str:
     return "\n".join(line["message"] for line in api.call(scene.address, "POST", "/logs/filter", wanted))
 
 
+@pytest.mark.exhaustive
 def test_sigterm_of_the_worker(scene: Scene) -> None:
     """Prefect kills its runs and leaves them Running for ever; `sweep` undoes and sets them to Crashed."""
     run = scene.gated().triggered()
@@ -219,6 +221,7 @@ def test_sigterm_of_the_worker(scene: Scene) -> None:
     scene.hub.start()
 
 
+@pytest.mark.exhaustive
 def test_sigkill_of_the_worker_leaves_a_run_that_can_be_cancelled(scene: Scene) -> None:
     run = scene.gated().triggered()
     scene.waits()
@@ -230,6 +233,7 @@ def test_sigkill_of_the_worker_leaves_a_run_that_can_be_cancelled(scene: Scene) 
     scene.hub.start()
 
 
+@pytest.mark.exhaustive
 def test_sigkill_of_the_worker_and_its_run(scene: Scene) -> None:
     """Nobody is left who could tell Prefect."""
     run = scene.gated().triggered()
@@ -247,6 +251,7 @@ def test_sigkill_of_the_worker_and_its_run(scene: Scene) -> None:
 # --- a server ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.exhaustive
 def test_a_server_that_restarts_in_the_middle(scene: Scene) -> None:
     going = scene.gated().start("up", "--json")
     scene.waits()
@@ -260,7 +265,9 @@ def test_a_server_that_restarts_in_the_middle(scene: Scene) -> None:
     scene.assert_nothing_left()
 
 
-@pytest.mark.parametrize("end", ["committed", "undone", "interrupted"])
+@pytest.mark.parametrize(
+    "end", ["committed", *(pytest.param(end, marks=pytest.mark.exhaustive) for end in ("undone", "interrupted"))]
+)
 def test_a_server_that_is_gone_in_the_middle(scene: Scene, end: str) -> None:
     """The stack is committed or undone all the same, and the command says that Prefect does not know."""
     going = scene.gated().start("up", "--wait-timeout", "600" if end != "undone" else "20")
