@@ -1,0 +1,258 @@
+"""An engine that restarts in the middle of a run: a second dockerd of our own, which nobody else uses.
+
+For root. It has its own socket, data and address range, no default bridge, and leaves the machine's packet filter alone.
+Without `--live-restore` its containers end with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import docker
+import pytest
+from docker.errors import DockerException
+
+from moorage.errors import EngineUnavailableError, MoorageError
+from moorage.model.event import Action, Event
+from moorage.rules import labels
+from moorage.settings import Settings
+from moorage.work.down import Ending, down
+from moorage.work.ending import Again
+from moorage.work.resolve import Wish, source_of
+from moorage.work.restart import restart
+from moorage.work.status import status
+from moorage.work.sweep import Sweep, sweep
+from moorage.work.up import up
+from moorage.world import open_world
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator
+
+    from moorage.interfaces import World
+
+pytestmark = [pytest.mark.engine, pytest.mark.exhaustive, pytest.mark.timeout(600)]
+
+PATIENCE_S = 120
+TWO = """
+    services:
+      db: {{image: "{image}", command: [sleep, infinity], stop_grace_period: 0s, volumes: ["data:/data"],
+           x-moorage: {{ready: {{exec: "true"}}}}}}
+      web: {{image: "{image}", command: [sleep, infinity], stop_grace_period: 0s, depends_on: [db], ports: ["80"],
+            environment: {{VERSION: "{version}"}}, x-moorage: {{ready: {{exec: "test -f /data/none -o {ready}"}}}}}}
+    volumes: {{data: {{}}}}
+"""
+
+
+class OwnEngine:
+    """A dockerd that is started, killed and started again; `ended` at the end, with all it has made."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self.address = f"unix://{place}/docker.sock"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Returns when it answers."""
+        command = ["dockerd", f"--host={self.address}", f"--data-root={self.place}/data", f"--pidfile={self.place}/pid"]
+        command += [f"--exec-root={self.place}/exec", "--bridge=none", "--iptables=false", "--ip6tables=false"]
+        command += ["--ip-forward=false", "--ip-masq=false", "--default-address-pool=base=10.213.0.0/16,size=24"]
+        with (self.place / "log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        deadline = time.monotonic() + PATIENCE_S
+        while not self._answers():
+            assert self._process.poll() is None, (self.place / "log").read_text()[-3000:]
+            assert time.monotonic() < deadline, (self.place / "log").read_text()[-3000:]
+            time.sleep(0.1)
+
+    def stop(self, number: signal.Signals) -> None:
+        """Returns when it is gone."""
+        assert self._process
+        self._process.send_signal(number)
+        self._process.wait(PATIENCE_S)
+        (self.place / "pid").unlink(missing_ok=True)
+        if number == signal.SIGKILL:
+            # Its containerd dies with it, but where nobody reaps it the next dockerd takes the zombie for alive.
+            (self.place / "exec" / "containerd" / "containerd.pid").unlink(missing_ok=True)
+
+    def restart(self, number: signal.Signals) -> None:
+        """Gone and there again."""
+        self.stop(number)
+        self.start()
+
+    def end(self) -> None:
+        """Remove all that is there, then the engine, then its files."""
+        if not self._answers():
+            self.start()
+        client = self.client()
+        for container in client.containers.list(all=True, ignore_removed=True):
+            container.remove(force=True, v=True)
+        for network in client.networks.list(filters={"type": "custom"}):
+            network.remove()
+        client.close()
+        self.stop(signal.SIGTERM)
+        for mount in reversed([line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]):
+            if mount.startswith(f"{self.place}/"):
+                subprocess.run(["umount", "-l", mount], check=True)
+        shutil.rmtree(self.place)
+
+    def client(self) -> docker.DockerClient:
+        """Other eyes than Moorage's."""
+        return docker.DockerClient(base_url=self.address, timeout=30)
+
+    def _answers(self) -> bool:
+        try:
+            client = self.client()
+            client.ping()
+            client.close()
+        except (DockerException, OSError):
+            return False
+        return True
+
+
+@pytest.fixture(scope="module")
+def engine(docker_client: docker.DockerClient, tiny_image: str) -> Iterator[OwnEngine]:
+    """One for all tests of this file, with the tiny image in it."""
+    one = OwnEngine(Path(tempfile.mkdtemp(prefix="moorage-engine-")))
+    one.start()
+    client = one.client()
+    client.images.load(b"".join(docker_client.images.get(tiny_image).save(named=True)))
+    client.close()
+    yield one
+    one.end()
+
+
+class Place:
+    """A stack on that engine."""
+
+    def __init__(self, directory: Path, world: World, engine: OwnEngine, image: str) -> None:
+        self.directory, self.world, self.engine, self.image = directory, world, engine, image
+        self.name = directory.name
+
+    def define(self, version: int, ready: str = "1 = 1") -> None:
+        (self.directory / "compose.yaml").write_text(
+            TWO.format(image=self.image, version=version, ready=ready).replace("\n    ", "\n")
+        )
+
+    async def up(self) -> Any:
+        return (await up(self.world, Wish(source=source_of(self.directory, (), (), ()))))[1]
+
+    async def comes_to(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """What it gives, or the error that it ends with."""
+        try:
+            return await work
+        except MoorageError as error:
+            return error
+
+    def at(self, step: str, action: Action, deed: Callable[[], None]) -> None:
+        """Once, when this is told, `deed` is done in the middle of the run."""
+        done: list[bool] = []
+
+        def emit(event: Event) -> None:
+            if not done and (event.step, event.action) == (step, action):
+                done.append(True)
+                deed()
+
+        self.world = replace(self.world, emit=emit)
+
+    def state(self) -> dict[str, Any]:
+        seen, store = self.world.engine.observe(self.name), self.world.store
+        return {
+            "containers": {c.name: (c.state, c.labels[labels.DIGEST]) for c in seen.containers},
+            "networks": seen.networks,
+            "volumes": seen.volumes,
+            "tags": self.world.engine.tags(labels.pin_prefix(self.name)),
+            "leases": [(str(lease.key), lease.port) for lease in store.leases(self.name)],
+            "generations": [(one.number, one.outcome) for one in store.generations(self.name)],
+            "record": store.stack(self.name) is not None,
+            "unfinished": store.unfinished_runs(self.name),
+        }
+
+
+@pytest.fixture
+def place(tmp_path: Path, engine: OwnEngine, tiny_image: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    monkeypatch.setenv("DOCKER_HOST", engine.address)
+    directory = tmp_path / f"mt-restart-{secrets.token_hex(3)}"
+    directory.mkdir()
+    settings = Settings(home=tmp_path / "home", stop_grace_s=0, undo_grace_s=0, settle_s=0.0, ready_timeout_s=90)
+    world = open_world(lambda _event: None, settings)
+    one = Place(directory, world, engine, tiny_image)
+    one.define(1)
+    yield one
+    assert os.environ["DOCKER_HOST"] == engine.address
+    asyncio.run(down(world, one.name, Ending(volumes=True, release_ports=True)))
+    world.store.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    ("step", "action"), [("create", Action.STARTED), ("create", Action.DONE), ("ready web", Action.STARTED)]
+)
+async def test_during_a_first_up(step, action, number, place):
+    """It ends with everything ready, or nothing of it is left: by itself, since the engine is back soon."""
+    before = place.state()
+    place.at(step, action, lambda: place.engine.restart(number))
+    answer = await place.comes_to(place.up())
+    if isinstance(answer, MoorageError):
+        assert answer.exit_code in (4, 5), answer
+        assert place.state() == before
+    else:
+        assert answer.state == "running"
+    assert (await place.up()).state == "running"
+    assert place.state()["unfinished"] == ()
+
+
+async def test_during_a_change(place):
+    """What ran before runs again: without `--live-restore` the engine had ended it."""
+    await place.up()
+    before = place.state()
+    place.define(2, ready="1 = 2")
+    place.at("ready web", Action.STARTED, lambda: place.engine.restart(signal.SIGTERM))
+    with pytest.raises(MoorageError) as caught:
+        await place.up()
+    assert caught.value.exit_code == 5, caught.value
+    assert place.state() == before
+    assert (await status(place.world, place.name)).state == "running"
+
+
+async def test_gone_for_longer_than_an_undo_waits(place, monkeypatch):
+    """Exit code 6, and what is left is said; `sweep` clears it away when the engine is back."""
+    monkeypatch.setattr("moorage.work.operation._ENGINE_BACK_S", 1.0)
+    before = place.state()
+    place.at("ready web", Action.STARTED, lambda: place.engine.stop(signal.SIGTERM))
+    with pytest.raises(MoorageError) as caught:
+        await place.up()
+    assert caught.value.exit_code == 6, caught.value
+    with pytest.raises(EngineUnavailableError):
+        await place.up()
+    place.engine.start()
+    findings = await sweep(Sweep(place.world))
+    assert [(one.swept, one.error) for one in findings] == [(True, None)]
+    assert place.state() == before
+
+
+@pytest.mark.parametrize("operation", ["down", "restart"])
+async def test_what_rolls_forward(operation, place):
+    """It is carried on by whoever comes next."""
+    await place.up()
+    step = "remove" if operation == "down" else "stop web"
+    place.at(step, Action.STARTED, lambda: place.engine.restart(signal.SIGTERM))
+    doing = {
+        "down": lambda: down(place.world, place.name, Ending()),
+        "restart": lambda: restart(place.world, place.name, (), Again()),
+    }
+    answer = await place.comes_to(doing[operation]())
+    assert not isinstance(answer, MoorageError) or answer.exit_code in (4, 5), answer
+    assert not [one for one in await sweep(Sweep(place.world)) if one.error]
+    assert place.state()["unfinished"] == ()
+    wanted = {} if operation == "down" else {f"{place.name}-{name}-1": "running" for name in ("db", "web")}
+    assert {name: state for name, (state, _) in place.state()["containers"].items()} == wanted
