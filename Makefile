@@ -19,6 +19,8 @@ FAST_TESTS := $(wildcard tests/unit tests/golden tests/properties tests/architec
 NOT_IN_TEST := not bench and not exhaustive
 # How long `make faults` lets mixed commands go on at one stack, in seconds.
 MIXED_S ?= 60
+# A wheel that is there already, for `make packaging`: what CI built once.
+WHEEL ?=
 # More for `make lock`, as in: make lock LOCK_ARGS=--upgrade
 LOCK_ARGS ?=
 UV_VERSION := 0.13.8
@@ -41,7 +43,7 @@ engine: ## make sure that a Docker engine answers (root on Debian: installs and 
 images: ## make sure that the base images of examples and tests are there
 	@scripts/base-images
 
-demo: setup images ## bring up examples/commandcenter and say where it answers
+demo: engine setup images ## bring up examples/commandcenter and say where it answers
 	@$(BIN)/moorage hub start
 	@$(BIN)/moorage up $(DEMO)
 	@echo 'demo: `make demo-down` removes it, its volumes and its ports, and stops the hub' >&2
@@ -52,17 +54,28 @@ demo-down: setup ## remove the demo with its volumes and ports, stop the hub
 
 ##@ to test it
 
-.PHONY: test test-unit faults bench
-test: setup images ## every test, on a real engine (fails without one)
+.PHONY: test test-unit wheel packaging faults bench
+test: engine setup images ## every test, on a real engine (fails without one)
 	@$(BIN)/pytest -n $(JOBS) --dist loadfile -m '$(NOT_IN_TEST)' $(PYTEST_ARGS)
 
 test-unit: setup ## the fast tests: no engine, no Prefect server
 	@$(BIN)/pytest -q -m '$(NOT_IN_TEST)' $(FAST_TESTS) $(PYTEST_ARGS)
 
-faults: setup images ## fail and SIGKILL at every step, many commands at once, an engine that restarts
+wheel: setup ## build the wheel into dist/ (unless WHEEL names one)
+	@if [[ -z '$(WHEEL)' ]]; then rm -rf dist && $(BIN)/hatchling build --target wheel 2>&1 | tail -n 1; fi
+
+packaging: engine wheel images ## the wheel in a fresh environment (its packages downloaded), beside a decoy project
+	@rm -rf build/fresh && $(BIN)/python -m venv build/fresh
+	@echo 'packaging: installing the packages of requirements.lock into a fresh environment (about a minute)' >&2
+	@build/fresh/bin/pip install --quiet --require-hashes --no-deps --requirement requirements.lock
+	@build/fresh/bin/pip install --quiet --no-deps $(or $(WHEEL),dist/*.whl) && build/fresh/bin/pip check
+	@MOORAGE_WHEEL=$$(echo $(or $(WHEEL),dist/*.whl)) MOORAGE_WHEEL_ENV=build/fresh \
+	  $(BIN)/pytest tests/packaging $(PYTEST_ARGS)
+
+faults: engine setup images ## fail and SIGKILL at every step, many commands at once, an engine that restarts
 	@FAULTS_MIXED_S=$(MIXED_S) $(BIN)/pytest -n $(JOBS) --dist load tests/faults $(PYTEST_ARGS)
 
-bench: setup images ## measure (one at a time: they share the machine's cores)
+bench: engine setup images ## measure (one at a time: they share the machine's cores)
 	@$(BIN)/pytest -s tests/benchmarks $(PYTEST_ARGS)
 
 ##@ to change it

@@ -83,7 +83,7 @@ def open_world(emit: Callable[[Event], None] = tell, settings: Settings | None =
     )
     store.on_loss(lambda: rebuild(world))
     with suppress(HomeError):  # whoever uses the registry will say so
-        missing = not store.path.exists() and any(world.files.folders("generations"))
+        missing = any(world.files.folders("generations")) and not store.path.exists()
         if missing or store.set_aside:
             rebuild(world)
     return world

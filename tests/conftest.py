@@ -44,7 +44,8 @@ _session = Path(tempfile.mkdtemp(prefix="moorage-tests-"))
 
 def _own_environment() -> None:
     """Nothing of the user's settings, nothing in the user's directories."""
-    keep = {"MOORAGE_COMPOSE"}  # `make test MOORAGE_COMPOSE=…`: the same tests on another Compose
+    # `make test MOORAGE_COMPOSE=…`: the same tests on another Compose; the others are for tests/packaging.
+    keep = {"MOORAGE_COMPOSE", "MOORAGE_WHEEL", "MOORAGE_WHEEL_ENV"}
     for name in [*os.environ]:
         if name.startswith(("MOORAGE_", "PREFECT_", "COMPOSE_")) and name not in keep:
             del os.environ[name]

@@ -270,11 +270,15 @@ class DockerEngine:
     def unavailable(self, error: Exception) -> EngineUnavailableError:
         """The error of an engine that does not answer."""
         cause = str(error).removeprefix("Error while fetching server API version: ")
-        return EngineUnavailableError(
-            f"no Docker engine answers at {self.address}: {cause}",
-            hint="Start it (`scripts/engine` of the project, or `systemctl start docker`), or set DOCKER_HOST.",
-            address=self.address,
-        )
+        if found := re.search(
+            r"Error\(\d+, ['\"]([^'\"]+)['\"]\)", cause
+        ):  # ('Connection aborted.', PermissionError(13, '…'))
+            cause = found[1].lower()
+        hint = "Start it (`scripts/engine` of the project, or `systemctl start docker`), or set DOCKER_HOST."
+        if cause == "permission denied":
+            hint = "Join the group that may use it (`sudo usermod -aG docker NAME`, then log in again), or be root."
+        message = f"no Docker engine answers at {self.address}: {cause}"
+        return EngineUnavailableError(message, hint=hint, address=self.address)
 
     @contextmanager
     def speaking(self) -> Iterator[docker.APIClient]:

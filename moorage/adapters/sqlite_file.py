@@ -120,7 +120,7 @@ class SqliteFile:
     def _unwritable(self, error: Exception) -> bool:
         cause = error.__cause__ if isinstance(error, HomeError) else error
         in_file = isinstance(cause, OSError) or (isinstance(cause, sqlite3.DatabaseError) and _code(cause) in _UNUSABLE)
-        return in_file and self.path.is_file()
+        return in_file and os.access(self.path, os.R_OK)
 
     def _explained(self, error: sqlite3.DatabaseError) -> Exception:
         code = _code(error)

@@ -5,6 +5,7 @@ Data goes to stdout; what is said to people goes to stderr where stdout carries 
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import signal
@@ -53,6 +54,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
         signal.signal(signal.SIGHUP, signal.default_int_handler)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, ValueError):  # closed, or not ours
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     _leave(run(sys.argv[1:]))
 
 
@@ -90,12 +94,25 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:  # the reader of our output has gone, as in `moorage ls | head -1`
         sys.stderr.close()
         return 0
+    except OSError as error:
+        return _show_os_error(error)
     except KeyboardInterrupt:
         with suppress(OSError):  # the terminal may have gone
             sys.stderr.write("interrupted\n")
         return 130
     finally:
         _say_untold()
+
+
+def _show_os_error(error: OSError) -> int:
+    """A file, a directory or a program that cannot be used, where nobody expected it. Other errors are ours: raised."""
+    if error.errno not in (errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.ENOSPC, errno.EROFS):
+        raise error
+    gone = error.errno == errno.ENOENT and error.filename is None
+    where = "the working directory is gone" if gone else f"{error.filename or 'files'}: {error.strerror}"
+    with suppress(OSError):
+        sys.stderr.write(f"error: {where}\n")
+    return 1
 
 
 def _say_untold() -> None:
@@ -134,9 +151,11 @@ def _end_orphans() -> None:
     """
     from moorage.settings import settings
 
-    with suppress(OSError):
+    try:
         if not any((settings().home.expanduser() / "temporary").iterdir()):
             return
+    except OSError:
+        return
     from moorage.cli.orphans import end_orphans
 
     end_orphans()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from typing import Annotated
@@ -52,7 +53,8 @@ def _home(world: World) -> str:
 
 
 def _disk(world: World) -> str:
-    free = shutil.disk_usage(world.settings.home).free
+    home = world.settings.home.expanduser().absolute()
+    free = shutil.disk_usage(next(folder for folder in (home, *home.parents) if os.access(folder, os.X_OK))).free
     if free < _LEAST_FREE_BYTES:
         message = f"{world.settings.home}: only {free >> 20} MiB free"
         raise MoorageError(message, hint="Make room: `docker system df` shows what images take.")

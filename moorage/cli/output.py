@@ -8,28 +8,44 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, TextIO
 
 from moorage.errors import MoorageError
 
 _BEAT_S = 4.0
+_PLAINER = str.maketrans({"→": "->", "─": "-", "…": "...", "█": "#"})
 
 
 def as_json(value: Any) -> None:
     """Print a value as JSON on stdout."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+    _print_json(value)
+
+
+def _print_json(value: Any) -> None:
+    ascii_only = "utf" not in (sys.stdout.encoding or "").lower()
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=ascii_only, default=str) + "\n")
 
 
 def say(text: str) -> None:
     """Print words on stdout."""
-    sys.stdout.write(text.rstrip("\n") + "\n")
+    sys.stdout.write(_fitting(text, sys.stdout))
 
 
 def remark(text: str) -> None:
     """Print words on stderr, where stdout carries data. A terminal that has gone changes nothing."""
     with suppress(OSError, ValueError):
-        sys.stderr.write(text.rstrip("\n") + "\n")
+        sys.stderr.write(_fitting(text, sys.stderr))
         sys.stderr.flush()
+
+
+def _fitting(text: str, stream: TextIO) -> str:
+    """The text as lines that the stream can encode: LANG=C has no arrows."""
+    lines, encoding = text.rstrip("\n") + "\n", stream.encoding or "utf-8"
+    try:
+        lines.encode(encoding)
+    except UnicodeEncodeError:
+        return lines.translate(_PLAINER).encode(encoding, "replace").decode(encoding)
+    return lines
 
 
 @contextmanager
@@ -63,6 +79,6 @@ def show_error(error: MoorageError, *, as_json: bool) -> int:
     from moorage.show.text import error_text
 
     if as_json:
-        sys.stdout.write(json.dumps(error.as_dict(), indent=2, ensure_ascii=False, default=str) + "\n")
+        _print_json(error.as_dict())
     remark(error_text(error))
     return error.exit_code

@@ -49,6 +49,13 @@ def test_make_targets_of_the_documents_exist():
     assert {(document, target) for document, target in named if target not in targets} == set()
 
 
+def test_make_targets_of_ci_exist():
+    targets = set(re.findall(r"^([a-z-]+):(?:.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    text = (ROOT / ".ci" / "run").read_text() + (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+    named = set(re.findall(r"^\s*(?:- run: )?make ([a-z-]+)", text, re.MULTILINE))
+    assert {"check", "wheel", "packaging", "test"} <= named <= targets
+
+
 def test_verbs_of_the_readme_exist():
     named = set(re.findall(r"^moorage ([a-z]+)", _code((ROOT / "README.md").read_text()), re.MULTILINE))
     assert named

@@ -54,7 +54,9 @@ def _clean_environment() -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from the checkout as it is."""
+    """The wheel: the one that was built before ($MOORAGE_WHEEL), else built from the checkout as it is."""
+    if built := os.environ.get("MOORAGE_WHEEL"):
+        return Path(built).absolute()
     target = tmp_path_factory.mktemp("dist")
     command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(target)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=120)
@@ -63,7 +65,16 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
-    """An environment of its own with the wheel; the libraries are those of this one, but not its editable moorage."""
+    """An environment of its own with the wheel; the libraries are those of this one, but not its editable moorage.
+
+    `make packaging` names one ($MOORAGE_WHEEL_ENV) into which pip has installed wheel and libraries.
+    """
+    decoy = tmp_path_factory.mktemp("decoy")
+    for name in DECOYS:
+        (decoy / name).mkdir()
+        (decoy / name / "__init__.py").write_text("raise RuntimeError('a decoy was imported')\n")
+    if fresh := os.environ.get("MOORAGE_WHEEL_ENV"):
+        return Installed(Path(fresh).absolute() / "bin", decoy)
     place = tmp_path_factory.mktemp("env")
     venv.EnvBuilder(with_pip=False, symlinks=True).create(place)
     site = Path(sysconfig.get_path("purelib", "venv", {"base": str(place), "platbase": str(place)}))
@@ -73,10 +84,6 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installe
     script = place / "bin" / "moorage"
     script.write_text(f"#!{place / 'bin' / 'python'}\nimport sys\nfrom moorage.cli import main\nsys.exit(main())\n")
     script.chmod(0o755)
-    decoy = tmp_path_factory.mktemp("decoy")
-    for name in DECOYS:
-        (decoy / name).mkdir()
-        (decoy / name / "__init__.py").write_text("raise RuntimeError('a decoy was imported')\n")
     return Installed(place / "bin", decoy)
 
 
