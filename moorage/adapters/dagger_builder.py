@@ -92,12 +92,14 @@ def request_of(spec: BuildSpec) -> dict[str, Any]:
     whole = Path(os.path.normpath(context / dockerfile))
     patterns = ignored(context, str(whole.relative_to(context)) if whole.is_relative_to(context) else str(whole))
     files: dict[str, str] = {}
-    if whole.is_relative_to(context):
+    inline = spec.build.get("dockerfile_inline")
+    if inline is None and whole.is_relative_to(context):
         name = str(whole.relative_to(context))
     else:  # outside of what the engine sees: handed over beside it, hidden from the build itself
         name = _OWN_DOCKERFILE
         hidden = [*patterns, name, f"{name}.dockerignore"]
-        files = {name: _read(whole, spec), f"{name}.dockerignore": "\n".join(hidden) + "\n"}
+        text = _read(whole, spec) if inline is None else str(inline)
+        files = {name: text, f"{name}.dockerignore": "\n".join(hidden) + "\n"}
     needed = [f"!{one}" for one in (name, ".dockerignore", f"{name}.dockerignore")] if patterns else []
     platforms = [*map(str, spec.build.get("platforms") or ())]
     return {

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -31,7 +31,7 @@ from moorage.work.ci import Artifacts
 from moorage.work.resolve import Wish, source_of
 from moorage.world import listen, open_world
 
-_LAST_LINES = 30
+LAST_LINES = 30
 _LONGEST_S = 10_000_000.0
 
 
@@ -64,6 +64,9 @@ class Asked:
         None
     )
     timeout: Annotated[float | None, Parameter(help="Longest time for the command, in seconds: exit code 124.")] = None
+    engine: Annotated[
+        Literal["docker", "dagger"], Parameter(help="Where the stack lives: docker, or a session of dagger.")
+    ] = "docker"
 
 
 def ci(
@@ -86,17 +89,19 @@ def ci(
     if asked.timeout is not None and not 0 < asked.timeout < _LONGEST_S:
         message = f"--timeout {asked.timeout:g}: not a time that a command can have"
         raise DefinitionError(message, hint="Give seconds, more than 0.")
-    return _Run(asked, command).whole()
+    return _runner(asked)(asked, command).whole()
 
 
-def _wish(world: World, asked: Asked, source: Source) -> Wish:
-    """The wish, with a name that no other stack has. Raises DefinitionError."""
-    wish = Wish(source=source, wait_timeout_s=asked.wait_timeout)
-    base = asked.name_prefix or resolve.name_of(world, wish, world.compose.raw_config(source))
-    return wish.model_copy(update={"name": temporary.unique_name(base)})
+def _runner(asked: Asked) -> type[Run]:
+    """Who runs it, by engine; Dagger's part is loaded only when it is asked for."""
+    if asked.engine == "docker":
+        return Run
+    from moorage.cli.ci_dagger import DaggerRun
+
+    return DaggerRun
 
 
-class _Run:
+class Run:
     """One `moorage ci`, from the stack's start to its end."""
 
     def __init__(self, asked: Asked, command: Sequence[str]) -> None:
@@ -109,6 +114,12 @@ class _Run:
         self.world = open_world()
         self.job = Job(command=command)
         listen(self.job.timeline)
+
+    def wish_of(self, source: Source) -> Wish:
+        """The wish, with a name that no other stack has. Raises DefinitionError."""
+        wish = Wish(source=source, wait_timeout_s=self.asked.wait_timeout)
+        base = self.asked.name_prefix or resolve.name_of(self.world, wish, self.world.compose.raw_config(source))
+        return wish.model_copy(update={"name": temporary.unique_name(base)})
 
     def whole(self) -> int:
         """Up, command, save, down, summary; gives the exit code."""
@@ -127,7 +138,7 @@ class _Run:
             self.source = source_of(
                 self.asked.project_directory, self.asked.file, self.asked.profile, self.asked.env_file
             )
-            self.wish = _wish(self.world, self.asked, self.source)
+            self.wish = self.wish_of(self.source)
         self.stack = self.job.stack = str(self.wish.name)
         with temporary.Owned(self.world, self.stack) as owned:
             try:
@@ -136,12 +147,12 @@ class _Run:
             except KeyboardInterrupt:
                 code = InterruptedRunError.exit_code
             finally:
-                removed = self._end(owned)
+                removed = self.end(owned)
         return code or removed
 
     def _up_and_command(self) -> int:
         try:
-            self.job.status = self._up()
+            self.job.status = self.up()
         except MoorageError as error:
             return self._not_up(error)
         return self._command(self.job.status)
@@ -150,7 +161,7 @@ class _Run:
         with suppress(RuntimeError):  # a signal in the middle of a write
             self.out.say("moorage: removing the stack, one moment")
 
-    def _kept(self, what: str, save: Callable[[], Any]) -> Any:
+    def kept(self, what: str, save: Callable[[], Any]) -> Any:
         """Save something for later; that it cannot be saved is said and changes nothing else."""
         try:
             return save()
@@ -160,7 +171,8 @@ class _Run:
 
     # --- up -------------------------------------------------------------------------------------------------
 
-    def _up(self) -> StackStatus:
+    def up(self) -> StackStatus:
+        """Bring the stack up. Raises MoorageError."""
         from moorage.show.text import summary_text
 
         began = time.monotonic()
@@ -172,18 +184,18 @@ class _Run:
         self.job.flow_run_url = found.get("flow_run_url")
         status = StackStatus.model_validate({key: found[key] for key in StackStatus.model_fields})
         self.out.say(summary_text(status, self.job.up_s, self.job.flow_run_url, []))
-        self._kept("addresses", lambda: leaving.save_addresses(self.artifacts, status))
+        self.kept("addresses", lambda: leaving.save_addresses(self.artifacts, status))
         return status
 
     def _not_up(self, error: MoorageError) -> int:
         from moorage.show.text import error_text
 
         self.job.error = error
-        self.job.report = self._kept("failure report", lambda: leaving.save_failure(self.artifacts, error))
+        self.job.report = self.kept("failure report", lambda: leaving.save_failure(self.artifacts, error))
         self.out.quote(error_text(error))
         for service in (self.job.report or {}).get("services") or ():
             if service.get("service") != error.fields.get("service") and service.get("log"):
-                self.out.folded(f"log of {service['service']}", "\n".join(service["log"][-_LAST_LINES:]))
+                self.out.folded(f"log of {service['service']}", "\n".join(service["log"][-LAST_LINES:]))
         file, line = place_of(self.source, error.fields, self.environment)
         self.out.error("moorage up", str(error), file, line)
         return error.exit_code
@@ -210,8 +222,12 @@ class _Run:
         if code:
             self._say_why(code)
         if code or self.asked.save_logs:
-            self._kept("logs", lambda: leaving.save_services(self.world, self.stack, self.artifacts))
+            self.kept("logs", self.save_services)
         return code
+
+    def save_services(self) -> None:
+        """Logs and state of all services among the artifacts. Raises MoorageError."""
+        leaving.save_services(self.world, self.stack, self.artifacts)
 
     def _say_of_command(self, text: str) -> None:
         with suppress(RuntimeError):
@@ -219,15 +235,19 @@ class _Run:
 
     def _say_why(self, code: int) -> None:
         with suppress(MoorageError):  # an engine that has gone must not hide the command's own failure
-            for service, log in leaving.last_lines(self.world, self.stack, _LAST_LINES).items():
-                self.out.folded(f"log of {service}", log)
+            self.say_logs()
         self.out.error("moorage ci", f"{self.job.command[0]} ended with exit code {code}")
+
+    def say_logs(self) -> None:
+        """The end of each service's log. Raises MoorageError."""
+        for service, log in leaving.last_lines(self.world, self.stack, LAST_LINES).items():
+            self.out.folded(f"log of {service}", log)
 
     # --- the end --------------------------------------------------------------------------------------------
 
-    def _end(self, owned: temporary.Owned) -> int:
+    def end(self, owned: temporary.Owned) -> int:
         """Save the history and remove the stack, whatever signals come. Gives an exit code, 0 for all well."""
-        self._kept("history", self._save_history)
+        self.kept("history", self._save_history)
         try:
             with self.out.guarded(f"moorage down {self.stack}"):
                 remove(owned, over_hub=self.job.flow_run_url is not None)
@@ -247,9 +267,9 @@ class _Run:
 
     def _save_summary(self) -> None:
         """`result.json`, `timeline.json` and `summary.md` among the artifacts, our JUnit report, the job's summary."""
-        self._kept("JUnit report", self._reports)
+        self.kept("JUnit report", self._reports)
         text = summary_markdown(self.job)
-        self._kept("summary", lambda: self._write(text))
+        self.kept("summary", lambda: self._write(text))
         if path := self.environment.get("GITHUB_STEP_SUMMARY"):
             with suppress(OSError), Path(path).open("a", encoding="utf-8") as file:
                 file.write(text)

@@ -86,6 +86,11 @@ def resolve(world: World, wish: Wish) -> Definition:
     return _read(world, wish.source, raw, name_of(world, wish, raw), {})
 
 
+def read(world: World, wish: Wish, name: str) -> Definition:
+    """The definition of a wish under a name that nobody else has, which no engine has to be asked for."""
+    return _read(world, wish.source, world.compose.raw_config(wish.source), name, {})
+
+
 def _read(world: World, source: Source, raw: Config, name: str, ports: dict[str, str]) -> Definition:
     config = world.compose.config(source, name, ports)
     templates.fill_in(config, world.contexts.survey)
