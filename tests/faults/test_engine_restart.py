@@ -1,7 +1,7 @@
 """An engine that restarts in the middle of a run: a second dockerd of our own, which nobody else uses.
 
-For root. It has its own socket, data and address range, no default bridge, and leaves the machine's packet filter alone.
-Without `--live-restore` its containers end with it.
+For root. It has its own socket and data, and a network namespace: it would take away the default bridge of the machine's
+engine, and its packet filter. Without `--live-restore` its containers end with it.
 """
 
 from __future__ import annotations
@@ -63,9 +63,8 @@ class OwnEngine:
 
     def start(self) -> None:
         """Returns when it answers."""
-        command = ["dockerd", f"--host={self.address}", f"--data-root={self.place}/data", f"--pidfile={self.place}/pid"]
-        command += [f"--exec-root={self.place}/exec", "--bridge=none", "--iptables=false", "--ip6tables=false"]
-        command += ["--ip-forward=false", "--ip-masq=false", "--default-address-pool=base=10.213.0.0/16,size=24"]
+        command = ["unshare", "--net", "dockerd", f"--host={self.address}", f"--data-root={self.place}/data"]
+        command += [f"--exec-root={self.place}/exec", f"--pidfile={self.place}/pid"]
         with (self.place / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         deadline = time.monotonic() + PATIENCE_S
@@ -122,6 +121,8 @@ class OwnEngine:
 @pytest.fixture(scope="module")
 def engine(docker_client: docker.DockerClient, tiny_image: str) -> Iterator[OwnEngine]:
     """One for all tests of this file, with the tiny image in it."""
+    bridge = Path("/sys/class/net/docker0")
+    there = bridge.exists() and bridge.stat().st_ino
     one = OwnEngine(Path(tempfile.mkdtemp(prefix="moorage-engine-")))
     one.start()
     client = one.client()
@@ -129,6 +130,7 @@ def engine(docker_client: docker.DockerClient, tiny_image: str) -> Iterator[OwnE
     client.close()
     yield one
     one.end()
+    assert (bridge.exists() and bridge.stat().st_ino) == there, "the machine's own engine keeps its bridge"
 
 
 class Place:

@@ -166,6 +166,7 @@ MIXED = {
     ("down",): {0},
     ("stop",): {0},
     ("start",): {0, 2},  # 2: there are no containers to start
+    ("restart",): {0, 2},
 }
 
 
