@@ -15,6 +15,7 @@ from moorage.model.image import Availability, BuilderName, BuildSpec, BuiltImage
 from moorage.model.lease import Lease, LeaseKey, Request
 from moorage.model.log import LogRecord, LogSpan
 from moorage.model.state import Container, Observed, RunRecord, StackRecord
+from moorage.model.usage import Sample
 from moorage.settings import Settings
 from moorage.windows import Volumes
 
@@ -178,6 +179,9 @@ class Streams(Protocol):
 
         `follow`: goes on until the container ends. `on_open` receives what ends it from another thread.
         """
+
+    def sample(self, container: str) -> Sample | None:
+        """What the engine has counted for a container up to now. None: it does not run, or is gone."""
 
 
 class Prober(Protocol):

@@ -1,4 +1,4 @@
-"""What goes on inside containers, by the Docker SDK: their logs, entry by entry.
+"""What goes on inside containers, by the Docker SDK: their logs, entry by entry, and what they use.
 
 The SDK's own `logs` neither says which stream an entry is of nor takes times as precise as the engine's, hence its
 lower layer.
@@ -6,9 +6,10 @@ lower layer.
 
 from __future__ import annotations
 
+import re
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -19,6 +20,7 @@ from urllib3.exceptions import HTTPError
 
 from moorage.adapters.docker_engine import DockerEngine
 from moorage.model.log import LogRecord, LogSpan
+from moorage.model.usage import Sample
 
 _HEADER = struct.Struct(">BxxxL")
 _STREAMS = {1: "stdout", 2: "stderr"}
@@ -26,6 +28,7 @@ _STAMP = len("2026-01-01T00:00:00.000000000Z ")
 _ENTRY = 16 * 1024
 """The engine cuts longer lines into entries of this size."""
 _CHUNK = 64 * 1024
+_NEVER = "0001-01-01"
 
 
 class DockerStreams:
@@ -67,6 +70,34 @@ class DockerStreams:
                     raise self._engine.unavailable(error) from None
             finally:
                 response.close()
+
+    def sample(self, container: str) -> Sample | None:
+        """What the engine has counted for a container up to now. None: it does not run, or is gone."""
+        with self._engine.speaking():
+            try:
+                raw = self._engine.client.stats(container, stream=False, one_shot=True)
+            except NotFound:
+                return None
+        return _sample(raw)
+
+
+def _sample(raw: Mapping[str, Any]) -> Sample | None:
+    """None: counters without a time are those of a container that does not run."""
+    if str(raw.get("read", _NEVER)).startswith(_NEVER) or not raw["cpu_stats"]["cpu_usage"].get("total_usage"):
+        return None
+    memory, networks = raw.get("memory_stats") or {}, raw.get("networks")
+    details = memory.get("stats") or {}
+    # As `docker stats` has it: the first is of cgroup v1, the second of v2.
+    cache = details.get("total_inactive_file", details.get("inactive_file", 0))
+    return Sample(
+        at=datetime.fromisoformat(re.sub(r"(\.\d{6})\d*", r"\1", raw["read"])),
+        cpu_ns=raw["cpu_stats"]["cpu_usage"]["total_usage"],
+        memory_bytes=max(memory.get("usage", 0) - cache, 0),
+        memory_limit_bytes=memory.get("limit"),
+        received_bytes=sum(one["rx_bytes"] for one in networks.values()) if networks else None,
+        sent_bytes=sum(one["tx_bytes"] for one in networks.values()) if networks else None,
+        processes=(raw.get("pids_stats") or {}).get("current"),
+    )
 
 
 def _parameters(span: LogSpan, *, follow: bool) -> dict[str, Any]:

@@ -26,6 +26,7 @@ _VERBS = {
     "ls": "List the stacks of this machine",
     "status": "Show how a stack is",
     "logs": "Show what services wrote, and follow it through restarts",
+    "stats": "Show what services use: CPU, memory, network, restarts",
     "exec": "Run a command in a running service",
     "ports": "Show the leased host ports, say who holds one, give them back",
     "plan": "Show what `up` would do; touches nothing",

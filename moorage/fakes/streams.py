@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from moorage.fakes.machine import Box, FakeMachine
 from moorage.model.log import LogRecord, LogSpan
+from moorage.model.usage import Sample
 
 _MICROSECOND_NS = 1000
 
@@ -28,6 +29,14 @@ class FakeStreams:
         tail = records if span.tail is None else records[max(0, len(records) - span.tail) :]
         last_ns = span.until_ns if span.until_ns is not None else float("inf")
         yield from (record for record in tail if (span.since_ns or 0) <= record.at_ns <= last_ns)
+
+    def sample(self, container: str) -> Sample | None:
+        """A running container uses a millisecond of CPU and a MiB of memory. None: it does not run, or is gone."""
+        with self.machine.mutex:
+            box = self.machine.box(container)
+            if box is None or not box.running:
+                return None
+            return Sample(at=self.machine.clock.now(), cpu_ns=10**6, memory_bytes=1 << 20, memory_limit_bytes=1 << 30)
 
 
 def _records(box: Box) -> Iterator[LogRecord]:

@@ -62,3 +62,19 @@ class TestLog:
         bench.create({"web": bench.service()})
         assert read(streams, bench.of("web").id)[0] == []
         assert read(streams, f"{bench.stack}-nothing")[0] == []
+
+
+class TestSample:
+    def test_of_what_runs(self, bench, streams):
+        found = streams.sample(bench.started().id)
+        assert found.cpu_ns > 0
+        assert found.memory_bytes > 0
+        assert found.memory_limit_bytes > found.memory_bytes
+        assert found.at.tzinfo is not None
+
+    def test_of_what_has_ended_was_never_started_or_is_gone(self, bench, streams):
+        assert streams.sample(bench.ended("exit 0").id) is None
+        bench.create({"other": bench.service()}, stack=f"{bench.stack}-b")
+        (created,) = bench.engine.containers(f"{bench.stack}-b", "other")
+        assert streams.sample(created.id) is None
+        assert streams.sample(f"{bench.stack}-nothing") is None

@@ -1,0 +1,78 @@
+"""`moorage stats`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from moorage.cli.output import as_json, say
+from moorage.cli.selection import Selection, known_stack_of
+from moorage.model.usage import StackUsage
+from moorage.show.usage_text import usage_text
+from moorage.work.logs import services_of
+from moorage.work.usage import Meter
+from moorage.world import open_world
+
+_FIRST_LOOK_S = 0.5
+_PAUSE_S = 1.0
+
+
+def stats(
+    *services: str,
+    selection: Selection = Selection(),  # noqa: B008 - frozen
+    everywhere: Annotated[bool, Parameter(name=["--all", "-a"], help="All stacks.")] = False,
+    no_stream: Annotated[bool, Parameter(help="Measure once, also on a terminal.")] = False,
+    json: Annotated[bool, Parameter(help="Print one measurement as JSON.")] = False,
+) -> int:
+    """Show what services use: CPU (100 % is one core), memory against its limit, network, processes, restarts.
+
+    On a terminal it goes on, a look a second, until Ctrl-C; else, and with `--no-stream` or `--json`, it measures once
+    (over half a second). Restarts are those that the engine made since the last start. Limits are the machine's memory
+    where a service has none.
+
+    Parameters
+    ----------
+    services
+        Services to show; without one, all.
+    """
+    world = open_world()
+    if everywhere:
+        stacks = [record.name for record in world.store.stacks()]
+    else:
+        stacks = [known_stack_of(world, selection)]
+        services = services_of(world, stacks[0], services) if services else ()
+    meter = Meter(world, stacks, services)
+    if json or no_stream or not sys.stdout.isatty():
+        found = asyncio.run(_once(meter))
+        if json:
+            shown = [one.model_dump(mode="json") for one in found]
+            as_json(shown if everywhere else shown[0])
+        else:
+            say(usage_text(found))
+        return 0
+    return _live(meter)
+
+
+async def _once(meter: Meter) -> list[StackUsage]:
+    await meter.look()
+    await asyncio.sleep(_FIRST_LOOK_S)
+    return await meter.look()
+
+
+def _live(meter: Meter) -> int:
+    from rich.live import Live
+    from rich.text import Text
+
+    async def go_on() -> None:
+        await meter.look()
+        await asyncio.sleep(_FIRST_LOOK_S)
+        with Live(screen=True, auto_refresh=False) as live:
+            while True:
+                live.update(Text(usage_text(await meter.look()), no_wrap=True, overflow="ellipsis"), refresh=True)
+                await asyncio.sleep(_PAUSE_S)
+
+    asyncio.run(go_on())
+    return 0

@@ -1,0 +1,51 @@
+"""Measuring what stacks use."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+
+from moorage.errors import MoorageError
+from moorage.interfaces import World
+from moorage.model.state import Container
+from moorage.model.usage import Sample, StackUsage
+from moorage.rules import usage
+from moorage.work.threads import in_thread
+
+_RUNNING = ("running", "paused")
+
+
+class Meter:
+    """Measures stacks again and again: CPU is what was used between two looks."""
+
+    def __init__(self, world: World, stacks: Sequence[str], services: Sequence[str] = ()) -> None:
+        """`services`: only these; empty: all."""
+        self._world = world
+        self._stacks = stacks
+        self._services = services
+        self._before: dict[str, Sample | None] = {}
+
+    async def look(self) -> list[StackUsage]:
+        """What is used since the look before; the first one knows nothing of CPU."""
+        found = await asyncio.gather(*(self._containers(stack) for stack in self._stacks))
+        running = [one for containers in found for one in containers if one.state in _RUNNING]
+        samples = await asyncio.gather(*(in_thread(partial(self._sample, one.id)) for one in running))
+        now = dict(zip((one.id for one in running), samples, strict=True))
+        # Without a limit of its own, a container's is the machine's memory.
+        machine = max((s.memory_limit_bytes or 0 for s in samples if s), default=0) or None
+        before, self._before = self._before, now
+        return [
+            usage.of_stack(stack, containers, before, now, machine)
+            for stack, containers in zip(self._stacks, found, strict=True)
+        ]
+
+    async def _containers(self, stack: str) -> list[Container]:
+        observed = await in_thread(lambda: self._world.engine.observe(stack))
+        return [one for one in observed.containers if not self._services or one.service in self._services]
+
+    def _sample(self, container: str) -> Sample | None:
+        try:
+            return self._world.streams.sample(container)
+        except MoorageError:  # it is just being started or removed: the next look says more
+            return None
