@@ -123,6 +123,15 @@ class Engine(Protocol):
     def remove(self, container: str, volumes: bool) -> None:
         """Remove by force; `volumes`: its anonymous ones too. No effect if it is gone."""
 
+    def rename(self, container: str, name: str) -> None:
+        """Give a container another name. Raises EngineError: it is gone, or somebody has the name."""
+
+    def hold(self, name: str, image: str, labels: Mapping[str, str], volumes: Mapping[str, str]) -> None:
+        """Create a container that only holds volumes (path → name). Raises EngineError, also when one of them is gone.
+
+        It is there for Compose to replace: the replacement inherits the anonymous volumes.
+        """
+
     def remove_network(self, name: str) -> None:
         """Remove a network. No effect if it is gone."""
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import math
 import os
 import re
-import tarfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import docker
@@ -19,6 +16,7 @@ import requests
 from docker.errors import APIError, DockerException, NotFound
 from docker.utils import kwargs_from_env
 
+from moorage.adapters.docker_archive import archive_of
 from moorage.errors import EngineError, EngineUnavailableError, ImageError, PortTakenError
 from moorage.model.definition import HealthCheck
 from moorage.model.state import BoundPort, Container, Observed
@@ -136,6 +134,19 @@ class DockerEngine:
         with self.speaking(), _ignoring_missing(409):
             self.client.remove_container(container, v=volumes, force=True)
 
+    def rename(self, container: str, name: str) -> None:
+        """Give a container another name. Raises EngineError: it is gone, or somebody has the name."""
+        with self.speaking():
+            self.client.rename(container, name)
+
+    def hold(self, name: str, image: str, labels: Mapping[str, str], volumes: Mapping[str, str]) -> None:
+        """Create a container that only holds volumes (path → name). Raises EngineError."""
+        with self.speaking():
+            for volume in volumes.values():  # the engine would make an empty one of that name
+                self.client.inspect_volume(volume)
+            binds = self.client.create_host_config(binds=[f"{volume}:{path}" for path, volume in volumes.items()])
+            self.client.create_container(image, ["true"], name=name, labels=dict(labels), host_config=binds)
+
     def remove_network(self, name: str) -> None:
         """Remove a network. No effect if it is gone."""
         with self.speaking(), _ignoring_missing():
@@ -247,7 +258,7 @@ class DockerEngine:
     def put_file(self, container: str, path: str, content: bytes, mode: int, uid: int, gid: int) -> None:
         """Write one file into a container, also before its start; missing directories are made."""
         with self.speaking():
-            self.client.put_archive(container, "/", _archive(path, content, mode, uid, gid))
+            self.client.put_archive(container, "/", archive_of(path, content, mode, uid, gid))
 
     @property
     def client(self) -> docker.APIClient:
@@ -332,6 +343,7 @@ def _container(raw: Mapping[str, Any]) -> Container:
         image_id=raw["Image"],
         digest=marks.get(labels.DIGEST, ""),
         ports=tuple(_bound_ports(network.get("Ports") or {})),
+        volumes={m["Destination"]: m["Name"] for m in raw.get("Mounts") or () if m.get("Type") == "volume"},
         addresses=tuple(n["IPAddress"] for n in (network.get("Networks") or {}).values() if n.get("IPAddress")),
         started_at=_time(state.get("StartedAt")),
         finished_at=_time(state.get("FinishedAt")),
@@ -377,18 +389,3 @@ def _time(text: str | None) -> datetime | None:
     if not text or text.startswith(_NEVER):
         return None
     return datetime.fromisoformat(re.sub(r"(\.\d{6})\d*", r"\1", text)).astimezone(UTC)
-
-
-def _archive(path: str, content: bytes, mode: int, uid: int, gid: int) -> bytes:
-    """A tar archive of one file and the directories above it."""
-    buffer = io.BytesIO()
-    relative = PurePosixPath(path).relative_to("/")
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for parent in list(reversed(relative.parents))[1:]:
-            folder = tarfile.TarInfo(str(parent))
-            folder.type, folder.mode, folder.mtime = tarfile.DIRTYPE, 0o755, round(time.time())
-            archive.addfile(folder)
-        entry = tarfile.TarInfo(str(relative))
-        entry.size, entry.mode, entry.uid, entry.gid, entry.mtime = len(content), mode, uid, gid, round(time.time())
-        archive.addfile(entry, io.BytesIO(content))
-    return buffer.getvalue()

@@ -19,7 +19,6 @@ from moorage.rules import graph, labels
 from moorage.rules.durations import seconds
 
 VERSION = "5.0.0"
-_HASH = "com.docker.compose.config-hash"
 _IMAGE = "com.docker.compose.image"
 _NOT_IN_HASH = frozenset({"depends_on", "profiles", "scale", "pull_policy", "build", "x-moorage"})
 
@@ -211,7 +210,9 @@ class _Creation:
         return image
 
     def _is_stale(self, box: Box, service: Config, image: Image | None) -> bool:
-        return box.labels.get(_HASH) != _hash(service) or (image is not None and box.labels.get(_IMAGE) != image.id)
+        return box.labels.get(labels.COMPOSE_HASH) != _hash(service) or (
+            image is not None and box.labels.get(_IMAGE) != image.id
+        )
 
     def _remove(self, box: Box) -> None:
         if box.running:
@@ -246,7 +247,7 @@ class _Creation:
             labels.COMPOSE_NUMBER: str(number),
             labels.COMPOSE_ONEOFF: "False",
             labels.COMPOSE_DIRECTORY: str(self.directory),
-            _HASH: _hash(service),
+            labels.COMPOSE_HASH: _hash(service),
             _IMAGE: image.id,
         }
         command = service.get("command") or image.command

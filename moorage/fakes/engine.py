@@ -123,6 +123,23 @@ class FakeEngine:
             if box:
                 self.machine.drop(box, volumes=volumes)
 
+    def rename(self, container: str, name: str) -> None:
+        """Give a container another name. Raises EngineError: it is gone, or somebody has the name."""
+        with self.machine.mutex:
+            box = self.machine.existing(container)
+            self.machine.check_name(name)
+            box.name = name
+
+    def hold(self, name: str, image: str, labels: Mapping[str, str], volumes: Mapping[str, str]) -> None:
+        """Create a container that only holds volumes. Raises EngineError, also when one of them is gone."""
+        machine = self.machine
+        with machine.mutex:
+            found = machine.image(image)
+            missing = [volume for volume in volumes.values() if volume not in machine.volumes]
+            if found is None or missing:
+                raise EngineError(f"no such {'volume: ' + missing[0] if missing else 'image: ' + image}", status=404)
+            machine.add_box(Box(machine.new_id(), name, found.id, dict(labels), ("true",), mounts=dict(volumes)))
+
     def remove_network(self, name: str) -> None:
         """Remove a network. Raises EngineError while running containers are on it."""
         with self.machine.mutex:
@@ -254,6 +271,7 @@ def _container(box: Box) -> Container:
         image_id=box.image_id,
         digest=box.labels.get(labels.DIGEST, ""),
         ports=box.bound,
+        volumes=dict(box.mounts),
         addresses=("192.0.2.1",) if box.running and box.networks else (),
         started_at=box.started_at,
         health_check=box.health_check,

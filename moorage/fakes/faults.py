@@ -12,7 +12,8 @@ from moorage.fakes.compose import FakeCompose
 from moorage.interfaces import Engine, Files, Store, World
 
 ENGINE_EFFECTS = (
-    *("start", "stop", "kill", "remove", "remove_network", "remove_volume", "load", "tag", "untag", "put_file"),
+    *("start", "stop", "kill", "remove", "rename", "hold", "remove_network", "remove_volume", "load", "tag", "untag"),
+    "put_file",
 )
 STORE_EFFECTS = (
     *(
@@ -28,7 +29,7 @@ STORE_EFFECTS = (
     ),
     *("forget_generation", "open_run", "update_run", "close_run", "add_timing"),
 )
-FILES_EFFECTS = ("write", "remove")
+FILES_EFFECTS = ("write", "remove", "drop")
 
 
 class Killed(BaseException):

@@ -163,14 +163,18 @@ class FakeMachine:
     def add_box(self, box: Box) -> Box:
         """Create a container with its anonymous volumes. Raises EngineError when its name is taken."""
         with self.mutex:
-            if self.box(box.name):
-                message = f'Conflict. The container name "/{box.name}" is already in use'
-                raise EngineError(message, status=409)
+            self.check_name(box.name)
             for path in self.images[box.image_id].volumes:
                 box.mounts.setdefault(path, "")
             box.mounts = {path: volume or self.add_volume() for path, volume in box.mounts.items()}
             self.boxes[box.id] = box
             return box
+
+    def check_name(self, name: str) -> None:
+        """Raises EngineError: a container has the name."""
+        if self.box(name):
+            message = f'Conflict. The container name "/{name}" is already in use'
+            raise EngineError(message, status=409)
 
     def add_volume(self, name: str = "", marks: Mapping[str, str] | None = None) -> str:
         """Create a volume; without a name it is an anonymous one."""

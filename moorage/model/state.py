@@ -43,6 +43,8 @@ class Container(Frozen):
     ports: tuple[BoundPort, ...] = ()
     addresses: tuple[str, ...] = ()
     """Its IP addresses on the stack's networks."""
+    volumes: dict[str, str] = Field(default_factory=dict)
+    """Path → volume that is mounted there; anonymous ones bear 64 hexadecimal digits for a name."""
     started_at: datetime | None = None
     """None: never started."""
     finished_at: datetime | None = None

@@ -17,12 +17,16 @@ TEMPLATE = "moorage.template"
 
 HELPER = "moorage.helper"
 """On a container that is only there to reach a volume: the stack on whose behalf."""
+HOLDER = "moorage.holder"
+"""On a container that an undo has made to hold anonymous volumes: id of the one they belonged to."""
 
 COMPOSE_PROJECT = "com.docker.compose.project"
 COMPOSE_SERVICE = "com.docker.compose.service"
 COMPOSE_NUMBER = "com.docker.compose.container-number"
 COMPOSE_ONEOFF = "com.docker.compose.oneoff"
 COMPOSE_VOLUME = "com.docker.compose.volume"
+COMPOSE_HASH = "com.docker.compose.config-hash"
+"""Of what Compose made a container from. It sees no container without one."""
 COMPOSE_DIRECTORY = "com.docker.compose.project.working_dir"
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
+from moorage.model.base import Frozen
 from moorage.model.definition import Service
 from moorage.model.generation import Generation
 from moorage.model.lease import Lease
@@ -16,6 +18,17 @@ from moorage.rules import composing, graph, labels, planning
 LONGEST_GRACE_S = 10.0
 """A worker that is told to stop gives its runs half a minute, for the whole of their undo."""
 _RUNNING = ("running", "restarting", "paused")
+_ANONYMOUS = re.compile(r"[0-9a-f]{64}")
+
+
+class Holder(Frozen):
+    """A container to be created so that anonymous volumes find their way back to the service they belong to."""
+
+    name: str
+    service: str
+    labels: dict[str, str]
+    volumes: dict[str, str]
+    """Path → volume."""
 
 
 def snapshot(
@@ -37,9 +50,11 @@ def mark_of(container: Container) -> dict[str, Any]:
     return {
         "id": container.id,
         "service": container.service,
+        "number": container.number,
         "state": container.state,
         "exit_code": container.exit_code,
         "started_at": container.started_at.isoformat() if container.started_at else None,
+        "volumes": anonymous(container),
     }
 
 
@@ -59,21 +74,100 @@ def _ended_well(services: Mapping[str, Service], container: Mapping[str, Any]) -
 
 
 def reapply_steps(
-    stack: str, operation: Operation, services: Mapping[str, Service], active: frozenset[str], why: str
+    stack: str,
+    operation: Operation,
+    services: Mapping[str, Service],
+    active: frozenset[str],
+    why: str,
+    first: tuple[Step, ...] = (),
 ) -> tuple[Step, ...]:
-    """Create from a stored generation, then start what is to be active, in order, and wait for it."""
-    create = Step(kind=StepKind.CREATE, why=why)
+    """First `first`; then create from a stored generation, start what is to be active, in order, and wait for it."""
+    create = Step(kind=StepKind.CREATE, why=why, needs=tuple(step.id for step in first))
     others = frozenset(services) - active
     started = planning.start_plan(stack, operation, services, graph.order(services), others)
-    return (create, *(step.model_copy(update={"needs": (*step.needs, create.id)}) for step in started.steps))
+    after = (step.model_copy(update={"needs": (*step.needs, create.id)}) for step in started.steps)
+    return (*first, create, *after)
 
 
 def is_new(container: Container, record: RunRecord, home: str) -> bool:
-    """True: our container, and it was not there before the run."""
-    if not labels.ours(container.labels, record.stack, home):
+    """True: our container, it was not there before the run, and it is none of the undo's own."""
+    if not labels.ours(container.labels, record.stack, home) or labels.HOLDER in container.labels:
         return False
-    before = record.before.get("containers", {}).get(container.name)
-    return before is None or before.get("id", container.id) != container.id
+    return container.id not in {before["id"] for before in record.before.get("containers", {}).values()}
+
+
+def anonymous(container: Container) -> dict[str, str]:
+    """A container's volumes that the engine has named, by path: they belong to it and to what replaces it."""
+    return {path: name for path, name in container.volumes.items() if _ANONYMOUS.fullmatch(name)}
+
+
+def plain_name(name: str, stack: str) -> str:
+    """A container's name without what Compose puts before that of a replacement until the old one is gone."""
+    return re.sub(rf"^(?:[0-9a-f]{{12}}_)+(?={stack}[-_])", "", name)
+
+
+def kept(observed: Observed, record: RunRecord, home: str, generation: Generation | None = None) -> Observed:
+    """What an undo leaves where it is: what was there before, and what is as that was, by the generation before.
+
+    Another undo, that was cut off, may have made it so. `generation` None: there is none to go back to.
+    """
+    stays = [
+        c
+        for c in observed.containers
+        if not is_new(c, record, home) or (generation and _is_restored(c, record, generation))
+    ]
+    return observed.model_copy(update={"containers": tuple(stays)})
+
+
+def _is_restored(container: Container, record: RunRecord, generation: Generation) -> bool:
+    """True: it is what the generation says and has the anonymous volumes of the one in whose place it is."""
+    before = _places(record).get(plain_name(container.name, record.stack))
+    same = container.digest == generation.digests.get(container.service)
+    return before is not None and same and before.get("volumes", {}) == anonymous(container)
+
+
+def _places(record: RunRecord) -> dict[str, dict[str, Any]]:
+    """What was there before, by the names that containers have when no replacement is under way."""
+    return {plain_name(name, record.stack): before for name, before in record.before.get("containers", {}).items()}
+
+
+def volumes_before(record: RunRecord) -> frozenset[str]:
+    """The anonymous volumes that the stack's containers had before the run."""
+    found = record.before.get("containers", {}).values()
+    return frozenset(volume for one in found for volume in one.get("volumes", {}).values())
+
+
+def holders(record: RunRecord, kept: Iterable[Container], home: str) -> tuple[Holder, ...]:
+    """For each container that had anonymous volumes and is gone: what is to hold them. `kept` are those that stay.
+
+    Named as Compose names replacements: it is no one's name, and says whose place is to be taken.
+    """
+    there = {value for c in kept for value in (c.id, c.labels.get(labels.HOLDER), plain_name(c.name, record.stack))}
+    return tuple(
+        Holder(
+            name=f"{before['id'][:12]}_{name}",
+            service=before["service"],
+            labels={
+                labels.STACK: record.stack,
+                labels.HOME: home,
+                labels.HOLDER: before["id"],
+                labels.COMPOSE_PROJECT: record.stack,
+                labels.COMPOSE_SERVICE: before["service"],
+                labels.COMPOSE_NUMBER: str(before["number"]),
+                labels.COMPOSE_ONEOFF: "False",
+                labels.COMPOSE_HASH: "",
+            },
+            volumes=before["volumes"],
+        )
+        for name, before in _places(record).items()
+        if before.get("volumes") and not there & {before["id"], name}
+    )
+
+
+def to_stop(observed: Observed, active: frozenset[str], home: str) -> Observed:
+    """Of what is there: our containers of services that did not run before."""
+    off = [c for c in observed.containers if c.service not in active and labels.ours(c.labels, observed.stack, home)]
+    return observed.model_copy(update={"containers": tuple(off)})
 
 
 def grace_s(services: Mapping[str, Service], name: str, usual_s: float) -> float:

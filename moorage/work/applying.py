@@ -34,7 +34,8 @@ def choose(world: World, stack: str, to: int | None) -> Generation:
 
 async def apply(run: Run, generation: Generation, act_of: ActOf) -> None:
     """Bring a stored generation into place: its ports, its containers, all of it ready."""
-    run.generation, run.services = generation, dict(generation.services)
+    run.generation = generation
+    run.know(generation)
     lease = Step(kind=StepKind.LEASE, why=f"the ports of generation {generation.number}", undo="release them")
     active = frozenset(name for name, service in run.services.items() if service.replicas)
     why = f"generation {generation.number}"

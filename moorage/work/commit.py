@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from moorage.errors import MoorageError, NotReadyError
+from moorage.errors import HomeError, MoorageError, NotReadyError
 from moorage.model.event import Action
 from moorage.model.generation import Generation, GenerationRecord
 from moorage.model.state import Observed, StackRecord, StackState, StackStatus
@@ -12,7 +12,7 @@ from moorage.model.step import Operation
 from moorage.rules import composing, graph, planning
 from moorage.work import generations
 from moorage.work.run import Run
-from moorage.work.status import status
+from moorage.work.status import service_status
 from moorage.work.threads import in_thread
 from moorage.work.waiting import LOG_LINES, not_ready
 
@@ -25,20 +25,40 @@ async def commit(run: Run) -> None:
     observed = await in_thread(lambda: run.world.engine.observe(run.stack))
     _check_all_there(run, observed)
     await in_thread(lambda: _write_down(run))
+    run.committed = observed
     await in_thread(lambda: _tidy(run))
 
 
-async def status_of_committed(run: Run) -> StackStatus:
-    """The status after a commit, when all but the optional is ready. For after the undo is out of reach."""
-    found = await status(run.world, run.stack, ask=False)
-    ready = {
-        name: one.model_copy(
-            update={"ready": name not in run.missed, "time_to_ready_s": run.ready_s.get(name, one.time_to_ready_s)}
-        )
-        for name, one in found.services.items()
+def status_of_committed(run: Run) -> StackStatus:
+    """The status by the look before the commit, when all but the optional was ready.
+
+    For after the commit: neither engine nor registry can break off any more what is done. Raises nothing of theirs.
+    """
+    observed, generation = run.committed, run.generation
+    assert observed is not None and generation is not None  # noqa: S101, PT018 - for what is committed only
+    names = sorted({*run.services, *(c.service for c in observed.containers)})
+    services = {
+        name: service_status(observed.of(name), ready=name not in run.missed, time_s=_time_to_ready(run, name))
+        for name in names
     }
-    state = StackState.DEGRADED if run.missed else StackState.RUNNING
-    return found.model_copy(update={"services": ready, "state": state})
+    return StackStatus(
+        stack=run.stack,
+        path=str(generation.source.directory),
+        state=StackState.DEGRADED if run.missed else StackState.RUNNING,
+        generation=generation.number,
+        services=services,
+        networks=observed.networks,
+    )
+
+
+def _time_to_ready(run: Run, service: str) -> float | None:
+    """Seconds; what was not started in this run, the last time. None: not known."""
+    if service in run.ready_s:
+        return run.ready_s[service]
+    try:
+        return next(iter(run.world.store.timings(run.stack, service, "ready", 1)), None)
+    except HomeError:
+        return None
 
 
 def _check_all_there(run: Run, observed: Observed) -> None:
@@ -58,9 +78,8 @@ def _check_all_there(run: Run, observed: Observed) -> None:
 
 def _write_down(run: Run) -> None:
     """The commit itself. Before it a crash is undone, after it there is nothing to undo."""
-    generation = run.generation or generations.current(run.world, run.stack)
-    if generation is None:  # the containers were all as they should be, their record was not
-        generation = run.pin()
+    # Where nothing had to be created the definition may still differ from what is on record.
+    generation = run.generation or run.pin()
     run.generation = generation
     record = run.record
     assert record is not None  # noqa: S101 - a run is written down before its first effect

@@ -26,8 +26,8 @@ async def down(
     run = bodies.new_run(world, Operation.DOWN, stack, flow_run_id, ending.grace_s)
     async with locked(run, recover):
         asked = {"volumes": ending.volumes, "release_ports": ending.release_ports, "grace_s": ending.grace_s}
-        observed = await _open(run, asked)
         async with closed_at_end(run):
+            observed = await _open(run, asked)
             await bodies.take_down(run, observed, ending, act_of)
     return run
 
@@ -48,10 +48,9 @@ async def stop(
     """
     run = bodies.new_run(world, Operation.STOP, stack, flow_run_id, grace_s)
     run.force = force
-    async with locked(run, recover):
+    async with locked(run, recover), closed_at_end(run):
         observed = await _open(run, {"services": list(names), "grace_s": grace_s, "force": force}, names)
-        async with closed_at_end(run):
-            await bodies.halt(run, observed, names, act_of)
+        await bodies.halt(run, observed, names, act_of)
     return run
 
 
@@ -60,10 +59,9 @@ async def start(
 ) -> tuple[Run, StackStatus]:
     """Start services again (none named: all) with what they depend on, in order, each when it may."""
     run = bodies.new_run(world, Operation.START, stack, flow_run_id, None)
-    async with locked(run, recover):
+    async with locked(run, recover), closed_at_end(run):
         observed = await _open(run, {"services": list(names)}, names)
-        async with closed_at_end(run):
-            await bodies.begin(run, observed, names, act_of)
+        await bodies.begin(run, observed, names, act_of)
     return run, await status(world, stack, ask=True)
 
 

@@ -43,18 +43,21 @@ class Again:
 
 
 def new_run(world: World, operation: Operation, stack: str, flow_run_id: str | None, grace_s: float | None) -> Run:
-    """A run on a stack as its current generation knows it."""
+    """A run on a stack that knows its services once it has looked."""
     run = Run(world, operation, stack)
     run.flow_run_id, run.grace_s = flow_run_id, grace_s
-    generation = generations.current(world, stack)
-    if generation:
-        run.know(generation)
     return run
 
 
 async def look(run: Run) -> Observed:
-    """What is there. Services that no generation knows (a start that was kept) count too."""
+    """What is there, with the lock held: of services, what the current generation says of them.
+
+    Services that no generation knows (a start that was kept) count too.
+    """
     observed = await in_thread(lambda: run.world.engine.observe(run.stack))
+    generation = await in_thread(lambda: generations.current(run.world, run.stack))
+    if generation:
+        run.know(generation)
     for container in observed.containers:
         run.services.setdefault(container.service, Service(name=container.service))
     return observed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from moorage.errors import ImageError, PortError
@@ -14,6 +14,9 @@ from moorage.model.lease import Lease
 from moorage.model.state import RunRecord
 from moorage.rules import composing, labels, reading, undo
 from moorage.rules.planning import Desired
+
+_ENDINGS = ("json", "compose.json")
+"""The files of a generation: itself, and what Compose reads."""
 
 
 def make(world: World, desired: Desired, run: RunRecord | None) -> Generation:
@@ -102,9 +105,12 @@ def _compose_name(generation: Generation) -> str:
 
 
 def read(world: World, stack: str, number: int) -> Generation | None:
-    """A generation. None: it is not on disk (pruned, or never there)."""
+    """A generation. None: it is not on disk (pruned, or never there), or its file makes no sense."""
     text = world.files.read(f"generations/{stack}/{number}.json")
-    return Generation.model_validate_json(text) if text else None
+    try:
+        return Generation.model_validate_json(text) if text else None
+    except ValueError:  # damaged, or of another version: the stack must not be stuck with it
+        return None
 
 
 def current(world: World, stack: str) -> Generation | None:
@@ -124,11 +130,27 @@ def injected_secrets(services: Mapping[str, Service]) -> list[str]:
     return [file.content for service in services.values() for file in service.inject if file.secret]
 
 
+def is_current(world: World, desired: Desired) -> bool:
+    """True: what is desired is the current generation, down to what makes no difference to a container."""
+    found = current(world, desired.definition.name)
+    return found is not None and found.digests == desired.digests and found.services == desired.definition.services
+
+
 def forget(world: World, stack: str, number: int) -> None:
     """Remove a generation that is not current, with its files."""
-    for ending in ("json", "compose.json"):
-        world.files.remove(f"generations/{stack}/{number}.{ending}")
+    # First the record: one without its file would promise a rollback that cannot be made.
     world.store.forget_generation(stack, number)
+    for ending in _ENDINGS:
+        world.files.remove(f"generations/{stack}/{number}.{ending}")
+
+
+def remove_strays(world: World, stack: str) -> None:
+    """Remove the files of generations that are not on record: a process died over them."""
+    known = {one.number for one in world.store.generations(stack)}
+    for name in tuple(world.files.names(f"generations/{stack}")):
+        number, _, ending = PurePosixPath(name).name.partition(".")
+        if ending in _ENDINGS and number.isdigit() and int(number) not in known:
+            world.files.remove(name)
 
 
 def prune(world: World, stack: str) -> None:
@@ -139,6 +161,7 @@ def prune(world: World, stack: str) -> None:
     for number in known:
         if number not in kept:
             forget(world, stack, number)
+    remove_strays(world, stack)
     for tag in superfluous_tags(world, stack):
         world.engine.untag(tag)
 

@@ -48,7 +48,7 @@ async def locked(run: Run, recover: Recover) -> AsyncIterator[None]:
         for record in await in_thread(lambda: world.store.unfinished_runs(run.stack)):
             message = f"recovering: {record.operation} of {record.started_at:%H:%M:%S} did not finish"
             run.tell(Action.NOTICE, message=message, recovering=record.operation)
-            await uncancelled(recover(world, record))
+            await to_the_end(recover(world, record))
         run.began = world.clock.monotonic()
         yield
     finally:
@@ -89,12 +89,14 @@ async def undone_on_failure(run: Run, act_of: ActOf = directly) -> AsyncIterator
 async def closed_at_end(run: Run) -> AsyncIterator[None]:
     """Close a run that is not undone when its body has ended, been interrupted, or come to a service's own failure.
 
+    The body writes the run down first: a cancel that comes meanwhile must not leave it to be carried on.
     After any other failure, as after a crash, it stays open: whoever comes next carries it on.
     """
     try:
         yield
     except asyncio.CancelledError:
-        await uncancelled(_close(run, "interrupted"))
+        if run.record:
+            await uncancelled(_close(run, "interrupted"))
         raise InterruptedRunError(
             f"{run.stack}: interrupted",
             hint=f"`moorage {run.operation}` goes on with it, `moorage up` brings all of it back.",
@@ -159,15 +161,19 @@ async def undo_and_close(world: World, record: RunRecord, act_of: ActOf, outcome
 
 async def _undo_patiently(world: World, record: RunRecord, act_of: ActOf) -> list[str]:
     """Undo; an engine that is being restarted gets the time for it. Raises EngineUnavailableError."""
-    deadline = world.clock.monotonic() + _ENGINE_BACK_S
+    deadline: float | None = None
     while True:
         try:
             return await undo(world, record, act_of)
         except EngineUnavailableError:
-            while not await in_thread(lambda: _answers(world)):
+            deadline = deadline or world.clock.monotonic() + _ENGINE_BACK_S
+            # Also after one that answers again: it may go on breaking off the very calls that an undo needs.
+            while True:
                 if world.clock.monotonic() >= deadline:
                     raise
                 await asyncio.sleep(_ENGINE_POLL_S)
+                if await in_thread(lambda: _answers(world)):
+                    break
 
 
 def _answers(world: World) -> bool:
@@ -214,11 +220,28 @@ def undone_line(record: RunRecord | None) -> str:
 
 
 async def uncancelled(work: Coroutine[Any, Any, T] | Awaitable[T]) -> T:
-    """Wait for `work` to its end, however often this is cancelled meanwhile."""
+    """Wait for `work` to its end, however often this is cancelled meanwhile: then it is as if it had not been."""
     task = asyncio.ensure_future(work)
+    await _ended(task)
+    return task.result()
+
+
+async def to_the_end(work: Awaitable[T]) -> T:
+    """Wait for `work` to its end; a cancel that came meanwhile is passed on then, unless the work itself failed."""
+    task = asyncio.ensure_future(work)
+    cancelled = await _ended(task)
+    result = task.result()
+    if cancelled:
+        raise asyncio.CancelledError
+    return result
+
+
+async def _ended(task: asyncio.Future[Any]) -> bool:
+    """True: this was cancelled while the task came to its end."""
+    cancelled = False
     while not task.done():
         try:
             await asyncio.wait([task])
         except asyncio.CancelledError:
-            continue
-    return task.result()
+            cancelled = True
+    return cancelled

@@ -15,8 +15,9 @@ from moorage.model.definition import Hook, Service
 from moorage.model.event import Action
 from moorage.model.state import Container
 from moorage.model.step import Step, StepKind
-from moorage.rules import graph, labels, planning, undo
-from moorage.work import generations, images
+from moorage.rules import graph, planning
+from moorage.work import generations, images, standins
+from moorage.work.removing import remove
 from moorage.work.run import Run
 from moorage.work.threads import abandonable, in_thread
 from moorage.work.waiting import LOG_LINES, Wait, not_ready
@@ -102,6 +103,7 @@ async def create(step: Step, run: Run) -> str:
         file = generations.compose_file(run.world, generation)
         services, recreate = run.recreated
         recreate = recreate or bool(run.desired and run.desired.force_recreate)
+        standins.give_names_back(run)
         try:
             run.world.compose.create(run.stack, file, sorted(services), recreate, tell)
         except EngineError as error:
@@ -232,60 +234,6 @@ def _pre_stop(run: Run, service: Service, container: Container) -> None:
             _run_hook(run, service.name, "pre_stop", container, hook)
         except (EngineError, RunError) as error:  # as with Compose, a hook does not keep a service from stopping
             run.tell(Action.NOTICE, f"stop {service.name}", str(error), service=service.name)
-
-
-async def remove(step: Step, run: Run) -> str:
-    """Remove what a run created of a service; without a service: all containers of the stack, and its networks."""
-    if step.service:
-        return await _remove_service(step.service, run)
-    engine = run.world.engine
-    observed = await in_thread(lambda: engine.observe(run.stack))
-    mine = [c for c in observed.containers if labels.ours(c.labels, run.stack, run.world.home)]
-    await asyncio.gather(*(in_thread(partial(engine.remove, c.id, run.with_volumes)) for c in mine))
-    for network in observed.networks:
-        await in_thread(partial(_remove_network, run, network))
-    for volume in observed.volumes if run.with_volumes else ():
-        await in_thread(partial(_remove_volume, run, volume))
-    return f"{len(mine)} containers, {len(observed.networks)} networks"
-
-
-async def _remove_service(service: str, run: Run) -> str:
-    containers = await in_thread(lambda: run.world.engine.containers(run.stack, service))
-    new = [c for c in containers if c.id not in run.spared and labels.ours(c.labels, run.stack, run.world.home)]
-    await asyncio.gather(*(in_thread(partial(_stop_and_remove, run, c)) for c in new))
-    return f"removed {len(new)} container{'' if len(new) == 1 else 's'}"
-
-
-def _stop_and_remove(run: Run, container: Container) -> None:
-    """With a short grace period: what it did is thrown away, but volumes that existed before want a clean end."""
-    if container.state == "running":
-        usual_s = run.world.settings.undo_grace_s
-        run.world.engine.stop(container.id, undo.grace_s(run.services, container.service, usual_s))
-    run.world.engine.remove(container.id, volumes=True)
-
-
-def _remove_volume(run: Run, name: str) -> None:
-    """A volume that others use too stays, as with Compose."""
-    if not labels.ours(run.world.engine.owner("volume", name), run.stack, run.world.home):
-        return
-    try:
-        run.world.engine.remove_volume(name)
-    except EngineError as error:
-        if "in use" not in str(error):
-            raise
-        run.tell(Action.NOTICE, message=f"volume {name} stays: others use it")
-
-
-def _remove_network(run: Run, name: str) -> None:
-    """A network that others use too stays, as with Compose."""
-    if not labels.ours(run.world.engine.owner("network", name), run.stack, run.world.home):
-        return
-    try:
-        run.world.engine.remove_network(name)
-    except EngineError as error:
-        if "active endpoints" not in str(error):
-            raise
-        run.tell(Action.NOTICE, message=f"network {name} stays: others use it")
 
 
 _BY_KIND: dict[StepKind, Callable[[Step, Run], Awaitable[str]]] = {

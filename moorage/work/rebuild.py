@@ -69,10 +69,7 @@ def _stored(world: World, stack: str) -> Iterable[Generation]:
     for name in world.files.names(f"generations/{stack}"):
         number = PurePosixPath(name).name.removesuffix(".json")
         if number.isdigit():
-            try:
-                generation = generations.read(world, stack, int(number))
-            except ValueError:
-                continue
+            generation = generations.read(world, stack, int(number))
             if generation:
                 yield generation
 

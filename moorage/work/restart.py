@@ -31,11 +31,10 @@ async def restart(
     all is left as it is, for a look.
     """
     run = ending.new_run(world, Operation.RESTART, stack, flow_run_id, asked.grace_s)
-    async with locked(run, recover):
+    async with locked(run, recover), closed_at_end(run):
         observed = await ending.look(run)
         ending.check_names(run, names, observed)
         arguments = {"services": list(names), "grace_s": asked.grace_s, "recreate": asked.recreate}
         await in_thread(lambda: run.open(observed, arguments))
-        async with closed_at_end(run):
-            await ending.begin_again(run, observed, names, asked, act_of)
+        await ending.begin_again(run, observed, names, asked, act_of)
     return run, await status(world, stack, ask=True)

@@ -22,8 +22,8 @@ async def rollback(
     async with locked(run, recover):
         generation = await in_thread(lambda: applying.choose(world, stack, to))
         observed = await in_thread(lambda: world.engine.observe(stack))
-        await in_thread(lambda: run.open(observed, {"to": generation.number}))
         async with undone_on_failure(run, act_of):
+            await in_thread(lambda: run.open(observed, {"to": generation.number}))
             await applying.apply(run, generation, act_of)
             await uncancelled(commit(run))
-        return run, await uncancelled(status_of_committed(run))
+        return run, await uncancelled(in_thread(lambda: status_of_committed(run)))

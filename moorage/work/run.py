@@ -47,6 +47,8 @@ class Run:
         self.began = world.clock.monotonic()
         self.record: RunRecord | None = None
         self.flow_run_id: str | None = None
+        self.committed: Observed | None = None
+        """What was there when it committed. None: it has not."""
         self.with_volumes = False
         """`down --volumes`: anonymous and named volumes go too."""
         self.grace_s: float | None = None
@@ -54,7 +56,9 @@ class Run:
         self.force = False
         """`stop --force`: when the grace period is over all is killed, whatever pre_stop hooks are doing."""
         self.spared: set[str] = set()
-        """Ids of containers that an undo leaves alone: they were there before."""
+        """Ids of containers and names of volumes that an undo leaves alone: they were there before."""
+        self.discarded: dict[str, Service] = {}
+        """Services of the definition that is undone: how long what it started wants to be asked to stop."""
         self.again: frozenset[str] = frozenset()
         """Services that a restart starts anew: one-shots among them run although they have ended well."""
         self.recreated: tuple[frozenset[str], bool] = (frozenset(), False)

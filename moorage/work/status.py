@@ -23,7 +23,7 @@ async def status(world: World, stack: str, *, ask: bool = True) -> StackStatus:
     known = {name: services.get(name) or Service(name=name) for name in names}
     answers = await asyncio.gather(*(_ready(world, known, name, observed, ask=ask) for name in names))
     found = {
-        name: _service_status(world, stack, known[name], observed.of(name), ready=ready)
+        name: service_status(observed.of(name), ready=ready, time_s=_time_to_ready(world, stack, name))
         for name, ready in zip(names, answers, strict=True)
     }
     return StackStatus(
@@ -45,11 +45,13 @@ async def _ready(world: World, services: dict[str, Service], name: str, observed
     return await is_ready(world, services, name, containers)
 
 
-def _service_status(
-    world: World, stack: str, service: Service, containers: tuple[Container, ...], *, ready: bool
-) -> ServiceStatus:
+def _time_to_ready(world: World, stack: str, service: str) -> float | None:
+    return next(iter(world.store.timings(stack, service, "ready", 1)), None)
+
+
+def service_status(containers: tuple[Container, ...], *, ready: bool, time_s: float | None) -> ServiceStatus:
+    """One service by its containers. `time_s`: from start to ready; None: not known."""
     worst = min(containers, key=lambda c: c.state == "running", default=None)
-    timings = world.store.timings(stack, service.name, "ready", 1)
     return ServiceStatus(
         state=worst.state if worst else "absent",
         ready=ready,
@@ -59,7 +61,7 @@ def _service_status(
         exit_code=worst.exit_code if worst else None,
         oom_killed=any(c.oom_killed for c in containers),
         restarts=sum(c.restarts for c in containers),
-        time_to_ready_s=timings[0] if timings else None,
+        time_to_ready_s=time_s,
         ports=tuple(port for c in containers for port in c.ports),
     )
 

@@ -117,8 +117,11 @@ async def _end_stack(asked: Sweep, record: StackRecord, *, exists: bool) -> None
     async with _held(world, record.name) as run:
         run.operation = Operation.DOWN
         observed = await ending.look(run)
-        await in_thread(lambda: run.open(observed, {"volumes": how.volumes, "release_ports": True}))
+        now = await in_thread(lambda: world.store.stack(record.name))
+        if now != record:  # somebody was here while it was looked for: the next sweep looks again
+            raise BusyError(f"{record.name} has just been changed", stack=record.name)
         async with closed_at_end(run):
+            await in_thread(lambda: run.open(observed, {"volumes": how.volumes, "release_ports": True}))
             await ending.take_down(run, observed, how, asked.act_of)
         if not exists:
             await in_thread(lambda: generations.forget_all(world, record.name))

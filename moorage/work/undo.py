@@ -15,16 +15,15 @@ from moorage.errors import EngineError, EngineUnavailableError, MoorageError
 from moorage.interfaces import World
 from moorage.model.definition import Service
 from moorage.model.generation import Generation
-from moorage.model.state import RunRecord
+from moorage.model.state import Observed, RunRecord
 from moorage.model.step import Operation, Step, StepKind
-from moorage.rules import labels
+from moorage.rules import labels, planning
 from moorage.rules import undo as rules
-from moorage.work import generations
+from moorage.work import generations, standins
 from moorage.work.perform import Act, carry_out, perform
 from moorage.work.run import Run
 from moorage.work.threads import in_thread
 
-_RUNNING = ("running", "paused", "restarting")
 ActOf = Callable[[Run], Act]
 """For a run, what does one of its steps: directly, or as a task run."""
 
@@ -50,6 +49,7 @@ async def undo(world: World, record: RunRecord, act_of: ActOf = directly) -> lis
         left = await _apply_again(world, record, generation, act_of)
     else:
         left = await _remove_containers(world, record, act_of)
+        left += await in_thread(lambda: _lost(world, record))
     left += await _remove_new(world, record)
     await in_thread(lambda: _forget_new(world, record, kept=generation))
     return left
@@ -61,15 +61,24 @@ def _generation_before(world: World, record: RunRecord) -> Generation | None:
 
 
 async def _apply_again(world: World, record: RunRecord, generation: Generation, act_of: ActOf) -> list[str]:
-    """Apply the generation before, from its pinned images, and wait until what ran then is ready."""
+    """Apply the generation before, from its pinned images, and wait until what ran then is ready; the rest is off."""
     run = Run(world, Operation.ROLLBACK, record.stack)
-    run.generation, run.services = generation, dict(generation.services)
+    run.generation = generation
+    run.know(generation)
     active = rules.active_before(record, run.services)
-    steps = rules.reapply_steps(run.stack, run.operation, run.services, active, "undo")
     try:
         # The leases first: a port that was given up belongs to this generation.
         await in_thread(lambda: _restore_leases(world, record))
-        await _stop_new(world, record)
+        observed = await in_thread(lambda: world.engine.observe(record.stack))
+        kept = rules.kept(observed, record, world.home, generation)
+        await in_thread(lambda: standins.hold_volumes(run, rules.holders(record, kept.containers, world.home)))
+        # All at once: Compose would stop what it replaces one after the other, each with its full grace.
+        clearing = await in_thread(lambda: _removals(run, record, observed, kept))
+        off = rules.to_stop(kept, active, world.home)
+        longest_s = min(world.settings.stop_grace_s, rules.LONGEST_GRACE_S)
+        run.grace_s = max((rules.grace_s(run.services, c.service, longest_s) for c in off.containers), default=None)
+        halting = planning.stop_plan(run.stack, run.operation, run.services, off).steps
+        steps = rules.reapply_steps(run.stack, run.operation, run.services, active, "undo", (*clearing, *halting))
         await carry_out(steps, act_of(run))
     except EngineUnavailableError:
         raise
@@ -78,13 +87,12 @@ async def _apply_again(world: World, record: RunRecord, generation: Generation, 
     return []
 
 
-async def _stop_new(world: World, record: RunRecord) -> None:
-    """Stop what the run has started, all at once: Compose would do it one after the other, each with its full grace."""
-    observed = await in_thread(lambda: world.engine.observe(record.stack))
-    new = [c for c in observed.containers if c.state in _RUNNING and rules.is_new(c, record, world.home)]
-    services = _services_of(world, record)
-    grace = partial(rules.grace_s, services, usual_s=world.settings.undo_grace_s)
-    await asyncio.gather(*(in_thread(partial(world.engine.stop, c.id, grace(c.service))) for c in new))
+def _removals(run: Run, record: RunRecord, observed: Observed, kept: Observed) -> tuple[Step, ...]:
+    """Remove all but what is kept, with the anonymous volumes that came with it."""
+    run.discarded = _services_of(run.world, record)
+    run.spared = {c.id for c in kept.containers} | rules.volumes_before(record)
+    new = {c.service for c in observed.containers if c.id not in run.spared}
+    return tuple(Step(kind=StepKind.REMOVE, service=name, why="undo") for name in sorted(new))
 
 
 def _services_of(world: World, record: RunRecord) -> dict[str, Service]:
@@ -98,17 +106,21 @@ async def _remove_containers(world: World, record: RunRecord, act_of: ActOf) -> 
     """Remove the containers that were not there before."""
     run = Run(world, Operation.DOWN, record.stack)
     observed = await in_thread(lambda: world.engine.observe(record.stack))
-    run.services = _services_of(world, record)
-    run.spared = {c.id for c in observed.containers if not rules.is_new(c, record, world.home)}
-    new = {c.service for c in observed.containers if c.id not in run.spared}
-    steps = tuple(Step(kind=StepKind.REMOVE, service=name, why="undo") for name in sorted(new))
+    kept = rules.kept(observed, record, world.home)
     try:
-        await carry_out(steps, act_of(run))
+        await carry_out(await in_thread(lambda: _removals(run, record, observed, kept)), act_of(run))
     except EngineUnavailableError:
         raise
     except MoorageError as error:
         return [str(error)]
     return []
+
+
+def _lost(world: World, record: RunRecord) -> list[str]:
+    """What was replaced, where there is no generation to bring it back."""
+    there = {c.id for c in world.engine.observe(record.stack).containers}
+    gone = sorted(name for name, one in record.before.get("containers", {}).items() if one["id"] not in there)
+    return [f"what was there before cannot be brought back, no generation says how: {', '.join(gone)}"] if gone else []
 
 
 async def _remove_new(world: World, record: RunRecord) -> list[str]:
@@ -141,6 +153,7 @@ def _forget_new(world: World, record: RunRecord, kept: Generation | None) -> Non
     for generation in store.generations(stack):
         if generation.run == record.id:
             generations.forget(world, stack, generation.number)
+    generations.remove_strays(world, stack)
     before = set(record.before["tags"]) | ({i.tag for i in kept.images.values()} if kept else set())
     for tag in world.engine.tags(labels.pin_prefix(stack)):
         if tag not in before:

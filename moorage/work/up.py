@@ -35,7 +35,7 @@ async def idle_as_planned(world: World, wish: Wish, planned: Planned) -> StackSt
     name = desired.definition.name
     if not plan.empty or wish.ttl_s is not None:  # a time to live is written down, and counts from now on
         return None
-    if world.store.unfinished_runs(name) or generations.current(world, name) is None:
+    if world.store.unfinished_runs(name) or not generations.is_current(world, desired):
         return None
     found = await status(world, name, ask=False)
     ready = {key: service.model_copy(update={"ready": True}) for key, service in found.services.items()}
@@ -105,4 +105,4 @@ async def up(
         async with undone_on_failure(run, act_of):
             await apply(run, act_of(run), planned)
             await uncancelled(commit(run))
-        return run, await uncancelled(status_of_committed(run))
+        return run, await uncancelled(in_thread(lambda: status_of_committed(run)))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import json
-import os
+import re
 import socket
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -16,9 +16,9 @@ import pytest
 
 from moorage.adapters.compose_cli import ComposeCli
 from moorage.adapters.docker_engine import DockerEngine
-from moorage.errors import DefinitionError, EngineError, ImageError, PortTakenError
+from moorage.errors import EngineError, ImageError, PortTakenError
 from moorage.model.definition import Source
-from moorage.rules import labels, reading
+from moorage.rules import labels
 from moorage.settings import Settings
 from moorage.testing import FakeCompose, FakeEngine, FakeMachine
 
@@ -450,6 +450,15 @@ class TestRemove:
         assert bench.eyes.has_volume(volume) is not volumes
         bench.engine.remove_volume(volume)
 
+    def test_anonymous_volumes_that_others_have_too(self, bench):
+        marks = {labels.COMPOSE_PROJECT: bench.stack, labels.COMPOSE_ONEOFF: "False"}
+        found = bench.started(volumes=["/scratch"])
+        bench.engine.hold(f"{bench.stack}-other", bench.image, marks, found.volumes)
+        bench.engine.remove(found.id, True)
+        assert bench.eyes.has_volume(found.volumes["/scratch"])
+        bench.engine.remove(f"{bench.stack}-other", True)
+        bench.engine.remove_volume(found.volumes["/scratch"])
+
     def test_named_volumes_stay(self, bench):
         bench.create({"web": bench.service(volumes=["data:/data"])}, volumes={"data": None})
         bench.engine.remove(bench.of("web").id, True)
@@ -472,6 +481,52 @@ class TestRemove:
         bench.engine.remove_network(f"{bench.stack}_default")
         bench.engine.remove_network(f"{bench.stack}_default")
         assert bench.engine.observe(bench.stack).networks == ()
+
+
+class TestStandIns:
+    def test_volumes_are_seen(self, bench):
+        bench.create({"web": bench.service(volumes=["data:/data", "/scratch"])}, volumes={"data": None})
+        found = bench.of("web").volumes
+        assert found == bench.eyes.volumes_of(bench.of("web").id)
+        assert found["/data"] == f"{bench.stack}_data"
+        assert re.fullmatch("[0-9a-f]{64}", found["/scratch"])
+
+    def test_another_name(self, bench):
+        found = bench.started()
+        bench.engine.rename(found.id, f"{bench.stack}-other")
+        assert (bench.of("web").id, bench.of("web").name) == (found.id, f"{bench.stack}-other")
+        bench.create({"web": bench.service(), "two": bench.service()})
+        with pytest.raises(EngineError, match="already in use"):
+            bench.engine.rename(found.id, f"{bench.stack}-two-1")
+        with pytest.raises(EngineError):
+            bench.engine.rename(f"{bench.stack}-nothing", f"{bench.stack}-something")
+
+    def test_what_is_held_is_inherited(self, bench):
+        """Compose takes the holder for one that it has to replace; the replacement has the volumes it held."""
+        found = bench.started(volumes=["/scratch"])
+        held, place = found.volumes, found.name
+        bench.engine.remove(found.id, False)
+        marks = {
+            labels.COMPOSE_PROJECT: bench.stack,
+            labels.COMPOSE_SERVICE: "web",
+            labels.COMPOSE_NUMBER: "1",
+            labels.COMPOSE_ONEOFF: "False",
+            labels.COMPOSE_HASH: "",
+        }
+        bench.engine.hold(place, bench.image, marks, held)
+        holder = bench.of("web")
+        assert (holder.state, holder.volumes) == ("created", held)
+        bench.create({"web": bench.service(volumes=["/scratch"])})
+        assert (bench.of("web").name, bench.of("web").volumes) == (place, held)
+        assert bench.engine.inspect(holder.id) is None
+        bench.engine.remove(bench.of("web").id, True)
+        bench.engine.remove_volume(held["/scratch"])
+
+    def test_a_volume_that_is_gone_is_not_made_anew(self, bench):
+        with pytest.raises(EngineError):
+            bench.engine.hold(f"{bench.stack}-web-1", bench.image, {}, {"/scratch": f"{bench.stack}gone"})
+        assert not bench.eyes.has_volume(f"{bench.stack}gone")
+        assert bench.engine.inspect(f"{bench.stack}-web-1") is None
 
 
 class TestOwners:
@@ -583,157 +638,6 @@ class TestExecAndLogs:
         bench.engine.put_file(bench.of("web").id, "/run/secrets/word", b"secret", 0o400, 0, 0)
         bench.engine.start(bench.of("web").id)
         assert bench.engine.exec(bench.of("web").id, ["cat", "/run/secrets/word"]) == (0, "secret")
-
-
-RICH = {
-    "services": {
-        "db": {
-            "image": "tiny:1",
-            "command": SLEEP,
-            "volumes": ["data:/data", "/scratch"],
-            "healthcheck": {"test": ["CMD", "true"], "interval": "1s", "retries": 3},
-        },
-        "job": {"image": "tiny:1", "profiles": ["jobs"]},
-        "api": {"build": {"context": "."}, "depends_on": {"db": {"condition": "service_healthy"}}, "scale": 1},
-        "web": {
-            "image": "${IMAGE:-tiny:1}",
-            "command": ["sh", "-c", "echo $$HOME"],
-            "environment": ["A=${A:-x}", "B=1$$"],
-            "ports": ["${WEB_PORT:-8080}:80", "127.0.0.1:9090:90/udp", {"target": 70}],
-            "depends_on": ["db"],
-            "deploy": {"replicas": 2},
-            "labels": {"l": "1"},
-            "stop_grace_period": "3s",
-            "x-moorage": {"ready": {"log": "up ${A:-x}"}},
-        },
-    },
-    "volumes": {"data": None},
-    "x-moorage": {"ttl": "1h"},
-}
-
-
-@pytest.fixture(params=["fake", "real"])
-def reader(request, tmp_path):
-    """Compose as a reader: no engine needed."""
-    folder = tmp_path / "shop"
-    folder.mkdir()
-    compose = FakeCompose(FakeMachine()) if request.param == "fake" else ComposeCli(Settings())
-    return Bench("shop", None, compose, None, "tiny:1", folder)
-
-
-class TestReading:
-    def test_canonical_form(self, reader):
-        config = reader.compose.config(reader.source(RICH), "shop", {"A": "a$b"})
-        assert config == {
-            "name": "shop",
-            "networks": {"default": {"name": "shop_default", "ipam": {}}},
-            "services": {
-                "api": {
-                    "scale": 1,
-                    "command": None,
-                    "entrypoint": None,
-                    "networks": {"default": None},
-                    "build": {"context": str(reader.folder), "dockerfile": "Dockerfile"},
-                    "depends_on": {"db": {"condition": "service_healthy", "required": True}},
-                },
-                "db": {
-                    "command": SLEEP,
-                    "entrypoint": None,
-                    "image": "tiny:1",
-                    "networks": {"default": None},
-                    "volumes": [
-                        {"type": "volume", "source": "data", "target": "/data", "volume": {}},
-                        {"type": "volume", "target": "/scratch", "volume": {}},
-                    ],
-                    "healthcheck": {"test": ["CMD", "true"], "interval": "1s", "retries": 3},
-                },
-                "web": {
-                    "deploy": {"replicas": 2, "resources": {}, "placement": {}},
-                    "command": ["sh", "-c", "echo $$HOME"],
-                    "entrypoint": None,
-                    "environment": {"A": "a$$b", "B": "1$$"},
-                    "image": "tiny:1",
-                    "labels": {"l": "1"},
-                    "networks": {"default": None},
-                    "stop_grace_period": "3s",
-                    "depends_on": {"db": {"condition": "service_started", "required": True}},
-                    "ports": [
-                        {"mode": "ingress", "target": 80, "published": "8080", "protocol": "tcp"},
-                        {
-                            "mode": "ingress",
-                            "host_ip": "127.0.0.1",
-                            "target": 90,
-                            "published": "9090",
-                            "protocol": "udp",
-                        },
-                        {"mode": "ingress", "target": 70, "protocol": "tcp"},
-                    ],
-                },
-            },
-            "volumes": {"data": {"name": "shop_data"}},
-            "x-moorage": {"ttl": "1h"},
-        }
-
-    def test_is_read_again_as_it_is(self, reader):
-        config = reader.compose.config(reader.source(RICH), "shop", {})
-        assert reader.compose.config(reader.source(config), "shop", {}) == config
-
-    def test_profiles(self, reader):
-        config = reader.compose.config(reader.source(RICH, profiles=("jobs",)), "shop", {})
-        assert config["services"]["job"]["profiles"] == ["jobs"]
-
-    def test_names(self, reader):
-        text = {"services": {"web": {"image": "x"}}}
-        assert reader.compose.config(reader.source(text), None, {})["name"] == "shop"
-        assert reader.compose.config(reader.source({"name": "own", **text}), None, {})["name"] == "own"
-        assert reader.compose.config(reader.source({"name": "own", **text}), "asked", {})["name"] == "asked"
-
-    def test_as_written(self, reader):
-        raw = reader.compose.raw_config(reader.source(RICH))
-        services = dict.fromkeys(raw["services"])
-        assert reading.service_extensions(raw) == {"web": {"ready": {"log": "up ${A:-x}"}}}
-        assert reading.port_variables(raw, services) == {"WEB_PORT": ("web", 80, "tcp", 0)}
-
-    def test_variables(self, reader):
-        (reader.folder / ".env").write_text("A=of the file\nB=of the file\n")
-        source = reader.source(RICH, environment=(("B", "of the source"),))
-        found = reader.compose.variables(source)
-        assert (found["A"], found["B"]) == ("of the file", "of the source")
-        assert found["PATH"] == os.environ["PATH"]
-
-    def test_interpolation(self, reader):
-        (reader.folder / ".env").write_text("FILE=f\n")
-        source = reader.source(RICH, environment=(("SOURCE", "s"),))
-        values = {"a": "$FILE ${SOURCE} ${GIVEN} ${NONE:-n} ${NONE-n}", "b": ["${GIVEN:-x}", 1, {"c": "$$"}]}
-        found = reader.compose.interpolate(source, values, {"GIVEN": "g"})
-        assert found == {"a": "f s g n n", "b": ["g", 1, {"c": "$$"}]}
-
-    @pytest.mark.parametrize(
-        ("services", "words"),
-        [
-            ({"web": {"image": "x", "depends_on": ["db"]}}, "depends on undefined service"),
-            ({n: {"image": "x", "depends_on": [m]} for n, m in (("a", "b"), ("b", "a"))}, "dependency cycle"),
-            ({"web": {}}, "has neither an image nor a build context"),
-            ({"web": {"image": "x", "volumes": ["no:/x"]}}, "refers to undefined volume no"),
-            ({"web": {"image": "x", "networks": ["no"]}}, "refers to undefined network no"),
-            ({"web": {"image": "x", "nonsense": 1}}, r"services\.web\.nonsense"),
-            ({"web": {"image": "${NOWHERE?say it}"}}, "say it"),
-        ],
-    )
-    def test_what_makes_no_sense(self, reader, services, words):
-        with pytest.raises(DefinitionError, match=words):
-            reader.compose.config(reader.source({"services": services}), "shop", {})
-
-    def test_what_is_no_compose_file(self, reader):
-        with pytest.raises(DefinitionError):
-            reader.compose.config(reader.source('{"services":'), "shop", {})
-
-    def test_no_file(self, reader):
-        with pytest.raises(DefinitionError, match="no compose file"):
-            reader.compose.config(reader.source(), "shop", {})
-
-    def test_version(self, reader):
-        assert int(reader.compose.version().split(".")[0]) >= 2
 
 
 class TestMakingImages:

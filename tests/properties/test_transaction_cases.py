@@ -1,0 +1,266 @@
+"""The same without chance: a death before every effect, and what chance has found."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from itertools import count
+from typing import Any
+
+import pytest
+
+from moorage.errors import EngineUnavailableError, HomeError, InterruptedRunError, MoorageError, UndoIncompleteError
+from moorage.fakes.faults import ENGINE_EFFECTS
+from moorage.testing import MemoryLocks
+from moorage.work.rollback import rollback
+from moorage.work.sweep import Sweep, sweep
+from tests.properties.memory import CLOCK, STACK, Look, cancelled_at, service
+from tests.properties.transactions import Transactions
+
+pytestmark = pytest.mark.usefixtures("without_threads_and_time")
+
+
+@pytest.fixture
+def stack():
+    """One stack whose first definition is written, not brought up."""
+    made = Transactions()
+    made.begin()
+    yield made
+    made.teardown()
+
+
+def brought_up(stack: Transactions, **more: Any) -> Look:
+    """The state of a stack that has an anonymous volume, a one-shot and two generations."""
+    stack.write({"db": service(volumes=["data:/data", "/scratch"]), "job": {"image": "ends:1"}})
+    asyncio.run(stack.up(stack.world()))
+    stack.write({**stack.services, "web": service(ports=["8000:80"], depends_on=["db"], **more)})
+    asyncio.run(stack.up(stack.world()))
+    return stack.look()
+
+
+@pytest.mark.parametrize("kind", ["up", "change", "down", "down volumes ports", "stop", "rollback"])
+def test_dies_before_every_effect(kind):
+    """What the next process finds, it undoes or finishes, wherever the last one died."""
+    for n in count(1):
+        stack = Transactions()
+        stack.begin()
+        try:
+            if not _dies_at(stack, kind, n):
+                break
+        finally:
+            stack.teardown()
+    assert n > (4 if kind == "stop" else 8)
+
+
+def _dies_at(stack: Transactions, kind: str, n: int) -> bool:
+    before = stack.look() if kind == "up" else brought_up(stack)
+    services = stack.services
+    acts = {"up": stack.up, "change": stack.up, "rollback": lambda world: rollback(world, STACK, None)}
+    if kind == "change":
+        stack.write(
+            {"db": stack.services["db"], "web": service(ports=["8001:80"]), "api": service(volumes=["more:/x"])}
+        )
+    died = stack.dies(acts.get(kind) or stack.ending(kind), n)
+    stack.recover(0)
+    if stack.unchanged(before):
+        stack.write(services)
+    elif kind in ("up", "change"):
+        stack.check_up(tidy=not died)
+    elif kind == "rollback":
+        stack.check_current(stack.look(), tidy=not died)
+    else:
+        stack.check_ended(kind, before)
+    stack.strangers_are_left_alone()
+    stack.leases_are_unique()
+    stack.nothing_is_unfinished()
+    return died
+
+
+def fails(stack: Transactions) -> None:
+    with pytest.raises(MoorageError):
+        asyncio.run(stack.up(stack.world()))
+
+
+def test_what_was_stopped_is_stopped_after_an_undo(stack):
+    brought_up(stack)
+    asyncio.run(stack.ending("stop")(stack.world()))
+    before = stack.look()
+    stack.write({**stack.services, "web": service(image="fails:1", depends_on=["db"])})
+    fails(stack)
+    stack.same(before, "after the undo")
+
+
+class Breaking:
+    """An adapter whose calls raise from some moment on."""
+
+    def __init__(self, adapter: Any, error: MoorageError, since: Callable[[str], bool]) -> None:
+        self._adapter, self._error, self._since = adapter, error, since
+        self.broken: list[str] = []
+
+    def __getattr__(self, attribute: str) -> Any:
+        if self._since(attribute):
+            self.broken.append(attribute)
+            raise self._error
+        return getattr(self._adapter, attribute)
+
+
+@pytest.mark.parametrize("operation", ["up", "rollback"])
+@pytest.mark.parametrize("part", ["engine", "store"])
+def test_what_is_committed_is_told(stack, operation, part):
+    """From the commit on the engine, or the registry, does not answer: neither the stack nor the result changes."""
+    if operation == "rollback":
+        brought_up(stack)
+        stack.write({"db": service(volumes=["data:/data", "/scratch"]), "job": {"image": "ends:1"}})
+    world, runs = stack.world(), len(stack.store.runs(STACK))
+
+    def committed(_attribute: str) -> bool:
+        last = stack.store.runs(STACK, 1)
+        return len(stack.store.runs(STACK)) > runs and last[0].outcome == "committed"
+
+    error = EngineUnavailableError("gone") if part == "engine" else HomeError("read-only")
+    breaking = Breaking(getattr(world, part), error, committed)
+    broken = replace(world, **{part: breaking})
+    act = stack.up(broken) if operation == "up" else rollback(broken, STACK, None)
+    _, status = asyncio.run(act)
+    assert breaking.broken
+    assert (status.state, status.generation) == ("running", stack.store.stack(STACK).generation)
+    assert all(one.ready for one in status.services.values())
+    stack.check_up(tidy=False)
+
+
+def test_an_undo_gives_an_engine_time_but_not_for_ever(stack):
+    """It answers when it is asked for its version, and breaks off every effect."""
+    before, began = brought_up(stack), CLOCK.monotonic()
+    stack.write({**stack.services, "web": service(image="fails:1")})
+    world, failed = stack.world(), []
+
+    def undoing(attribute: str) -> bool:
+        failed.extend(box for box in stack.machine.of_project(STACK) if box.exit_code == 3)
+        return bool(failed) and attribute in ENGINE_EFFECTS
+
+    engine = Breaking(world.engine, EngineUnavailableError("broken off"), undoing)
+    with pytest.raises(UndoIncompleteError):
+        asyncio.run(stack.up(replace(world, engine=engine)))
+    assert 30 <= CLOCK.monotonic() - began < 60
+    assert len(engine.broken) < 200
+    stack.recover(0)
+    stack.same(before, "after the recovery")
+
+
+def test_a_cancel_during_a_recovery_is_heard(stack):
+    """What was cut off is recovered to its end, and nothing else is begun."""
+    before = brought_up(stack)
+    stack.write({**stack.services, "web": service(image="app:2"), "api": service()})
+    assert stack.dies(stack.up, 8)
+    assert not stack.unchanged(before)
+    opened: list[Any] = []
+    stack.store.open_run = opened.append
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(cancelled_at(1, stack.up, stack.world()))
+    assert not opened
+    stack.same(before, "after the recovery")
+    stack.nothing_is_unfinished()
+
+
+@pytest.mark.parametrize("kind", ["down", "stop", "start", "restart", "rollback"])
+def test_a_cancel_while_it_is_written_down_is_not_carried_on_later(stack, kind):
+    before = brought_up(stack)
+    act = (lambda world: rollback(world, STACK, None)) if kind == "rollback" else stack.ending(kind)
+    with pytest.raises(InterruptedRunError):
+        asyncio.run(cancelled_at(1, act, stack.world()))
+    stack.nothing_is_unfinished()
+    stack.recover(0)
+    stack.same(before, "after the next sweep")
+
+
+def test_a_stop_knows_what_it_waited_for(stack):
+    """Its order is that of the definition that another process was bringing up meanwhile: dependents first."""
+    brought_up(stack)
+    stack.write({"db": service(), "api": service(), "web": service(depends_on=["api"])})
+    stopped: list[str] = []
+    machine_end = stack.machine.end
+
+    def end(box: Any, code: int) -> None:
+        stopped.append(box.name)
+        machine_end(box, code)
+
+    async def both() -> None:
+        locks = MemoryLocks(CLOCK)
+        bringing_up = asyncio.ensure_future(stack.up(stack.neighbour(locks)))
+        while not locks(STACK).held():  # noqa: ASYNC110 - what it waits for tells nobody
+            await asyncio.sleep(0.01)
+        stopping = asyncio.ensure_future(stack.ending("stop")(stack.neighbour(locks)))
+        await bringing_up
+        stack.machine.end = end
+        await stopping
+
+    asyncio.run(both())
+    assert stopped.index("shop-web-1") < stopped.index("shop-api-1")
+
+
+def test_a_damaged_generation_file_blocks_nobody(stack):
+    """What it says is gone; that is told, and the stack can be taken down."""
+    brought_up(stack)
+    stack.files.write(f"generations/{STACK}/2.json", "{")
+    stack.write({**stack.services, "web": service(image="fails:1")})
+    with pytest.raises(UndoIncompleteError, match="shop-web-1"):
+        asyncio.run(stack.up(stack.world()))
+    asyncio.run(stack.ending("down volumes ports")(stack.world()))
+    assert stack.machine.of_project(STACK) == []
+    stack.nothing_is_unfinished()
+
+
+def test_a_sweep_spares_what_was_just_given_more_time(stack):
+    """Another process gives it more time after the sweep has looked, before it has the lock."""
+    brought_up(stack)
+    record = stack.store.stack(STACK)
+    past = CLOCK.now() - timedelta(seconds=1)
+    stack.store.save_stack(record.model_copy(update={"expires_at": past}))
+    world, later = stack.world(), record.model_copy(update={"expires_at": CLOCK.now() + timedelta(hours=1)})
+
+    def lock(name: str) -> Any:
+        inner = world.lock(name)
+        if name == STACK and inner.held() is None:
+            locks.append(name)
+            if len(locks) == 2:  # the first one looks whether somebody is at it
+                stack.store.save_stack(later)
+        return inner
+
+    locks: list[str] = []
+    before = stack.look()
+    asyncio.run(sweep(Sweep(replace(world, lock=lock))))
+    assert len(locks) > 1
+    stack.same(before, "after the sweep")
+    assert stack.store.stack(STACK) == later
+
+
+def test_anonymous_volumes_of_what_was_undone_go(stack):
+    brought_up(stack)
+    before = set(stack.machine.volumes)
+    stack.write({**stack.services, "late": {"image": "fails:1", "volumes": ["/scratch"]}})
+    fails(stack)
+    assert set(stack.machine.volumes) == before
+
+
+def test_anonymous_volumes_find_their_way_back(stack):
+    """The definition that fails has no place for them: neither in the service nor, without it, at all."""
+    stack.write({name: service(volumes=["/scratch"]) for name in ("db", "web", "api")})
+    asyncio.run(stack.up(stack.world()))
+    for box in stack.machine.of_project(STACK):
+        stack.machine.put(box, "/scratch/kept", f"what {box.name} wrote")
+    before = stack.look()
+    stack.write({"db": service(), "web": service(image="app:2", volumes=["/scratch"]), "late": {"image": "fails:1"}})
+    fails(stack)
+    stack.same(before, "after the undo")
+
+
+def test_names_of_replacements_that_were_cut_off(stack):
+    """Compose makes the new container under another name; it keeps that when Compose dies before it renames it."""
+    brought_up(stack)
+    (box,) = [box for box in stack.machine.of_project(STACK) if box.name == "shop-web-1"]
+    box.name = "0123456789ab_shop-web-1"
+    stack.write({**stack.services, "api": service()})
+    asyncio.run(stack.up(stack.world()))
+    assert {box.name for box in stack.machine.of_project(STACK)} >= {"shop-web-1", "shop-api-1"}
