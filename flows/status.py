@@ -1,27 +1,50 @@
-"""`status`: look at a stack, or at all of them, and say how they are."""
+"""`status`: look at a stack, or at all of them, tell what has drifted, and mend it where that is wanted."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from prefect import flow
+from prefect import State, flow
+from prefect.runtime import flow_run
 
+from moorage.interfaces import World
+from moorage.work import health
 from moorage.work.status import status as look
-from moorage.world import open_world
 from tasks import parameters
 from tasks.artifacts import publish
+from tasks.cancelling import cancellable
+from tasks.drifting import tell
+from tasks.steps import as_task_runs
+from tasks.story import told_world
 
 
 @flow(name="status", persist_result=False)
-async def status(stack: parameters.SomeStack = None) -> list[dict[str, Any]]:
-    """Look at a stack and publish the table of its services.
+async def status(
+    stack: parameters.SomeStack = None, heal: Annotated[bool | None, parameters.switch("Mend")] = None
+) -> list[dict[str, Any]] | State[Any]:
+    """Look at a stack, publish the table of its services, and tell what is not as its generation has it.
 
     Args:
         stack: Name of the stack. Empty: all stacks on record.
+        heal: Mend what has drifted. Empty: where the definition says `x-moorage.heal: true`.
     """
-    world = open_world()
+    return await cancellable(_status(stack, heal))
+
+
+async def _status(stack: str | None, heal: bool | None) -> list[dict[str, Any]]:
+    world = told_world()
     names = [stack] if stack else [record.name for record in world.store.stacks()]
-    found = [await look(world, name) for name in names]
-    for one in found:
-        await publish(one)
-    return [one.model_dump(mode="json") for one in found]
+    return [await _one(world, name, heal) for name in names]
+
+
+async def _one(world: World, stack: str, heal: bool | None) -> dict[str, Any]:
+    wanted = health.wants_healing(world, stack) if heal is None else heal
+    if wanted:
+        drifted = await health.heal(world, stack, as_task_runs, str(flow_run.id))
+    else:
+        drifted = await health.health(world, stack)
+    tell(drifted)
+    found = await look(world, stack)
+    await publish(found)
+    facts = drifted.model_dump(mode="json", include={"drift", "healed", "treatments"})
+    return {**found.model_dump(mode="json"), **facts}

@@ -29,6 +29,7 @@ _VERBS = {
     "stats": "Show what services use: CPU, memory, network, restarts",
     "exec": "Run a command in a running service",
     "ports": "Show the leased host ports, say who holds one, give them back",
+    "health": "Run every service's check now, and find what has drifted",
     "plan": "Show what `up` would do; touches nothing",
     "config": "Show the resolved definition",
     "wait": "Wait until a stack is ready",

@@ -7,6 +7,7 @@ from typing import Any
 from moorage.interfaces import World
 from moorage.work.down import Ending, down, start, stop
 from moorage.work.ending import Again
+from moorage.work.health import heal
 from moorage.work.restart import restart
 from moorage.work.status import status
 from moorage.work.sweep import Sweep, sweep
@@ -22,6 +23,9 @@ async def run_directly(name: str, parameters: dict[str, Any]) -> dict[str, Any]:
     if name == "down":
         return await _down(world, parameters)
     stack = parameters["stack"]
+    if name == "health":
+        mended = await heal(world, stack, insist=True)
+        return {**mended.model_dump(mode="json"), "well": mended.well}
     if name == "stop":
         await stop(world, stack, parameters["services"], parameters["timeout_s"], force=parameters["force"])
     elif name == "restart":

@@ -89,14 +89,14 @@ async def halt(run: Run, observed: Observed, names: Sequence[str], act_of: ActOf
 async def begin(run: Run, observed: Observed, names: Sequence[str], act_of: ActOf) -> None:
     """Start services (none named: all) with what they depend on, in order, each when it may."""
     wanted = graph.with_dependencies(run.services, names or run.services)
-    settled = await _ready_ones(run, observed, wanted)
+    settled = await ready_ones(run, observed, wanted)
     plan = planning.start_plan(run.stack, Operation.START, run.services, wanted, settled)
     await carry_out(plan.steps, act_of(run))
 
 
 async def begin_again(run: Run, observed: Observed, names: Sequence[str], asked: Again, act_of: ActOf) -> None:
     """Stop services (none named: all) and start them again, with what broke with them."""
-    ready = await _ready_ones(run, observed, run.services)
+    ready = await ready_ones(run, observed, run.services)
     done = _done_already(run, observed)
     chosen = restarting.choose(run.services, observed, names, ready, done=done, recreate=asked.recreate)
     run.generation = generations.current(run.world, run.stack)
@@ -121,7 +121,8 @@ def _done_already(run: Run, observed: Observed) -> frozenset[str]:
     return frozenset(name for name in names if all(is_new(c) for c in observed.of(name)))
 
 
-async def _ready_ones(run: Run, observed: Observed, names: Iterable[str]) -> frozenset[str]:
+async def ready_ones(run: Run, observed: Observed, names: Iterable[str]) -> frozenset[str]:
+    """Those of the named services that are ready now."""
     asked = [name for name in sorted(names) if observed.of(name)]
     answers = await asyncio.gather(*(is_ready(run.world, run.services, name, observed.of(name)) for name in asked))
     return frozenset(name for name, ready in zip(asked, answers, strict=True) if ready)

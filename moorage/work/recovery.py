@@ -60,6 +60,8 @@ async def _carry_on(run: Run, record: RunRecord) -> list[str]:
         case Operation.SNAPSHOT:
             await copying.tidy_up(run, record.arguments.get("unfinished"))
             await copying.wake(run, names, directly)
+        case Operation.HEAL if observed.containers:
+            await ending.begin(run, observed, [name for name in names if name in run.services], directly)
         case Operation.STOP:
             await ending.halt(run, observed, names, directly)
         case Operation.START if observed.containers:

@@ -1,0 +1,50 @@
+"""`moorage health`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from moorage.cli.output import as_json, say
+from moorage.cli.selection import Selection, known_stack_of
+from moorage.model.health import Health
+from moorage.world import open_world
+
+
+def health(
+    stack: str | None = None,
+    *,
+    selection: Selection = Selection(),  # noqa: B008 - frozen
+    heal: Annotated[bool, Parameter(help="Mend what has drifted, at once, also what was given up.")] = False,
+    json: Annotated[bool, Parameter(help="Print the result as JSON.")] = False,
+) -> int:
+    """Run every service's check now, and compare what runs with the generation.
+
+    Unlike `status` it asks each service, whatever the engine thinks of it. Exit code 0: all is ready, and as it was
+    committed; 1: something is not.
+
+    Parameters
+    ----------
+    stack
+        Name of the stack; without it, the stack of the working directory.
+    """
+    world = open_world()
+    name = known_stack_of(world, selection, stack)
+    if heal:
+        from moorage.cli.running import run_flow
+
+        given = run_flow("health", {"stack": name, "heal": True}, start_hub=False)
+        found = Health.model_validate({key: given[key] for key in Health.model_fields})
+    else:
+        from moorage.work.health import health as look
+
+        found = asyncio.run(look(world, name))
+    if json:
+        as_json({**found.model_dump(mode="json"), "well": found.well})
+    else:
+        from moorage.show.health_text import health_text
+
+        say(health_text(found))
+    return 0 if found.well else 1
