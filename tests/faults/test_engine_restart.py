@@ -72,6 +72,8 @@ class OwnEngine:
             assert self._process.poll() is None, (self.place / "log").read_text()[-3000:]
             assert time.monotonic() < deadline, (self.place / "log").read_text()[-3000:]
             time.sleep(0.1)
+        inside = ["nsenter", "--target", str(self._process.pid), "--net"]
+        subprocess.run([*inside, "ip", "link", "set", "lo", "up"], check=True)
 
     def stop(self, number: signal.Signals) -> None:
         """Returns when it is gone."""
