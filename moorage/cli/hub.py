@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
@@ -63,6 +64,67 @@ def logs(*, tail: Annotated[int, Parameter(name=["--tail", "-n"], help="Lines of
         for line in lines:
             say(f"{name} | {line}")
     return 0
+
+
+@app.command
+def backup(
+    file: Path | None = None,
+    *,
+    json: Annotated[bool, Parameter(name="--json", negative="", help="Print where as JSON.")] = False,
+) -> int:
+    """Save the hub's history: a checked copy of its database, also while it runs.
+
+    Parameters
+    ----------
+    file
+        Where to; without it, among the hub's files.
+    """
+    from moorage.hub import control
+
+    saved = control.backup(file)
+    _say_file(saved, json=json)
+    return 0
+
+
+@app.command
+def restore(
+    file: Path, *, json: Annotated[bool, Parameter(name="--json", negative="", help="Print as JSON.")] = False
+) -> int:
+    """Bring a saved history back; the hub has to be stopped. The present one is set aside.
+
+    Parameters
+    ----------
+    file
+        What `moorage hub backup` has written.
+    """
+    from moorage.hub import control
+
+    aside = control.restore(file)
+    if aside:
+        remark(f"the history that was there is now {aside}")
+    _say_file(file, json=json)
+    return 0
+
+
+@app.command
+def automate(
+    *files: Path,
+    block: Annotated[str | None, Parameter(help="Notification block, TYPE/NAME, for those that want one.")] = None,
+) -> int:
+    """Add automations to the hub from files such as those in deploy/automations; same name, replaced."""
+    from moorage.hub import automations, runs
+
+    where = runs.address()
+    for file in files:
+        say(automations.add(where, file, block))
+    return 0
+
+
+def _say_file(file: Path, *, json: bool) -> None:
+    if json:
+        as_json({"file": str(file.absolute()), "bytes": file.stat().st_size})
+    else:
+        say(str(file))
 
 
 def _show(json: bool) -> int:

@@ -13,7 +13,7 @@ from moorage.cli.output import patient_remarks, remark
 from moorage.errors import HubError, MoorageError
 from moorage.hub import api
 from moorage.hub.address import HubAddress, find, flow_run_url
-from moorage.hub.watch import OUTCOME, Outcome
+from moorage.hub.watch import OUTCOME, Outcome, explained
 
 T = TypeVar("T")
 
@@ -101,6 +101,8 @@ def _failed_outside(attendance: Attendance[Any], address: HubAddress) -> dict[st
     except MoorageError:
         raise
     except Exception as error:
+        if told := explained(error, address):
+            raise told from error
         if api.answers(address, _HEALTH_S):
             raise
         message = f"the Prefect API at {address.api_url} has stopped answering: {error}"

@@ -31,11 +31,13 @@ def up(
     ] = None,
     force_recreate: Annotated[bool, Parameter(help="Re-create containers also where nothing changed.")] = False,
     ttl: Annotated[str | None, Parameter(help="How long the stack may live, such as 8h.")] = None,
-    detach: Annotated[bool, Parameter(name=["--wait", "--detach", "-d"], show=False)] = False,
+    detach: Annotated[
+        bool, Parameter(name=["--detach", "-d"], help="Hand the run over to the hub's worker and do not wait.")
+    ] = False,
+    wait: Annotated[bool, Parameter(show=False)] = False,
     json: Annotated[bool, Parameter(help="Print the result as JSON.")] = False,
 ) -> int:
     """Bring the stack of this directory up: it ends with all services ready, or with everything undone."""
-    del detach  # as with `docker compose up -d --wait`: that is what `up` always does
     began = time.monotonic()
     wish = wish_of(selection).model_copy(
         update={
@@ -48,6 +50,10 @@ def up(
             "ttl_s": seconds(ttl, "--ttl") if ttl else None,
         }
     )
+    if detach and not wait:  # with `--wait`, as in `docker compose up -d --wait`, it is what `up` always does
+        from moorage.cli.attached import hand_over
+
+        return hand_over("up", parameters_of(wish, ttl), wish.name or wish.source.directory.name, json=json)
     with turn(open_world(), wish, remark) as idle:
         found = _already(idle) if idle else _now(wish, ttl)
     _show({**found, "elapsed_s": round(time.monotonic() - began, 3)}, json=json, idle=idle is not None)

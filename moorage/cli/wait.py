@@ -17,6 +17,7 @@ from moorage.work.status import status
 from moorage.world import open_world
 
 _PAUSE_S = 0.2
+_LENGTH_OF_ID = 36
 
 
 def wait(
@@ -28,11 +29,19 @@ def wait(
 ) -> int:
     """Wait until all services of a stack are ready; exit code 5 if that does not happen in time.
 
+    Given the id of a flow run, wait for its end: exit code 5 if it failed, 130 if it was cancelled.
+
     Parameters
     ----------
     stack
-        Name of the stack; without it, the stack of the working directory.
+        Name of the stack, or id of a flow run; without it, the stack of the working directory.
     """
+    if stack and len(stack) == _LENGTH_OF_ID:
+        from moorage.cli.attached import follow
+        from moorage.hub.runs import is_id
+
+        if is_id(stack):
+            return follow(stack, timeout, json=json)
     world = open_world()
     found = asyncio.run(_until_ready(world, known_stack_of(world, selection, stack), timeout))
     if json:

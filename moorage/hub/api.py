@@ -110,13 +110,16 @@ def _opener(address: HubAddress) -> urllib.request.OpenerDirector:
 def _refused(address: HubAddress, error: urllib.error.HTTPError) -> None:
     if error.code == _NOT_FOUND:
         return
-    said, hint = error.read().decode(errors="replace")[:500], None
-    if error.code == _UNAUTHORIZED:
+    raise refusal(address, error.code, error.read().decode(errors="replace")[:500]) from error
+
+
+def refusal(address: HubAddress, status: int, said: str) -> HubError:
+    """The error for an answer that refuses: a wrong password is explained."""
+    hint = None
+    if status == _UNAUTHORIZED:
         variable = "MOORAGE_HUB_AUTH" if address.managed else "PREFECT_API_AUTH_STRING or PREFECT_API_KEY"
         said, hint = "it refuses our password", f"Set {variable}."
-    raise HubError(
-        f"{address.api_url} answered {error.code}: {said}", hint=hint, api_url=address.api_url, status=error.code
-    ) from error
+    return HubError(f"{address.api_url} answered {status}: {said}", hint=hint, api_url=address.api_url, status=status)
 
 
 def _decoded(address: HubAddress, text: bytes) -> Any:

@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 import moorage
 from moorage.adapters.local_files import home_errors, private_folder
 from moorage.errors import HubError
+from moorage.hub import backup as backups
 from moorage.hub import deployments, process, server, worker
 from moorage.hub.address import HubAddress, find
 from moorage.hub.folder import HubFolder, hub_folder, tail
@@ -82,6 +84,14 @@ def start(on_line: Callable[[str], None]) -> HubAddress:
     return address
 
 
+def on_duty(on_line: Callable[[str], None]) -> HubAddress:
+    """The API to use, with a worker of ours behind it; the hub is started if it is not so. Raises HubError."""
+    found, hand = find(), hub_folder().worker()
+    if found and hand and process.alive(hand.process) and hand.api_url == found.api_url:
+        return found
+    return start(on_line)
+
+
 def stop(timeout_s: float = 30.0, on_line: Callable[[str], None] = lambda _: None) -> None:
     """Stop the worker, then the server; returns when both are gone. No effect if they are, or are not ours.
 
@@ -110,6 +120,18 @@ def status() -> HubStatus:
         managed=address.managed if address else True,
         version=ours.version if ours else moorage.__version__,
     )
+
+
+def backup(target: Path | None) -> Path:
+    """A checked copy of the hub's database. `target` None: among the hub's files. Raises HubError, DefinitionError."""
+    return backups.backup(hub_folder(), target)
+
+
+def restore(source: Path) -> Path | None:
+    """Bring a backup back; gives where the present database was set aside. Raises HubError, DefinitionError."""
+    folder = hub_folder()
+    with _locked(folder, lambda _: None):
+        return backups.restore(folder, source)
 
 
 def open_ui() -> str:

@@ -41,6 +41,10 @@ def brought_up_to_date(folder: HubFolder, address: HubAddress, on_line: Callable
     finally:
         process.kill()
         process.wait()
+    if address.managed:
+        from moorage.hub import automations  # it asks us for the deployments' ids
+
+        automations.ensure_own(address)
     record = {
         "fingerprint": fingerprint,
         "deployments": sorted(found_on(address)),

@@ -56,6 +56,11 @@ def project_directory() -> Path:
     )
 
 
+def flow_names() -> list[str]:
+    """The flows that there are."""
+    return sorted(file.stem for file in (project_directory() / "flows").glob("*.py") if not file.stem.startswith("_"))
+
+
 def load_flow(name: str) -> Flow[..., Any]:
     """The flow `name` of `flows/<name>.py`.
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
+from moorage.errors import DefinitionError, MoorageError
 from moorage.hub import api
 from moorage.hub.address import HubAddress, address_of
 from moorage.hub.folder import hub_folder
@@ -46,6 +47,17 @@ def own_address() -> HubAddress | None:
         return address_of(record)
     auth = os.environ.get("PREFECT_API_AUTH_STRING") or None
     return HubAddress(api_url=api_url, ui_url="", auth=auth, managed=False) if api_url else None
+
+
+def explained(error: Exception, address: HubAddress) -> MoorageError | None:
+    """What Prefect's own error means: a wrong password, parameters that the flow refuses. None: something else."""
+    from prefect.exceptions import ParameterTypeError, PrefectHTTPStatusError
+
+    if isinstance(error, PrefectHTTPStatusError):
+        return api.refusal(address, error.response.status_code, error.response.text[:500])
+    if isinstance(error, ParameterTypeError):
+        return DefinitionError(" ".join(str(error).split()), hint="`--help` says what it takes.")
+    return None
 
 
 def is_cancelled(address: HubAddress, flow_run_id: str) -> bool:

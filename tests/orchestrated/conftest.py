@@ -33,7 +33,7 @@ def hub(
     """Run `moorage hub ARGS` to its end; fails the test on another exit code (None: any will do)."""
     own = {"MOORAGE_HOME": str(home)} if home else {}
     command = [str(Path(sys.executable).with_name("moorage")), "hub", *args]
-    done = subprocess.run(command, env=os.environ | own | env, capture_output=True, text=True, check=False, timeout=110)
+    done = subprocess.run(command, env=os.environ | own | env, capture_output=True, text=True, check=False, timeout=200)
     assert exit_code is None or done.returncode == exit_code, f"{args}: {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done
 

@@ -68,7 +68,7 @@ def test_two_starts_at_once_make_one_hub(own: OwnHub) -> None:
     env = os.environ | own.env | {"MOORAGE_HOME": str(own.home)}
     pipe = subprocess.PIPE
     both = [subprocess.Popen(command, env=env, stdout=pipe, stderr=pipe, text=True) for _ in range(2)]
-    answers = [one.communicate(timeout=110) for one in both]
+    answers = [one.communicate(timeout=200) for one in both]
     assert [one.returncode for one in both] == [0, 0], answers
     first, second = (json.loads(out) for out, _ in answers)
     assert first["server"]["pid"] == second["server"]["pid"]

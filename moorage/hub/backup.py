@@ -1,0 +1,104 @@
+"""The hub's database, saved and brought back: SQLite's own online copy, checked."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+from moorage.adapters.local_files import PRIVATE_FILE, home_errors, private_folder
+from moorage.errors import DefinitionError, HubError
+from moorage.hub import process
+from moorage.hub.folder import HubFolder
+
+_DATABASE = "prefect.db"
+_BESIDE = ("-wal", "-shm")
+
+
+def backup(folder: HubFolder, target: Path | None) -> Path:
+    """Copy the database, also while the server runs; gives where. `target` None: among the hub's files.
+
+    The copy is checked before it gets its name. Raises DefinitionError: there is one of that name; HubError: nothing to
+    copy, or the copy is damaged; HomeError.
+    """
+    source = folder.prefect_home / _DATABASE
+    if not source.is_file():
+        raise HubError(f"{source}: there is no database yet", hint="`moorage hub start` makes it.")
+    chosen = target or folder.path / "backups" / f"prefect-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.db"
+    if chosen.exists():
+        raise DefinitionError(f"{chosen}: it exists already", file=str(chosen), hint="Choose another name.")
+    with home_errors(chosen):
+        if target is None:
+            private_folder(chosen.parent)
+        partial = chosen.with_name(f"{chosen.name}.partial")
+        os.close(os.open(partial, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, PRIVATE_FILE))
+        try:
+            _copy(source, partial)
+            check(partial)
+            partial.replace(chosen)
+        finally:
+            partial.unlink(missing_ok=True)
+    return chosen
+
+
+def restore(folder: HubFolder, source: Path) -> Path | None:
+    """Put a backup in the database's place; gives where the present one was set aside. None: there was none.
+
+    The hub must be stopped. Raises HubError: it runs; DefinitionError: the file is no sound backup; HomeError.
+    """
+    for name, record in (("server", folder.server()), ("worker", folder.worker())):
+        if record and process.alive(record.process):
+            raise HubError(f"the hub's {name} runs (pid {record.process.pid})", hint="`moorage hub stop` first.")
+    try:
+        check(source)
+    except (HubError, OSError) as error:
+        raise DefinitionError(f"{source}: {error}", file=str(source), hint="`moorage hub backup` makes them.") from None
+    present = folder.prefect_home / _DATABASE
+    with home_errors(present):
+        private_folder(folder.path)
+        private_folder(folder.prefect_home)
+        new = present.with_name(f"{_DATABASE}.new")
+        os.close(os.open(new, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, PRIVATE_FILE))
+        _copy(source, new)
+        aside = _set_aside(present)
+        new.replace(present)
+    return aside
+
+
+def check(file: Path) -> None:
+    """Raise HubError if a file is no sound database of a Prefect server."""
+    if not file.is_file():
+        raise HubError("no such file")
+    try:
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as database:
+            said = [row[0] for row in database.execute("PRAGMA integrity_check(5)")]
+            tables = {row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    except sqlite3.DatabaseError as error:
+        raise HubError(f"it is damaged: {error}") from None
+    if said != ["ok"]:
+        raise HubError(f"it is damaged: {'; '.join(said)}")
+    if not {"flow_run", "deployment", "alembic_version"} <= tables:
+        raise HubError("it is no database of a Prefect server")
+
+
+def _copy(source: Path, target: Path) -> None:
+    """With SQLite's backup call: consistent, also while somebody writes."""
+    with (
+        closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True)) as old,
+        closing(sqlite3.connect(target)) as new,
+    ):
+        old.backup(new)
+        new.execute("PRAGMA journal_mode = DELETE")  # one file, without companions
+
+
+def _set_aside(present: Path) -> Path | None:
+    if not present.exists():
+        return None
+    aside = present.with_name(f"{_DATABASE}.before-{datetime.now(UTC):%Y%m%dT%H%M%S%f}")
+    for suffix in ("", *_BESIDE):
+        file = present.with_name(_DATABASE + suffix)
+        if file.exists():
+            file.replace(aside.with_name(aside.name + suffix))
+    return aside
