@@ -20,7 +20,7 @@ from tasks.story import told_world
 
 @flow(name="status", persist_result=False)
 async def status(
-    stack: parameters.SomeStack = None, heal: Annotated[bool | None, parameters.switch("Mend")] = None
+    stack: parameters.SomeStack = "", heal: Annotated[bool | None, parameters.switch("Mend")] = None
 ) -> list[dict[str, Any]] | State[Any]:
     """Look at a stack, publish the table of its services, and tell what is not as its generation has it.
 

@@ -14,6 +14,7 @@ from moorage.settings import Settings, settings
 from moorage.work.resolve import Wish
 from moorage.work.up import up as bring_up
 from tasks import parameters
+from tasks.approving import approval, wants_approval
 from tasks.cancelling import cancellable
 from tasks.parameters import Builder, OnFailure, switch
 from tasks.steps import as_task_runs
@@ -27,16 +28,16 @@ def _run_name() -> str:
 
 @flow(name="up", flow_run_name=_run_name, persist_result=False, validate_parameters=True)
 async def up(
-    path: parameters.Directory = None,
-    stack: parameters.SourceName = None,
-    name: parameters.NewName = None,
+    path: parameters.Directory = "",
+    stack: parameters.SourceName = "",
+    name: parameters.NewName = "",
     files: parameters.Files = None,
     profiles: parameters.Profiles = None,
     env: parameters.Variables = None,
     env_files: parameters.EnvFiles = None,
     wait_timeout_s: parameters.WaitTimeout = None,
     on_failure: Annotated[OnFailure, switch("When it fails")] = OnFailure.UNDO,
-    ttl: parameters.TimeToLive = None,
+    ttl: parameters.TimeToLive = "",
     builder: Annotated[Builder, switch("Who builds images")] = Builder.AUTO,
     strict_ports: Annotated[bool, switch("Only the wanted ports")] = False,
     build: Annotated[bool, switch("Build in any case")] = False,
@@ -63,27 +64,27 @@ async def up(
     if bool(path) == bool(stack):
         raise DefinitionError("name either a path or a stack source", key="path", hint="One of them, not both.")
     source = await parameters.source_named(stack) if stack else None
-    wish = source.wish() if source else parameters.wish_of_path(path or "", files, profiles, env, env_files)
+    wish = source.wish() if source else parameters.wish_of_path(path, files, profiles, env, env_files)
     asked = {
-        "name": name,
+        "name": name or None,
         "wait_timeout_s": wait_timeout_s,
         "keep_failed": on_failure == OnFailure.KEEP,
         "ttl_s": parameters.ttl_s(ttl) or wish.ttl_s,
         "strict_ports": strict_ports or wish.strict_ports,
+        "builder": None if builder == Builder.AUTO else builder.value,
         "build": build,
         "force_recreate": force_recreate,
     }
-    return await cancellable(_up(wish.model_copy(update=asked), _settings(source, builder)))
+    return await cancellable(_up(wish.model_copy(update=asked), _settings(source)))
 
 
-def _settings(source: StackSource | None, builder: Builder) -> Settings:
-    """Those of the process, with what the form and the source say."""
-    said: dict[str, Any] = {} if builder == Builder.AUTO else {"builder": builder.value}
-    if source and source.ports:
-        said["port_range"] = source.ports.text
+def _settings(source: StackSource | None) -> Settings:
+    """Those of the process, with what the source says."""
+    said = {"port_range": source.ports.text} if source and source.ports else {}
     return settings().model_copy(update=said)
 
 
 async def _up(wish: Wish, chosen: Settings) -> dict[str, Any]:
-    run, status = await bring_up(told_world(chosen), wish, as_task_runs, str(flow_run.id))
+    asked = wish.model_copy(update={"approve": wish.approve or wants_approval()})
+    run, status = await bring_up(told_world(chosen), asked, as_task_runs, str(flow_run.id), approval)
     return {**status.model_dump(mode="json"), "changed": sorted(run.ready_s), "flow_run_id": run.flow_run_id}

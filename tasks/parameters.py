@@ -6,7 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from blocks.stack_source import DURATION, StackSource
 from moorage.errors import DefinitionError
@@ -15,7 +15,7 @@ from moorage.show.secret_names import looks_secret
 from moorage.work.resolve import Wish, source_of
 
 _DAY_S = 86_400
-_NAME = r"^[a-z0-9][a-z0-9_-]{0,47}$"
+_NAME = "[a-z0-9][a-z0-9_-]{0,47}"
 _SERVICE = r"^[a-zA-Z0-9._-]+$"
 
 
@@ -24,11 +24,14 @@ def _titled(title: str, **bounds: Any) -> Any:
     return Field(json_schema_extra={"title": title}, **bounds)
 
 
-StackName = Annotated[str, _titled("Stack", pattern=_NAME)]
-SomeStack = Annotated[str | None, _titled("Stack", pattern=_NAME)]
-NewName = Annotated[str | None, _titled("Name of the stack", pattern=_NAME)]
-Directory = Annotated[str | None, _titled("Directory", min_length=1)]
-SourceName = Annotated[str | None, _titled("Stack source", pattern=r"^[a-z0-9-]+$")]
+# Text that may be missing is empty: for `str | None` the form has a switch between the two, off at first.
+_Text = Annotated[str, BeforeValidator(lambda given: "" if given is None else given)]
+
+StackName = Annotated[str, _titled("Stack", pattern=f"^{_NAME}$")]
+SomeStack = Annotated[_Text, _titled("Stack", pattern=f"^({_NAME})?$")]
+NewName = Annotated[_Text, _titled("Name of the stack", pattern=f"^({_NAME})?$")]
+Directory = Annotated[_Text, _titled("Directory")]
+SourceName = Annotated[_Text, _titled("Stack source", pattern=r"^[a-z0-9-]*$")]
 Files = Annotated[list[str] | None, _titled("Compose files", max_length=50)]
 Profiles = Annotated[list[str] | None, _titled("Profiles", max_length=50)]
 Variables = Annotated[dict[str, str] | None, _titled("Variables", max_length=500)]
@@ -36,7 +39,7 @@ EnvFiles = Annotated[list[str] | None, _titled("Files with variables", max_lengt
 Services = Annotated[list[Annotated[str, Field(pattern=_SERVICE)]] | None, _titled("Services")]
 WaitTimeout = Annotated[float | None, _titled("Longest wait for a service (s)", gt=0, le=_DAY_S)]
 Grace = Annotated[float | None, _titled("Grace period of stops (s)", ge=0, le=3600)]
-TimeToLive = Annotated[str | None, _titled("Time to live", pattern=DURATION)]
+TimeToLive = Annotated[_Text, _titled("Time to live", pattern=f"{DURATION}|^$")]
 Number = Annotated[int | None, _titled("Generation", ge=1)]
 
 
@@ -88,6 +91,6 @@ async def source_named(name: str) -> StackSource:
     return found
 
 
-def ttl_s(ttl: str | None) -> float | None:
+def ttl_s(ttl: str) -> float | None:
     """Seconds to live. None: for ever."""
     return seconds(ttl, "ttl") if ttl else None

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from moorage.cli.output import as_json, patient_remarks, say
+from moorage.cli.output import as_json, patient_remarks, remark, say
 from moorage.hub.control import HubStatus, ProcessStatus
 
 app = App(name="hub", help="Look after the Prefect server and its worker.")

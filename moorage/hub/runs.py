@@ -19,7 +19,7 @@ from moorage.settings import settings
 ENDED = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
 _POLL_S = 0.3
 _LOOKED_AT = 200
-"""Among how many of the last runs the beginning of an id is looked for."""
+"""Among how many of the last runs the beginning of an id is looked for; more Prefect does not give at once."""
 
 
 class FlowRun(Frozen):
@@ -64,7 +64,8 @@ def submit(where: HubAddress, flow: str, parameters: dict[str, Any], about: str)
     deployment = api.call(where, "GET", f"/deployments/name/{flow}/{name}")
     if deployment is None:
         raise HubError(f"{where.api_url} has no deployment {flow}/{name}", hint="`moorage hub start` makes it.")
-    body = {"name": f"{flow} {about}", "parameters": parameters, "state": {"type": "SCHEDULED"}}
+    given = {key: value for key, value in parameters.items() if value is not None}
+    body = {"name": f"{flow} {about}", "parameters": given, "state": {"type": "SCHEDULED"}}
     try:
         made = api.call(where, "POST", f"/deployments/{deployment['id']}/create_flow_run", body)
     except HubError as error:
@@ -81,7 +82,7 @@ def last(where: HubAddress, limit: int, name_part: str = "") -> list[FlowRun]:
     wanted: dict[str, Any] = {
         "flow_runs": {"expected_start_time": {"before_": now}, **named},
         "flows": {"name": {"any_": flow_names()}},
-        "limit": limit,
+        "limit": min(limit, _LOOKED_AT),
         "sort": "EXPECTED_START_TIME_DESC",
     }
     return _with_progress(where, api.call(where, "POST", "/flow_runs/filter", wanted) or [])

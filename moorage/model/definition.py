@@ -180,6 +180,8 @@ class Definition(Frozen):
     notices: tuple[str, ...] = ()
     """What a person should know: container_name dropped, shared volumes, paths outside the project."""
     orphan_profiles: tuple[str, ...] = ()
+    approve: bool = False
+    """`x-moorage.approve`: runs of the hub show the plan and wait for somebody's consent."""
     ttl_s: float | None = None
     """`x-moorage.ttl`: the stack is swept this long after its start. None: never."""
     builder: str | None = None

@@ -63,6 +63,7 @@ def read_definition(
         services=services,
         port_variables=port_variables(raw, services),
         notices=tuple(_notices(unescaped(config), source.directory)),
+        approve=_yes_or_no(options.get("approve", False), "x-moorage.approve"),
         ttl_s=seconds(options["ttl"], "x-moorage.ttl") if "ttl" in options else None,
         builder=_builder(options.get("builder")),
     )
@@ -156,6 +157,15 @@ def _builder(value: Any) -> str | None:
         return None if value is None else str(value)
     message = f"x-moorage.builder: {value!r} is not a builder"
     raise DefinitionError(message, key="x-moorage.builder", hint=f"It may be: {', '.join(BuilderName)}.")
+
+
+def _yes_or_no(value: Any, where: str) -> bool:
+    """`true`; a variable makes it text."""
+    if isinstance(value, bool):
+        return value
+    if str(value).lower() in ("true", "false"):
+        return str(value).lower() == "true"
+    raise DefinitionError(f"{where}: expected true or false, found {value!r}", key=where)
 
 
 def _service_options(name: str, service: Config) -> Config:

@@ -82,7 +82,7 @@ def test_runs_are_recorded_on_the_server(
     wrong = project.moorage("ci", "--", "true", exit_code=8, PREFECT_API_URL=server, PREFECT_API_AUTH_STRING="ci:no")
     assert "401" in wrong.stderr
     assert "Traceback" not in wrong.stderr
-    for verb in (["up"], ["up", "--detach"], ["down"], ["sweep"], ["runs"], ["hub", "start"]):
+    for verb in (["up"], ["up", "--detach"], ["sweep"], ["runs"], ["hub", "start"]):
         wrong = project.moorage(*verb, exit_code=8, PREFECT_API_URL=server, PREFECT_API_AUTH_STRING="ci:no")
         assert "it refuses our password" in wrong.stderr, verb
         assert "Traceback" not in wrong.stderr, verb
