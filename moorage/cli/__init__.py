@@ -28,6 +28,8 @@ _VERBS = {
     "logs": "Show what services wrote, and follow it through restarts",
     "stats": "Show what services use: CPU, memory, network, restarts",
     "exec": "Run a command in a running service",
+    "env": "Print where the services are, as variables of the environment",
+    "open": "Open a service in the browser",
     "ports": "Show the leased host ports, say who holds one, give them back",
     "health": "Run every service's check now, and find what has drifted",
     "plan": "Show what `up` would do; touches nothing",

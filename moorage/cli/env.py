@@ -1,0 +1,46 @@
+"""`moorage env`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from moorage.cli.output import as_json, remark, say
+from moorage.cli.selection import Selection, known_stack_of
+from moorage.rules import addresses
+from moorage.show.variables_text import dotenv_text, shell_text
+from moorage.work.status import status
+from moorage.world import open_world
+
+
+def env(
+    stack: str | None = None,
+    *,
+    selection: Selection = Selection(),  # noqa: B008 - frozen
+    form: Annotated[
+        Literal["shell", "dotenv", "json"], Parameter(name="--format", help="How to print it: shell, dotenv or json.")
+    ] = "shell",
+    json: Annotated[bool, Parameter(help="The same as --format json: by service too.")] = False,
+) -> int:
+    """Print where the services of a running stack are, as variables: `eval "$(moorage env)"`.
+
+    MOORAGE_URL_BACKEND_8000, MOORAGE_HOST_…, MOORAGE_PORT_… for each published port, and MOORAGE_STACK: the same names
+    that `moorage ci` gives its command. Values are quoted for a POSIX shell, or for a dotenv file.
+
+    Parameters
+    ----------
+    stack
+        Name of the stack; without it, the stack of the working directory.
+    """
+    world = open_world()
+    found = asyncio.run(status(world, known_stack_of(world, selection, stack), ask=False))
+    variables = addresses.variables(found)
+    if json or form == "json":
+        as_json(addresses.as_data(found))
+    else:
+        say(shell_text(variables) if form == "shell" else dotenv_text(variables))
+    if not any(service.ports for service in found.services.values()):
+        remark(f"{found.stack} is {found.state}: nothing is published")
+    return 0
