@@ -13,8 +13,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import docker
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(900)]
 
@@ -46,15 +52,26 @@ def run(*command: str | Path) -> float:
 
 
 @pytest.fixture
-def hub() -> object:
+def hub() -> Iterator[None]:
     run(BIN / "moorage", "hub", "start")
     yield
     run(BIN / "moorage", "hub", "stop")
 
 
-def test_time_to_ready_against_compose(hub: object, capsys: pytest.CaptureFixture[str]) -> None:
-    compose = [BIN / "docker-compose", "-p", f"bench-compose-{os.getpid()}"]
-    moorage, name = BIN / "moorage", ["--name", f"bench-moorage-{os.getpid()}"]
+@pytest.fixture
+def bench(docker_client: docker.DockerClient) -> Iterator[str]:
+    """The first part of all names here; image tags that have it go at the end, as `down` keeps images."""
+    name = f"bench-{os.getpid()}"
+    yield name
+    tags = [tag for image in docker_client.api.images() for tag in image["RepoTags"] or ()]
+    for tag in tags:
+        if f"/{name}-" in f"/{tag}":
+            docker_client.api.remove_image(tag, force=True)
+
+
+def test_time_to_ready_against_compose(hub: None, bench: str, capsys: pytest.CaptureFixture[str]) -> None:
+    compose = [BIN / "docker-compose", "-p", f"{bench}-compose"]
+    moorage, name = BIN / "moorage", ["--name", f"{bench}-moorage"]
     run(*compose, "build")
     run(moorage, "up", *name)  # builds
     run(moorage, "down", *name, "--volumes")
@@ -80,8 +97,8 @@ def test_time_to_ready_against_compose(hub: object, capsys: pytest.CaptureFixtur
     assert ratio <= MOST
 
 
-def test_up_on_a_stack_that_is_up_and_reads(hub: object, capsys: pytest.CaptureFixture[str]) -> None:
-    moorage, name = BIN / "moorage", ["--name", f"bench-idle-{os.getpid()}"]
+def test_up_on_a_stack_that_is_up_and_reads(hub: None, bench: str, capsys: pytest.CaptureFixture[str]) -> None:
+    moorage, name = BIN / "moorage", ["--name", f"{bench}-idle"]
     run(moorage, "up", *name)
     try:
         medians = {

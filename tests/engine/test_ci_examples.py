@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import io
 import json
 import os
 import re
@@ -15,9 +17,12 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT
+from tests.documents import block_with, blocks
 
 if TYPE_CHECKING:
-    from tests.conftest import MachineState
+    import docker
+
+    from tests.conftest import MachineState, Project
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -120,3 +125,91 @@ def test_pytest_example_without_ci_on_two_workers(clone: Path) -> None:
     done = run_steps(clone, ["python -P -m pytest -q -n 2"], {})
     assert done[-1][0] == 0, done[-1][1]
     assert "4 passed" in done[-1][1]
+
+
+# --- the examples in docs/ci.md ------------------------------------------------------------------------------
+
+SHOP = """
+    services:
+      db:
+        image: {image}
+        init: true
+        command: [sh, -c, "cat /proc/uptime > /data/began; exec httpd -f -p 5432"]
+        ports: ["5432"]
+        volumes: ["data:/data"]
+        x-moorage: {{ready: {{tcp: 5432}}}}
+      backend:
+        image: {image}
+        init: true
+        command:
+          - sh
+          - -c
+          - |
+            httpd -p 8000
+            while :; do
+              now=$$(cat /data/began)
+              [ "$${{before:-$$now}}" = "$$now" ] || echo reconnected
+              before=$$now
+              sleep 0.1
+            done
+        ports: ["8000"]
+        volumes: ["data:/data"]
+        depends_on: [db]
+    volumes: {{data: {{}}}}
+"""
+
+
+@pytest.fixture
+def shop(project: Project, tiny_image: str, moorage_home: Path, machine_state: MachineState) -> Project:
+    """A backend that connects to its database again."""
+    return project.compose(SHOP.format(image=tiny_image))
+
+
+def test_the_first_and_the_last_line(shop: Project) -> None:
+    shop.write("test_it.py", "import os\ndef test(): assert os.environ['MOORAGE_PORT_BACKEND_8000']\n")
+    first, last = block_with("docs/ci.md", "sh", "moorage ci"), block_with("docs/ci.md", "yaml", "moorage ci")
+    (step,) = yaml.safe_load(last)
+    done = run_steps(shop.path, [first, step["run"]], {})
+    assert [code for code, _ in done] == [0, 0], done[-1][1]
+    assert "summary.md" in names(shop.path / "artifacts")
+
+
+def test_the_fault_test(shop: Project) -> None:
+    text = block_with("docs/ci.md", "python", "reconnected")
+    # What the example leaves out: its backend takes a moment, too.
+    wait = """
+    import time
+    deadline = time.monotonic() + 60
+    while "reconnected" not in moorage_stack.logs("backend") and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert"""
+    text = text.replace("\n    assert", wait, 1) + "    assert url.startswith('http://127.0.0.1:')\n"
+    shop.write("test_it.py", text)
+    done = run_steps(shop.path, ["python -P -m pytest -q -p no:cacheprovider"], {})
+    assert done[-1][0] == 0, done[-1][1]
+
+
+def test_a_stack_without_a_file(shop: Project, tiny_image: str, docker_client: docker.DockerClient) -> None:
+    text = block_with("docs/ci.md", "python", "Stack(")
+    redis = dict(line.split("=", 1) for line in _base_images())["REDIS_IMAGE"]
+    image = f"{shop.name}-shop"
+    dockerfile = f"FROM {tiny_image}\nCMD httpd -f -p 8000\n".encode()
+    docker_client.images.build(fileobj=io.BytesIO(dockerfile), tag=image)
+    here = text.replace('image="redis:7"', f'image="{redis}"').replace('image="shop"', f'image="{image}"')
+    shop.write("stack.py", here.replace("shop = Stack(", f'shop = Stack(name="{shop.name}",'))
+    ((code, said),) = run_steps(shop.path, ["python stack.py"], {})
+    assert code == 0, said
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+\n", said)
+    docker_client.images.remove(image, force=True)
+
+
+def _base_images() -> list[str]:
+    script = ROOT / "scripts" / "base-images"
+    return subprocess.run([script, "env"], capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+def test_what_is_compared_with_can_be_read() -> None:
+    for block in blocks("docs/ci.md", "yaml"):
+        assert all("run" in step for step in yaml.safe_load(block))
+    for block in blocks("docs/ci.md", "python"):
+        ast.parse(block)

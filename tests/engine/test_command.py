@@ -6,12 +6,14 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from moorage.adapters.stack_lock import StackLock
+from tests.documents import block_with
 
 pytestmark = pytest.mark.engine
 
@@ -298,3 +300,39 @@ def test_options_select_as_with_compose(project, stack_prefix):
     assert done.json["name"] == f"{stack_prefix}-named"
     project.write("sub/compose.yaml", "services: {sub: {image: x}}")
     assert set(project.moorage("config", "--project-directory", "sub").json["services"]) == {"sub"}
+
+
+# --- the examples in the documents ---------------------------------------------------------------------------
+
+
+def test_what_the_readme_says(project, free_ports):
+    project.compose("""
+        services:
+          backend:
+            image: ${TINY_IMAGE}
+            command: [sh, -c, "mkdir /www; echo well > /www/health; exec httpd -f -p 8000 -h /www"]
+            init: true
+            ports: ["${BACKEND_PORT:-8000}:8000"]
+            environment: {OWN_URL: "http://localhost:${BACKEND_PORT:-8000}"}
+    """)
+    project.write("compose.override.yaml", block_with("README.md", "yaml", "x-moorage"))
+    project.env["BACKEND_PORT"] = str(free_ports())
+    shell = block_with("README.md", "sh", "moorage plan")
+    shell = shell.replace("moorage down", "moorage config --override\nmoorage down")
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(
+        ["bash", "-e", "-c", shell],
+        cwd=project.path, env=os.environ | project.env | {"PATH": path}, capture_output=True, text=True, timeout=100,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 service ready" in done.stderr
+    assert f"BACKEND_PORT={project.env['BACKEND_PORT']}" in done.stdout
+    assert project.moorage("status", "--json").json["state"] == "absent"
+
+
+def test_the_example_of_contributing(project, tiny_image, machine_state):
+    names = {}
+    exec(block_with("CONTRIBUTING.md", "python", "def test_"), names)
+    (test,) = [value for name, value in names.items() if name.startswith("test_")]
+    test(project=project, tiny_image=tiny_image, machine_state=machine_state)
