@@ -33,7 +33,9 @@ def history(
         if json:
             as_json([_as_dict(run) for run in found])
         else:
-            say("\n".join(map(_line, found)) or "no runs yet")
+            from moorage.show.text import runs_text
+
+            say(runs_text(found))
         return 0
     generations = world.store.generations(name)
     if json:
@@ -48,13 +50,3 @@ def history(
 def _as_dict(run: RunRecord) -> dict[str, object]:
     # What was there before, and the arguments, are for recovery; they may hold values of the environment.
     return run.model_dump(mode="json", exclude={"before", "arguments"})
-
-
-def _line(run: RunRecord) -> str:
-    took = f"{(run.finished_at - run.started_at).total_seconds():.1f} s" if run.finished_at else "-"
-    generation = f"generation {run.generation}" if run.generation else "-"
-    outcome = run.outcome or "unfinished"
-    flow_run = run.flow_run_id or "-"
-    return (
-        f"{run.started_at:%Y-%m-%d %H:%M:%S}  {run.operation:8}  {outcome:12}  {took:>8}  {generation:14}  {flow_run}"
-    )

@@ -133,6 +133,8 @@ class RunRecord(Frozen):
     operation: str
     pid: int
     host: str
+    user: str = ""
+    """Who started it, by the name of the account: of the worker, where that ran it. Empty: not known."""
     started_at: datetime
     previous_generation: int | None = None
     generation: int | None = None
@@ -148,3 +150,8 @@ class RunRecord(Frozen):
 
     `undo incomplete` without an end: whoever takes the lock next tries again. None: not finished.
     """
+
+    @property
+    def by(self) -> str:
+        """Who started it, and where: `susan@laptop, pid 12`."""
+        return f"{self.user}@{self.host}, pid {self.pid}" if self.user else f"{self.host}, pid {self.pid}"

@@ -9,7 +9,7 @@ from typing import Any
 from moorage.errors import MoorageError
 from moorage.model.generation import GenerationRecord
 from moorage.model.lease import Lease
-from moorage.model.state import ServiceStatus, StackRecord, StackStatus
+from moorage.model.state import RunRecord, ServiceStatus, StackRecord, StackStatus
 from moorage.model.step import Plan, Step, StepKind
 from moorage.show.words import (
     ago,
@@ -95,6 +95,7 @@ def history_text(records: Sequence[GenerationRecord], *, now: datetime | None = 
     rows = [
         (
             str(record.number),
+            record.digest,
             record.outcome,
             ago(record.created_at, at),
             seconds(record.time_to_ready_s) if record.time_to_ready_s is not None else "-",
@@ -104,7 +105,27 @@ def history_text(records: Sequence[GenerationRecord], *, now: datetime | None = 
         )
         for record in records
     ]
-    return table(("GENERATION", "OUTCOME", "CREATED", "TOOK", "CHANGED", "BY", "FLOW RUN"), rows)
+    return table(("GENERATION", "DIGEST", "OUTCOME", "CREATED", "TOOK", "CHANGED", "BY", "FLOW RUN"), rows)
+
+
+def runs_text(records: Sequence[RunRecord], *, now: datetime | None = None) -> str:
+    """What was done to a stack, in the order given. `now` None: the time of day."""
+    if not records:
+        return "no runs yet"
+    at = now or datetime.now(UTC)
+    rows = [
+        (
+            str(record.operation),
+            record.outcome or "unfinished",
+            ago(record.started_at, at),
+            seconds((record.finished_at - record.started_at).total_seconds()) if record.finished_at else "-",
+            str(record.generation or "-"),
+            clean(record.by),
+            record.flow_run_id or "-",
+        )
+        for record in records
+    ]
+    return table(("RUN", "OUTCOME", "BEGAN", "TOOK", "GENERATION", "BY", "FLOW RUN"), rows)
 
 
 def plan_text(plan: Plan) -> str:

@@ -72,7 +72,7 @@ def _record(generation: Generation, previous: Generation | None, run: RunRecord 
         outcome="pending",
         changed=tuple(name for name in names if before.get(name) != generation.digests.get(name)),
         flow_run_id=run.flow_run_id if run else None,
-        by=f"pid {run.pid} on {run.host}" if run else "",
+        by=run.by if run else "",
     )
 
 

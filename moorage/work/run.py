@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import socket
 import threading
 import uuid
@@ -98,6 +99,7 @@ class Run:
             operation=self.operation,
             pid=os.getpid(),
             host=socket.gethostname(),
+            user=_account(),
             started_at=self.world.clock.now(),
             previous_generation=current.generation if current else None,
             before=snapshot(
@@ -174,3 +176,11 @@ class Run:
     def _wish(self) -> Wish:
         assert self.wish is not None, "an up has a wish"  # noqa: S101
         return self.wish
+
+
+def _account() -> str:
+    """Name of the account that this process runs under. Not of `LOGNAME` and the like, which anybody can set."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # an account without a line in passwd, as in many containers
+        return f"uid {os.getuid()}"

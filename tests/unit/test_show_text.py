@@ -12,9 +12,9 @@ import pytest
 from moorage.errors import BusyError, DefinitionError, ImageError, NotReadyError, UndoIncompleteError
 from moorage.model.generation import GenerationRecord
 from moorage.model.lease import Lease, LeaseKey
-from moorage.model.state import BoundPort, ServiceStatus, StackRecord, StackState, StackStatus
+from moorage.model.state import BoundPort, RunRecord, ServiceStatus, StackRecord, StackState, StackStatus
 from moorage.show import words
-from moorage.show.text import error_text, history_text, leases_text, stacks_text, status_text, summary_text
+from moorage.show.text import error_text, history_text, leases_text, runs_text, stacks_text, status_text, summary_text
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 IMAGE = "sha256:0123456789abcdef" + "0" * 48
@@ -173,11 +173,29 @@ def test_history():
         ),
     ]
     assert history_text(records, now=NOW).splitlines() == [
-        "GENERATION  OUTCOME  CREATED    TOOK      CHANGED       BY",
-        "2           current  1 min ago  1 m 05 s  backend, web  susan",
-        "1           undone   1 day ago  -         -             -",
+        "GENERATION  DIGEST  OUTCOME  CREATED    TOOK      CHANGED       BY",
+        "2           d       current  1 min ago  1 m 05 s  backend, web  susan",
+        "1           d       undone   1 day ago  -         -             -",
     ]
     assert history_text([]) == "no generations yet"
+
+
+def test_runs():
+    began = NOW - timedelta(minutes=5)
+    known = {"stack": "shop", "pid": 7, "host": "laptop", "started_at": began}
+    records = [
+        RunRecord(id="b", operation="rollback", user="susan", flow_run_id="1f", **known),
+        RunRecord(
+            **{"id": "a", "operation": "up", "outcome": "committed", "generation": 3, **known},
+            finished_at=began + timedelta(seconds=4.25),
+        ),
+    ]
+    assert runs_text(records, now=NOW).splitlines() == [
+        "RUN       OUTCOME     BEGAN      TOOK    GENERATION  BY                   FLOW RUN",
+        "rollback  unfinished  5 min ago  -       -           susan@laptop, pid 7  1f",
+        "up        committed   5 min ago  4.25 s  3           laptop, pid 7        -",
+    ]
+    assert runs_text([]) == "no runs yet"
 
 
 def not_ready(**fields: object) -> NotReadyError:
