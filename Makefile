@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory --warn-undefined-variables
 
 BIN := .venv/bin
 DEMO := --project-directory examples/commandcenter
-SCRIPTS := scripts/venv scripts/engine scripts/base-images \
+SCRIPTS := scripts/venv scripts/engine scripts/base-images scripts/browser \
   $(wildcard scripts/base-images.d/*/build scripts/base-images.d/*/entrypoint) .ci/run
 # More for pytest, as in: make test PYTEST_ARGS='-k ports -x'
 PYTEST_ARGS ?=
@@ -33,7 +33,7 @@ help: ## this list
 
 ##@ to use it
 
-.PHONY: setup engine images demo demo-down
+.PHONY: setup engine images browser demo demo-down
 setup: ## make .venv from requirements.lock, Moorage itself in it
 	@scripts/venv
 
@@ -42,6 +42,9 @@ engine: ## make sure that a Docker engine answers (root on Debian: installs and 
 
 images: ## make sure that the base images of examples and tests are there
 	@scripts/base-images
+
+browser: setup ## make sure that a Chromium is there, for the tests in a browser
+	@scripts/browser
 
 demo: engine setup images ## bring up examples/commandcenter and say where it answers
 	@$(BIN)/moorage hub start
@@ -55,7 +58,7 @@ demo-down: setup ## remove the demo with its volumes and ports, stop the hub
 ##@ to test it
 
 .PHONY: test test-unit wheel packaging faults bench
-test: engine setup images ## every test, on a real engine (fails without one)
+test: engine setup images browser ## every test, on a real engine (fails without one)
 	@$(BIN)/pytest -n $(JOBS) --dist loadfile -m '$(NOT_IN_TEST)' $(PYTEST_ARGS)
 
 test-unit: setup ## the fast tests: no engine, no Prefect server

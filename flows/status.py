@@ -18,7 +18,9 @@ from tasks.steps import as_task_runs
 from tasks.story import told_world
 
 
-@flow(name="status", persist_result=False)
+@flow(
+    name="status", flow_run_name=lambda: f"status {flow_run.parameters.get('stack') or 'of all'}", persist_result=False
+)
 async def status(
     stack: parameters.SomeStack = "", heal: Annotated[bool | None, parameters.switch("Mend")] = None
 ) -> list[dict[str, Any]] | State[Any]:

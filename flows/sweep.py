@@ -23,7 +23,7 @@ _RUNS = 500
 """How many of the last runs are looked at."""
 
 
-@flow(name="sweep", persist_result=False)
+@flow(name="sweep", flow_run_name="sweep", persist_result=False)
 async def sweep(
     dry_run: Annotated[bool, parameters.switch("Only look")] = False,
     volumes: Annotated[bool, parameters.switch("Volumes too")] = False,

@@ -1,0 +1,110 @@
+"""The hub in figures: start, again, at rest; from `create_flow_run` to the first line of a flow; the call of `up --detach`.
+
+`make bench` prints them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moorage.hub import api, deployments, runs
+from moorage.hub.address import HubAddress
+
+pytestmark = [pytest.mark.bench, pytest.mark.timeout(900)]
+
+RUNS = 10
+CALLS = 40
+FIRST_LINE_S = 2.6
+CALL_S = 0.100
+COLD_S = 25.0
+AGAIN_S = 2.0
+REST_S = 30.0
+
+
+def hub(verb: str, home: Path, *more: str) -> tuple[float, Any]:
+    """`moorage hub VERB --json`: seconds it took, and what it said."""
+    command = [str(Path(sys.executable).with_name("moorage")), "hub", verb, "--json", *more]
+    began = time.perf_counter()
+    # Without schedules: at rest is at rest.
+    environment = os.environ | {"MOORAGE_HOME": str(home), "MOORAGE_SCHEDULES": "false"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 or verb == "stop", done.stderr
+    return time.perf_counter() - began, json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[HubAddress, dict[str, Any], float, float]]:
+    """A hub from nothing: its address, its status, seconds of the first and of a second start."""
+    home = tmp_path_factory.mktemp("hub-bench")
+    cold_s, _ = hub("start", home)
+    again_s, status = hub("start", home)
+    address = HubAddress(api_url=status["api_url"], ui_url=status["ui_url"], managed=True)
+    yield address, status, cold_s, again_s
+    hub("stop", home)
+
+
+def cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_start_and_rest(started: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    _, status, cold_s, again_s = started
+    pids = {name: status[name]["pid"] for name in ("server", "worker")}
+    time.sleep(5)
+    before = {name: cpu_s(pid) for name, pid in pids.items()}
+    time.sleep(REST_S)
+    with capsys.disabled():
+        print(f"\nhub start  cold {cold_s:5.1f} s (at most {COLD_S:g})   again {again_s:4.2f} s (at most {AGAIN_S:g})")
+        for name, pid in pids.items():
+            used = 100 * (cpu_s(pid) - before[name]) / REST_S
+            print(f"at rest    {name:6} {status[name]['memory_bytes'] >> 20:4} MiB   {used:4.1f} % of a core")
+    assert cold_s <= COLD_S
+    assert again_s <= AGAIN_S
+
+
+def test_from_create_flow_run_to_the_first_line(started: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    address = started[0]
+    deployment = deployments.found_on(address)["status"]
+    took = []
+    for _ in range(RUNS + 1):
+        began = time.time()
+        run = api.call(address, "POST", f"/deployments/{deployment}/create_flow_run", {})["id"]
+        while not (found := api.call(address, "GET", f"/flow_runs/{run}"))["end_time"]:
+            time.sleep(0.2)
+        assert found["state_type"] == "COMPLETED"
+        took.append(datetime.fromisoformat(found["start_time"]).timestamp() - began)
+    warm = took[1:]
+    median = statistics.median(warm)
+    with capsys.disabled():
+        print(f"\nfirst line median {median:.2f} s   min {min(warm):.2f}   max {max(warm):.2f}   n {RUNS}")
+        print(f"           (at most {FIRST_LINE_S:g} s; defaults of Prefect: 9.8 s)")
+    assert median <= FIRST_LINE_S
+
+
+def test_the_call_of_a_detached_up(started: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    address = started[0]
+    took = []
+    made = []
+    for _ in range(CALLS + 1):
+        began = time.perf_counter()
+        made.append(runs.submit(address, "status", {"stack": "none"}, "none"))
+        took.append(time.perf_counter() - began)
+    for one in made:
+        api.call(address, "DELETE", f"/flow_runs/{one.id}")
+    warm = sorted(took[1:])
+    p95 = warm[int(0.95 * CALLS) - 1]
+    with capsys.disabled():
+        print(f"\nthe call   p95 {1000 * p95:.0f} ms   median {1000 * statistics.median(warm):.0f} ms   n {CALLS}")
+    assert p95 < CALL_S
