@@ -109,6 +109,9 @@ class StackStatus(Frozen):
     generation: int | None
     services: dict[str, ServiceStatus]
     networks: tuple[str, ...] = ()
+    """Its own, which go with it."""
+    shared_networks: tuple[str, ...] = ()
+    """`external` ones that its services are on: made by others, and never removed."""
 
 
 class StackRecord(Frozen):

@@ -204,3 +204,10 @@ def override_text(definition: Definition, leases: Sequence[Lease]) -> str:
             _publish(copy, service.ports, definition.name, ports)
             lines += [f"  {json.dumps(name)}:", f"    ports: !override {file_text(copy['ports'])}"]
     return "\n".join(lines if len(lines) > 2 else ["services: {}"])
+
+
+def shared_networks(config: Config) -> tuple[str, ...]:
+    """Names of the external networks that services are on."""
+    known = config.get("networks") or {}
+    used = {key for service in config["services"].values() for key in service.get("networks") or ()}
+    return tuple(sorted(known[key]["name"] for key in used if (known.get(key) or {}).get("external")))

@@ -35,7 +35,9 @@ def status_text(status: StackStatus, *, urls: bool = True) -> str:
     head = "  ".join(filter(None, (status.stack, str(status.state), generation, clean(status.path or ""))))
     if not status.services:
         return head
-    return f"{head}\n\n{_services_table(status, urls=urls)}"
+    networks = [*status.networks, *(f"{name} (shared)" for name in status.shared_networks)]
+    foot = f"\n\nnetworks: {clean(', '.join(networks))}" if networks else ""
+    return f"{head}\n\n{_services_table(status, urls=urls)}{foot}"
 
 
 def summary_text(status: StackStatus, elapsed_s: float, flow_run_url: str | None, changed: Sequence[str]) -> str:

@@ -48,6 +48,7 @@ def status_of_committed(run: Run) -> StackStatus:
         generation=generation.number,
         services=services,
         networks=observed.networks,
+        shared_networks=composing.shared_networks(generation.config),
     )
 
 

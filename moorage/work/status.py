@@ -7,7 +7,7 @@ import asyncio
 from moorage.interfaces import World
 from moorage.model.definition import Service
 from moorage.model.state import Container, Observed, ServiceStatus, StackState, StackStatus
-from moorage.rules import graph
+from moorage.rules import composing, graph
 from moorage.work import generations
 from moorage.work.threads import in_thread
 from moorage.work.waiting import is_ready
@@ -33,6 +33,7 @@ async def status(world: World, stack: str, *, ask: bool = True) -> StackStatus:
         generation=record.generation if record else None,
         services=found,
         networks=observed.networks,
+        shared_networks=composing.shared_networks(generation.config) if generation else (),
     )
 
 

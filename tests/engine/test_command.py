@@ -60,7 +60,7 @@ def ids(project):
 def test_up_says_all_there_is_to_know(two, docker_compose):
     found = two.moorage("up", "--json").json
     assert set(found) == {
-        "stack", "path", "state", "generation", "services", "networks", "elapsed_s", "changed", "flow_run_id",
+        "stack", "path", "state", "generation", "services", "networks", "shared_networks", "elapsed_s", "changed", "flow_run_id",
         "flow_run_url",
     }  # fmt: skip
     assert (found["stack"], found["path"], found["state"], found["generation"]) == (

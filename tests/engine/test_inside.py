@@ -6,6 +6,7 @@ import pytest
 
 from moorage.errors import RunError
 from moorage.model.event import Action
+from moorage.show.text import status_text
 
 pytestmark = pytest.mark.engine
 
@@ -217,6 +218,25 @@ async def test_an_external_network_and_volume_are_never_removed(stack, docker_cl
     await s.down(volumes=True, release_ports=True)
     assert docker_client.networks.get(network.id).name == network.name
     assert docker_client.volumes.get(volume.name).id == volume.id
+
+
+async def test_stacks_meet_on_a_shared_network_only(stack, docker_client, stack_prefix):
+    shared = docker_client.networks.create(f"{stack_prefix}-proxy")
+    text = f"""
+        services:
+          web: {{{SLEEP}, networks: {{default: {{}}, proxy: {{aliases: [NAME]}}}}}}
+          db: {{{SLEEP}}}
+        networks: {{proxy: {{external: true, name: {shared.name}}}}}
+    """
+    one, two = stack(text.replace("NAME", "web-one"), "-one"), stack(text.replace("NAME", "web-two"), "-two")
+    found = await one.up()
+    await two.up()
+    assert (found.networks, found.shared_networks) == ((f"{one.name}_default",), (shared.name,))
+    assert f"networks: {one.name}_default, {shared.name} (shared)" in status_text(await one.status())
+    assert one.sh("web", "nslookup -type=a web-two > /dev/null && echo known") == "known"
+    assert one.sh("db", "nslookup -type=a web-two > /dev/null || echo unknown").endswith("unknown")
+    await one.down()
+    assert [c.name for c in docker_client.networks.get(shared.id).containers] == [f"{two.name}-web-1"]
 
 
 # --- volumes -------------------------------------------------------------------------------------------------
