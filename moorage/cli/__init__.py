@@ -37,6 +37,7 @@ _VERBS = {
     "wait": "Wait until a stack is ready, or a run has ended",
     "runs": "List the last flow runs of the hub",
     "cancel": "Cancel a flow run: it undoes what it did",
+    "timeline": "Draw the last start: what took how long, and what held it up",
     "history": "List the generations of a stack, or all its runs",
     "rollback": "Apply an earlier generation again",
     "sweep": "Clear away what crashes, deleted directories and expired stacks left behind",

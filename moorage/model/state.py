@@ -10,6 +10,7 @@ from pydantic import Field
 
 from moorage.model.base import Frozen
 from moorage.model.definition import HealthCheck, Protocol
+from moorage.model.step import StepKind
 
 
 class BoundPort(Frozen):
@@ -128,6 +129,20 @@ class StackRecord(Frozen):
     branch: str | None = None
 
 
+class Span(Frozen):
+    """When one step of a run was done. Seconds since the run began."""
+
+    step: str
+    """Its id."""
+    kind: StepKind
+    service: str | None = None
+    needs: tuple[str, ...] = ()
+    began_s: float
+    ended_s: float
+    outcome: str = "done"
+    """`done`, `skipped` (it was done already), `failed`, `cut off`."""
+
+
 class RunRecord(Frozen):
     """An operation, written down before its first effect and closed after its last."""
 
@@ -145,6 +160,8 @@ class RunRecord(Frozen):
     """What was there: `containers`, `networks`, `volumes`, `tags`, `leases` (`rules.undo.snapshot`)."""
     arguments: dict[str, Any] = Field(default_factory=dict)
     """What rolls it forward after a crash."""
+    spans: tuple[Span, ...] = ()
+    """When its steps were done; those of an undo are not among them. Empty: not known, or there were none."""
     flow_run_id: str | None = None
     finished_at: datetime | None = None
     """None: it did not finish: whoever takes the lock next recovers it."""

@@ -85,7 +85,8 @@ def _write_down(run: Run) -> None:
     record = run.record
     assert record is not None  # noqa: S101 - a run is written down before its first effect
     now = run.world.clock.now()
-    closed = record.model_copy(update={"outcome": "committed", "finished_at": now, "generation": generation.number})
+    ended = {"outcome": "committed", "finished_at": now, "generation": generation.number, "spans": tuple(run.spans)}
+    closed = record.model_copy(update=ended)
     keys = composing.lease_keys(run.stack, run.services)
     run.world.store.commit(
         closed,

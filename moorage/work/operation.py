@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 from moorage.errors import (
@@ -110,12 +110,17 @@ async def closed_at_end(run: Run) -> AsyncIterator[None]:
 
 
 async def _close(run: Run, outcome: str) -> None:
-    await in_thread(lambda: run.world.store.close_run(run.id, outcome, run.world.clock.now()))
+    if run.record:
+        await in_thread(lambda: run.ended(outcome))
+    else:
+        await in_thread(lambda: run.world.store.close_run(run.id, outcome, run.world.clock.now()))
 
 
 async def _fail(run: Run, error: BaseException, act_of: ActOf) -> BaseException:
     """Report and undo; gives the error to raise."""
     path = await in_thread(lambda: _report(run, error))
+    with suppress(HomeError):  # the undo comes first
+        await in_thread(run.ended)
     if run.wish and run.wish.keep_failed and not isinstance(error, asyncio.CancelledError):
         return await _keep(run, error, path)
     run.tell(Action.NOTICE, message="undoing")

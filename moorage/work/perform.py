@@ -38,7 +38,11 @@ async def perform(step: Step, run: Run) -> str:
     run.tell(Action.STARTED, step.id, step.why, service=step.service)
     try:
         done = await _BY_KIND[step.kind](step, run)
+    except asyncio.CancelledError:
+        run.note(step, began, "cut off")
+        raise
     except MoorageError as error:
+        run.note(step, began, "failed")
         run.censor(error.with_fields(step=step.id, service=step.service))
         elapsed_s = run.world.clock.monotonic() - began
         facts = {key: value for key, value in error.fields.items() if key not in ("step", "service", "message")}
@@ -46,6 +50,7 @@ async def perform(step: Step, run: Run) -> str:
         raise
     elapsed_s = run.world.clock.monotonic() - began
     action = Action.SKIPPED if done.startswith("already") else Action.DONE
+    run.note(step, began, "skipped" if action == Action.SKIPPED else "done")
     run.tell(action, step.id, done, service=step.service, elapsed_s=elapsed_s)
     return done
 

@@ -17,8 +17,8 @@ from moorage.model.definition import Config, Service
 from moorage.model.event import Action, Event
 from moorage.model.generation import Generation
 from moorage.model.lease import Lease
-from moorage.model.state import Observed, RunRecord
-from moorage.model.step import Operation, Plan
+from moorage.model.state import Observed, RunRecord, Span
+from moorage.model.step import Operation, Plan, Step
 from moorage.rules import composing, labels
 from moorage.rules.planning import Desired
 from moorage.rules.undo import snapshot
@@ -43,6 +43,7 @@ class Run:
         self.ready_s: dict[str, float] = {}
         """Service → seconds from the start of its containers to ready."""
         self.started: dict[str, float] = {}
+        self.spans: list[Span] = []
         self.missed: set[str] = set()
         """Services that did not become ready and that nobody requires."""
         self.began = world.clock.monotonic()
@@ -67,6 +68,30 @@ class Run:
         self.hide: Callable[[Any], Any] = world.censor({}, self._secrets())
         """Hides the definition's secrets in whatever leaves the run: events, errors, reports."""
         self._file_guard = threading.Lock()
+
+    def note(self, step: Step, began: float, outcome: str) -> None:
+        """Remember when a step was done; `began`: by the monotonic clock."""
+        now = self.world.clock.monotonic()
+        span = Span(
+            step=step.id,
+            kind=step.kind,
+            service=step.service,
+            needs=step.needs,
+            began_s=round(max(0.0, began - self.began), 4),
+            ended_s=round(max(0.0, now - self.began), 4),
+            outcome=outcome,
+        )
+        self.spans.append(span)
+
+    def ended(self, outcome: str | None = None) -> None:
+        """Write down when the steps were done, and how the run ended (None: it has not yet)."""
+        if self.record is None:
+            return
+        facts: dict[str, Any] = {"spans": tuple(self.spans)}
+        if outcome:
+            facts |= {"outcome": outcome, "finished_at": self.world.clock.now()}
+        self.record = self.record.model_copy(update=facts)
+        self.world.store.update_run(self.record)
 
     def tell(self, action: Action, step: str = "", message: str = "", **facts: Any) -> None:
         """Send an event. `facts`: service, elapsed_s; the rest goes to `details`."""

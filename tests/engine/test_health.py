@@ -189,6 +189,13 @@ def test_the_command(project, tiny_image):
     project.moorage("up")
     assert project.moorage("health", "--json").json["well"]
     assert "staying up" in project.moorage("health").stdout
+    drawn = project.moorage("timeline", "--json").json
+    assert drawn["critical"] == ["create", "start web", "ready web"]
+    assert [row["service"] for row in drawn["rows"]] == ["", "web"]
+    assert 0 < drawn["rows"][1]["segments"][-1]["ended_s"] == drawn["whole_s"]
+    project.moorage("timeline", "--svg", "start.svg")
+    assert (project.path / "start.svg").read_text().startswith("<svg ")
+    assert "█ becoming ready" in project.moorage("timeline").stdout
     found = project.moorage("status", "--json").json
     import docker
 
