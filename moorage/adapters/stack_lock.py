@@ -127,7 +127,7 @@ class StackLock:
     def _busy(self, sentence: str) -> BusyError:
         return BusyError(
             sentence,
-            hint="Wait for it to end, or give a longer MOORAGE_LOCK_TIMEOUT_S.",
+            hint="Wait for it to end, or wait longer: --lock-timeout SECONDS.",
             stack=self.stack,
             **self._holder(),
         )

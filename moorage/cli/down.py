@@ -7,6 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from moorage.cli.output import as_json, remark
+from moorage.cli.patience import Patience
 from moorage.cli.selection import Selection, stack_of
 from moorage.world import open_world
 
@@ -20,6 +21,7 @@ def down(
     timeout: Annotated[
         float | None, Parameter(name=["--timeout", "-t"], help="Grace period of stops, in seconds.")
     ] = None,
+    patience: Patience = Patience(),  # noqa: B008 - frozen
     json: Annotated[bool, Parameter(help="Print the result as JSON.")] = False,
 ) -> int:
     """Remove a stack's containers and networks; its volumes and leases stay unless asked for.
@@ -29,6 +31,7 @@ def down(
     stack
         Name of the stack; without it, the stack of the working directory.
     """
+    patience.apply()
     world = open_world()
     name = stack_of(world, selection, stack)
     observed = world.engine.observe(name)

@@ -7,6 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from moorage.cli.output import as_json, say
+from moorage.cli.patience import Patience
 from moorage.cli.selection import Selection, known_stack_of
 from moorage.model.state import StackStatus
 from moorage.world import open_world
@@ -15,6 +16,7 @@ from moorage.world import open_world
 def start(
     *services: str,
     selection: Selection = Selection(),  # noqa: B008 - frozen
+    patience: Patience = Patience(),  # noqa: B008 - frozen
     json: Annotated[bool, Parameter(help="Print the result as JSON.")] = False,
 ) -> int:
     """Start stopped services and what they depend on, each as soon as it may.
@@ -24,6 +26,7 @@ def start(
     services
         Services to start; without one, all.
     """
+    patience.apply()
     from moorage.cli.running import run_flow
     from moorage.show.text import status_text
 

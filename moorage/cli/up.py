@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from moorage.cli.output import as_json, remark, say
+from moorage.cli.patience import Patience
 from moorage.cli.selection import Selection, wish_of
 from moorage.model.image import BuilderName
 from moorage.model.state import StackStatus
@@ -35,9 +36,11 @@ def up(
         bool, Parameter(name=["--detach", "-d"], help="Hand the run over to the hub's worker and do not wait.")
     ] = False,
     wait: Annotated[bool, Parameter(show=False)] = False,
+    patience: Patience = Patience(),  # noqa: B008 - frozen
     json: Annotated[bool, Parameter(help="Print the result as JSON.")] = False,
 ) -> int:
     """Bring the stack of this directory up: it ends with all services ready, or with everything undone."""
+    patience.apply()
     began = time.monotonic()
     wish = wish_of(selection).model_copy(
         update={

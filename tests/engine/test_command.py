@@ -221,9 +221,12 @@ def test_exit_7_names_who_holds_the_stack(project):
     project.compose(FAILING)
     lock = StackLock(Path(os.environ["MOORAGE_HOME"]) / "locks", project.name)
     with lock.acquire("up", 1):
-        done = project.moorage("up", "--json", exit_code=7, MOORAGE_LOCK_TIMEOUT_S="0.2")
+        done = project.moorage("up", "--lock-timeout", "0.2", "--json", exit_code=7)
+        status = project.moorage("status", "--json", timeout_s=20)
     error = error_of(done, 7, "BusyError")
     assert (error["operation"], error["pid"]) == ("up", os.getpid())
+    assert "--lock-timeout" in done.stderr
+    assert status.json["state"] == "absent", "who only reads waits for nobody"
 
 
 def test_exit_8_no_hub(project, machine_state):

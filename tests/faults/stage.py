@@ -108,7 +108,8 @@ class Stage:
         return found.number
 
     def _born(self, volume: str) -> str:
-        return str(self.client.volumes.get(volume).attrs["CreatedAt"])
+        """When it was made. Docker takes the time of its top directory, which a database that starts in it changes."""
+        return "kept" if self.rows() is not None else str(self.client.volumes.get(volume).attrs["CreatedAt"])
 
     def _container(self, container: str) -> State:
         raw = self.client.api.inspect_container(container)

@@ -159,6 +159,20 @@ def test_cancel_in_the_ui_of_a_shells_run(scene: Scene) -> None:
 
 
 @pytest.mark.exhaustive
+def test_a_cancel_in_the_ui_that_comes_during_the_undo_of_a_shells_run(scene: Scene) -> None:
+    """The undo goes on; Prefect would refuse Failed now, and call the run Cancelling for ever."""
+    going = scene.gated(DEAF, "8s").start("up", "--wait-timeout", "2")
+    scene.waits()
+    run = scene.own_run()
+    line_of(going, "undoing")
+    scene.cancel(run)
+    code, said = ended(going)
+    assert code == 5, said
+    assert scene.ends(run) == "CANCELLED"
+    scene.assert_nothing_left()
+
+
+@pytest.mark.exhaustive
 def test_a_flow_timeout_undoes(scene: Scene) -> None:
     """We set none; a team that gives our flow one still gets its undo."""
     scene.gated()
