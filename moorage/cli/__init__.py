@@ -141,8 +141,11 @@ def _all_about(verb: str) -> str:
     from importlib import import_module
     from inspect import getdoc
 
+    from moorage.cli.examples import EXAMPLES
+
     text = getdoc(getattr(import_module(f"moorage.cli.{verb}"), verb)) or ""
-    return "\n\n".join(" ".join(part.split()) for part in text.split("\n\nParameters\n")[0].split("\n\n"))
+    parts = [" ".join(part.split()) for part in text.split("\n\nParameters\n")[0].split("\n\n")]
+    return "\n\n".join([*parts, *([f"Example: {EXAMPLES[verb]}"] if verb in EXAMPLES else [])])
 
 
 def _asks_for_help(arguments: Sequence[str]) -> bool:

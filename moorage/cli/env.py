@@ -20,7 +20,7 @@ def env(
     *,
     selection: Selection = Selection(),  # noqa: B008 - frozen
     form: Annotated[
-        Literal["shell", "dotenv", "json"], Parameter(name="--format", help="How to print it: shell, dotenv or json.")
+        Literal["shell", "dotenv", "json"], Parameter(name="--format", help="How to print it.", show_default=True)
     ] = "shell",
     json: Annotated[bool, Parameter(help="The same as --format json: by service too.")] = False,
 ) -> int:

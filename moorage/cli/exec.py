@@ -29,7 +29,7 @@ def exec(  # noqa: A001 - the verb's name
     service: str,
     *command: Annotated[str, Parameter(allow_leading_hyphen=True)],
     selection: Selection = Selection(),  # noqa: B008 - frozen
-    index: Annotated[int, Parameter(help="Number of the replica.")] = 1,
+    index: Annotated[int, Parameter(help="Number of the replica.", show_default=True)] = 1,
     user: Annotated[str | None, Parameter(name=["--user", "-u"], help="User, or user:group, to run as.")] = None,
     workdir: Annotated[str | None, Parameter(name=["--workdir", "-w"], help="Directory in the container.")] = None,
     env: Annotated[tuple[str, ...], Parameter(name=["--env", "-e"], help="Variable NAME=VALUE; repeatable.")] = (),

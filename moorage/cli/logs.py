@@ -29,7 +29,8 @@ def logs(
     selection: Selection = Selection(),  # noqa: B008 - frozen
     follow: Annotated[bool, Parameter(name=["--follow", "-f"], help="Go on until the stack ends.")] = False,
     tail: Annotated[
-        str, Parameter(name=["--tail", "-n"], help="So many lines from the end of each container's log, or `all`.")
+        str,
+        Parameter(name=["--tail", "-n"], help="So many lines from the end of each container's log.", show_default=True),
     ] = "all",
     since: Annotated[str | None, Parameter(help="From here on: 10m (ago), 2026-11-21T08:00:00Z.")] = None,
     until: Annotated[str | None, Parameter(help="Up to here, written the same way.")] = None,

@@ -24,7 +24,9 @@ def wait(
     stack: str | None = None,
     *,
     selection: Selection = Selection(),  # noqa: B008 - frozen
-    timeout: Annotated[float, Parameter(name=["--timeout", "-t"], help="Longest time to wait, in seconds.")] = 60.0,
+    timeout: Annotated[
+        float, Parameter(name=["--timeout", "-t"], help="Longest time to wait, in seconds.", show_default=True)
+    ] = 60.0,
     json: Annotated[bool, Parameter(help="Print the status as JSON.")] = False,
 ) -> int:
     """Wait until all services of a stack are ready; exit code 5 if that does not happen in time.

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
+
 import pytest
 
-from moorage.cli import _VERBS, run
+from moorage.cli import _VERBS, _app, run
+from moorage.cli.examples import EXAMPLES
 
 WITHOUT_JSON = {"ci", "exec", "open"}
 """What they print is another program's, or nothing."""
@@ -26,3 +29,15 @@ def test_every_verb_tells_what_it_does_and_how(verb, capsys, monkeypatch):
     assert max(map(len, said.splitlines())) <= 80
     assert verb in WITHOUT_JSON or "--json" in said
     assert "Exit codes:" in said
+
+
+@pytest.mark.parametrize("verb", _VERBS)
+def test_every_verb_has_an_example_that_would_run(verb, capsys, monkeypatch):
+    arguments = shlex.split(EXAMPLES[verb])
+    assert arguments[:2] == ["moorage", verb]
+    _, bound, ignored = _app(arguments[1:]).parse_args(arguments[1:], exit_on_error=False, print_error=False)
+    assert bound.arguments or len(arguments) == 2
+    assert not ignored
+    monkeypatch.setenv("COLUMNS", "100")
+    run([verb, "--help"])
+    assert f"Example: {EXAMPLES[verb]}" in capsys.readouterr().out

@@ -1,0 +1,32 @@
+"""What `--help` of a verb shows last: commands as one would type them."""
+
+from __future__ import annotations
+
+EXAMPLES = {
+    "up": "moorage up --wait-timeout 120",
+    "down": "moorage down --volumes --release-ports",
+    "stop": "moorage stop --timeout 5 backend",
+    "start": "moorage start backend",
+    "restart": "moorage restart backend --recreate",
+    "ls": "moorage ls --json",
+    "status": "moorage status --name shop --json",
+    "logs": "moorage logs --follow --tail 100 backend",
+    "stats": "moorage stats --all --json",
+    "exec": "moorage exec --user postgres db -- psql --list",
+    "env": "moorage env --format dotenv",
+    "open": "moorage open frontend --port 8080",
+    "ports": "moorage ports why 8000",
+    "health": "moorage health --heal",
+    "plan": "moorage plan --file compose.yaml --file compose.test.yaml",
+    "config": "moorage config --json",
+    "wait": "moorage wait --timeout 120",
+    "runs": "moorage runs --json",
+    "cancel": "moorage cancel 3f2a",
+    "history": "moorage history --runs",
+    "rollback": "moorage rollback --to 3",
+    "sweep": "moorage sweep --dry-run",
+    "ci": "moorage ci --junit reports --artifacts out -- pytest -x",
+    "init": "moorage init operations",
+    "doctor": "moorage doctor --json",
+}
+"""Verb → one command line."""
