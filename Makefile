@@ -15,8 +15,8 @@ PYTEST_ARGS ?=
 JOBS ?= 2
 # Tests that need no engine, no Prefect server and no network.
 FAST_TESTS := $(wildcard tests/unit tests/golden tests/properties tests/architecture)
-# What is not part of `make test`: measuring, and what goes on for minutes, which is for `make faults`.
-NOT_IN_TEST := not bench and not exhaustive
+# What is not part of `make test`: measuring, what goes on for minutes (`make faults`), what needs Dagger (`make test-dagger`).
+NOT_IN_TEST := not bench and not exhaustive and not dagger_engine
 # How long `make faults` lets mixed commands go on at one stack, in seconds.
 MIXED_S ?= 60
 # A wheel that is there already, for `make packaging`: what CI built once.
@@ -57,7 +57,7 @@ demo-down: setup ## remove the demo with its volumes and ports, stop the hub
 
 ##@ to test it
 
-.PHONY: test test-unit wheel packaging faults bench
+.PHONY: test test-unit wheel packaging faults test-dagger bench
 test: engine setup images browser ## every test, on a real engine (fails without one)
 	@$(BIN)/pytest -n $(JOBS) --dist loadfile -m '$(NOT_IN_TEST)' $(PYTEST_ARGS)
 
@@ -77,6 +77,9 @@ packaging: engine wheel images ## the wheel in a fresh environment (its packages
 
 faults: engine setup images ## fail and SIGKILL at every step, many commands at once, an engine that restarts
 	@FAULTS_MIXED_S=$(MIXED_S) $(BIN)/pytest -n $(JOBS) --dist load tests/faults $(PYTEST_ARGS)
+
+test-dagger: engine setup images ## what needs Dagger: _EXPERIMENTAL_DAGGER_CLI_BIN and _RUNNER_HOST name CLI and engine
+	@$(BIN)/pytest -m dagger_engine tests/dagger_engine $(PYTEST_ARGS)
 
 bench: engine setup images ## measure (one at a time: they share the machine's cores)
 	@$(BIN)/pytest -s tests/benchmarks $(PYTEST_ARGS)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from prefect import State, flow
 from prefect.runtime import flow_run
 
+from blocks.dagger_engine import DaggerEngine
 from blocks.stack_source import StackSource
 from moorage.errors import DefinitionError
 from moorage.settings import Settings, settings
@@ -42,6 +43,7 @@ async def up(
     strict_ports: Annotated[bool, switch("Only the wanted ports")] = False,
     build: Annotated[bool, switch("Build in any case")] = False,
     force_recreate: Annotated[bool, switch("Re-create in any case")] = False,
+    dagger: parameters.DaggerName = "",
 ) -> dict[str, Any] | State[Any]:
     """Bring a stack up: all services ready at the end, or everything undone.
 
@@ -60,6 +62,7 @@ async def up(
         strict_ports: Fail if a wanted port is taken, instead of leasing the next free one.
         build: Build images also where their sources have not changed.
         force_recreate: Re-create containers also where nothing has changed.
+        dagger: Name of a Dagger Engine (see Blocks) that builds with `builder: dagger`. Empty: that of the worker.
     """
     if bool(path) == bool(stack):
         raise DefinitionError("name either a path or a stack source", key="path", hint="One of them, not both.")
@@ -75,16 +78,20 @@ async def up(
         "build": build,
         "force_recreate": force_recreate,
     }
-    return await cancellable(_up(wish.model_copy(update=asked), _settings(source)))
+    engine = await parameters.dagger_named(dagger) if dagger else None
+    return await cancellable(_up(wish.model_copy(update=asked), _settings(source, engine), engine))
 
 
-def _settings(source: StackSource | None) -> Settings:
-    """Those of the process, with what the source says."""
-    said = {"port_range": source.ports.text} if source and source.ports else {}
+def _settings(source: StackSource | None, engine: DaggerEngine | None) -> Settings:
+    """Those of the process, with what source and engine say."""
+    said: dict[str, Any] = engine.settings() if engine else {}
+    if source and source.ports:
+        said["port_range"] = source.ports.text
     return settings().model_copy(update=said)
 
 
-async def _up(wish: Wish, chosen: Settings) -> dict[str, Any]:
+async def _up(wish: Wish, chosen: Settings, engine: DaggerEngine | None) -> dict[str, Any]:
     asked = wish.model_copy(update={"approve": wish.approve or wants_approval()})
-    run, status = await bring_up(told_world(chosen), asked, as_task_runs, str(flow_run.id), approval)
+    world = told_world(chosen, engine.logins() if engine else ())
+    run, status = await bring_up(world, asked, as_task_runs, str(flow_run.id), approval)
     return {**status.model_dump(mode="json"), "changed": sorted(run.ready_s), "flow_run_id": run.flow_run_id}

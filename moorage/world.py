@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from moorage.errors import HomeError
 from moorage.interfaces import ImageBuilder, World
 from moorage.model.definition import Config
 from moorage.model.event import Event
-from moorage.model.image import BuilderName
+from moorage.model.image import BuilderName, RegistryLogin
 from moorage.rules.ports import port_range
 from moorage.settings import Settings
 from moorage.settings import settings as of_process
@@ -54,8 +55,12 @@ def untold() -> tuple[Event, ...]:
     return events
 
 
-def open_world(emit: Callable[[Event], None] = tell, settings: Settings | None = None) -> World:
-    """The world of this process. `settings` None: the process's own.
+def open_world(
+    emit: Callable[[Event], None] = tell,
+    settings: Settings | None = None,
+    logins: tuple[RegistryLogin, ...] = (),
+) -> World:
+    """The world of this process. `settings` None: the process's own. `logins`: for builds by Dagger.
 
     Nothing is contacted before it is needed; but a registry that was damaged or lost is rebuilt first.
     """
@@ -77,7 +82,7 @@ def open_world(emit: Callable[[Event], None] = tell, settings: Settings | None =
         home=home_name,
         lock=lambda stack: StackLock(home / "locks", stack),
         place=_place,
-        builder=_builder,
+        builder=partial(_builder, logins),
         censor=_censor,
         emit=emit,
     )
@@ -89,12 +94,12 @@ def open_world(emit: Callable[[Event], None] = tell, settings: Settings | None =
     return world
 
 
-def _builder(world: World, name: BuilderName) -> ImageBuilder:
+def _builder(logins: tuple[RegistryLogin, ...], world: World, name: BuilderName) -> ImageBuilder:
     """The builder of a name; Dagger's adapter is loaded only when it is asked for."""
     if name == BuilderName.DAGGER:
         from moorage.adapters.dagger_builder import DaggerBuilder
 
-        return DaggerBuilder(world.settings, world.engine)
+        return DaggerBuilder(world.settings, world.engine, logins)
     return ComposeBuilder(world.compose, world.engine)
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
+from blocks.dagger_engine import DaggerEngine
 from blocks.stack_source import DURATION, StackSource
 from moorage.errors import DefinitionError
 from moorage.rules.durations import seconds
@@ -32,6 +33,7 @@ SomeStack = Annotated[_Text, _titled("Stack", pattern=f"^({_NAME})?$")]
 NewName = Annotated[_Text, _titled("Name of the stack", pattern=f"^({_NAME})?$")]
 Directory = Annotated[_Text, _titled("Directory")]
 SourceName = Annotated[_Text, _titled("Stack source", pattern=r"^[a-z0-9-]*$")]
+DaggerName = Annotated[_Text, _titled("Dagger engine", pattern=r"^[a-z0-9-]*$")]
 Files = Annotated[list[str] | None, _titled("Compose files", max_length=50)]
 Profiles = Annotated[list[str] | None, _titled("Profiles", max_length=50)]
 Variables = Annotated[dict[str, str] | None, _titled("Variables", max_length=500)]
@@ -88,6 +90,17 @@ async def source_named(name: str) -> StackSource:
     except ValueError as error:
         message = f"stack: there is no Stack Source {name!r} on the hub"
         raise DefinitionError(message, key="stack", hint="Make one in the UI: Blocks, Moorage Stack Source.") from error
+    return found
+
+
+async def dagger_named(name: str) -> DaggerEngine:
+    """The Block of that name. Raises DefinitionError."""
+    try:
+        found = await DaggerEngine.aload(name)
+    except ValueError as error:
+        message = f"dagger: there is no Dagger Engine {name!r} on the hub"
+        hint = "Make one in the UI: Blocks, Moorage Dagger Engine."
+        raise DefinitionError(message, key="dagger", hint=hint) from error
     return found
 
 

@@ -6,6 +6,7 @@ import logging
 
 from moorage.interfaces import World
 from moorage.model.event import Action, Event
+from moorage.model.image import RegistryLogin
 from moorage.settings import Settings
 from moorage.world import open_world, tell
 from tasks.showing import SHOWING
@@ -25,8 +26,11 @@ def log(event: Event) -> None:
     _LOGGER.log(_LEVELS.get(event.action, logging.INFO), "%s%s", words, took)
 
 
-def told_world(settings: Settings | None = None) -> World:
-    """The world of a flow run: its events go to the run's log and to whoever listens in this process."""
+def told_world(settings: Settings | None = None, logins: tuple[RegistryLogin, ...] = ()) -> World:
+    """The world of a flow run: its events go to the run's log and to whoever listens in this process.
+
+    `logins`: what builds by Dagger may use of private registries.
+    """
     showing = SHOWING.get()
 
     def emit(event: Event) -> None:
@@ -35,4 +39,4 @@ def told_world(settings: Settings | None = None) -> World:
         if showing:
             showing(event)
 
-    return open_world(emit, settings)
+    return open_world(emit, settings, logins)

@@ -93,7 +93,21 @@ MARKED_FOLDERS = {
     "e2e": "e2e",
     "benchmarks": "bench",
     "packaging": "packaging",
+    "dagger_engine": "dagger_engine",
 }
+
+
+def pytest_report_header() -> str:
+    """Which schema the queries to Dagger are checked against; loudly, where the shared one is not at hand."""
+    own = os.environ.get("MOORAGE_DAGGER_SCHEMA")
+    shared = ROOT.parent / "shared" / "dagger" / "schema.graphqls"
+    if own:
+        return f"dagger schema: {own}"
+    if shared.is_file():
+        return f"dagger schema: tests/contract/dagger/schema.graphqls, compared with {shared}"
+    return (
+        "dagger schema: ../shared/dagger/schema.graphqls IS NOT HERE: the copy in tests/contract/dagger stands for it"
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

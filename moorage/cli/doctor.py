@@ -10,7 +10,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from moorage.cli.output import as_json, say
-from moorage.errors import MoorageError
+from moorage.errors import BackendUnavailableError, MoorageError
 from moorage.interfaces import World
 from moorage.world import open_world
 
@@ -18,7 +18,7 @@ _LEAST_FREE_BYTES = 1 << 30
 
 
 def doctor(*, json: Annotated[bool, Parameter(help="Print the findings as JSON.")] = False) -> int:
-    """Check all that Moorage stands on: engine, Compose, state directory, disk, hub."""
+    """Check all that Moorage stands on: engine, Compose, state directory, disk, hub; Dagger, which may be missing."""
     world = open_world()
     checks: dict[str, Callable[[], str]] = {
         "engine": lambda: f"Docker Engine {world.engine.ping()}",
@@ -26,6 +26,7 @@ def doctor(*, json: Annotated[bool, Parameter(help="Print the findings as JSON."
         "home": lambda: _home(world),
         "disk": lambda: _disk(world),
         "hub": _hub,
+        "dagger": lambda: _dagger(world),
     }
     findings = [_finding(name, check) for name, check in checks.items()]
     if json:
@@ -66,3 +67,16 @@ def _hub() -> str:
 
     address = find()
     return f"Prefect API at {address.api_url}" if address else "not running; `moorage up` starts it"
+
+
+def _dagger(world: World) -> str:
+    """CLI, engine and versions; why it cannot be used, which is a failure only where it is what builds."""
+    from moorage.adapters.dagger_preflight import DaggerLook
+
+    found = DaggerLook(world.settings, world.engine).preflight()
+    seen = "; ".join(found.found)
+    if found.usable:
+        return seen
+    if world.settings.builder == "dagger":
+        raise BackendUnavailableError(f"{found.reason} ({seen})", backend="dagger", hint=found.hint)
+    return f"not usable, and not asked for: {found.reason} ({seen})"

@@ -1,0 +1,66 @@
+"""Where Dagger's engine is, as people configure it in the UI: `DaggerEngine`; `up` takes its name as `dagger`."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from prefect.blocks.core import Block
+from prefect_docker import DockerRegistryCredentials  # type: ignore[import-untyped]
+from pydantic import ConfigDict, Field, HttpUrl
+
+from moorage.model.image import RegistryLogin
+
+_LOGO = HttpUrl("https://cdn.sanity.io/images/3ugk85nk/production/14a315b79990200db7341e42553e23650b34bb96-250x250.png")
+_HUB = "index.docker.io"
+"""What Docker Hub is called where no registry is named."""
+
+
+class DaggerEngine(Block):
+    """A Dagger engine that builds images, and who may pull from a private registry for it.
+
+    Attributes:
+        runner_host: Address of the engine, as `_EXPERIMENTAL_DAGGER_RUNNER_HOST` takes it.
+        cli: Path of the Dagger CLI on the worker's machine. Empty: where Moorage finds one.
+        registry_credentials: Who pulls base images from a private registry.
+
+    Example:
+        Save an engine and build a stack's images with it:
+        ```python
+        from blocks.dagger_engine import DaggerEngine
+        from prefect.deployments import run_deployment
+
+        DaggerEngine(runner_host="tcp://dagger.example.org:8080").save("builds")
+        run_deployment("up/up", parameters={"path": "/srv/shop", "builder": "dagger", "dagger": "builds"})
+        ```
+    """
+
+    model_config = ConfigDict(use_attribute_docstrings=False)
+
+    _block_type_name = "Moorage Dagger Engine"
+    _block_type_slug = "moorage-dagger-engine"
+    _description = "A Dagger engine that builds the images of stacks, and its credentials for private registries."
+    _logo_url = _LOGO
+    _documentation_url = HttpUrl("https://docs.dagger.io/reference/configuration/custom-runner/")
+
+    runner_host: str = Field(
+        title="Runner host",
+        pattern=r"^(unix|tcp|docker-container|docker-image|podman-container|kube-pod)://\S+$",
+        examples=["unix:///run/dagger/engine.sock", "tcp://dagger.example.org:8080"],
+    )
+    cli: str | None = Field(default=None, title="Dagger CLI", min_length=1, examples=["/usr/local/bin/dagger"])
+    registry_credentials: DockerRegistryCredentials | None = Field(default=None, title="Registry credentials")
+
+    def settings(self) -> dict[str, Any]:
+        """The settings of Moorage that it stands for."""
+        return {"dagger_runner_host": self.runner_host, **({"dagger_cli": self.cli} if self.cli else {})}
+
+    def logins(self) -> tuple[RegistryLogin, ...]:
+        """Its credentials, for builds only: they are no setting and no parameter."""
+        given = self.registry_credentials
+        if given is None:
+            return ()
+        url = given.registry_url
+        host = urlsplit(url if "://" in url else f"https://{url}").netloc
+        password = given.password.get_secret_value()
+        return (RegistryLogin(registry=host or _HUB, username=given.username, password=password),)
