@@ -26,15 +26,16 @@ _LOGGER = logging.getLogger("moorage.run")
 _PATIENCE_S = 3.0
 
 
-async def briefly(publishing: Coroutine[Any, Any, None]) -> None:
+async def briefly(publishing: Coroutine[Any, Any, None], patience_s: float = _PATIENCE_S) -> None:
     """Publish if that can be done in short: a run that has committed does not fail, wait or stop for its pictures."""
     task = asyncio.ensure_future(publishing)
     try:
-        await asyncio.wait([task], timeout=_PATIENCE_S)
+        await asyncio.wait([task], timeout=patience_s)
     except asyncio.CancelledError:
         _LOGGER.info("a cancel came after the run had committed")
     if not task.done():
         task.cancel()
+        _LOGGER.warning("could not publish all: Prefect has taken more than %g s", patience_s)
     elif error := task.exception():
         _LOGGER.warning("could not publish: %s", error)
 

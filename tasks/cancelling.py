@@ -27,6 +27,9 @@ T = TypeVar("T")
 
 _LOOK_EVERY_S = 1.0
 _LOOK_TIMEOUT_S = 6.0
+_AT_A_SHELL_S = 3.0
+_IN_A_WORKER_S = 20.0
+"""How long a run that has ended may take to show what came of it, where somebody waits, and where nobody does."""
 
 
 async def cancellable(body: Coroutine[Any, Any, T]) -> T | State[Any]:
@@ -57,7 +60,8 @@ async def cancellable(body: Coroutine[Any, Any, T]) -> T | State[Any]:
         watching.cancel()
         moving.cancel()
     outcome.end(value, error)
-    await uncancelled(briefly(showing.end(value, error)))
+    patience_s = _AT_A_SHELL_S if OUTCOME.get() else _IN_A_WORKER_S
+    await uncancelled(briefly(showing.end(value, error), patience_s))
     if isinstance(error, InterruptedRunError):
         return Cancelled(message=str(error), data=error)
     if await _asked_to_end():  # too late; but Prefect would refuse another end, and call the run Cancelling for ever

@@ -25,15 +25,16 @@ def _titled(title: str, **bounds: Any) -> Any:
     return Field(json_schema_extra={"title": title}, **bounds)
 
 
-# Text that may be missing is empty: for `str | None` the form has a switch between the two, off at first.
-_Text = Annotated[str, BeforeValidator(lambda given: "" if given is None else given)]
+# Text that may be missing is empty: for `str | None` the form has a switch between the two, off at first. Behind the
+# pattern, which the form would not be told otherwise.
+_NONE_IS_EMPTY = BeforeValidator(lambda given: "" if given is None else given)
 
 StackName = Annotated[str, _titled("Stack", pattern=f"^{_NAME}$")]
-SomeStack = Annotated[_Text, _titled("Stack", pattern=f"^({_NAME})?$")]
-NewName = Annotated[_Text, _titled("Name of the stack", pattern=f"^({_NAME})?$")]
-Directory = Annotated[_Text, _titled("Directory")]
-SourceName = Annotated[_Text, _titled("Stack source", pattern=r"^[a-z0-9-]*$")]
-DaggerName = Annotated[_Text, _titled("Dagger engine", pattern=r"^[a-z0-9-]*$")]
+SomeStack = Annotated[str, _titled("Stack", pattern=f"^({_NAME})?$"), _NONE_IS_EMPTY]
+NewName = Annotated[str, _titled("Name of the stack", pattern=f"^({_NAME})?$"), _NONE_IS_EMPTY]
+Directory = Annotated[str, _titled("Directory"), _NONE_IS_EMPTY]
+SourceName = Annotated[str, _titled("Stack source", pattern=r"^[a-z0-9-]*$"), _NONE_IS_EMPTY]
+DaggerName = Annotated[str, _titled("Dagger engine", pattern=r"^[a-z0-9-]*$"), _NONE_IS_EMPTY]
 Files = Annotated[list[str] | None, _titled("Compose files", max_length=50)]
 Profiles = Annotated[list[str] | None, _titled("Profiles", max_length=50)]
 Variables = Annotated[dict[str, str] | None, _titled("Variables", max_length=500)]
@@ -41,7 +42,7 @@ EnvFiles = Annotated[list[str] | None, _titled("Files with variables", max_lengt
 Services = Annotated[list[Annotated[str, Field(pattern=_SERVICE)]] | None, _titled("Services")]
 WaitTimeout = Annotated[float | None, _titled("Longest wait for a service (s)", gt=0, le=_DAY_S)]
 Grace = Annotated[float | None, _titled("Grace period of stops (s)", ge=0, le=3600)]
-TimeToLive = Annotated[_Text, _titled("Time to live", pattern=f"{DURATION}|^$")]
+TimeToLive = Annotated[str, _titled("Time to live", pattern=f"{DURATION}|^$"), _NONE_IS_EMPTY]
 Number = Annotated[int | None, _titled("Generation", ge=1)]
 
 

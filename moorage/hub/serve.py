@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
@@ -62,10 +62,10 @@ def main() -> None:
     arguments = _arguments()
     settings = get_current_settings().server
     origins = settings.api.cors_allowed_origins.split(",")
-    app: Any = create_app(final=True)
-    app.add_middleware(OriginGuard, origins=origins, hosts=None if arguments.any_host else hosts_of(origins))
+    # Around the application, not within it: automations call it in this process, under a name of their own.
+    guarded = OriginGuard(create_app(final=True), origins, None if arguments.any_host else hosts_of(origins))
     uvicorn.run(
-        app,
+        guarded,
         host=arguments.host,
         port=arguments.port,
         timeout_keep_alive=settings.api.keepalive_timeout,
