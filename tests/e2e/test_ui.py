@@ -1,0 +1,203 @@
+"""Prefect's UI as a person uses it, in a real Chromium: fill the form, run, look at what came of it, cancel.
+
+Screenshots go to build/screenshots.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+from moorage.hub import api, deployments
+from tests.conftest import ROOT
+from tests.orchestrated.conftest import create_run, hub_address, wait_for, wait_for_state  # noqa: F401 - a fixture
+
+if TYPE_CHECKING:
+    from moorage.hub.address import HubAddress
+    from tests.conftest import MachineState, Project
+
+pytestmark = [pytest.mark.e2e, pytest.mark.engine, pytest.mark.timeout(400)]
+
+PICTURES = ROOT / "build" / "screenshots"
+PATIENCE_MS = 120_000
+"""The machine may be busy; what is waited for comes, or the test fails."""
+SHOP = """
+    services:
+      db:
+        image: '{image}'
+        init: true
+        command: sleep 600
+        x-moorage: {{ready: {{exec: 'true'}}}}
+      web:
+        image: '{image}'
+        init: true
+        depends_on: [db]
+        ports: ['8000']
+        command: [sh, -c, 'sleep {pause}; mkdir /w; echo the shop is open > /w/index.html; httpd -f -p 8000 -h /w']
+        x-moorage: {{ready: {{http: /, timeout: 300s}}}}
+"""
+
+
+@pytest.fixture(scope="module")
+def chromium() -> str:
+    """The path of a Chromium; without one the test fails, and says what to do."""
+    found = subprocess.run([ROOT / "scripts" / "browser"], capture_output=True, text=True, check=False, timeout=300)
+    if found.returncode:
+        pytest.fail(f"scripts/browser: {found.stderr}", pytrace=False)
+    return found.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def page(chromium: str) -> Iterator[Page]:
+    """A page in a browser; what the environment says about proxies does not concern our own hub."""
+    environment = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox"], env=environment, timeout=PATIENCE_MS
+        )
+        one = browser.new_page(viewport={"width": 1400, "height": 1200})
+        one.set_default_timeout(PATIENCE_MS)
+        expect.set_options(timeout=PATIENCE_MS)
+        yield one
+        browser.close()
+
+
+def picture(page: Page, name: str) -> None:
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    page.wait_for_timeout(700)  # for what still fades in
+    page.screenshot(path=PICTURES / f"{name}.png", full_page=True)
+    assert (PICTURES / f"{name}.png").stat().st_size > 10_000
+
+
+def field(page: Page, title: str) -> Any:
+    """The input of a field of the form, by its title."""
+    return page.locator(".schema-form-property", has_text=re.compile(f"^{title}")).locator("input, textarea").first
+
+
+def open_form(page: Page, address: HubAddress, flow: str) -> None:
+    """From the list of deployments to the form, as one goes."""
+    page.goto(f"{address.ui_url}/deployments")
+    page.get_by_role("link", name=flow, exact=True).first.click()
+    page.wait_for_url("**/deployments/deployment/*")
+    page.goto(f"{page.url.partition('?')[0]}/run")
+    page.get_by_role("button", name="Submit").wait_for()
+
+
+def submitted(page: Page, address: HubAddress, flow: str) -> str:
+    """Press Submit; gives the id of the run that comes of it."""
+    page.get_by_role("button", name="Submit").click()
+    wanted = {
+        "deployments": {"id": {"any_": [deployments.found_on(address)[flow]]}},
+        "sort": "EXPECTED_START_TIME_DESC",
+    }
+    seen: list[str] = []
+
+    def created() -> bool:
+        found = api.call(address, "POST", "/flow_runs/filter", wanted)
+        seen[:] = [one["id"] for one in found if not one["auto_scheduled"]][:1]
+        return bool(seen)
+
+    wait_for(created, timeout_s=60)
+    return seen[0]
+
+
+def open_run(page: Page, address: HubAddress, run: str, state: str) -> None:
+    page.goto(f"{address.ui_url}/runs/flow-run/{run}")
+    expect(page.get_by_text(state, exact=True).first).to_be_visible()
+
+
+def open_artifact(page: Page, address: HubAddress, run: str, key: str) -> None:
+    page.goto(f"{address.ui_url}/runs/flow-run/{run}")
+    page.get_by_text("Artifacts", exact=True).first.click()
+    page.locator("a[href*='/artifacts/artifact/']", has_text=re.compile(rf"{key}\s*Created")).first.click()
+    page.wait_for_url("**/artifacts/artifact/*")
+
+
+def test_a_stack_from_the_form(
+    hub_address: HubAddress,  # noqa: F811
+    page: Page,
+    project: Project,
+    tiny_image: str,
+    machine_state: MachineState,
+) -> None:
+    project.compose(SHOP.format(image=tiny_image, pause=2))
+    open_form(page, hub_address, "up")
+    expect(page.get_by_text("Directory of the project, the one with the compose file")).to_be_visible()
+    field(page, "Directory").fill(str(project.path))
+    field(page, "Name of the stack").fill("No Such Name!")
+    page.get_by_role("button", name="Submit").click()
+    expect(page.get_by_text(re.compile("does not match|must match|pattern", re.IGNORECASE)).first).to_be_visible()
+    picture(page, "1-form-refuses")
+    assert page.url.endswith("/run")
+    field(page, "Name of the stack").fill(project.name)
+    picture(page, "2-form")
+    run = submitted(page, hub_address, "up")
+    wait_for_state(hub_address, run, "COMPLETED", timeout_s=150)
+    open_run(page, hub_address, run, "Completed")
+    expect(page.get_by_text(f"up {project.name}").first).to_be_visible()
+    expect(page.locator("canvas").first).to_be_visible()
+    expect(page.get_by_text("ready web: ready").first).to_be_visible()
+    picture(page, "3-run")
+    names = api.call(hub_address, "POST", "/task_runs/filter", {"flow_runs": {"id": {"any_": [run]}}})
+    assert {"start db", "ready db", "start web", "ready web"} <= {one["name"] for one in names}
+    open_artifact(page, hub_address, run, f"moorage-{project.name}-progress")
+    expect(page.get_by_text("running after").first).to_be_visible()
+    picture(page, "4-progress")
+    open_artifact(page, hub_address, run, f"moorage-{project.name}-timeline")
+    expect(page.get_by_text("ready web").first).to_be_visible()
+    picture(page, "5-timeline")
+    open_artifact(page, hub_address, run, f"moorage-{project.name}")
+    link = page.locator("a[href^='http://localhost:']").first
+    link.wait_for()
+    picture(page, "6-services")
+    address = str(link.get_attribute("href"))
+    assert urllib.request.urlopen(address, timeout=10).read() == b"the shop is open\n"
+    page.goto(address)
+    expect(page.get_by_text("the shop is open")).to_be_visible()
+    project.moorage("down", "--volumes", "--release-ports")
+
+
+def test_a_failure_explains_itself(
+    hub_address: HubAddress,  # noqa: F811
+    page: Page,
+    project: Project,
+    tiny_image: str,
+    machine_state: MachineState,
+) -> None:
+    broken = SHOP.format(image=tiny_image, pause=0).replace("mkdir /w", "echo no such database; exit 3")
+    project.compose(broken)
+    run = create_run(hub_address, "up", path=str(project.path))
+    wait_for_state(hub_address, run, "FAILED", timeout_s=150)
+    open_run(page, hub_address, run, "Failed")
+    picture(page, "7-failed-run")
+    open_artifact(page, hub_address, run, f"moorage-{project.name}-failure")
+    for words in ("NotReadyError", "no such database", "What was undone", "remove db"):
+        expect(page.get_by_text(words).first).to_be_visible()
+    picture(page, "8-failure")
+    machine_state.assert_same()
+
+
+def test_cancel_undoes(
+    hub_address: HubAddress,  # noqa: F811
+    page: Page,
+    project: Project,
+    tiny_image: str,
+    machine_state: MachineState,
+) -> None:
+    project.compose(SHOP.format(image=tiny_image, pause=500))
+    run = create_run(hub_address, "up", path=str(project.path))
+    wait_for(lambda: len(machine_state.now()["containers"]) == 2, timeout_s=150)
+    open_run(page, hub_address, run, "Running")
+    page.get_by_role("button", name="Cancel", exact=True).click()
+    page.get_by_role("button", name="Confirm").click()
+    wait_for_state(hub_address, run, "CANCELLED", timeout_s=100)
+    open_run(page, hub_address, run, "Cancelled")
+    picture(page, "9-cancelled")
+    machine_state.assert_same()
