@@ -12,6 +12,7 @@ EXAMPLES = {
     "status": "moorage status --name shop --json",
     "logs": "moorage logs --follow --tail 100 backend",
     "stats": "moorage stats --all --json",
+    "timeline": "moorage timeline --svg start.svg",
     "exec": "moorage exec --user postgres db -- psql --list",
     "env": "moorage env --format dotenv",
     "open": "moorage open frontend --port 8080",

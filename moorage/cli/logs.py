@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from moorage.cli.output import remark
-from moorage.cli.selection import Selection, known_stack_of, stack_of
+from moorage.cli.selection import LongSelection, known_stack_of, stack_of
 from moorage.errors import DefinitionError
 from moorage.interfaces import World
 from moorage.model.log import LogSpan
@@ -26,7 +26,7 @@ from moorage.world import open_world
 
 def logs(
     *services: str,
-    selection: Selection = Selection(),  # noqa: B008 - frozen
+    selection: LongSelection = LongSelection(),  # noqa: B008 - frozen
     follow: Annotated[bool, Parameter(name=["--follow", "-f"], help="Go on until the stack ends.")] = False,
     tail: Annotated[
         str,

@@ -32,6 +32,16 @@ class Selection:
     name: Annotated[str | None, Parameter(name=["--name", "--project-name", "-p"], help="Name of the stack.")] = None
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class LongSelection(Selection):
+    """The same for verbs whose `-f` is another option, as in `docker compose logs -f`."""
+
+    file: Annotated[list[str], Parameter(name="--file", help="Compose file; may be given several times.")] = field(
+        default_factory=list
+    )
+
+
 def wish_of(selection: Selection) -> Wish:
     """The plain wish of a selection. Raises DefinitionError."""
     name = naming.validate_name(selection.name) if selection.name is not None else None

@@ -41,3 +41,17 @@ def test_every_verb_has_an_example_that_would_run(verb, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     run([verb, "--help"])
     assert f"Example: {EXAMPLES[verb]}" in capsys.readouterr().out
+
+
+def test_no_option_of_a_verb_has_two_meanings():
+    for verb in _VERBS:
+        app = _app([verb])[verb]
+        names = [name for one in app.assemble_argument_collection() for name in one.names if name.startswith("-")]
+        assert len(names) == len(set(names)), (verb, sorted(names))
+
+
+def test_f_of_logs_is_follow_as_with_compose():
+    arguments = ["logs", "-f", "-n", "5", "--file", "a.yaml", "web"]
+    _, bound, _ = _app(arguments).parse_args(arguments, exit_on_error=False, print_error=False)
+    assert (bound.arguments["follow"], bound.arguments["tail"], bound.args) == (True, "5", ("web",))
+    assert bound.arguments["selection"].file == ["a.yaml"]
