@@ -16,9 +16,8 @@ from moorage.rules.reading import is_injected
 
 LOOPBACK = "127.0.0.1"
 _NOT_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
-_NOT_IN_DIGEST = frozenset(
-    {"depends_on", "profiles", "scale", "x-moorage", "post_start", "pre_stop", "pull_policy", "develop"}
-)
+NOT_IN_DIGEST = frozenset({"depends_on", "profiles", "scale", "x-moorage", "pull_policy"})
+"""What Compose's own hash leaves out too: else Compose would re-create what no plan speaks of."""
 
 
 def requests_of(definition: Definition) -> tuple[Request, ...]:
@@ -81,6 +80,7 @@ def compose_config(
         _drop_missing_dependencies(service, config["services"])
         _publish(service, definition.services[name].ports, definition.name, ports)
         _drop_injected(service, config)
+        service.pop("develop", None)
         if name in images:
             service.pop("build", None)
             service.update(image=images[name].tag, pull_policy="never")
@@ -97,10 +97,10 @@ def compose_config(
 def digest_of(service: Config, config: Config, typed: Service) -> str:
     """Digest of all that a container of the service is made from.
 
-    Left out is what changes nothing in a container: order, profiles, hooks, number of replicas (Compose's own
-    config hash leaves the same out).
+    Left out is what changes nothing in a container: order, profiles, number of replicas. Hooks count, as with
+    Compose: those of a start run when there is one.
     """
-    body = {key: value for key, value in service.items() if key not in _NOT_IN_DIGEST}
+    body = {key: value for key, value in service.items() if key not in NOT_IN_DIGEST}
     if deploy := body.get("deploy"):
         body["deploy"] = {key: value for key, value in deploy.items() if key != "replicas"}
     used: dict[str, Any] = {

@@ -138,10 +138,13 @@ def volumes_before(record: RunRecord) -> frozenset[str]:
 
 
 def holders(record: RunRecord, kept: Iterable[Container], home: str) -> tuple[Holder, ...]:
-    """For each container that had anonymous volumes and is gone: what is to hold them. `kept` are those that stay.
+    """For each container that is gone and had anonymous volumes, or a number of its own: what is to hold its place.
 
+    `kept` are those that stay: Compose would number new replicas after the highest of them.
     Named as Compose names replacements: it is no one's name, and says whose place is to be taken.
     """
+    places = _places(record)
+    several = {before["service"] for before in places.values() if before.get("number", 1) > 1}
     there = {value for c in kept for value in (c.id, c.labels.get(labels.HOLDER), plain_name(c.name, record.stack))}
     return tuple(
         Holder(
@@ -153,14 +156,14 @@ def holders(record: RunRecord, kept: Iterable[Container], home: str) -> tuple[Ho
                 labels.HOLDER: before["id"],
                 labels.COMPOSE_PROJECT: record.stack,
                 labels.COMPOSE_SERVICE: before["service"],
-                labels.COMPOSE_NUMBER: str(before["number"]),
+                labels.COMPOSE_NUMBER: str(before.get("number", 1)),
                 labels.COMPOSE_ONEOFF: "False",
                 labels.COMPOSE_HASH: "",
             },
-            volumes=before["volumes"],
+            volumes=before.get("volumes", {}),
         )
-        for name, before in _places(record).items()
-        if before.get("volumes") and not there & {before["id"], name}
+        for name, before in places.items()
+        if not there & {before["id"], name} and (before.get("volumes") or before["service"] in several)
     )
 
 

@@ -30,10 +30,10 @@ def give_names_back(run: Run) -> None:
             names.add(plain)
 
 
-def hold_volumes(run: Run, holders: Iterable[Holder]) -> None:
-    """Keep the anonymous volumes of what is gone, for what Compose creates in its place.
+def hold_places(run: Run, holders: Iterable[Holder]) -> None:
+    """Keep number and anonymous volumes of what is gone, for what Compose creates in its place.
 
-    Compose hands them on from a container to its replacement only: where the failed definition had no place for one,
+    Compose hands volumes on from a container to its replacement only: where the failed definition had no place for one,
     the service would have lost it.
     """
     for holder in holders:
@@ -44,5 +44,5 @@ def hold_volumes(run: Run, holders: Iterable[Holder]) -> None:
         except EngineUnavailableError:
             raise
         except EngineError as error:
-            message = f"services.{holder.service}: its anonymous volumes are not its own any more: {error}"
+            message = f"services.{holder.service}: what {undo.plain_name(holder.name, run.stack)} was is lost: {error}"
             run.tell(Action.NOTICE, message=message)

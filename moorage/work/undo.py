@@ -71,7 +71,7 @@ async def _apply_again(world: World, record: RunRecord, generation: Generation, 
         await in_thread(lambda: _restore_leases(world, record))
         observed = await in_thread(lambda: world.engine.observe(record.stack))
         kept = rules.kept(observed, record, world.home, generation)
-        await in_thread(lambda: standins.hold_volumes(run, rules.holders(record, kept.containers, world.home)))
+        await in_thread(lambda: standins.hold_places(run, rules.holders(record, kept.containers, world.home)))
         # All at once: Compose would stop what it replaces one after the other, each with its full grace.
         clearing = await in_thread(lambda: _removals(run, record, observed, kept))
         off = rules.to_stop(kept, active, world.home)

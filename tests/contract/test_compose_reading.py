@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 
 import pytest
 
 from moorage.adapters.compose_cli import ComposeCli
 from moorage.errors import DefinitionError
-from moorage.rules import reading
+from moorage.rules import composing, reading
 from moorage.settings import Settings
 from moorage.testing import FakeCompose, FakeMachine
 from tests.contract.test_engine import SLEEP, Bench
@@ -162,3 +164,24 @@ class TestReading:
 
     def test_version(self, reader):
         assert int(reader.compose.version().split(".")[0]) >= 2
+
+
+@pytest.mark.parametrize("key", sorted(composing.NOT_IN_DIGEST))
+def test_what_is_no_part_of_our_digest_is_no_part_of_composes(tmp_path, key):
+    """Else Compose would re-create a container that no plan speaks of."""
+    values = {
+        "depends_on": ["db"],
+        "profiles": ["a"],
+        "scale": 2,
+        "x-moorage": {"ready": {"exit": 0}},
+        "pull_policy": "never",
+    }
+    compose = ComposeCli(Settings())
+    said = []
+    for more in ({}, {key: values[key]}):
+        services = {"db": {"image": "tiny:1"}, "web": {"image": "tiny:1", "command": SLEEP, **more}}
+        (tmp_path / "compose.yaml").write_text(json.dumps({"name": "shop", "services": services}))
+        command = [*compose._command(), "--profile", "*", "config", "--hash", "web"]
+        said.append(subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout)
+    assert said[0] == said[1]
+    assert said[0].startswith("web ")

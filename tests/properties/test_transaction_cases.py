@@ -11,9 +11,16 @@ from typing import Any
 
 import pytest
 
-from moorage.errors import EngineUnavailableError, HomeError, InterruptedRunError, MoorageError, UndoIncompleteError
+from moorage.errors import (
+    EngineError,
+    EngineUnavailableError,
+    HomeError,
+    InterruptedRunError,
+    MoorageError,
+    UndoIncompleteError,
+)
 from moorage.fakes.faults import ENGINE_EFFECTS
-from moorage.testing import MemoryLocks
+from moorage.testing import MemoryLocks, faulty
 from moorage.work.rollback import rollback
 from moorage.work.sweep import Sweep, sweep
 from tests.properties.memory import CLOCK, STACK, Look, cancelled_at, service
@@ -254,6 +261,35 @@ def test_anonymous_volumes_find_their_way_back(stack):
     stack.write({"db": service(), "web": service(image="app:2", volumes=["/scratch"]), "late": {"image": "fails:1"}})
     fails(stack)
     stack.same(before, "after the undo")
+
+
+def test_replicas_keep_their_numbers(stack):
+    """Compose is cut off between two of them: it would number a new one after the highest that is there."""
+    stack.write({"db": service(), "web": service(deploy={"replicas": 3})})
+    asyncio.run(stack.up(stack.world()))
+    before = stack.look()
+    stack.write({**stack.services, "web": service(image="app:2", deploy={"replicas": 3})})
+
+    def fail(effect: str) -> None:
+        if effect.endswith("_shop-web-2"):
+            raise EngineError("no space left on device")
+
+    with pytest.raises(MoorageError, match="no space"):
+        asyncio.run(stack.up(faulty(stack.world(), fail)))
+    stack.same(before, "after the undo")
+
+
+@pytest.mark.parametrize("kind", ["post_start", "pre_stop"])
+def test_another_hook_makes_another_container(stack, kind):
+    """As with Compose, which would replace it as soon as something else makes us call it."""
+    brought_up(stack)
+    stack.write({**stack.services, "web": service(**{kind: [{"command": ["false"]}]})})
+    if kind == "post_start":
+        fails(stack)
+    else:
+        asyncio.run(stack.up(stack.world()))
+        stack.check_up()
+        assert stack.look().generation[0] == 3
 
 
 def test_names_of_replacements_that_were_cut_off(stack):
