@@ -1,4 +1,4 @@
-"""Processes that a Moorage which was killed has left behind: found by their command line."""
+"""Processes that a Moorage which was killed has left behind: found by their command line or their environment."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 
 _PROC = Path("/proc")
 _LONGEST_S = 5.0
+_GRACE_S = 2.0
 _POLL_S = 0.02
 _SETTLE_S = 0.3
 """What the engine was asked for just before comes to be although nobody waits for it any more."""
@@ -29,6 +30,44 @@ def end_strays(*parts: str) -> int:
     if found:
         time.sleep(_SETTLE_S)
     return len(found)
+
+
+def end_bearers(variable: str, value: str) -> int:
+    """End every process that has a variable with this value in its environment, but not who asks; returns how many.
+
+    SIGTERM first, SIGKILL two seconds later. No effect where there is no `/proc`.
+    """
+    asking = set(_ancestors())
+    wanted = f"{variable}={value}".encode()
+    found = [pid for pid, names in _environments() if wanted in names and pid not in asking]
+    for number, longest_s in ((signal.SIGTERM, _GRACE_S), (signal.SIGKILL, _LONGEST_S)):
+        for pid in filter(_lives, found):
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, number)
+        deadline = time.monotonic() + longest_s
+        while any(map(_lives, found)) and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+    return len(found)
+
+
+def _environments() -> Iterator[tuple[int, list[bytes]]]:
+    """(pid, NAME=value as each was started with) of all processes that we may look at."""
+    for entry in os.scandir(_PROC) if _PROC.is_dir() else ():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                yield int(entry.name), Path(entry.path, "environ").read_bytes().split(b"\0")
+
+
+def _ancestors() -> Iterator[int]:
+    """This process, its parent, and so on."""
+    pid = os.getpid()
+    while pid > 0:
+        yield pid
+        try:
+            after_name = Path(_PROC, str(pid), "stat").read_text(errors="replace").rpartition(")")[2]
+        except OSError:
+            return
+        pid = int(after_name.split()[1])
 
 
 def _commands() -> Iterator[tuple[int, str]]:

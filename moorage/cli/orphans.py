@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import signal
 
+from moorage.adapters.strays import end_bearers
 from moorage.cli.output import remark
 from moorage.errors import MoorageError
+from moorage.rules import addresses
 from moorage.work.temporary import orphans, remove_orphans
 from moorage.world import open_world
 
@@ -17,12 +19,14 @@ def end_orphans() -> None:
     before = signal.getsignal(signal.SIGTERM)
     try:
         if orphans(world):  # else: test runs that live
-            asyncio.run(remove_orphans(world, _say))
+            asyncio.run(remove_orphans(world, _end_command))
     except MoorageError as error:
         remark(f"note: {error}")
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
-def _say(stack: str) -> None:
+def _end_command(stack: str) -> None:
+    """Say so, and end what the process had started: it has the stack's name, which no other has, in its environment."""
     remark(f"removing {stack}: the process it belonged to was killed")
+    end_bearers(addresses.STACK, stack)

@@ -8,6 +8,8 @@ from typing import Any
 
 from moorage.model.state import BoundPort, StackStatus
 
+STACK = "MOORAGE_STACK"
+"""The variable with the stack's name."""
 _SCHEMES = {
     443: "https",
     1883: "mqtt",
@@ -54,7 +56,7 @@ def variables(status: StackStatus) -> dict[str, str]:
 
     What is no letter or digit becomes `_`; a UDP port beside a TCP port of the same number has `_UDP` at its end.
     """
-    found = {"MOORAGE_STACK": status.stack}
+    found = {STACK: status.stack}
     for service, port in published(status):
         name = f"{_upper(service)}_{port.target}"
         if f"MOORAGE_PORT_{name}" in found:

@@ -244,11 +244,11 @@ def test_after_kill_9_of_any_phase_the_next_call_cleans_up(
 
 
 def test_after_kill_9_the_next_call_cleans_up(web: Project, machine_state: MachineState) -> None:
-    process = web.start("ci", "--", "sh", "-c", "echo $$; exec sleep 60")
-    command = int(_first_line(process))
-    for pid in (process.pid, command):
-        os.kill(pid, signal.SIGKILL)
-    process.communicate()
+    # A command, what it started, and what made a session of its own and ignores SIGTERM.
+    daemon = "trap '' TERM; echo begun; while :; do sleep 0.1; done"
+    process = web.start("ci", "--", "sh", "-c", f'setsid sh -c "{daemon}" & sleep 1000')
+    assert _first_line(process) == "begun"
+    os.kill(process.pid, signal.SIGKILL)
     assert machine_state.now()["containers"]
     for asked in ("--help", "status -h", "sweep --dry-run"):  # none of these does anything
         web.moorage(*asked.split())
@@ -256,6 +256,7 @@ def test_after_kill_9_the_next_call_cleans_up(web: Project, machine_state: Machi
     done = web.moorage("status", "--json")
     assert done.json["state"] == "absent"
     assert "was killed" in done.stderr
+    process.communicate(timeout=60)  # it ends: nobody has its streams any more
     machine_state.assert_same()
     assert "was killed" not in web.moorage("ls").stderr
 
