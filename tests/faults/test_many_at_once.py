@@ -5,7 +5,9 @@ What they come to is looked at with the Docker SDK and in the registry, not aske
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import json
 import os
 import random
 import threading
@@ -19,6 +21,8 @@ import pytest
 from moorage.rules import composing, labels
 from moorage.settings import Settings
 from moorage.work import generations
+from moorage.work.resolve import Wish, source_of
+from moorage.work.up import up
 from moorage.world import open_world
 from tests.conftest import Project
 
@@ -31,7 +35,7 @@ if TYPE_CHECKING:
     from moorage.interfaces import World
     from tests.conftest import Finished
 
-pytestmark = [pytest.mark.engine, pytest.mark.orchestrated, pytest.mark.exhaustive, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.engine, pytest.mark.orchestrated, pytest.mark.timeout(900)]
 
 PATIENCE_S = 600
 """For all of the commands of a test together: on a busy machine twenty interpreters take their time."""
@@ -111,6 +115,43 @@ def forget(project: Project) -> None:
     project.moorage("down", "--name", project.name, "--volumes", "--release-ports", timeout_s=PATIENCE_S)
 
 
+def test_who_waits_for_another_up_needs_no_prefect(project, world, tiny_image, wanted_port, machine_state):
+    """It says for whom it waits, finds nothing to do, and there is no flow run of it."""
+    project.compose(TWO.format(image=tiny_image, port=wanted_port))
+    turn = world.lock(f"{project.name}.up")
+    turn.acquire("up", 1)
+    try:
+        waiting = project.start("up", "--json")
+        line = waiting.stderr.readline()
+        assert line.startswith(f"waiting: `up` of {project.name} is under way (pid {os.getpid()}, since "), line
+        asyncio.run(up(world, Wish(source=source_of(project.path, (), (), ()))))
+    finally:
+        turn.release()
+    out, said = waiting.communicate(timeout=PATIENCE_S)
+    assert waiting.returncode == 0, said
+    answer = json.loads(out)
+    assert (answer["state"], answer["changed"], answer["flow_run_id"]) == ("running", [], None)
+    assert world.lock(f"{project.name}.up").held() is None
+    assert_consistent(world, project.name)
+    forget(project)
+    machine_state.assert_same()
+
+
+def test_an_up_that_holds_the_turn_for_too_long_is_overtaken(project, world, tiny_image, wanted_port):
+    """The turn saves time and guards nothing: what counts is the stack's own lock, and who holds that is named."""
+    project.compose(TWO.format(image=tiny_image, port=wanted_port))
+    turn, lock = world.lock(f"{project.name}.up"), world.lock(project.name)
+    turn.acquire("up", 1)
+    lock.acquire("down", 1)
+    try:
+        error = project.moorage("up", "--lock-timeout", "0.5", "--json", exit_code=7).json
+        assert (error["operation"], error["stack"]) == ("down", project.name)
+    finally:
+        turn.release()
+        lock.release()
+
+
+@pytest.mark.exhaustive
 def test_twenty_starts_of_one_stack_make_one(
     project, world, docker_client, tiny_image, wanted_port, calm, machine_state
 ):
@@ -130,6 +171,7 @@ def test_twenty_starts_of_one_stack_make_one(
     machine_state.assert_same()
 
 
+@pytest.mark.exhaustive
 def test_ten_stacks_at_once_do_not_meet(
     tmp_path, stack_prefix, world, docker_client, tiny_image, wanted_port, calm, machine_state
 ):
@@ -171,6 +213,7 @@ MIXED = {
 }
 
 
+@pytest.mark.exhaustive
 def test_mixed_commands_end_in_a_consistent_state(
     project, world, docker_client, tiny_image, wanted_port, calm, machine_state
 ):
