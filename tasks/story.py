@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import logging
 
+from prefect.context import FlowRunContext
+
 from moorage.interfaces import World
 from moorage.model.event import Action, Event
 from moorage.model.image import RegistryLogin
 from moorage.settings import Settings
+from moorage.settings import settings as of_process
 from moorage.world import open_world, tell
 from tasks.showing import SHOWING
 
+_IN_A_WORKER_S = 900.0
+"""How long a run of the worker waits for another run of its stack."""
 _LOGGER = logging.getLogger("moorage.run")
 _LOGGER.setLevel(logging.INFO)  # Prefect gives extra loggers its handler but not its level
 _LEVELS = {Action.FAILED: logging.ERROR, Action.NOTICE: logging.WARNING, Action.RETRY: logging.WARNING}
@@ -39,4 +44,12 @@ def told_world(settings: Settings | None = None, logins: tuple[RegistryLogin, ..
         if showing:
             showing(event)
 
-    return open_world(emit, settings, logins)
+    return open_world(emit, _patient(settings or of_process()), logins)
+
+
+def _patient(settings: Settings) -> Settings:
+    """In a worker nobody stands before the screen: a run waits longer for another one of its stack."""
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None or context.flow_run.deployment_id is None:
+        return settings
+    return settings.model_copy(update={"lock_timeout_s": max(settings.lock_timeout_s, _IN_A_WORKER_S)})

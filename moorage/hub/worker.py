@@ -113,7 +113,27 @@ def start(folder: HubFolder, address: HubAddress, on_line: Callable[[str], None]
         stop(folder, _STOP_GRACE_S)
     elif record:
         on_line(f"the worker (pid {record.process.pid}) has died; starting it again")
+    _take_up_again(address, on_line)
     _until_on_duty(folder, address, _launch(folder, address, on_line))
+
+
+def _take_up_again(address: HubAddress, on_line: Callable[[str], None]) -> None:
+    """Runs that a worker took and had not begun when it ended would be Pending for ever: they wait for the next one.
+
+    Where other machines' workers serve the same pool, they may be theirs, and are left alone.
+    """
+    if _others_on_duty(address):
+        return
+    wanted = {"work_pools": {"name": {"any_": [pool_name()]}}, "flow_runs": {"state": {"type": {"any_": ["PENDING"]}}}}
+    for run in api.call(address, "POST", "/flow_runs/filter", wanted) or ():
+        on_line(f"{run['name']} was about to begin when its worker ended; it begins anew")
+        state = {"type": "SCHEDULED", "name": "Scheduled", "message": "its worker ended before it had begun"}
+        api.call(address, "POST", f"/flow_runs/{run['id']}/set_state", {"state": state, "force": True})
+
+
+def _others_on_duty(address: HubAddress) -> bool:
+    workers = api.call(address, "POST", f"/work_pools/{pool_name()}/workers/filter", {})
+    return any(one["name"] != worker_name() and one["status"] == "ONLINE" for one in workers or ())
 
 
 def stop(folder: HubFolder, timeout_s: float) -> None:

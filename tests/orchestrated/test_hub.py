@@ -80,7 +80,28 @@ def test_a_schedule_that_somebody_switched_off_stays_off(hub_address: HubAddress
         api.call(hub_address, "PATCH", f"/deployments/{found}/schedules/{schedule['id']}", {"active": True})
 
 
-def test_prefect_deploys_the_project_without_a_question(hub_address: HubAddress) -> None:
+def deployed(hub_address: HubAddress) -> dict[str, dict[str, object]]:
+    """What the server has of each deployment, but for when and by which call."""
+    theirs = (
+        "entrypoint",
+        "parameters",
+        "tags",
+        "description",
+        "parameter_openapi_schema",
+        "pull_steps",
+        "job_variables",
+    )
+    found = api.call(hub_address, "POST", "/deployments/filter", {})
+    return {
+        one["name"]: {key: one[key] for key in theirs}
+        | {"id": one["id"], "pool": one["work_pool_name"]}
+        | {"schedules": sorted((s["slug"], s["active"], str(s["schedule"]["interval"])) for s in one["schedules"])}
+        for one in found
+    }
+
+
+def test_prefect_deploys_the_project_without_a_question_and_changes_nothing(hub_address: HubAddress) -> None:
+    before = deployed(hub_address)
     done = subprocess.run(
         [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
         cwd=project_directory(),
@@ -89,10 +110,11 @@ def test_prefect_deploys_the_project_without_a_question(hub_address: HubAddress)
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=150,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "'up/up' successfully" in done.stdout
+    assert deployed(hub_address) == before
 
 
 def test_the_worker_runs_what_the_ui_asks_for(hub_address: HubAddress) -> None:

@@ -96,7 +96,13 @@ def test_a_killed_worker_is_reported_and_started_again(own: OwnHub) -> None:
     before = own.start()
     os.kill(before["worker"]["pid"], signal.SIGKILL)
     assert own.status()["worker"]["state"] == "crashed"
+    late, taken = (create_run(address_in(before), "status") for _ in range(2))
+    pending = {"state": {"type": "PENDING", "name": "Submitting"}, "force": True}
+    api.call(address_in(before), "POST", f"/flow_runs/{taken}/set_state", pending)
     after = own.start()
+    assert "it begins anew" in after["said"]
+    for run in (late, taken):
+        wait_for_state(address_in(after), run, "COMPLETED", timeout_s=100)
     assert after["server"]["pid"] == before["server"]["pid"]
     assert after["worker"]["state"] == "running"
     assert len(own.processes()) == 2
