@@ -189,6 +189,7 @@ def _app(arguments: Sequence[str]) -> App:
     for verb, words in _VERBS.items():
         told = _all_about(verb) if asked and arguments[0] == verb else words
         app.command(f"moorage.cli.{verb}:{verb}", name=verb, help=told)
+    app.command("moorage.cli.worktree:app", name="worktree", help="A branch in a git worktree, with a stack of its own")
     app.command("moorage.cli.volumes:app", name="volumes", help="Look after volumes: ls, prune, snapshot, restore")
     app.command("moorage.cli.hub:app", name="hub", help="Look after the Prefect server and its worker")
     if {"--install-completion", "--help", "-h"} & set(sys.argv):  # costs 6 ms, wanted once

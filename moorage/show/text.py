@@ -61,13 +61,14 @@ def stacks_text(records: Sequence[StackRecord], states: Mapping[str, str], *, no
             record.name,
             str(states.get(record.name, "-")),
             str(record.generation or "-"),
+            clean(record.repository or "-"),
             clean(record.branch or "-"),
             ago(record.expires_at, at) if record.expires_at else "-",
             clean(record.path),
         )
         for record in records
     ]
-    return table(("STACK", "STATE", "GENERATION", "BRANCH", "EXPIRES", "PATH"), rows)
+    return table(("STACK", "STATE", "GENERATION", "REPOSITORY", "BRANCH", "EXPIRES", "PATH"), rows)
 
 
 def leases_text(leases: Sequence[Lease], *, now: datetime | None = None) -> str:

@@ -20,6 +20,7 @@ from moorage.work import volumes
 from moorage.work.snapshots import Restoring, Taking, restore, snapshot
 from moorage.work.sweep import Sweep, sweep
 
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 SHOP = """
     services:
       db:

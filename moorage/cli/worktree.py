@@ -1,0 +1,215 @@
+"""`moorage worktree`: a branch of its own, with a stack of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+
+from moorage.adapters import worktrees as git
+from moorage.adapters.git import repository_and_branch
+from moorage.adapters.worktrees import Worktree
+from moorage.cli.output import as_json, remark, say
+from moorage.cli.selection import Selection
+from moorage.errors import DefinitionError, MoorageError
+from moorage.interfaces import World
+from moorage.model.state import StackRecord
+from moorage.rules import naming
+from moorage.world import open_world
+
+app = App(name="worktree", help="Branches side by side, each in a git worktree with a stack of its own.")
+
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print the result as JSON.")]
+
+
+@app.command
+def add(
+    branch: str,
+    *,
+    selection: Selection = Selection(),  # noqa: B008 - frozen
+    path: Annotated[Path | None, Parameter(help="Where to. Without it, beside the main checkout.")] = None,
+    from_: Annotated[str | None, Parameter(name="--from", help="What a new branch begins at. Else HEAD.")] = None,
+    up: Annotated[bool, Parameter(help="Bring its stack up; --no-up: not.", negative="--no-up")] = True,
+    json: Json = False,
+) -> int:
+    """Make a git worktree of a branch and bring its stack up; a branch that is not there is made.
+
+    If the stack does not come up it is undone, as with `up`; the worktree stays.
+
+    Parameters
+    ----------
+    branch
+        Name of the branch.
+    """
+    directory = (selection.project_directory or Path.cwd()).absolute()
+    top = git.top_of(directory)
+    name = git.checked_branch(top, branch)
+    target = _place(top, name, path)
+    made = git.add(top, target, name, from_)
+    remark(f"{target}: worktree of {'new ' if made else ''}branch {name}")
+    project = target / directory.resolve().relative_to(top.resolve())
+    if not up:
+        if json:
+            as_json({"path": str(target), "branch": name, "new_branch": made})
+        return 0
+    from moorage.cli.up import up as bring_up
+
+    try:
+        return bring_up(selection=replace(selection, project_directory=project), json=json)
+    except MoorageError as error:
+        remark(f"the worktree {target} stays; `moorage worktree remove {name}` removes it")
+        raise error.with_fields(worktree=str(target)) from None
+
+
+def _place(top: Path, branch: str, path: Path | None) -> Path:
+    """Where the worktree goes. Raises DefinitionError: something is there."""
+    main = next((tree.path for tree in git.listed(top) if tree.main), top)
+    repository, _ = repository_and_branch(top) or (main.name, "")
+    target = path.absolute() if path else main.parent / naming.slug(f"{repository}-{branch}")
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        message = f"{target} is there already"
+        raise DefinitionError(message, hint="Name another place with --path.", path=str(target))
+    return target
+
+
+@app.command
+def remove(
+    branch: str,
+    *,
+    selection: Selection = Selection(),  # noqa: B008 - frozen
+    force: Annotated[
+        bool, Parameter(negative="", help="Also with changes that are in no commit: they are lost.")
+    ] = False,
+    volumes: Annotated[
+        bool, Parameter(name=["--volumes", "-v"], negative="", help="Remove its volumes too: data is lost.")
+    ] = False,
+    json: Json = False,
+) -> int:
+    """Take the stack of a worktree down and remove the worktree; its branch stays, and its volumes unless asked for.
+
+    Parameters
+    ----------
+    branch
+        Name of the branch, or path of the worktree.
+    """
+    directory = (selection.project_directory or Path.cwd()).absolute()
+    top = git.top_of(directory)
+    tree = _chosen(top, branch)
+    _refuse_loss(tree, force=force)
+    world = open_world()
+    stacks = _stacks_in(world, tree.path)
+    for record in stacks:
+        _end(world, record, volumes=volumes)
+    main = next(one.path for one in git.listed(top) if one.main)
+    git.remove(main, tree.path, force=force)
+    for record in stacks:
+        _forget(world, record.name)
+    if json:
+        as_json({"path": str(tree.path), "branch": tree.branch, "stacks": [record.name for record in stacks]})
+    else:
+        kept = "" if volumes or not stacks else "; its volumes stay (`moorage volumes prune`)"
+        remark(f"{tree.path}: removed{kept}")
+    return 0
+
+
+def _chosen(top: Path, wanted: str) -> Worktree:
+    """Raises DefinitionError, which lists what there is."""
+    trees = git.listed(top)
+    path = Path(wanted).absolute()
+    found = next((tree for tree in trees if wanted == tree.branch or path == tree.path), None)
+    if found is None or found.main:
+        what = "is the main checkout" if found else "is no worktree"
+        there = ", ".join(tree.branch or str(tree.path) for tree in trees if not tree.main) or "none"
+        raise DefinitionError(f"{wanted[:80]!r} {what}", hint=f"There are: {there}.", branch=wanted[:80])
+    return found
+
+
+def _refuse_loss(tree: Worktree, *, force: bool) -> None:
+    """Before anything is taken down. Raises DefinitionError."""
+    if tree.locked:
+        raise DefinitionError(f"{tree.path} is locked", hint="`git worktree unlock` unlocks it.", path=str(tree.path))
+    if not force and tree.path.is_dir() and (changed := git.changes(tree.path)):
+        message = f"{tree.path} has {len(changed)} changes that are in no commit, such as {changed[0][3:][:80]!r}"
+        raise DefinitionError(message, hint="Commit them, or throw them away with --force.", path=str(tree.path))
+
+
+def _stacks_in(world: World, path: Path) -> list[StackRecord]:
+    """The stacks whose directory is in a worktree."""
+    inside = path.resolve()
+    return [record for record in world.store.stacks() if Path(record.path).resolve().is_relative_to(inside)]
+
+
+def _end(world: World, record: StackRecord, *, volumes: bool) -> None:
+    from moorage.cli.running import run_flow
+
+    asked: dict[str, Any] = {"stack": record.name, "volumes": volumes, "release_ports": True, "timeout_s": None}
+    run_flow("down", asked, start_hub=False)
+    remark(f"{record.name}: down")
+    del world
+
+
+def _forget(world: World, stack: str) -> None:
+    from moorage.work import generations
+
+    generations.forget_all(world, stack)
+    world.store.forget_stack(stack)
+
+
+@app.command
+def ls(
+    *,
+    selection: Selection = Selection(),  # noqa: B008 - frozen
+    json: Json = False,
+) -> int:
+    """List the worktrees of this repository with their stacks."""
+    from moorage.work.status import status
+
+    world = open_world()
+    trees = [tree for tree in git.listed(selection.project_directory or Path.cwd()) if not tree.bare]
+    found: list[tuple[Worktree, StackRecord | None]] = []
+    for tree in trees:
+        own = _own_stacks(world, trees, tree)
+        found.extend((tree, record) for record in own)
+        if not own:
+            found.append((tree, None))
+    names = [record.name for _, record in found if record]
+
+    async def look() -> dict[str, str]:
+        states = await asyncio.gather(*(status(world, name, ask=False) for name in names))
+        return {one.stack: str(one.state) for one in states}
+
+    states = asyncio.run(look())
+    if json:
+        as_json([_facts(tree, record, states) for tree, record in found])
+    else:
+        from moorage.show.words import clean, table
+
+        rows = [
+            (
+                clean(tree.branch or "(detached)"),
+                record.name if record else "-",
+                states[record.name] if record else "-",
+                clean(str(tree.path)),
+            )
+            for tree, record in found
+        ]
+        say(table(("BRANCH", "STACK", "STATE", "PATH"), rows))
+    return 0
+
+
+def _own_stacks(world: World, trees: list[Worktree], tree: Worktree) -> list[StackRecord]:
+    """The stacks in a worktree, and in none that lies within it."""
+    inner = [other.path.resolve() for other in trees if other != tree and other.path.is_relative_to(tree.path)]
+    own = _stacks_in(world, tree.path)
+    return [record for record in own if not any(Path(record.path).resolve().is_relative_to(path) for path in inner)]
+
+
+def _facts(tree: Worktree, record: StackRecord | None, states: dict[str, str]) -> dict[str, Any]:
+    return {
+        **tree.model_dump(mode="json"),
+        "stack": record.name if record else None,
+        "state": states[record.name] if record else None,
+    }
