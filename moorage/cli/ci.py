@@ -33,6 +33,8 @@ from moorage.world import listen, open_world
 
 LAST_LINES = 30
 _LONGEST_S = 10_000_000.0
+_MOST_SUMMARY_BYTES = 1_000_000
+"""GitHub drops a summary of more than 1 MiB as a whole."""
 
 
 @Parameter(name="*")
@@ -271,8 +273,8 @@ class Run:
         text = summary_markdown(self.job)
         self.kept("summary", lambda: self._write(text))
         if path := self.environment.get("GITHUB_STEP_SUMMARY"):
-            with suppress(OSError), Path(path).open("a", encoding="utf-8") as file:
-                file.write(text)
+            with suppress(OSError), Path(path).open("ab") as file:
+                file.write(text.encode(errors="replace")[:_MOST_SUMMARY_BYTES])
         self.out.say(f"moorage: {self.job.verdict}")
 
     def _write(self, summary: str) -> None:

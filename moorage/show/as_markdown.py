@@ -13,6 +13,7 @@ from moorage.show.words import clean, count, host_port, seconds, short_id, url_o
 _SPECIAL = re.compile(r"([\\`*_\[\]|~#])")
 _FENCE = re.compile(r"`{3,}")
 _LOG_LINES = 50
+_LOG_COLUMNS = 1000
 
 
 def services_markdown(status: StackStatus) -> str:
@@ -108,7 +109,12 @@ def _services(report: Mapping[str, Any]) -> Iterator[str]:
 def _lines(log: Any) -> str:
     """The last lines of a log, given as text or as lines."""
     lines = log.splitlines() if isinstance(log, str) else [str(line) for line in log]
-    return "\n".join(lines[-_LOG_LINES:])
+    return "\n".join(clipped(line) for line in lines[-_LOG_LINES:])
+
+
+def clipped(line: str) -> str:
+    """A line of a log, its end left out where it is very long: a summary has a largest size."""
+    return line if len(line) <= _LOG_COLUMNS else f"{line[:_LOG_COLUMNS]} … ({len(line)} characters)"
 
 
 def _port(port: BoundPort) -> str:

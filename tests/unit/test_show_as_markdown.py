@@ -118,3 +118,10 @@ def test_code_with_backticks_within():
 
 def test_a_fence_is_longer_than_any_within():
     assert fenced("````\nx") == ["`````text", "````", "x", "`````"]
+
+
+def test_a_log_of_endless_lines_does_not_make_an_endless_summary():
+    report = {"services": [{"service": f"s{n}", "log": ["x" * 1_000_000] * 60} for n in range(3)]}
+    shown = failure_markdown({"message": "x", "service": "s0", "log": ["y" * 1_000_000] * 60}, report)
+    assert len(shown) < 250_000
+    assert "… (1000000 characters)" in shown
