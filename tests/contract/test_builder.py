@@ -87,7 +87,7 @@ def yard(request, tmp_path, stack_prefix):
         request.getfixturevalue("session").docker = client
         builder = DaggerBuilder(settings, real)
     yield Yard(builder, real, stack_prefix, base, context, client)
-    real._client.close()
+    real.client.close()
 
 
 def test_can_be_used(yard):
