@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,7 @@ def request_of(spec: BuildSpec) -> dict[str, Any]:
     shown = {str(key): str(value) for key, value in (spec.build.get("labels") or {}).items()}
     if spec.recipe:
         recipe = spec.recipe.model_dump(mode="json")
+        recipe["names"] = [re.sub(r"([*?\[\]\\])", r"\\\1", name.rstrip("/")) for name in spec.recipe.names]
         recipe["base"] = building.arguments(spec.build).get(spec.recipe.base_argument, spec.recipe.base)
         exclude = ignored(Path(str(spec.build["context"])), "")
         return {"context": str(spec.build["context"]), "exclude": exclude, "recipe": recipe, "labels": shown}

@@ -6,7 +6,6 @@ The SDK has no time-out for what it provisions, and offline it tries for minutes
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import os
 import queue
 import re
@@ -30,6 +29,7 @@ from moorage.settings import Settings
 CLI_VARIABLE = "_EXPERIMENTAL_DAGGER_CLI_BIN"
 RUNNER_VARIABLE = "_EXPERIMENTAL_DAGGER_RUNNER_HOST"
 _REGISTRY = "registry.dagger.io"
+_REGISTRY_PORT = 443
 _LOOK_S = 2.0
 _WHOLE_LOOK_S = 5.0
 _GET_CLI = "Install the CLI (https://docs.dagger.io/install), or name it with MOORAGE_DAGGER_CLI."
@@ -89,7 +89,7 @@ class DaggerLook:
         )
 
     def _sdk(self) -> None:
-        if importlib.util.find_spec("dagger") is None:
+        if _sdk_version() is None:
             self._found.append("SDK: not installed")
             raise _MissingError("its Python SDK is not installed", _GET_SDK)
         self._found.append(f"SDK: dagger-io {_sdk_version()}")
@@ -161,7 +161,7 @@ class DaggerLook:
         if shutil.which("docker") is None:
             self._found.append("engine: none named; the CLI needs the `docker` command to start one")
             raise _MissingError("the CLI cannot start an engine without the `docker` command", _GET_ENGINE)
-        if not there and (why := _refused((_REGISTRY, 443))):
+        if not there and (why := _refused((_REGISTRY, _REGISTRY_PORT))):
             self._found.append(f"engine: none named; image {image} is not here; {_REGISTRY}: {why}")
             raise _MissingError(
                 f"the image of its engine is not here, and {_REGISTRY} cannot be reached: {why}", _GET_ENGINE
@@ -192,11 +192,12 @@ def _cached() -> Path:
     return folder / "dagger" / f"dagger-{_sdk_version()}"
 
 
-def _sdk_version() -> str:
+def _sdk_version() -> str | None:
+    """Of the installed SDK, by its metadata: a folder called `dagger` is no SDK. None: there is none."""
     try:
         return importlib.metadata.version("dagger-io")
     except importlib.metadata.PackageNotFoundError:
-        return "?"
+        return None
 
 
 def _unreachable(host: str) -> str | None:

@@ -156,9 +156,13 @@ def _copies(names: Iterable[str]) -> Iterable[str]:
         yield f"COPY {json.dumps([*map(_literal, files), './'])}"
     for name in names:
         if name.endswith("/"):
-            yield f"COPY {json.dumps([_literal(name), f'./{name}'])}"
+            yield f"COPY {json.dumps([_literal(name.rstrip('/')), './' + _no_variable(name)])}"
 
 
 def _literal(name: str) -> str:
-    """A name as COPY takes it, whose wildcards are those of Go's filepath.Match."""
-    return re.sub(r"([*?\[\]\\])", r"\\\1", name)
+    """A name as COPY takes it: its wildcards are those of Go's filepath.Match, `$` begins a variable."""
+    return _no_variable(re.sub(r"([*?\[])", r"[\1]", name))
+
+
+def _no_variable(name: str) -> str:
+    return name.replace("$", "\\$")

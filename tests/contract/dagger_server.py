@@ -11,6 +11,7 @@ import base64
 import io
 import json
 import os
+import re
 import tarfile
 import threading
 import time
@@ -290,8 +291,9 @@ class Kitchen:
         return folder
 
     def _copy(self, source: Path, folder: Path, exclude: list[str], include: list[str]) -> None:
-        wanted = ["*", *(f"!{pattern}" for pattern in include)] if include else exclude
-        chosen = {name for name in exclude_paths(str(source), wanted, dockerfile="-none-") if (source / name).is_file()}
+        wanted = {re.sub(r"\\(.)", r"\1", pattern) for pattern in include}
+        found = (name for name in exclude_paths(str(source), exclude, dockerfile="-none-") if (source / name).is_file())
+        chosen = {name for name in found if not include or name.split("/")[0] in wanted}
         packed = io.BytesIO()
         with tarfile.open(fileobj=packed, mode="w") as archive:
             for name in sorted(chosen):

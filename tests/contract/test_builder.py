@@ -260,7 +260,8 @@ def test_a_python_project(yard, base_images):
         {
             "requirements.txt": "# nothing\n",
             "app/main.py": "import os, sys\nprint(os.getuid(), sorted(os.listdir('.')), os.access('.', os.W_OK))\n",
-            "app/[odd] $name*.txt": "odd",
+            "[odd] $name*?.txt": "odd",
+            "[o] ${folder}/[odd] $name*?.txt": "odd",
             ".env": "SECRET=1",
             "notes.key": "secret",
             ".dockerignore": "*.key\n",
@@ -273,7 +274,7 @@ def test_a_python_project(yard, base_images):
     assert config["Cmd"] == ["python", "-m", "app.main"]
     assert "8000/tcp" in config["ExposedPorts"]
     said = yard.client.containers.run(yard.tag, remove=True).decode()
-    assert said.strip() == "10001 ['app', 'requirements.txt'] False"
+    assert said.strip() == "10001 ['[o] ${folder}', '[odd] $name*?.txt', 'app', 'requirements.txt'] False"
 
 
 @REAL

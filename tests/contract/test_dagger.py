@@ -310,6 +310,31 @@ def test_without_a_cli(engine, monkeypatch, tmp_path):
     assert "MOORAGE_DAGGER_CLI" in found.hint
 
 
+def test_without_the_sdk(engine, monkeypatch):
+    monkeypatch.setattr("moorage.adapters.dagger_preflight._sdk_version", lambda: None)
+    found = DaggerLook(Settings(), engine).preflight()
+    assert found.reason == "its Python SDK is not installed"
+    assert "moorage[dagger]" in found.hint
+
+
+def test_an_engine_that_the_cli_would_start(fake_cli, engine, monkeypatch, tmp_path):
+    """It needs the `docker` command, and its image here or a registry that answers."""
+    monkeypatch.delenv("MOORAGE_DAGGER_RUNNER_HOST")
+    monkeypatch.setattr("moorage.adapters.dagger_preflight._REGISTRY", "localhost")
+    monkeypatch.setattr("moorage.adapters.dagger_preflight._REGISTRY_PORT", 1)
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert "without the `docker` command" in DaggerLook(Settings(), engine).preflight().reason
+    docker = tmp_path / "bin" / "docker"
+    docker.parent.mkdir()
+    docker.touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(docker.parent))
+    found = DaggerLook(Settings(), engine).preflight()
+    assert found.reason.startswith("the image of its engine is not here, and localhost cannot be reached")
+    assert "image localhost/engine:v0.21.11 is not here" in found.found[-1]
+    engine.machine.add_image("localhost/engine:v0.21.11")
+    assert DaggerLook(Settings(), engine).preflight().usable
+
+
 def test_a_look_that_hangs_is_given_up(engine, monkeypatch):
     monkeypatch.setattr("moorage.adapters.dagger_preflight._WHOLE_LOOK_S", 0.3)
     monkeypatch.setattr(DaggerLook, "_sdk", lambda _self: time.sleep(30))

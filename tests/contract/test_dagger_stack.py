@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 import graphql
 import pytest
 
+from tests.conftest import ROOT
 from tests.contract.dagger_server import Session, processes_with, wait_until
 
 if TYPE_CHECKING:
@@ -51,6 +53,13 @@ services:
 volumes: {data: {}}
 secrets: {key: {file: ./key}}
 configs: {conf: {content: "a: 1"}}
+"""
+WITHOUT_LIMITS = """
+services:
+  postgres: {deploy: !reset null, shm_size: !reset null}
+  redis: {deploy: !reset null}
+  backend: {deploy: !reset null}
+  frontend: {deploy: !reset null}
 """
 LOOK = (
     "import json, os, sys, urllib.request as u; "
@@ -141,6 +150,20 @@ def test_what_dagger_cannot_do_is_refused_before_a_session(shop, session):
     failed = ci(shop, "true", exit_code=2)
     assert "services.db.deploy: dagger cannot honour it: there are no limits" in failed.stderr
     assert session.calls == []
+
+
+def test_the_example_without_its_limits(shop, session):
+    """With them it is refused by name; the override is that of docs/dagger.md and of `make test-dagger`."""
+    example = ROOT / "examples" / "commandcenter"
+    shutil.copytree(example, shop.path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("node_modules", ".env"))
+    ports = ("POSTGRES_PORT", "REDIS_PORT", "BACKEND_PORT", "FRONTEND_PORT")
+    shop.env.update({name: str(int(shop.env["WEB_PORT"]) + 40 + number) for number, name in enumerate(ports)})
+    assert "services.backend.deploy: dagger cannot honour it" in ci(shop, "true", exit_code=2).stderr
+    (shop.path / "ci.yaml").write_text(WITHOUT_LIMITS)
+    done = ci(shop, "true", args=["-f", "compose.yaml", "-f", "ci.yaml"])
+    started = [event.removeprefix("start ") for event in session.events if event.startswith("start")]
+    assert [name for name in started if " " not in name] == ["postgres", "redis", "backend", "frontend"]
+    assert done.stderr.count("not run inside Dagger") == 4
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -50,7 +50,7 @@ def test_dependencies_come_before_the_sources():
     lines = text.splitlines()
     install = next(number for number, line in enumerate(lines) if line.startswith("RUN"))
     assert 'COPY ["requirements.txt", "./"]' in lines[:install]
-    assert 'COPY ["app/", "./app/"]' in lines[install:]
+    assert 'COPY ["app", "./app/"]' in lines[install:]
     assert lines[0] == "ARG PYTHON_IMAGE=python:3.12-slim"
 
 
