@@ -79,7 +79,7 @@ class OwnHub:
 
     def __init__(self, home: Path, port: int) -> None:
         self.home = home
-        self.env = {"MOORAGE_HUB_PORT": str(port)}
+        self.env = {"MOORAGE_HUB_PORT": str(port), "MOORAGE_SCHEDULES": "false"}  # no run that nobody asked for
         self.port = port
         self.folder = HubFolder(home / "hub")
 

@@ -230,4 +230,4 @@ def test_schedules_are_switched_off_by_a_setting_and_on_again(own: OwnHub) -> No
     off = active(own.start(MOORAGE_SCHEDULES="false", MOORAGE_POOL="other"))
     assert off
     assert not any(off)
-    assert all(active(own.start(MOORAGE_POOL="other")))
+    assert all(active(own.start(MOORAGE_SCHEDULES="true", MOORAGE_POOL="other")))

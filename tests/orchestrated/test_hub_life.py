@@ -103,9 +103,9 @@ def test_a_killed_worker_is_reported_and_started_again(own: OwnHub) -> None:
     assert "it begins anew" in after["said"]
     for run in (late, taken):
         wait_for_state(address_in(after), run, "COMPLETED", timeout_s=100)
+    wait_for(lambda: len(own.processes()) == 2, timeout_s=60)
     assert after["server"]["pid"] == before["server"]["pid"]
     assert after["worker"]["state"] == "running"
-    assert len(own.processes()) == 2
 
 
 def test_a_port_of_somebody_else_is_left_alone(own: OwnHub) -> None:
