@@ -24,7 +24,8 @@ def give_names_back(run: Run) -> None:
         if plain == one.name or not labels.ours(one.labels, run.stack, run.world.home):
             continue
         if plain in names:
-            engine.remove(one.id, volumes=True)
+            # What a holder holds is not its own: another undo will look for it.
+            engine.remove(one.id, volumes=labels.HOLDER not in one.labels)
         else:
             engine.rename(one.id, plain)
             names.add(plain)

@@ -263,6 +263,32 @@ def test_anonymous_volumes_find_their_way_back(stack):
     stack.same(before, "after the undo")
 
 
+def test_dies_again_before_every_effect_of_the_recovery():
+    """A rollback cannot get through, and dies; so does who undoes it. The volume has no place in what is gone back to."""
+    for again in count(1):
+        stack = Transactions()
+        stack.begin()
+        try:
+            stack.write({"db": service(), "web": service(ports=["8000:80"])})
+            asyncio.run(stack.up(stack.world()))
+            stack.write({"db": service(volumes=["/scratch"]), "web": service(deploy={"replicas": 2})})
+            asyncio.run(stack.up(stack.world()))
+            for box in stack.machine.of_project(STACK):
+                stack.machine.put(box, "/scratch/kept", "what was written")
+            before = stack.look()
+            stack.machine.hidden_ports.add((8000, "tcp"))
+            assert stack.dies(lambda world: rollback(world, STACK, None), 10)
+            died = stack.dies(lambda world: sweep(Sweep(world)), again)
+            stack.recover(0)
+            stack.same(before, f"after a death at {again}")
+            stack.nothing_is_unfinished()
+        finally:
+            stack.teardown()
+        if not died:
+            break
+    assert again > 20
+
+
 def test_replicas_keep_their_numbers(stack):
     """Compose is cut off between two of them: it would number a new one after the highest that is there."""
     stack.write({"db": service(), "web": service(deploy={"replicas": 3})})
