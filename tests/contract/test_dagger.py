@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import socket
 import threading
 import time
 from contextlib import suppress
@@ -11,6 +13,7 @@ from pathlib import Path
 import graphql
 import pytest
 
+from moorage.adapters import dagger_pipeline
 from moorage.adapters.dagger_builder import DaggerBuilder
 from moorage.adapters.dagger_child import DaggerChild, DaggerFailedError
 from moorage.adapters.dagger_preflight import DaggerLook
@@ -348,3 +351,59 @@ def test_errors_of_the_transport_may_pass(engine, context):
     from moorage.adapters.dagger_builder import _error
 
     assert isinstance(_error(spec(context), error), TransientImageError)
+
+
+# --- all of it -----------------------------------------------------------------------------------------------
+
+OURS_OR_PYTHON_S = {
+    *("do", "items", "pop", "get", "is_dir", "Platform", "BuildArg", "PortForward"),
+    *("_secret", "_named_secret", "_built", "_from_recipe", "_from_dockerfile", "_prepared", "_with_mounts", "_tunnel"),
+    *("_default_command",),
+}
+
+
+def calls_in_pipelines() -> set[str]:
+    """Names of all methods that `dagger_pipeline` calls, those of the API as the API spells them."""
+    tree = ast.parse(Path(dagger_pipeline.__file__).read_text())
+    called = {
+        node.func.attr for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    }
+    return {re.sub(r"_(\w)", lambda found: found[1].upper(), name.rstrip("_")) for name in called - OURS_OR_PYTHON_S}
+
+
+def test_no_call_goes_unchecked(session, engine, context):
+    """Whatever the adapters can ask has been asked here, and the schema knew it: a new call needs a line here."""
+    fields = {name for one in dagger_server.schema().type_map.values() for name in getattr(one, "fields", {})}
+    assert calls_in_pipelines() <= fields
+    base = {"environment": {"A": "1"}, "build": [], "command": ["x"]}
+    recipe = {"base": "x", "workdir": "/srv", "manifests": ["m"], "install": ["i"], "cache": "/c", "kind": "python"}
+    recipe |= {**base, "build": ["b"], "names": ["n"], "user": "u", "port": 1}
+    common = {"context": str(context), "exclude": [], "labels": {"k": "v"}, "archive": str(context / "archive")}
+    made = {**common, "files": {"f": "t"}, "dockerfile": "f", "args": {"A": "1"}, "target": "t", "secrets": {"s": "v"}}
+    made |= {"platform": "linux/amd64", "ssh_agent": "/agent"}
+    service = {"build": None, "image": "x", "user": "u", "workdir": "/w", "environment": {"A": "1"}, "command": None}
+    service |= {"secret_environment": {"S": "v"}, "entrypoint": ["e"], "own_entrypoint": False, "init": True}
+    service |= {"scratch": ["/t"], "volumes": ["/v"], "ports": [1], "copies": {"/d": str(context)}, "bindings": {}}
+    service |= {"files": [{"target": "/f", "content": "c", "uid": 0, "gid": 0, "mode": 0o400}], "hostname": "db"}
+    copied = {"copies": {"/f": str(context / "Dockerfile")}}
+    session.answers["defaultArgs"] = ["run"]
+    with DaggerChild({}, 60) as child:
+        for request in (
+            {"do": "login", "registry": "r", "username": "u", "password": "p"},
+            {"do": "build", **made},
+            {"do": "build", **common, "recipe": recipe},
+            {"do": "build", **common, "recipe": {**recipe, "command": [], "build": []}},
+            {"do": "start", "name": "db", **service, "tunnels": [{"backend": 1, "frontend": free_port()}]},
+            {"do": "start", "name": "web", **service, **copied, "build": made, "bindings": {"db": "db"}, "tunnels": []},
+            {"do": "run", "name": "once", **service, "bindings": {"db": "db"}},
+            {"do": "stop", "name": "web", "kill": False},
+            {"do": "stop", "name": "db", "kill": True},
+        ):
+            child.ask(request, 60)
+    assert calls_in_pipelines() - {name for _, name, _ in session.calls} == set()
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
