@@ -172,3 +172,19 @@ def test_a_tag_asks_for_approval_and_nobody_answers(
 def state_names(address: HubAddress, flow_run: str) -> set[str]:
     """The names of all states that a run went through."""
     return {one["name"] for one in api.call(address, "GET", f"/flow_run_states/?flow_run_id={flow_run}")}
+
+
+def test_build_makes_images_and_starts_nothing(
+    hub_address: HubAddress, project: Project, tiny_image: str, machine_state: MachineState
+) -> None:
+    project.write("Dockerfile", f"FROM {tiny_image}\nRUN echo built > /built\n")
+    project.compose("services: {web: {build: ., init: true, command: cat /built}}")
+    build = create_run(hub_address, "build", path=str(project.path))
+    wait_for_state(hub_address, build, "COMPLETED", timeout_s=150)
+    tasks = api.call(hub_address, "POST", "/task_runs/filter", {"flow_runs": {"id": {"any_": [build]}}})
+    assert [one["name"] for one in tasks] == ["build web"]
+    machine_state.assert_same()
+    (image,) = machine_state.client.images.list(filters={"reference": f"*{project.name}*"})
+    assert machine_state.client.containers.run(image.id, "cat /built", remove=True) == b"built\n"
+    steps = project.moorage("plan", "--json").json["steps"]
+    assert "build" not in {step["kind"] for step in steps}, "the next start does not wait for it"

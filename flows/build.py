@@ -1,0 +1,59 @@
+"""`build`: build or pull the images of a stack, so that its next start does not wait for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from prefect import State, flow
+from prefect.runtime import flow_run
+
+from moorage.errors import DefinitionError
+from moorage.work.building import build as make_images
+from moorage.work.resolve import Wish
+from tasks import parameters
+from tasks.cancelling import cancellable
+from tasks.parameters import Builder, switch
+from tasks.steps import as_task_runs
+from tasks.story import told_world
+
+
+def _run_name() -> str:
+    given = flow_run.parameters
+    return f"build {given.get('stack') or Path(given.get('path') or '.').name}"
+
+
+@flow(name="build", flow_run_name=_run_name, persist_result=False)
+async def build(
+    path: parameters.Directory = "",
+    stack: parameters.SourceName = "",
+    files: parameters.Files = None,
+    profiles: parameters.Profiles = None,
+    env: parameters.Variables = None,
+    env_files: parameters.EnvFiles = None,
+    builder: Annotated[Builder, switch("Who builds images")] = Builder.AUTO,
+    again: Annotated[bool, switch("Build in any case")] = False,
+) -> dict[str, Any] | State[Any]:
+    """Build or pull the images of a stack. What runs is left alone; the next `up` takes them.
+
+    Args:
+        path: Directory of the project, on the machine of the worker. Or name a `stack`.
+        stack: Name of a Stack Source (see Blocks) in place of the directory, its files, profiles and variables.
+        files: Compose files, relative to the path. Empty: as `docker compose` finds them.
+        profiles: Profiles to enable.
+        env: Variables for the compose file. No secrets: they are stored in clear; a Stack Source hides them.
+        env_files: Files with variables, relative to the path. Empty: the project's `.env`.
+        builder: Who builds images. `auto` is what `MOORAGE_BUILDER` says, else `x-moorage.builder`, else Compose.
+        again: Build images also where their sources have not changed.
+    """
+    if bool(path) == bool(stack):
+        raise DefinitionError("name either a path or a stack source", key="path", hint="One of them, not both.")
+    source = await parameters.source_named(stack) if stack else None
+    wish = source.wish() if source else parameters.wish_of_path(path, files, profiles, env, env_files)
+    asked = {"build": again, "builder": None if builder == Builder.AUTO else builder.value}
+    return await cancellable(_build(wish.model_copy(update=asked)))
+
+
+async def _build(wish: Wish) -> dict[str, Any]:
+    stack, made = await make_images(told_world(), wish, as_task_runs, str(flow_run.id))
+    return {"stack": stack, "made": made, "flow_run_id": str(flow_run.id)}
