@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from moorage.hub.address import HubAddress
     from tests.conftest import MachineState, Project
 
-pytestmark = [pytest.mark.orchestrated, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.orchestrated, pytest.mark.timeout(480)]
 
 SHOP = """
     x-moorage: {{heal: {heal}}}
