@@ -132,10 +132,21 @@ def test_stop_and_start_keep_the_containers(two):
     assert ids(two) == before
     two.moorage("stop", "web")
     assert two.moorage("status", "--json").json["state"] == "degraded"
-    for verb in ("stop", "start"):
+    for verb in ("stop", "start", "restart"):
         assert "nosuch" in two.moorage(verb, "nosuch", exit_code=2).stderr
     two.moorage("start", "web")
     assert two.moorage("wait", "--json").json["state"] == "running"
+
+
+@pytest.mark.timeout(240)
+def test_restart_brings_back_what_was_down_with_it(two):
+    two.moorage("up")
+    before = ids(two)
+    two.moorage("stop", "web", "--timeout", "0", "--force")
+    restarted = two.moorage("restart", "db", "--json").json
+    assert (restarted["state"], restarted["changed"]) == ("running", ["db", "web"])  # web depends on it
+    assert restarted["flow_run_id"] in restarted["flow_run_url"]
+    assert ids(two) == before
 
 
 # --- exit codes ----------------------------------------------------------------------------------------------
