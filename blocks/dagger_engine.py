@@ -6,9 +6,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from prefect.blocks.core import Block
-from prefect_docker import DockerRegistryCredentials  # type: ignore[import-untyped]
 from pydantic import ConfigDict, Field, HttpUrl
 
+from moorage.errors import DefinitionError
 from moorage.model.image import RegistryLogin
 
 _LOGO = HttpUrl("https://cdn.sanity.io/images/3ugk85nk/production/14a315b79990200db7341e42553e23650b34bb96-250x250.png")
@@ -22,7 +22,7 @@ class DaggerEngine(Block):
     Attributes:
         runner_host: Address of the engine, as `_EXPERIMENTAL_DAGGER_RUNNER_HOST` takes it.
         cli: Path of the Dagger CLI on the worker's machine. Empty: where Moorage finds one.
-        registry_credentials: Who pulls base images from a private registry.
+        registry_credentials: Name of a Docker Registry Credentials block: who pulls from a private registry.
 
     Example:
         Save an engine and build a stack's images with it:
@@ -49,18 +49,35 @@ class DaggerEngine(Block):
         examples=["unix:///run/dagger/engine.sock", "tcp://dagger.example.org:8080"],
     )
     cli: str | None = Field(default=None, title="Dagger CLI", min_length=1, examples=["/usr/local/bin/dagger"])
-    registry_credentials: DockerRegistryCredentials | None = Field(default=None, title="Registry credentials")
+    registry_credentials: str | None = Field(
+        default=None, title="Docker Registry Credentials", examples=["our-registry"]
+    )
 
     def settings(self) -> dict[str, Any]:
         """The settings of Moorage that it stands for."""
         return {"dagger_runner_host": self.runner_host, **({"dagger_cli": self.cli} if self.cli else {})}
 
-    def logins(self) -> tuple[RegistryLogin, ...]:
-        """Its credentials, for builds only: they are no setting and no parameter."""
-        given = self.registry_credentials
-        if given is None:
+    async def logins(self) -> tuple[RegistryLogin, ...]:
+        """Its credentials, for builds only: they are no setting and no parameter. Raises DefinitionError."""
+        if not self.registry_credentials:
             return ()
+        given = await _credentials(self.registry_credentials)
         url = given.registry_url
         host = urlsplit(url if "://" in url else f"https://{url}").netloc
         password = given.password.get_secret_value()
         return (RegistryLogin(registry=host or _HUB, username=given.username, password=password),)
+
+
+async def _credentials(name: str) -> Any:
+    """The block of prefect-docker, which is installed where such blocks are used, and loaded only for them."""
+    where = f"registry_credentials: {name}"
+    try:
+        from prefect_docker import DockerRegistryCredentials  # type: ignore[import-untyped]
+
+        return await DockerRegistryCredentials.aload(name)
+    except ImportError as error:
+        hint = "`pip install 'moorage[docker-blocks]'` brings it."
+        raise DefinitionError(f"{where}: prefect-docker is not installed", key="dagger", hint=hint) from error
+    except ValueError as error:
+        hint = "Make one in the UI: Blocks, Docker Registry Credentials."
+        raise DefinitionError(f"{where}: there is no such block on the hub", key="dagger", hint=hint) from error

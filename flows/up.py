@@ -92,6 +92,6 @@ def _settings(source: StackSource | None, engine: DaggerEngine | None) -> Settin
 
 async def _up(wish: Wish, chosen: Settings, engine: DaggerEngine | None) -> dict[str, Any]:
     asked = wish.model_copy(update={"approve": wish.approve or wants_approval()})
-    world = told_world(chosen, engine.logins() if engine else ())
+    world = told_world(chosen, await engine.logins() if engine else ())
     run, status = await bring_up(world, asked, as_task_runs, str(flow_run.id), approval)
     return {**status.model_dump(mode="json"), "changed": sorted(run.ready_s), "flow_run_id": run.flow_run_id}
