@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from prefect import State, flow
 from prefect.runtime import flow_run
 
-from blocks.dagger_engine import DaggerEngine
 from blocks.stack_source import StackSource
 from moorage.errors import DefinitionError
 from moorage.settings import Settings, settings
@@ -20,6 +19,9 @@ from tasks.cancelling import cancellable
 from tasks.parameters import Builder, OnFailure, switch
 from tasks.steps import as_task_runs
 from tasks.story import told_world
+
+if TYPE_CHECKING:
+    from blocks.dagger_engine import DaggerEngine
 
 
 def _run_name() -> str:

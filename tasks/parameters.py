@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from blocks.dagger_engine import DaggerEngine
 from blocks.stack_source import DURATION, StackSource
 from moorage.errors import DefinitionError
 from moorage.rules.durations import seconds
 from moorage.show.secret_names import looks_secret
 from moorage.work.resolve import Wish, source_of
+
+if TYPE_CHECKING:
+    from blocks.dagger_engine import DaggerEngine
 
 _DAY_S = 86_400
 _NAME = "[a-z0-9][a-z0-9_-]{0,47}"
@@ -96,6 +98,8 @@ async def source_named(name: str) -> StackSource:
 
 async def dagger_named(name: str) -> DaggerEngine:
     """The Block of that name. Raises DefinitionError."""
+    from blocks.dagger_engine import DaggerEngine  # it brings prefect-docker: 0.2 s that each start would pay
+
     try:
         found = await DaggerEngine.aload(name)
     except ValueError as error:
