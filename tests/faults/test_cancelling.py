@@ -248,6 +248,20 @@ def test_sigkill_of_the_worker_leaves_a_run_that_can_be_cancelled(scene: Scene) 
 
 
 @pytest.mark.exhaustive
+def test_sigkill_of_the_worker_alone_lets_the_run_come_to_its_end(scene: Scene) -> None:
+    """Nobody reads what it prints any more, which must not end it."""
+    run = scene.gated().triggered()
+    scene.waits()
+    os.kill(scene.hub.status()["worker"]["pid"], signal.SIGKILL)
+    scene.open()
+    assert scene.ends(run) == "COMPLETED"
+    assert set(scene.containers().values()) == {"running"}
+    scene.project.moorage("down", "--volumes", "--release-ports")
+    scene.assert_nothing_left()
+    scene.hub.start()
+
+
+@pytest.mark.exhaustive
 def test_sigkill_of_the_worker_and_its_run(scene: Scene) -> None:
     """Nobody is left who could tell Prefect."""
     run = scene.gated().triggered()
