@@ -244,12 +244,14 @@ async def put_back(run: Run, facts: dict[str, Any], act_of: ActOf) -> None:
     """Undo a restore by what its record says: the content as it was before, the services running again."""
     await in_thread(lambda: run.world.volumes.remove_helpers(run.stack))
     safety = Path(facts["safety"])
+    generation = generations.read(run.world, run.stack, facts["generation"])
+    if generation:
+        run.know(generation)
     if facts.get("emptied"):
         volume = Volume.model_validate(facts["volume"])
         await renew(run, volume, facts["users"])
         if not facts["empty"]:
             await in_thread(lambda: _fill_again(run, volume.name, facts["image"], safety))
-        generation = generations.read(run.world, run.stack, facts["generation"])
         if generation and facts["users"]:
             await create(run, generation, act_of)
     await wake(run, facts["services"], act_of)
