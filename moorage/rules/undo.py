@@ -148,7 +148,8 @@ def holders(record: RunRecord, kept: Iterable[Container], home: str) -> tuple[Ho
     there = {value for c in kept for value in (c.id, c.labels.get(labels.HOLDER), plain_name(c.name, record.stack))}
     return tuple(
         Holder(
-            name=f"{before['id'][:12]}_{name}",
+            # Not by the first digits of the id: so is the replacement named that Compose may have been cut off at.
+            name=f"{before['id'][-12:]}_{name}",
             service=before["service"],
             labels={
                 labels.STACK: record.stack,
