@@ -11,14 +11,13 @@ from moorage.model.health import CheckResult, Drift, DriftKind, HealState, Treat
 from moorage.model.state import Container, Observed, RunRecord
 from moorage.model.step import Operation
 from moorage.rules import graph, labels, readiness, undo
+from moorage.rules.readiness import is_crash_loop, life_s
 
 MOST_ATTEMPTS = 5
 FIRST_PAUSE_S = 60.0
 STABLE_S = 600.0
 """A service that ran for so long before it ended is no crash loop: it gets all attempts again."""
 _FORGOTTEN_S = 86_400.0
-_RESTARTS_OF_A_LOOP = 3
-_YOUNG_S = 60.0
 _READY_S = 60.0
 """How long a service may take to become ready that does not say so itself."""
 _RECREATED = frozenset({DriftKind.IMAGE, DriftKind.CONFIG, DriftKind.PORT, DriftKind.FOREIGN})
@@ -79,7 +78,7 @@ def _of_service(
     if len(containers) < service.replicas:
         yield Drift(service=name, kind=DriftKind.DOWN, what=f"{len(containers)} of {service.replicas} containers exist")
         return
-    if loop := next((c for c in containers if _is_loop(c, now)), None):
+    if loop := next((c for c in containers if is_crash_loop(c, now)), None):
         code = "" if loop.exit_code is None else f", last exit code {loop.exit_code}"
         yield Drift(
             service=name, kind=DriftKind.CRASH_LOOP, what=f"the engine restarted it {loop.restarts} times{code}"
@@ -100,21 +99,6 @@ def _may_be_starting(
         if life_s(container, now) < probe.deadline_s:
             return True
     return False
-
-
-def _is_loop(container: Container, now: datetime) -> bool:
-    if container.restarts < _RESTARTS_OF_A_LOOP:
-        return False
-    return container.state == "restarting" or (container.state == "running" and life_s(container, now) < _YOUNG_S)
-
-
-def life_s(container: Container, now: datetime) -> float:
-    """How long it has run, or ran when it ended. 0: it never did."""
-    if container.started_at is None:
-        return 0.0
-    running = container.state in ("running", "paused")
-    end = now if running or container.finished_at is None else container.finished_at
-    return max(0.0, (end - container.started_at).total_seconds())
 
 
 def _end_of(container: Container) -> str:

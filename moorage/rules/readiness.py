@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from enum import StrEnum
 from itertools import count
 
@@ -16,6 +17,8 @@ FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 0.5
 SLOWING = 1.5
 _RESTARTS_OF_A_CRASH_LOOP = 3
+_YOUNG_S = 60.0
+"""A container that has run for so long since its last restart is out of the loop, however often it was restarted."""
 
 _BY_IMAGE = {
     # Over TCP: while the image initialises its data, PostgreSQL answers on the Unix socket only.
@@ -95,17 +98,33 @@ def probe_of(
     return Probe(way=Way.STAY, deadline_s=limit_s + settle_s, source=f"staying up for {settle_s:g} s")
 
 
-def judge(service: Service, container: Container | None, probe: Probe) -> Verdict:
-    """What the engine's view of a container means for its readiness."""
+def judge(service: Service, container: Container | None, probe: Probe, now: datetime) -> Verdict:
+    """What the engine's view of a container means for its readiness. `now`: aware."""
     if container is None:
         return Verdict(failed="removed")
     if container.state in ("exited", "dead"):
         return _judge_end(service, container, probe)
     if container.health == "unhealthy" and probe.source == "health check":
         return Verdict(failed="unhealthy")
-    if container.restarts >= _RESTARTS_OF_A_CRASH_LOOP:
+    if is_crash_loop(container, now):
         return Verdict(failed="oom" if container.oom_killed else "exited")
     return Verdict()
+
+
+def is_crash_loop(container: Container, now: datetime) -> bool:
+    """True: the engine restarts it over and over."""
+    if container.restarts < _RESTARTS_OF_A_CRASH_LOOP:
+        return False
+    return container.state == "restarting" or (container.state == "running" and life_s(container, now) < _YOUNG_S)
+
+
+def life_s(container: Container, now: datetime) -> float:
+    """How long it has run, or ran when it ended. 0: it never did."""
+    if container.started_at is None:
+        return 0.0
+    running = container.state in ("running", "paused")
+    end = now if running or container.finished_at is None else container.finished_at
+    return max(0.0, (end - container.started_at).total_seconds())
 
 
 def _judge_end(service: Service, container: Container, probe: Probe) -> Verdict:

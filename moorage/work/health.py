@@ -82,7 +82,7 @@ async def _check(world: World, services: dict[str, Service], name: str, containe
     probe = readiness.probe_of(services, name, container, settings.ready_timeout_s, settings.settle_s)
     began = world.clock.monotonic()
     if probe.way == Way.EXIT:
-        well = readiness.judge(services[name], container, probe).ended_well
+        well = readiness.judge(services[name], container, probe, world.clock.now()).ended_well
         answer = None if well else f"it is {container.state}" + _code(container)
     elif container.state != "running":
         answer = f"it is {container.state}" + _code(container)

@@ -51,7 +51,7 @@ class Wait:
         container = await in_thread(lambda: self.world.engine.inspect(container_id))
         if container and container.exit_code is not None:
             self.last_exit = container.exit_code
-        verdict = readiness.judge(self.service, container, probe)
+        verdict = readiness.judge(self.service, container, probe, self.world.clock.now())
         if verdict.failed or container is None:
             raise await self._failure(container_id, verdict.failed, container)
         if verdict.ended_well:
@@ -177,7 +177,7 @@ async def is_ready(world: World, services: dict[str, Service], name: str, contai
 async def _is_ready(world: World, services: dict[str, Service], name: str, container: Container) -> bool:
     settings = world.settings
     probe = readiness.probe_of(services, name, container, settings.ready_timeout_s, settings.settle_s)
-    verdict = readiness.judge(services[name], container, probe)
+    verdict = readiness.judge(services[name], container, probe, world.clock.now())
     if verdict.ended_well or verdict.failed:
         return verdict.ended_well
     if container.state != "running":

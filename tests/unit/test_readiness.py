@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
@@ -12,6 +13,7 @@ from moorage.model.state import BoundPort, Container
 from moorage.rules import readiness
 from moorage.rules.readiness import Way
 
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 HEALTH = HealthCheck(command=("true",), interval_s=5, retries=3, start_period_s=10, timeout_s=2)
 
 
@@ -65,6 +67,8 @@ def test_a_one_shot_has_to_end_even_with_a_health_check() -> None:
         ({"state": "exited", "exit_code": 1}, True, ""),
         ({"state": "restarting", "restarts": 1}, True, ""),
         ({"state": "running", "restarts": 3}, True, "exited"),
+        ({"state": "running", "restarts": 3, "started_at": NOW - timedelta(seconds=59)}, True, "exited"),
+        ({"state": "running", "restarts": 3, "started_at": NOW - timedelta(seconds=61)}, True, ""),
         ({"state": "running", "health": "unhealthy"}, False, "unhealthy"),
         ({"state": "running", "health": "starting"}, False, ""),
         ({"state": "created"}, False, ""),
@@ -73,18 +77,18 @@ def test_a_one_shot_has_to_end_even_with_a_health_check() -> None:
 def test_what_a_state_means(keys: dict[str, Any], restarts: bool, failed: str) -> None:
     found = container(health_check=HEALTH, **keys)
     service = Service(name="web", restarts=restarts)
-    assert readiness.judge(service, found, probe(service, found)).failed == failed
+    assert readiness.judge(service, found, probe(service, found), NOW).failed == failed
 
 
 def test_a_container_that_is_gone_has_failed() -> None:
-    assert readiness.judge(Service(name="web"), None, probe(Service(name="web"))).failed == "removed"
+    assert readiness.judge(Service(name="web"), None, probe(Service(name="web")), NOW).failed == "removed"
 
 
 @pytest.mark.parametrize(("code", "well"), [(0, True), (1, False)])
 def test_the_end_of_a_one_shot(code: int, well: bool) -> None:
     service = Service(name="web", ready=ReadyCheck(check=Check.EXIT))
     found = container(state="exited", exit_code=code)
-    assert readiness.judge(service, found, probe(service, found)).ended_well is well
+    assert readiness.judge(service, found, probe(service, found), NOW).ended_well is well
 
 
 def test_questions_come_quickly_at_first_then_slower() -> None:
