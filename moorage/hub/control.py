@@ -166,6 +166,7 @@ def _locked(folder: HubFolder, on_line: Callable[[str], None]) -> Iterator[None]
 
     with home_errors(folder.lock):
         private_folder(folder.path)
+        private_folder(folder.prefect_home / "storage")  # results: Prefect would let everybody in
     lock = FileLock(folder.lock, mode=0o600)
     deadline = time.monotonic() + _LOCK_TIMEOUT_S
     try:

@@ -35,7 +35,7 @@ SHOP = """
       frontend:
         image: ${{TINY_IMAGE}}
         # Gives up when its backend is gone, as many programs do.
-        command: [sh, -c, "while wget -qO /dev/null http://backend/group; do sleep 0.1; done; exit 3"]
+        command: [sh, -c, "while timeout 5 wget -qO /dev/null http://backend/group; do sleep 0.1; done; exit 3"]
         stop_grace_period: 0s
         depends_on: {{backend: {{condition: service_healthy}}}}
     volumes: {{pg: {{}}, cache: {{}}}}

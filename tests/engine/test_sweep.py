@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -306,6 +307,7 @@ def test_the_command(project, machine_state, tiny_image):
     nothing = project.moorage("sweep", "--dry-run", "--json").json
     assert [one for one in nothing if one["stack"] == project.name] == []
     project.moorage("up", "--ttl", "1s")
+    time.sleep(1.1)
     wanted = f"stack of {project.name}: its time to live ended at"
     assert f"would sweep {wanted}" in project.moorage("sweep", "--dry-run").stdout
     assert machine_state.now()["containers"] == {f"{project.name}-web-1"}

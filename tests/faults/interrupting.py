@@ -8,6 +8,7 @@ import subprocess
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,9 +88,9 @@ class Scene:
 
     # --- the Prefect side ---
 
-    @property
+    @cached_property
     def address(self) -> HubAddress:
-        """Where the hub answers."""
+        """Where the hub answers; asked once, because a busy server may leave a question unanswered."""
         return address_in(self.hub.status())
 
     def triggered(self, **parameters: Any) -> str:
