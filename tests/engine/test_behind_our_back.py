@@ -134,9 +134,9 @@ async def test_between_two_runs(operation, stack, machine_state):
     await gone(s)
 
 
-async def test_all_of_it_and_the_network(stack, machine_state):
+async def test_all_of_it_and_the_network(stack, machine_state, free_ports):
     """As `docker rm -f` and `docker network rm` leave it; the next `up` makes all anew, on the same ports."""
-    s = stack(TWO)
+    s = stack(TWO.replace('ports: ["80"]', f'ports: ["{free_ports()}:80"]'))  # nobody else here wants it
     await s.up()
     s.sh("db", "echo precious > /data/file")
     ports = s.ports
