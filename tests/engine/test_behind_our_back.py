@@ -109,8 +109,8 @@ async def test_during_a_change(stack, machine_state):
 
 
 @pytest.mark.parametrize("operation", ["down", "stop", "start", "restart", "up"])
-async def test_between_two_runs(operation, stack, machine_state):
-    s = stack(TWO)
+async def test_between_two_runs(operation, stack, machine_state, free_ports):
+    s = stack(TWO.replace('ports: ["80"]', f'ports: ["{free_ports()}:80"]'))
     await s.up()
     ports = s.ports
     s.container("web").remove(force=True)

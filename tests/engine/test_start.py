@@ -56,7 +56,7 @@ async def test_what_is_independent_starts_side_by_side(stack):
     lines = [meeting(name, *names) for name in names]
     s = stack("services:\n  " + "\n  ".join(lines) + "\nvolumes: {shared: {}}\n")
     await s.up(wait_timeout_s=20)
-    assert max(s.at(f"start {name}") for name in names) <= min(s.at(f"ready {name}") for name in names)
+    assert max(s.at(f"start {name}", Action.STARTED) for name in names) <= min(s.at(f"ready {name}") for name in names)
 
 
 async def test_a_dependency_without_a_health_check_may_be_waited_for(stack):
