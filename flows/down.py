@@ -10,6 +10,7 @@ from prefect.runtime import flow_run
 from moorage.work.down import Ending
 from moorage.work.down import down as take_down
 from tasks import parameters
+from tasks.approving import approval
 from tasks.cancelling import cancellable
 from tasks.steps import as_task_runs
 from tasks.story import told_world
@@ -35,5 +36,5 @@ async def down(
 
 
 async def _down(stack: str, ending: Ending) -> dict[str, str]:
-    run = await take_down(told_world(), stack, ending, as_task_runs, str(flow_run.id))
+    run = await take_down(told_world(), stack, ending, as_task_runs, str(flow_run.id), approval())
     return {"stack": stack, "state": "absent", "flow_run_id": str(run.flow_run_id)}

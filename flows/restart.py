@@ -10,6 +10,7 @@ from prefect.runtime import flow_run
 from moorage.work.ending import Again
 from moorage.work.restart import restart as begin_again
 from tasks import parameters
+from tasks.approving import approval
 from tasks.cancelling import cancellable
 from tasks.steps import as_task_runs
 from tasks.story import told_world
@@ -34,5 +35,5 @@ async def restart(
 
 
 async def _restart(stack: str, services: list[str], asked: Again) -> dict[str, Any]:
-    run, status = await begin_again(told_world(), stack, services, asked, as_task_runs, str(flow_run.id))
+    run, status = await begin_again(told_world(), stack, services, asked, as_task_runs, str(flow_run.id), approval())
     return {**status.model_dump(mode="json"), "changed": sorted(run.again), "flow_run_id": run.flow_run_id}

@@ -9,6 +9,7 @@ from prefect.runtime import flow_run
 
 from moorage.work.down import start as begin
 from tasks import parameters
+from tasks.approving import approval
 from tasks.cancelling import cancellable
 from tasks.steps import as_task_runs
 from tasks.story import told_world
@@ -26,5 +27,5 @@ async def start(stack: parameters.StackName, services: parameters.Services = Non
 
 
 async def _start(stack: str, services: list[str]) -> dict[str, Any]:
-    run, status = await begin(told_world(), stack, services, as_task_runs, str(flow_run.id))
+    run, status = await begin(told_world(), stack, services, as_task_runs, str(flow_run.id), approval())
     return {**status.model_dump(mode="json"), "flow_run_id": run.flow_run_id}

@@ -14,7 +14,7 @@ from moorage.settings import Settings, settings
 from moorage.work.resolve import Wish
 from moorage.work.up import up as bring_up
 from tasks import parameters
-from tasks.approving import approval, wants_approval
+from tasks.approving import approval
 from tasks.cancelling import cancellable
 from tasks.parameters import Builder, OnFailure, switch
 from tasks.steps import as_task_runs
@@ -93,7 +93,6 @@ def _settings(source: StackSource | None, engine: DaggerEngine | None) -> Settin
 
 
 async def _up(wish: Wish, chosen: Settings, engine: DaggerEngine | None) -> dict[str, Any]:
-    asked = wish.model_copy(update={"approve": wish.approve or wants_approval()})
     world = told_world(chosen, await engine.logins() if engine else ())
-    run, status = await bring_up(world, asked, as_task_runs, str(flow_run.id), approval)
+    run, status = await bring_up(world, wish, as_task_runs, str(flow_run.id), approval())
     return {**status.model_dump(mode="json"), "changed": sorted(run.ready_s), "flow_run_id": run.flow_run_id}

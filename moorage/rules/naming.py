@@ -63,3 +63,8 @@ def _cut(name: str, length: int) -> str:
 
 def _shown(name: str) -> str:
     return repr(name if len(name) <= _SHOWN else f"{name[:_SHOWN]}…")
+
+
+def owner_lock(stack: str) -> str:
+    """The lock of the process that a stack lives with (`moorage ci`); no stack's own: their names have no dot."""
+    return f"{stack}.process"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from moorage.errors import DefinitionError, ImageError
 from moorage.interfaces import World
 from moorage.model.generation import Generation
-from moorage.model.step import Operation, Step, StepKind
+from moorage.model.step import Operation, Plan, Step, StepKind
 from moorage.rules.undo import reapply_steps
 from moorage.work import generations
 from moorage.work.perform import carry_out
@@ -36,9 +36,15 @@ async def apply(run: Run, generation: Generation, act_of: ActOf) -> None:
     """Bring a stored generation into place: its ports, its containers, all of it ready."""
     run.generation = generation
     run.know(generation)
+    await carry_out(plan_of(run.stack, generation).steps, act_of(run))
+
+
+def plan_of(stack: str, generation: Generation) -> Plan:
+    """What brings a stored generation into place."""
     lease = Step(kind=StepKind.LEASE, why=f"the ports of generation {generation.number}", undo="release them")
-    active = frozenset(name for name, service in run.services.items() if service.replicas)
+    services = dict(generation.services)
+    active = frozenset(name for name, service in services.items() if service.replicas)
     why = f"generation {generation.number}"
-    steps = reapply_steps(run.stack, Operation.ROLLBACK, run.services, active, why)
+    steps = reapply_steps(stack, Operation.ROLLBACK, services, active, why)
     first = steps[0].model_copy(update={"needs": (lease.id,), "undo": "apply the generation before"})
-    await carry_out((lease, first, *steps[1:]), act_of(run))
+    return Plan(stack=stack, operation=Operation.ROLLBACK, steps=(lease, first, *steps[1:]))

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from moorage.interfaces import World
 from moorage.model.state import Observed, StackStatus
-from moorage.model.step import Operation
+from moorage.model.step import Operation, Plan
 from moorage.work import ending as bodies
+from moorage.work.approving import Approval, agreed
 from moorage.work.ending import Ending
-from moorage.work.operation import closed_at_end, locked
-from moorage.work.recovery import recover
+from moorage.work.operation import closed_at_end
 from moorage.work.run import Run
 from moorage.work.status import status
 from moorage.work.threads import in_thread
@@ -20,11 +20,21 @@ __all__ = ["Ending", "down", "start", "stop"]
 
 
 async def down(
-    world: World, stack: str, ending: Ending, act_of: ActOf = directly, flow_run_id: str | None = None
+    world: World,
+    stack: str,
+    ending: Ending,
+    act_of: ActOf = directly,
+    flow_run_id: str | None = None,
+    approval: Approval | None = None,
 ) -> Run:
     """Remove containers and networks of a stack. Volumes and leases stay unless `ending` says otherwise."""
     run = bodies.new_run(world, Operation.DOWN, stack, flow_run_id, ending.grace_s)
-    async with locked(run, recover):
+
+    async def preview() -> Plan:
+        observed = await bodies.look(run)
+        return await in_thread(lambda: bodies.down_plan(run, observed, ending))
+
+    async with agreed(run, approval, preview):
         asked = {"volumes": ending.volumes, "release_ports": ending.release_ports, "grace_s": ending.grace_s}
         async with closed_at_end(run):
             observed = await _open(run, asked)
@@ -39,6 +49,7 @@ async def stop(
     grace_s: float | None,
     act_of: ActOf = directly,
     flow_run_id: str | None = None,
+    approval: Approval | None = None,
     *,
     force: bool = False,
 ) -> Run:
@@ -48,18 +59,31 @@ async def stop(
     """
     run = bodies.new_run(world, Operation.STOP, stack, flow_run_id, grace_s)
     run.force = force
-    async with locked(run, recover), closed_at_end(run):
+
+    async def preview() -> Plan:
+        return bodies.stop_plan(run, await _looked(run, names), names)
+
+    async with agreed(run, approval, preview), closed_at_end(run):
         observed = await _open(run, {"services": list(names), "grace_s": grace_s, "force": force}, names)
         await bodies.halt(run, observed, names, act_of)
     return run
 
 
 async def start(
-    world: World, stack: str, names: Sequence[str], act_of: ActOf = directly, flow_run_id: str | None = None
+    world: World,
+    stack: str,
+    names: Sequence[str],
+    act_of: ActOf = directly,
+    flow_run_id: str | None = None,
+    approval: Approval | None = None,
 ) -> tuple[Run, StackStatus]:
     """Start services again (none named: all) with what they depend on, in order, each when it may."""
     run = bodies.new_run(world, Operation.START, stack, flow_run_id, None)
-    async with locked(run, recover), closed_at_end(run):
+
+    async def preview() -> Plan:
+        return await bodies.start_plan(run, await _looked(run, names), names)
+
+    async with agreed(run, approval, preview), closed_at_end(run):
         observed = await _open(run, {"services": list(names)}, names)
         await bodies.begin(run, observed, names, act_of)
     return run, await status(world, stack, ask=True)
@@ -67,7 +91,12 @@ async def start(
 
 async def _open(run: Run, arguments: Mapping[str, object], names: Sequence[str] = ()) -> Observed:
     """Look, and write the run down before its first effect. Raises DefinitionError for names that make no sense."""
+    observed = await _looked(run, names)
+    await in_thread(lambda: run.open(observed, dict(arguments)))
+    return observed
+
+
+async def _looked(run: Run, names: Sequence[str]) -> Observed:
     observed = await bodies.look(run)
     bodies.check_names(run, names, observed)
-    await in_thread(lambda: run.open(observed, dict(arguments)))
     return observed

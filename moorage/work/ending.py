@@ -12,8 +12,9 @@ from moorage.errors import DefinitionError
 from moorage.interfaces import World
 from moorage.model.definition import Service
 from moorage.model.state import Container, Observed
-from moorage.model.step import Operation
-from moorage.rules import graph, planning, restarting, undo
+from moorage.model.step import Operation, Plan, Step, StepKind
+from moorage.rules import graph, labels, planning, restarting, undo
+from moorage.rules.restarting import Restart
 from moorage.work import generations
 from moorage.work.perform import carry_out
 from moorage.work.run import Run
@@ -56,11 +57,37 @@ async def look(run: Run) -> Observed:
     """
     observed = await in_thread(lambda: run.world.engine.observe(run.stack))
     generation = await in_thread(lambda: generations.current(run.world, run.stack))
+    run.services = {}
     if generation:
         run.know(generation)
     for container in observed.containers:
         run.services.setdefault(container.service, Service(name=container.service))
     return observed
+
+
+def down_plan(run: Run, observed: Observed, ending: Ending) -> Plan:
+    """What `down` does, with the names of all of ours that goes; asks the engine whose it is."""
+    plan = planning.stop_plan(run.stack, Operation.DOWN, run.services, observed)
+    ports = run.world.store.leases(run.stack) if ending.release_ports else ()
+    mine = [c for c in observed.containers if labels.ours(c.labels, run.stack, run.world.home)]
+    volumes = {*_ours(run, "volume", observed.volumes), *(name for c in mine for name in undo.anonymous(c).values())}
+    goes = {
+        "containers": [container.name for container in mine],
+        "networks": _ours(run, "network", observed.networks),
+        "volumes and their data" if ending.volumes else "volumes that stay": volumes,
+        "host ports": [str(port) for lease in ports for port in lease.ports],
+    }
+    detail = tuple(f"{what}: {', '.join(sorted(set(names)))}" for what, names in goes.items() if names)
+    stops = tuple(step for step in plan.steps if step.kind == StepKind.STOP)
+    if len(stops) == len(plan.steps) and not detail:
+        return plan
+    remove = Step(kind=StepKind.REMOVE, needs=tuple(step.id for step in stops), why="asked for", detail=detail)
+    return plan.model_copy(update={"steps": (*stops, remove)})
+
+
+def _ours(run: Run, kind: str, names: Iterable[str]) -> list[str]:
+    engine, home = run.world.engine, run.world.home
+    return [name for name in names if labels.ours(engine.owner(kind, name), run.stack, home)]
 
 
 async def take_down(run: Run, observed: Observed, ending: Ending, act_of: ActOf) -> None:
@@ -82,35 +109,50 @@ def _forget(world: World, stack: str, ending: Ending) -> None:
 
 async def halt(run: Run, observed: Observed, names: Sequence[str], act_of: ActOf) -> None:
     """Stop services (none named: all), dependents first, what is independent side by side."""
-    plan = planning.stop_plan(run.stack, Operation.STOP, run.services, _only(observed, names))
-    await carry_out(plan.steps, act_of(run))
+    await carry_out(stop_plan(run, observed, names).steps, act_of(run))
+
+
+def stop_plan(run: Run, observed: Observed, names: Sequence[str]) -> Plan:
+    """What `stop` does."""
+    return planning.stop_plan(run.stack, Operation.STOP, run.services, _only(observed, names))
 
 
 async def begin(run: Run, observed: Observed, names: Sequence[str], act_of: ActOf) -> None:
     """Start services (none named: all) with what they depend on, in order, each when it may."""
+    await carry_out((await start_plan(run, observed, names)).steps, act_of(run))
+
+
+async def start_plan(run: Run, observed: Observed, names: Sequence[str]) -> Plan:
+    """What `start` does."""
     wanted = graph.with_dependencies(run.services, names or run.services)
     settled = await ready_ones(run, observed, wanted)
-    plan = planning.start_plan(run.stack, Operation.START, run.services, wanted, settled)
-    await carry_out(plan.steps, act_of(run))
+    return planning.start_plan(run.stack, Operation.START, run.services, wanted, settled)
 
 
 async def begin_again(run: Run, observed: Observed, names: Sequence[str], asked: Again, act_of: ActOf) -> None:
     """Stop services (none named: all) and start them again, with what broke with them."""
+    chosen, plan = await restart_plan(run, observed, names, asked)
+    run.generation = generations.current(run.world, run.stack)
+    run.again, run.recreated = chosen.again, (chosen.create, asked.recreate)
+    await carry_out(plan.steps, act_of(run))
+
+
+async def restart_plan(run: Run, observed: Observed, names: Sequence[str], asked: Again) -> tuple[Restart, Plan]:
+    """What `restart` does. Raises DefinitionError: containers would have to be made, and nothing says how."""
     ready = await ready_ones(run, observed, run.services)
     done = _done_already(run, observed)
     chosen = restarting.choose(run.services, observed, names, ready, done=done, recreate=asked.recreate)
-    run.generation = generations.current(run.world, run.stack)
-    if chosen.create and run.generation is None:
+    if chosen.create and generations.current(run.world, run.stack) is None:
         message = f"{run.stack}: no generation is on record to create containers from"
         raise DefinitionError(message, hint="`moorage up` makes one.", stack=run.stack)
-    run.again, run.recreated = chosen.again, (chosen.create, asked.recreate)
-    plan = restarting.restart_plan(run.stack, run.services, observed, chosen, ready)
-    await carry_out(plan.steps, act_of(run))
+    return chosen, restarting.restart_plan(run.stack, run.services, observed, chosen, ready)
 
 
 def _done_already(run: Run, observed: Observed) -> frozenset[str]:
     """What this restart had started anew before it was cut off: all containers have begun since, or are new."""
-    before = run.record.before.get("containers", {}) if run.record else {}
+    if run.record is None:
+        return frozenset()
+    before = run.record.before.get("containers", {})
 
     def is_new(container: Container) -> bool:
         known = before.get(container.name, {})

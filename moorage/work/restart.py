@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from moorage.interfaces import World
-from moorage.model.state import StackStatus
-from moorage.model.step import Operation
+from moorage.model.state import Observed, StackStatus
+from moorage.model.step import Operation, Plan
 from moorage.work import ending
+from moorage.work.approving import Approval, agreed
 from moorage.work.ending import Again
-from moorage.work.operation import closed_at_end, locked
-from moorage.work.recovery import recover
+from moorage.work.operation import closed_at_end
 from moorage.work.run import Run
 from moorage.work.status import status
 from moorage.work.threads import in_thread
@@ -24,6 +24,7 @@ async def restart(
     asked: Again,
     act_of: ActOf = directly,
     flow_run_id: str | None = None,
+    approval: Approval | None = None,
 ) -> tuple[Run, StackStatus]:
     """Restart services (none named: all), dependents stopped first, each started when it may.
 
@@ -31,9 +32,18 @@ async def restart(
     all is left as it is, for a look.
     """
     run = ending.new_run(world, Operation.RESTART, stack, flow_run_id, asked.grace_s)
-    async with locked(run, recover), closed_at_end(run):
+
+    async def looked() -> Observed:
         observed = await ending.look(run)
         ending.check_names(run, names, observed)
+        return observed
+
+    async def preview() -> Plan:
+        _, plan = await ending.restart_plan(run, await looked(), names, asked)
+        return plan
+
+    async with agreed(run, approval, preview), closed_at_end(run):
+        observed = await looked()
         arguments = {"services": list(names), "grace_s": asked.grace_s, "recreate": asked.recreate}
         await in_thread(lambda: run.open(observed, arguments))
         await ending.begin_again(run, observed, names, asked, act_of)

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 from moorage.interfaces import World
 from moorage.model.state import StackStatus
-from moorage.model.step import Operation
+from moorage.model.step import Operation, Plan
 from moorage.work import applying, ending
+from moorage.work.approving import Approval, agreed
 from moorage.work.commit import commit, status_of_committed
-from moorage.work.operation import locked, uncancelled, undone_on_failure
-from moorage.work.recovery import recover
+from moorage.work.operation import uncancelled, undone_on_failure
 from moorage.work.run import Run
 from moorage.work.threads import in_thread
 from moorage.work.undo import ActOf, directly
 
 
 async def rollback(
-    world: World, stack: str, to: int | None, act_of: ActOf = directly, flow_run_id: str | None = None
+    world: World,
+    stack: str,
+    to: int | None,
+    act_of: ActOf = directly,
+    flow_run_id: str | None = None,
+    approval: Approval | None = None,
 ) -> tuple[Run, StackStatus]:
     """Apply generation `to` (None: the one before the current). Raises DefinitionError: there is no such generation."""
     run = ending.new_run(world, Operation.ROLLBACK, stack, flow_run_id, None)
-    async with locked(run, recover):
+
+    async def preview() -> Plan:
+        return applying.plan_of(stack, await in_thread(lambda: applying.choose(world, stack, to)))
+
+    async with agreed(run, approval, preview):
         generation = await in_thread(lambda: applying.choose(world, stack, to))
         observed = await in_thread(lambda: world.engine.observe(stack))
         async with undone_on_failure(run, act_of):

@@ -39,7 +39,7 @@ class Owned:
     def __init__(self, world: World, stack: str) -> None:
         self.world = world
         self.stack = stack
-        self._lock = world.lock(_lock_name(stack))
+        self._lock = world.lock(naming.owner_lock(stack))
 
     def __enter__(self) -> Self:
         self._lock.acquire("owner", 0)
@@ -49,7 +49,7 @@ class Owned:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self.world.files.read(_file(self.stack)) is None:
-            self.world.files.remove(f"locks/{_lock_name(self.stack)}.lock")
+            self.world.files.remove(f"locks/{naming.owner_lock(self.stack)}.lock")
         self._lock.release()
 
     async def remove(self) -> None:
@@ -93,7 +93,7 @@ def _untag(world: World, stack: str) -> None:
 def orphans(world: World) -> list[str]:
     """Names of the stacks whose process has ended without removing them; nothing is removed."""
     stacks = [PurePosixPath(name).stem for name in world.files.names(_FOLDER)]
-    return [stack for stack in stacks if not world.lock(_lock_name(stack)).held()]
+    return [stack for stack in stacks if not world.lock(naming.owner_lock(stack)).held()]
 
 
 async def remove_orphans(world: World, on_orphan: Callable[[str], None] = lambda _stack: None) -> list[str]:
@@ -111,7 +111,7 @@ async def remove_orphans(world: World, on_orphan: Callable[[str], None] = lambda
 
 
 async def _remove_orphan(world: World, stack: str, on_orphan: Callable[[str], None]) -> bool:
-    lock = world.lock(_lock_name(stack))
+    lock = world.lock(naming.owner_lock(stack))
     if lock.held():
         return False
     try:
@@ -125,14 +125,9 @@ async def _remove_orphan(world: World, stack: str, on_orphan: Callable[[str], No
         await remove(world, stack)
         world.files.remove(_file(stack))
     finally:
-        world.files.remove(f"locks/{_lock_name(stack)}.lock")
+        world.files.remove(f"locks/{naming.owner_lock(stack)}.lock")
         lock.release()
     return True
-
-
-def _lock_name(stack: str) -> str:
-    """No stack's lock: names of stacks have no dot."""
-    return f"{stack}.process"
 
 
 def _file(stack: str) -> str:

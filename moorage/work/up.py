@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from functools import partial
 
-from moorage.errors import PortError, PortTakenError, RunError
+from moorage.errors import PortError, PortTakenError
 from moorage.interfaces import World
 from moorage.model.event import Action
 from moorage.model.state import Observed, StackState, StackStatus
 from moorage.model.step import Operation, Plan
 from moorage.rules.planning import Desired
 from moorage.work import generations, images, resolve
+from moorage.work.approving import Approval, agreed
 from moorage.work.commit import commit, status_of_committed
-from moorage.work.operation import locked, uncancelled, undone_on_failure
+from moorage.work.operation import uncancelled, undone_on_failure
 from moorage.work.perform import Act, carry_out
-from moorage.work.recovery import recover
 from moorage.work.resolve import Wish
 from moorage.work.run import Run
 from moorage.work.status import status
@@ -41,13 +40,6 @@ async def idle_as_planned(world: World, wish: Wish, planned: Planned) -> StackSt
     found = await status(world, name, ask=False)
     ready = {key: service.model_copy(update={"ready": True}) for key, service in found.services.items()}
     return found.model_copy(update={"services": ready, "state": StackState.RUNNING})
-
-
-def _check_as_approved(approved: Plan | None, plan: Plan) -> None:
-    """Raises RunError: what would be done now is not what somebody has consented to."""
-    if approved and plan.steps and plan.steps != approved.steps:
-        message = f"{plan.stack}: the plan has changed since it was approved; nothing was done"
-        raise RunError(message, stack=plan.stack, reason="changed", undone=True, hint="Run it again, and look again.")
 
 
 async def apply(run: Run, act: Act, planned: Planned) -> None:
@@ -101,25 +93,20 @@ async def up(
     wish: Wish,
     act_of: ActOf = directly,
     flow_run_id: str | None = None,
-    approval: Callable[[Plan], Awaitable[None]] | None = None,
+    approval: Approval | None = None,
 ) -> tuple[Run, StackStatus]:
-    """Bring a stack up: commits, or undoes all and raises.
-
-    `approval` returns when somebody has consented to a plan that wants it, and raises if nobody does. None: nobody is
-    asked.
-    """
+    """Bring a stack up: commits, or undoes all and raises. `approval` None: nobody is asked."""
     definition = await in_thread(lambda: resolve.resolve(world, wish))
     named = wish.model_copy(update={"name": definition.name})
     run = Run(world, Operation.UP, definition.name, named)
     run.flow_run_id = flow_run_id
-    approved = None
-    if approval and (wish.approve or definition.approve):
-        _, _, approved = await _plan(run)
-        if not approved.empty:
-            await approval(approved)
-    async with locked(run, recover):
+
+    async def preview() -> Plan:
+        _, _, plan = await _plan(run)
+        return plan
+
+    async with agreed(run, approval, preview, wanted=wish.approve or definition.approve):
         planned = await _plan(run)
-        _check_as_approved(approved, planned[2])
         # Another `up` that we waited for may have done it all.
         if idle := await idle_as_planned(world, named, planned):
             return run, idle

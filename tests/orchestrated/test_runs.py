@@ -136,18 +136,29 @@ def test_approval_is_asked_for_before_anything_is_done(
     compose(project, tiny_image)
     text = (project.path / "compose.yaml").read_text()
     (project.path / "compose.yaml").write_text(f"{text}\nx-moorage: {{approve: true}}\n")
-    approved, refused = (create_run(hub_address, "up", path=str(project.path)) for _ in range(2))
-    for run in (approved, refused):
-        wait_for_state(hub_address, run, "PAUSED", timeout_s=150)
-    found = api.call(hub_address, "POST", "/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [approved]}}})
-    assert "start web" in next(one["data"] for one in found if one["key"].endswith("-plan"))
+    asked: list[tuple[str, dict[str, Any], str]] = [
+        ("up", {"path": str(project.path)}, "start web"),
+        ("down", {"stack": project.name, "volumes": True, "release_ports": True}, f"{project.name}-web-1"),
+    ]
+    for flow, parameters, what in asked:
+        before = machine_state.now()
+        approved, refused = (create_run(hub_address, flow, **parameters) for _ in range(2))
+        for run in (approved, refused):
+            wait_for_state(hub_address, run, "PAUSED", timeout_s=150)
+        assert what in plan_shown(hub_address, approved).replace("\\", "")
+        api.call(hub_address, "POST", f"/flow_runs/{refused}/set_state", {"state": {"type": "CANCELLING"}})
+        wait_for_state(hub_address, refused, "CANCELLED", timeout_s=100)
+        assert machine_state.now() == before
+        api.call(hub_address, "POST", f"/flow_runs/{approved}/resume", {})
+        wait_for_state(hub_address, approved, "COMPLETED", timeout_s=100)
     machine_state.assert_same()
-    api.call(hub_address, "POST", f"/flow_runs/{refused}/set_state", {"state": {"type": "CANCELLING"}})
-    wait_for_state(hub_address, refused, "CANCELLED", timeout_s=100)
-    machine_state.assert_same()
-    api.call(hub_address, "POST", f"/flow_runs/{approved}/resume", {})
-    wait_for_state(hub_address, approved, "COMPLETED", timeout_s=100)
-    project.moorage("down", "--volumes", "--release-ports")
+    assert project.name not in {one["stack"] for one in project.moorage("ls", "--json").json}
+
+
+def plan_shown(address: HubAddress, flow_run: str) -> str:
+    """The Markdown of what a run would do."""
+    found = api.call(address, "POST", "/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [flow_run]}}})
+    return next(str(one["data"]) for one in found if one["key"].endswith("-plan"))
 
 
 def test_a_tag_asks_for_approval_and_nobody_answers(

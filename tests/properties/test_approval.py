@@ -1,0 +1,185 @@
+"""Consent, for every operation that changes a stack: asked for before the lock and before any effect."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from moorage.errors import DefinitionError, InterruptedRunError, RunError
+from moorage.interfaces import World
+from moorage.model.definition import Source
+from moorage.model.step import Operation, Plan
+from moorage.rules import naming
+from moorage.work import down as endings
+from moorage.work.approving import Approval
+from moorage.work.ending import Again, Ending
+from moorage.work.resolve import Wish
+from moorage.work.restart import restart
+from moorage.work.rollback import rollback
+from moorage.work.undo import directly
+from moorage.work.up import up
+from tests.properties.memory import STACK, service
+from tests.properties.transactions import Transactions
+
+pytestmark = pytest.mark.usefixtures("without_threads_and_time")
+
+ALL = ["up", "down", "stop", "start", "restart", "rollback"]
+
+
+@pytest.fixture
+def stack():
+    made = Transactions()
+    made.begin()
+    yield made
+    made.teardown()
+
+
+def brought_up(stack: Transactions, operation: str, *, approve: bool) -> None:
+    """Two generations, and whatever else the operation wants to find."""
+    for more in ({}, {"environment": {"A": "1"}}):
+        stack.write({"db": service(volumes=["data:/data"], **more), "web": service(ports=["8000:80"])})
+        say(stack, approve=approve)
+        asyncio.run(stack.up(stack.world()))
+    if operation == "start":
+        asyncio.run(endings.stop(stack.world(), STACK, (), None))
+    if operation == "up":
+        stack.write({**stack.services, "more": service()})
+        say(stack, approve=approve)
+
+
+def say(stack: Transactions, *, approve: bool) -> None:
+    file = stack.folder / "compose.yaml"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "x-moorage": {"approve": approve}}))
+
+
+def do(stack: Transactions, operation: str, world: World, approval: Approval | None) -> None:
+    """Do it, as its flow does."""
+    asked: dict[str, Callable[[], Any]] = {
+        "up": lambda: up(world, Wish(source=Source(directory=stack.folder)), directly, None, approval),
+        "down": lambda: endings.down(world, STACK, Ending(volumes=True), directly, None, approval),
+        "stop": lambda: endings.stop(world, STACK, (), None, directly, None, approval),
+        "start": lambda: endings.start(world, STACK, (), directly, None, approval),
+        "restart": lambda: restart(world, STACK, (), Again(), directly, None, approval),
+        "rollback": lambda: rollback(world, STACK, None, directly, None, approval),
+    }
+    asyncio.run(asked[operation]())
+
+
+async def consent() -> None:
+    """Resume."""
+
+
+async def refuse() -> None:
+    raise InterruptedRunError("nobody approved it", stack=STACK, undone=True)
+
+
+class Person:
+    """Looks at what it is asked, and answers."""
+
+    def __init__(self, world: World, answer: Callable[[], Awaitable[object]] = consent) -> None:
+        self.world, self.answer = world, answer
+        self.plans: list[Plan] = []
+
+    async def ask(self, plan: Plan, say: Callable[[str], None]) -> None:
+        assert self.world.lock(STACK).held() is None, "nothing is held while somebody thinks"
+        assert not self.world.store.unfinished_runs(STACK)
+        say("waiting for approval")
+        self.plans.append(plan)
+        await self.answer()
+
+
+@pytest.mark.parametrize("operation", ALL)
+@pytest.mark.parametrize("why", ["the definition", "the tag"])
+def test_it_is_asked_for_and_without_it_nothing_happens(stack: Transactions, operation: str, why: str) -> None:
+    brought_up(stack, operation, approve=why == "the definition")
+    events: list[str] = []
+    world = replace(stack.world(), emit=lambda event: events.append(event.message))
+    before, runs = stack.look(), len(stack.store.runs(STACK))
+    person = Person(world, refuse)
+    with pytest.raises(InterruptedRunError):
+        do(stack, operation, world, Approval(person.ask, always=why == "the tag"))
+    assert stack.look() == before
+    assert len(stack.store.runs(STACK)) == runs, "not even on record"
+    (plan,) = person.plans
+    assert plan.operation == Operation(operation)
+    assert plan.steps
+    assert events == ["waiting for approval"]
+    consenting = Person(world)
+    do(stack, operation, world, Approval(consenting.ask, always=why == "the tag"))
+    assert consenting.plans == [plan]
+    assert stack.look() != before or operation == "restart"
+    assert [one.outcome for one in stack.store.runs(STACK)[:-runs]] == ["committed"]
+
+
+@pytest.mark.parametrize("operation", ALL)
+def test_nobody_is_asked_where_nothing_says_so(stack: Transactions, operation: str) -> None:
+    brought_up(stack, operation, approve=False)
+    person = Person(stack.world(), refuse)
+    before = stack.look()
+    do(stack, operation, person.world, Approval(person.ask))
+    assert not person.plans
+    assert stack.look() != before or operation == "restart"
+
+
+@pytest.mark.parametrize("operation", ALL)
+def test_what_has_changed_meanwhile_is_not_done(stack: Transactions, operation: str) -> None:
+    brought_up(stack, operation, approve=True)
+
+    async def change() -> None:
+        world = stack.world()
+        (web,) = world.engine.containers(STACK, "web")
+        if operation == "up":
+            stack.write({"db": service()})
+        elif operation == "rollback":
+            for environment in ({"A": "2"}, {"A": "3"}):
+                stack.write({"db": service(environment=environment)})
+                await up(world, Wish(source=Source(directory=stack.folder)))
+        elif operation == "start":
+            world.engine.start(web.id)
+        elif operation == "down":
+            world.engine.remove(web.id, volumes=False)
+        else:
+            world.engine.stop(web.id, 0)
+
+    person = Person(stack.world(), change)
+    with pytest.raises(RunError, match="the plan has changed since it was approved; nothing was done"):
+        do(stack, operation, person.world, Approval(person.ask))
+    assert person.plans
+    assert all(one.outcome == "committed" for one in stack.store.runs(STACK))
+
+
+def test_a_down_says_what_goes_and_what_stays(stack: Transactions) -> None:
+    brought_up(stack, "down", approve=True)
+    person = Person(stack.world())
+    do(stack, "down", person.world, Approval(person.ask))
+    detail = " | ".join(person.plans[0].steps[-1].detail)
+    assert f"containers: {STACK}-db-1, {STACK}-web-1" in detail
+    assert f"volumes and their data: {STACK}_data" in detail
+    stopping = Person(stack.world())
+    asyncio.run(stack.up(stack.world()))
+    asyncio.run(endings.down(stopping.world, STACK, Ending(), directly, None, Approval(stopping.ask)))
+    assert f"volumes that stay: {STACK}_data" in stopping.plans[0].steps[-1].detail
+    assert "elsewhere" not in detail, "what is not ours is not spoken of"
+
+
+def test_what_cannot_be_done_is_refused_before_anybody_is_asked(stack: Transactions) -> None:
+    brought_up(stack, "stop", approve=True)
+    person = Person(stack.world())
+    with pytest.raises(DefinitionError, match="no service 'nobody'"):
+        asyncio.run(endings.stop(person.world, STACK, ["nobody"], None, directly, None, Approval(person.ask)))
+    with pytest.raises(DefinitionError, match="no generation 9"):
+        asyncio.run(rollback(person.world, STACK, 9, directly, None, Approval(person.ask)))
+    assert not person.plans
+
+
+def test_a_stack_that_lives_with_a_process_asks_nobody(stack: Transactions) -> None:
+    brought_up(stack, "down", approve=True)
+    person = Person(stack.world(), refuse)
+    person.world.lock(naming.owner_lock(STACK)).acquire("owner", 0)
+    do(stack, "down", person.world, Approval(person.ask))
+    assert not person.plans
