@@ -59,10 +59,11 @@ def logs(
     span = _span(world, tail, since, until)
     names = services_of(world, name, services)
     view = LogView(names, **shape, hide=(lambda text: text) if show_secrets else _censor(world, name))
-    shown = Logs(world, name, names, span)
+    shown = Logs(world, name, names, span, remark)
     form = view.json if json else view.text
     for line in shown.past(more=follow):
         sys.stdout.write(form(line) + "\n")
+    sys.stdout.flush()  # what follows may be long in coming
     for service, why in shown.unreadable.items():
         remark(f"{service}: {why}")
     for lines in shown.follow() if follow else ():

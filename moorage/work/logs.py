@@ -28,6 +28,8 @@ _HOLD_S = 0.15
 _QUIET_S = 1.5
 """How long nothing may run, and no run be under way, until the log has ended."""
 _ENGINE_BACK_S = 30.0
+_AFTER_ENGINE_S = 10.0
+"""The same when the engine was away: it may start the services again by itself, or somebody may."""
 _RUNNING = ("running", "paused", "restarting", "removing")
 
 
@@ -126,11 +128,20 @@ def chosen(stack: str, names: Iterable[str], known: Sequence[str]) -> tuple[str,
 class Logs:
     """The log of some services of a stack."""
 
-    def __init__(self, world: World, stack: str, services: Sequence[str], span: LogSpan) -> None:
+    def __init__(
+        self,
+        world: World,
+        stack: str,
+        services: Sequence[str],
+        span: LogSpan,
+        say: Callable[[str], None] = lambda _sentence: None,
+    ) -> None:
         self.world = world
         self.stack = stack
         self.services = services
         self.span = span
+        self.say = say
+        """Is told what the log itself does not: that the engine was away, and why the log ends then."""
         self._sources: dict[str, Source] = {}
 
     @property
@@ -168,6 +179,10 @@ class _Following:
         self._waiting: list[tuple[float, LogLine]] = []
         self._quiet_since: float | None = None
         self._away_since: float | None = None
+        self._cut_off = threading.Event()
+        """A reader was, by an engine that went away."""
+        self._was_away = False
+        """The engine was, and nothing has run since."""
 
     def bundles(self) -> Iterator[list[LogLine]]:
         looked_at = float("-inf")
@@ -193,16 +208,24 @@ class _Following:
         try:
             containers = self._logs._containers()  # noqa: SLF001 - two halves of one thing
         except EngineUnavailableError:
-            self._away_since = now if self._away_since is None else self._away_since
+            if self._away_since is None:
+                self._away_since, self._was_away = now, True
+                self._logs.say("the engine does not answer: waiting for it")
             if now - self._away_since > _ENGINE_BACK_S:
                 raise
             return False
-        self._away_since = None
+        was_away = self._away_since is not None
+        if was_away or self._cut_off.is_set():
+            # A quick restart falls between two looks: only the readers have noticed.
+            self._logs.say("the engine answers again" if was_away else "the engine was away and answers again")
+            self._away_since, self._was_away = None, True
+            self._cut_off.clear()
         for container in containers:
             reader = self._readers.get(container.id)
             if reader is None or reader.may_have_missed(container):
                 span = LogSpan(since_ns=self._logs.span.since_ns, until_ns=self._logs.span.until_ns)
-                self._readers[container.id] = _Reader(self._logs._source(container, span), container, self._lines)  # noqa: SLF001
+                source = self._logs._source(container, span)  # noqa: SLF001
+                self._readers[container.id] = _Reader(source, container, self._lines, self._cut_off)
         return self._is_over(containers, now)
 
     def _is_over(self, containers: Sequence[Container], now: float) -> bool:
@@ -213,9 +236,17 @@ class _Following:
         runs = any(c.state in _RUNNING for c in containers)
         if busy or runs or self._logs.world.lock(self._logs.stack).held():
             self._quiet_since = None
+            self._was_away = self._was_away and not runs
             return False
         self._quiet_since = now if self._quiet_since is None else self._quiet_since
-        return now - self._quiet_since >= _QUIET_S
+        if now - self._quiet_since < (_AFTER_ENGINE_S if self._was_away else _QUIET_S):
+            return False
+        if self._was_away:
+            stack = self._logs.stack
+            self._logs.say(
+                f"{stack}: the services ended with the engine; `moorage start --name {stack}` brings them back"
+            )
+        return True
 
     def _collect(self, wait_s: float) -> None:
         """Take what the readers have brought, for at most so long."""
@@ -243,11 +274,14 @@ class _Following:
 class _Reader(threading.Thread):
     """Reads one container's log until it ends, and once more for what came last."""
 
-    def __init__(self, source: Source, container: Container, lines: SimpleQueue[LogLine]) -> None:
+    def __init__(
+        self, source: Source, container: Container, lines: SimpleQueue[LogLine], cut_off: threading.Event
+    ) -> None:
         super().__init__(daemon=True, name=f"moorage-log-{container.name}")
         self._source = source
         self._of_start = container.started_at
         self._lines = lines
+        self._cut_off = cut_off
         self._close: Callable[[], None] = lambda: None
         self._closed = False
         self.start()
@@ -258,7 +292,8 @@ class _Reader(threading.Thread):
                 for line in self._source.new(follow=follow, on_open=self._opened):
                     self._lines.put(line)
         except MoorageError:
-            self._of_start = None  # cut off: whoever looks next starts another
+            self._of_start = None  # whoever looks next starts another
+            self._cut_off.set()
 
     def may_have_missed(self, container: Container) -> bool:
         """True: it has ended, and the container was started since, or still runs."""

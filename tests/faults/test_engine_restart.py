@@ -12,6 +12,7 @@ import secrets
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import replace
@@ -26,7 +27,7 @@ from moorage.errors import EngineUnavailableError, MoorageError
 from moorage.model.event import Action, Event
 from moorage.rules import labels
 from moorage.settings import Settings
-from moorage.work.down import Ending, down
+from moorage.work.down import Ending, down, start, stop
 from moorage.work.ending import Again
 from moorage.work.resolve import Wish, source_of
 from moorage.work.restart import restart
@@ -50,6 +51,38 @@ TWO = """
       web: {{image: "{image}", command: [sleep, infinity], stop_grace_period: 0s, depends_on: [db], ports: ["80"],
             environment: {{VERSION: "{version}"}}, x-moorage: {{ready: {{exec: "test -f /data/none -o {ready}"}}}}}}
     volumes: {{data: {{}}}}
+"""
+ROOT = Path(__file__).resolve().parents[2]
+PSQL = "PGPASSWORD=hunter22 psql -h 127.0.0.1 -U shop -d shop -Atc"
+SHOP = """
+services:
+  db:
+    image: {POSTGRES_IMAGE}
+    environment: {{POSTGRES_USER: shop, POSTGRES_PASSWORD: hunter22, POSTGRES_DB: shop}}
+    volumes: ["pg:/var/lib/postgresql/data"]
+  cache: {{image: "{REDIS_IMAGE}", command: redis-server --appendonly yes --appendfsync always, volumes: ["cache:/data"]}}
+  web:
+    image: {TINY_IMAGE}
+    command: [sleep, infinity]
+    stop_grace_period: 0s
+    depends_on: {{db: {{condition: service_healthy}}, cache: {{condition: service_healthy}}}}
+volumes: {{pg: {{}}, cache: {{}}}}
+"""
+COUNTING = """
+services:
+  counter:
+    image: {image}
+    restart: {policy}
+    volumes: ["data:/data"]
+    command:
+      - sh
+      - -c
+      - |
+        trap 'exit 0' TERM
+        n=$$(cat /data/n 2>/dev/null || echo 0)
+        while :; do n=$$((n + 1)); echo $$n > /data/n; echo "line $$n"; [ $$((n % 20)) = 0 ] && sleep 0.05; done
+  other: {{image: "{image}", command: [sleep, infinity], stop_grace_period: 0s}}
+volumes: {{data: {{}}}}
 """
 
 
@@ -260,3 +293,109 @@ async def test_what_rolls_forward(operation, place):
     assert place.state()["unfinished"] == ()
     wanted = {} if operation == "down" else {f"{place.name}-{name}-1": "running" for name in ("db", "web")}
     assert {name: state for name, (state, _) in place.state()["containers"].items()} == wanted
+
+
+@pytest.fixture(scope="module")
+def base_images(engine: OwnEngine, docker_client: docker.DockerClient, tiny_image: str) -> dict[str, str]:
+    """The real PostgreSQL and Redis on that engine too: variable of the base images → name."""
+    said = subprocess.run([ROOT / "scripts" / "base-images", "env"], capture_output=True, text=True, check=True)
+    images = dict(line.split("=", 1) for line in said.stdout.splitlines() if "=" in line and not line.startswith("#"))
+    client = engine.client()
+    for name in ("POSTGRES_IMAGE", "REDIS_IMAGE"):
+        client.images.load(docker_client.images.get(images[name]).save(named=True))
+    client.close()
+    return {**images, "TINY_IMAGE": tiny_image}
+
+
+async def test_what_was_written_is_there_after_it(place, base_images):
+    """In PostgreSQL and Redis; whichever way the engine ended, and whichever command brings the stack back."""
+    (place.directory / "compose.yaml").write_text(SHOP.format(**base_images))
+    assert (await place.up()).state == "running"
+    client = place.engine.client()
+
+    def sh(service: str, command: str) -> str:
+        code, output = client.containers.get(f"{place.name}-{service}-1").exec_run(["sh", "-c", command])
+        assert code == 0, output
+        return output.decode()
+
+    def write(word: str) -> None:
+        sh("db", f"{PSQL} \"create table if not exists words (w text); insert into words values ('{word}')\"")
+        sh("cache", f"redis-cli rpush words {word}")
+
+    def words() -> tuple[list[str], list[str]]:
+        in_db = sh("db", f'{PSQL} "select w from words order by w"').split()
+        return in_db, sorted(sh("cache", "redis-cli lrange words 0 -1").split())
+
+    async def begin() -> Any:
+        return (await start(place.world, place.name, ()))[1]
+
+    async def again() -> Any:
+        return (await restart(place.world, place.name, (), Again()))[1]
+
+    written: list[str] = []
+    ids = {one.id for one in place.world.engine.observe(place.name).containers}
+    ways = [(signal.SIGTERM, place.up), (signal.SIGKILL, begin), (signal.SIGTERM, again), (signal.SIGKILL, place.up)]
+    for number, bring_back in ways:
+        written.append(f"{len(written)}-before-{number.name}")
+        write(written[-1])
+        await asyncio.to_thread(place.engine.restart, number)
+        assert (await status(place.world, place.name)).state == "stopped"
+        assert (await bring_back()).state == "running"
+        assert words() == (written, written)
+        assert {one.id for one in place.world.engine.observe(place.name).containers} == ids
+    client.close()
+
+
+class Follower:
+    """`moorage logs --follow` of a place, writing into files."""
+
+    def __init__(self, place: Place, folder: Path) -> None:
+        self.place = place
+        self.out, self.err = folder / f"{place.name}.out", folder / f"{place.name}.err"
+        with self.out.open("wb") as out, self.err.open("wb") as err:
+            self.process = subprocess.Popen([*self._logs(), "--follow"], env=self._env(), stdout=out, stderr=err)
+
+    def lines(self) -> list[str]:
+        return self.out.read_text().splitlines()
+
+    def fresh(self) -> list[str]:
+        """What a log that is read now says."""
+        return subprocess.run(
+            self._logs(), env=self._env(), check=True, capture_output=True, text=True
+        ).stdout.splitlines()
+
+    def until_more(self, than: int) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while len(self.lines()) <= than:
+            assert self.process.poll() is None, self.err.read_text()
+            assert time.monotonic() < deadline, self.err.read_text()
+            time.sleep(0.1)
+
+    def _logs(self) -> list[str]:
+        return [str(Path(sys.executable).with_name("moorage")), "logs", "--name", self.place.name, "counter"]
+
+    def _env(self) -> dict[str, str]:
+        return os.environ | {"MOORAGE_HOME": str(self.place.world.settings.home)}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
+@pytest.mark.parametrize("policy", ["always", "no"])
+async def test_a_log_is_followed_across_it(policy, number, place, tmp_path):
+    """Of what the engine starts again no line is lost and none comes twice; else the log ends with a sentence."""
+    (place.directory / "compose.yaml").write_text(COUNTING.format(image=place.image, policy=f'"{policy}"'))
+    await place.up()
+    follower = Follower(place, tmp_path)
+    try:
+        await asyncio.to_thread(follower.until_more, 100)
+        await asyncio.to_thread(place.engine.restart, number)
+        if policy == "always":
+            await asyncio.to_thread(follower.until_more, len(follower.fresh()) + 100)
+            await stop(place.world, place.name, (), None)
+        assert await asyncio.to_thread(follower.process.wait, PATIENCE_S) == 0, follower.err.read_text()
+    finally:
+        follower.process.kill()
+    assert follower.lines() == follower.fresh()
+    assert len(set(follower.lines())) >= 100
+    said = follower.err.read_text()
+    assert "the engine answers again" in said or "the engine was away and answers again" in said
+    assert ("the services ended with the engine; `moorage start" in said) == (policy == "no"), said
