@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from functools import partial
 
-from moorage.errors import DefinitionError
+from moorage.errors import DefinitionError, PortTakenError
 from moorage.interfaces import World
 from moorage.model.definition import Service
+from moorage.model.event import Action
 from moorage.model.state import Container, Observed
 from moorage.model.step import Operation, Plan, Step, StepKind
 from moorage.rules import graph, labels, planning, restarting, undo
 from moorage.rules.restarting import Restart
 from moorage.work import generations
 from moorage.work.perform import carry_out
+from moorage.work.ports import taken
 from moorage.work.run import Run
 from moorage.work.threads import in_thread
 from moorage.work.undo import ActOf
@@ -118,8 +121,17 @@ def stop_plan(run: Run, observed: Observed, names: Sequence[str]) -> Plan:
 
 
 async def begin(run: Run, observed: Observed, names: Sequence[str], act_of: ActOf) -> None:
-    """Start services (none named: all) with what they depend on, in order, each when it may."""
-    await carry_out((await start_plan(run, observed, names)).steps, act_of(run))
+    """Start services (none named: all) with what they depend on, in order, each when it may.
+
+    Raises PortError for a port that somebody has taken meanwhile: then nothing runs that did not run before.
+    """
+    plan = await start_plan(run, observed, names)
+    try:
+        await carry_out(plan.steps, act_of(run))
+    except PortTakenError as error:
+        told = await in_thread(partial(taken, run.world, run.stack, error))
+        await _stop_again(run, act_of)
+        raise told.with_fields(stack=run.stack, undone=True) from None
 
 
 async def start_plan(run: Run, observed: Observed, names: Sequence[str]) -> Plan:
@@ -127,6 +139,16 @@ async def start_plan(run: Run, observed: Observed, names: Sequence[str]) -> Plan
     wanted = graph.with_dependencies(run.services, names or run.services)
     settled = await ready_ones(run, observed, wanted)
     return planning.start_plan(run.stack, Operation.START, run.services, wanted, settled)
+
+
+async def _stop_again(run: Run, act_of: ActOf) -> None:
+    """What this run started, also before it was cut off."""
+    observed = await in_thread(lambda: run.world.engine.observe(run.stack))
+    ran = undo.active_before(run.record, run.services) if run.record else frozenset()
+    off = undo.to_stop(observed, ran, run.world.home)
+    if any(c.state in ("running", "paused", "restarting") for c in off.containers):
+        run.tell(Action.NOTICE, message="stopping again what was started")
+    await carry_out(planning.stop_plan(run.stack, Operation.STOP, run.services, off).steps, act_of(run))
 
 
 async def begin_again(run: Run, observed: Observed, names: Sequence[str], asked: Again, act_of: ActOf) -> None:

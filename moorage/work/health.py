@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
-from moorage.errors import BusyError, DefinitionError, EngineError, MoorageError, RunError
+from moorage.errors import BusyError, DefinitionError, EngineError, MoorageError, PortError, RunError
 from moorage.interfaces import World
 from moorage.model.definition import Service
 from moorage.model.event import Action
@@ -140,7 +140,7 @@ async def heal(
                 await _mend(run, observed, found.drift, names, act_of)
     except BusyError:
         return found
-    except (RunError, DefinitionError, EngineError) as error:
+    except (RunError, DefinitionError, EngineError, PortError) as error:
         if error.retryable:
             raise
         run.tell(Action.NOTICE, message=f"not mended: {error}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any, TypeVar
 
 from moorage.errors import (
@@ -17,13 +18,15 @@ from moorage.errors import (
     HomeError,
     InterruptedRunError,
     MoorageError,
+    PortError,
+    PortTakenError,
     RunError,
     UndoIncompleteError,
 )
 from moorage.interfaces import Lock, World
 from moorage.model.event import Action
 from moorage.model.state import RunRecord
-from moorage.work import report
+from moorage.work import ports, report
 from moorage.work.run import Run
 from moorage.work.threads import in_thread
 from moorage.work.undo import ActOf, directly, undo
@@ -89,6 +92,7 @@ async def undone_on_failure(run: Run, act_of: ActOf = directly) -> AsyncIterator
 async def closed_at_end(run: Run) -> AsyncIterator[None]:
     """Close a run that is not undone when its body has ended, been interrupted, or come to a service's own failure.
 
+    A port that somebody else has taken is such a failure: doing it again would come to the same.
     The body writes the run down first: a cancel that comes meanwhile must not leave it to be carried on.
     After any other failure, as after a crash, it stays open: whoever comes next carries it on.
     """
@@ -103,7 +107,11 @@ async def closed_at_end(run: Run) -> AsyncIterator[None]:
             stack=run.stack,
             undone=False,
         ) from None
-    except RunError:
+    except PortTakenError as error:
+        told = await uncancelled(in_thread(partial(ports.taken, run.world, run.stack, error)))
+        await uncancelled(_close(run, "failed"))
+        raise told.with_fields(stack=run.stack, undone=False) from error
+    except (RunError, PortError):
         await uncancelled(_close(run, "failed"))
         raise
     await uncancelled(_close(run, "committed"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from moorage.errors import DefinitionError, PortError
+from moorage.errors import DefinitionError, PortError, PortTakenError
 from moorage.interfaces import World
 from moorage.model.definition import Protocol
 from moorage.model.lease import Lease
@@ -27,6 +27,23 @@ def facts(world: World, port: int, protocol: Protocol, host_ip: str = "127.0.0.1
         process=world.prober.holder_of(port, protocol),
         bindable=world.prober.bindable(port, protocol, holder.host_ip if holder else host_ip),
         moved=tuple(lease for lease in leases if lease.wanted == port and port not in lease.ports),
+    )
+
+
+def taken(world: World, stack: str, error: PortTakenError) -> PortError:
+    """The error for a person: which port of which service, and who has it, where that can be seen."""
+    service, port = str(error.fields.get("service")), error.fields.get("port")
+    lease = next((one for one in world.store.leases(stack) if port in one.ports and one.key.service == service), None)
+    known = facts(world, port, lease.key.protocol if lease else "tcp") if port else None
+    container = f"container {known.container}" if known and known.container else None
+    holder = container or (known.process if known else None)
+    what = f"port {port} is taken" if port else "one of its ports is taken"
+    return PortError(
+        f"services.{service}: {what}{f' by {holder}' if holder else ''}",
+        hint="Free it and try again; or `moorage up`, which leases another.",
+        service=service,
+        port=port,
+        holder=holder,
     )
 
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from moorage.errors import DefinitionError, NotReadyError
+from moorage.errors import DefinitionError, NotReadyError, PortError
 from moorage.model.event import Action
 from moorage.model.state import StackState
 
@@ -182,6 +182,41 @@ async def test_restart_names_the_services_there_are(stack):
     with pytest.raises(DefinitionError) as caught:
         await s.restart("wbe")
     assert "web" in caught.value.hint
+
+
+TAKEN = """
+    services:
+      db: {{image: "${{TINY_IMAGE}}", command: [sleep, "600"], stop_grace_period: 0s}}
+      web: {{image: "${{TINY_IMAGE}}", command: [httpd, -f], ports: ["{port}:80"], stop_grace_period: 0s, depends_on: [db]}}
+"""
+
+
+async def test_a_port_that_was_taken_meanwhile(stack, free_ports, listen):
+    s = stack(TAKEN.format(port=free_ports()))
+    await s.up()
+    (port,) = s.ports.values()
+    await s.stop()
+    thief = listen(port)
+    with pytest.raises(PortError) as caught:
+        await s.start()
+    assert str(caught.value).startswith(f"services.web: port {port} is taken by ")
+    assert f"(pid {os.getpid()})" in str(caught.value)
+    assert caught.value.fields["undone"] is True
+    assert {c.status for c in s.containers()} == {"exited"}
+    assert s.world.store.unfinished_runs(s.name) == ()
+    with pytest.raises(PortError, match=f"port {port} is taken"):
+        await s.restart()
+    assert {c.labels["com.docker.compose.service"]: c.status for c in s.containers()} == {
+        "db": "running",
+        "web": "exited",
+    }
+    assert s.world.store.unfinished_runs(s.name) == ()
+
+    assert (await s.up()).state == StackState.RUNNING
+    assert s.ports["web 80/tcp"] != port
+    thief.close()
+    await s.stop()
+    assert (await s.start()).state == StackState.RUNNING
 
 
 FOUR_DEAF = """

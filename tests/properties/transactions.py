@@ -19,7 +19,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from moorage.errors import InterruptedRunError, MoorageError
+from moorage.errors import InterruptedRunError, MoorageError, PortError
 from moorage.interfaces import World
 from moorage.model.definition import Source
 from moorage.rules import labels
@@ -255,19 +255,26 @@ class Transactions(RuleBasedStateMachine):
         if not self.unchanged(before):
             self.check_ended(kind, before)
 
-    # It has to have the very ports that it was created with: where somebody has taken one, it fails.
-    @precondition(
-        lambda self: self.machine.of_project(STACK) and not self.machine.hidden_ports | self.machine.busy_ports
-    )
-    @rule(n=st.integers(0, 12))
-    def start(self, n: int) -> None:
+    @precondition(lambda self: self.machine.of_project(STACK))
+    @rule(n=st.integers(0, 12), verb=st.sampled_from(["start", "restart"]))
+    def start(self, n: int, verb: str) -> None:
+        """It has to have the very ports that it was created with: where somebody has taken one, it fails."""
         before = self.look()
-        if not self.dies(self.ending("start"), n):
-            assert all(container[3] != "off" for container in self.look().containers)
+        try:
+            died = self.dies(self.ending(verb), n)
+        except PortError as error:
+            say(f"{type(error).__name__}: {error}")
+            if verb == "start":
+                self.same(before, f"after {error}")
+            assert self.store.unfinished_runs(STACK) == ()
+            return
         self.recover(0)
         after = self.look()
-        if not self.unchanged(before):
+        if not (died and self.unchanged(before)) and (verb == "start" or not self.taken()):
             assert all(container[3] != "off" for container in after.containers)
+
+    def taken(self) -> bool:
+        return bool(self.machine.hidden_ports | self.machine.busy_ports)
 
     @rule(n=st.integers(0, 20), again=st.integers(0, 20))
     def go_back(self, n: int, again: int) -> None:
