@@ -63,6 +63,8 @@ class Settings(BaseSettings):
     """How long the hub keeps flow runs that have ended, with their logs and artifacts. 0: for ever."""
     pool: str = Field(default="moorage", pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_-]{0,47}$")
     """Work pool of this machine. Several machines on one Prefect server: each its own."""
+    hub_lock_timeout_s: float = Field(default=900.0, ge=0)
+    """The same as `lock_timeout_s` for runs of the hub's worker, where nobody stands before a screen."""
     schedules: bool = True
     """Whether the deployments' schedules run: `status` every 5 minutes, `sweep` every 10."""
     approve_timeout_s: int = Field(default=3600, ge=1)

@@ -41,4 +41,3 @@ async def _ask(plan: Plan, say: Callable[[str], None]) -> None:
     except FlowPauseTimeout:
         message = f"{plan.stack}: nobody approved it within {timeout_s} s; nothing was done"
         raise InterruptedRunError(message, stack=plan.stack, undone=True) from None
-    say("approved")

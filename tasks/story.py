@@ -14,8 +14,6 @@ from moorage.settings import settings as of_process
 from moorage.world import open_world, tell
 from tasks.showing import SHOWING
 
-_IN_A_WORKER_S = 900.0
-"""How long a run of the worker waits for another run of its stack."""
 _LOGGER = logging.getLogger("moorage.run")
 _LOGGER.setLevel(logging.INFO)  # Prefect gives extra loggers its handler but not its level
 _LEVELS = {Action.FAILED: logging.ERROR, Action.NOTICE: logging.WARNING, Action.RETRY: logging.WARNING}
@@ -52,4 +50,4 @@ def _patient(settings: Settings) -> Settings:
     context = FlowRunContext.get()
     if context is None or context.flow_run is None or context.flow_run.deployment_id is None:
         return settings
-    return settings.model_copy(update={"lock_timeout_s": max(settings.lock_timeout_s, _IN_A_WORKER_S)})
+    return settings.model_copy(update={"lock_timeout_s": settings.hub_lock_timeout_s})

@@ -127,7 +127,7 @@ class StackLock:
     def _busy(self, sentence: str) -> BusyError:
         return BusyError(
             sentence,
-            hint="Wait for it to end, or wait longer: --lock-timeout SECONDS.",
+            hint="Wait for it to end, or wait longer: --lock-timeout SECONDS, for the hub MOORAGE_HUB_LOCK_TIMEOUT_S.",
             stack=self.stack,
             **self._holder(),
         )

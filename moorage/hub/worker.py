@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import moorage
@@ -25,6 +26,10 @@ _ONLINE_TIMEOUT_S = 60.0
 _STOP_GRACE_S = 10.0
 _POLL_S = 0.1
 _LOG_LINES = 20
+_PAGES = 20
+"""Of 200 missed runs each: a week of `status` and `sweep`."""
+_BY_SCHEDULE = "auto-scheduled"
+"""Prefect's own tag of runs that a schedule wants."""
 _CLOCKS_APART = timedelta(seconds=2)
 _TUNING = {
     "PREFECT_WORKER_QUERY_SECONDS": "1",
@@ -129,6 +134,38 @@ def _take_up_again(address: HubAddress, on_line: Callable[[str], None]) -> None:
         on_line(f"{run['name']} was about to begin when its worker ended; it begins anew")
         state = {"type": "SCHEDULED", "name": "Scheduled", "message": "its worker ended before it had begun"}
         api.call(address, "POST", f"/flow_runs/{run['id']}/set_state", {"state": state, "force": True})
+    _drop_missed(address, on_line)
+
+
+def _drop_missed(address: HubAddress, on_line: Callable[[str], None]) -> None:
+    """Of the same runs that a schedule wanted while no worker was there, the last is enough."""
+    late = {"state": {"type": {"any_": ["SCHEDULED"]}}, "tags": {"all_": [_BY_SCHEDULE]}}
+    wanted = {
+        "work_pools": {"name": {"any_": [pool_name()]}},
+        "flow_runs": {**late, "expected_start_time": {"before_": datetime.now(UTC).isoformat()}},
+        "sort": "EXPECTED_START_TIME_DESC",
+    }
+    dropped = 0
+    for _ in range(_PAGES):
+        missed = _all_but_newest(api.call(address, "POST", "/flow_runs/filter", wanted) or ())
+        if not missed:
+            break
+        for run in missed:
+            state = {"type": "CANCELLED", "message": "no worker was there at its time, and a later one is to run"}
+            api.call(address, "POST", f"/flow_runs/{run['id']}/set_state", {"state": state, "force": True})
+        dropped += len(missed)
+    if dropped:
+        on_line(f"missed while no worker was there, and left out as a later one is to run: {dropped} scheduled runs")
+
+
+def _all_but_newest(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Newest first; of those with the same deployment and parameters the first is left out."""
+    newest = {_asked(run): run["id"] for run in reversed(runs)}
+    return [run for run in runs if newest[_asked(run)] != run["id"]]
+
+
+def _asked(run: dict[str, Any]) -> tuple[str, str]:
+    return run["deployment_id"], json.dumps(run["parameters"], sort_keys=True)
 
 
 def _others_on_duty(address: HubAddress) -> bool:

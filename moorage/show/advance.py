@@ -28,6 +28,8 @@ class Advance:
     running: dict[str, float] = field(default_factory=dict)
     """Step → when it began."""
     undoing: bool = False
+    waiting: str = ""
+    """What it waits for before it begins, in words. Empty: it waits for nothing."""
     said: str = ""
     """The last line of output."""
     _percent: float = 0.0
@@ -39,6 +41,7 @@ class Advance:
     def update(self, event: Event, now: float) -> None:
         """Take an event in."""
         self.undoing = self.undoing or begins_undo(event)
+        self.waiting = str(event.details.get("waiting", self.waiting))
         if event.action == Action.PROGRESS:
             self.said = one_line(event.message)
         if not event.step or event.action in (Action.NOTICE, Action.PROGRESS):
@@ -60,7 +63,9 @@ class Advance:
         return round(self._percent, 2)
 
     def words(self, now: float) -> str:
-        """`3 of 8 steps after 4.2 s; ready web (2.1 s)`."""
+        """`3 of 8 steps after 4.2 s; ready web (2.1 s)`, or what it waits for."""
+        if self.waiting:
+            return f"{self.waiting}; {seconds(now - self.began)} so far"
         doing = ", ".join(f"{step} ({seconds(now - began)})" for step, began in self.running.items())
         undo = "undoing; " if self.undoing else ""
         so_far = f"{undo}{len(self.done)} of {count(len(self.expected), 'step')} after {seconds(now - self.began)}"

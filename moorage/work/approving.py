@@ -58,7 +58,8 @@ async def _approved(run: Run, approval: Approval | None, preview: Preview, wante
     plan = await preview()
     if plan.empty:
         return None
-    await approval.ask(plan, lambda words: run.tell(Action.NOTICE, message=words))
+    await approval.ask(plan, lambda words: run.tell(Action.NOTICE, message=words, waiting=words))
+    run.tell(Action.NOTICE, message="approved", waiting="")
     return plan
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from functools import partial
 
 from moorage.errors import BusyError, DefinitionError, EngineError, MoorageError, PortError, RunError
@@ -123,9 +124,12 @@ async def heal(
 ) -> Health:
     """Look, and bring back what has drifted; what does not stay mended is tried ever later, then no more.
 
-    `insist`: a person asked: at once, and also what was given up. A stack that is busy is left alone. What cannot be
-    mended is told in what is given back, not raised. Raises EngineUnavailableError, HomeError.
+    `insist`: a person asked: at once, and also what was given up; else a stack that is busy is not waited for: it is
+    looked at again soon. A stack that stays busy is left alone. What cannot be mended is told in what is given back,
+    not raised. Raises EngineUnavailableError, HomeError.
     """
+    if not insist:
+        world = replace(world, settings=world.settings.model_copy(update={"lock_timeout_s": 0.0}))
     found = await health(world, stack)
     if not found.drift:
         return found

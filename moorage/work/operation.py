@@ -59,21 +59,38 @@ async def locked(run: Run, recover: Recover) -> AsyncIterator[None]:
 
 
 async def _acquire(run: Run, lock: Lock) -> None:
-    """Take the lock; asked for again and again, so that a cancel ends the wait at once."""
-    deadline = run.world.clock.monotonic() + run.world.settings.lock_timeout_s
-    said = False
+    """Take the lock; asked for again and again, so that a cancel ends the wait at once.
+
+    For whom it waits is told, and again when that changes.
+    """
+    began = run.world.clock.monotonic()
+    said: tuple[Any, ...] = ()
     while True:
         try:
             await in_thread(lambda: lock.acquire(run.operation, 0))
         except BusyError as error:
-            if run.world.clock.monotonic() >= deadline:
+            if run.world.clock.monotonic() >= began + run.world.settings.lock_timeout_s:
                 raise
-            if not said:
-                run.tell(Action.NOTICE, message=f"waiting: {error}")
-            said = True
+            holder = tuple(error.fields.get(key) for key in ("operation", "pid", "since"))
+            if holder != said and (holder[1] or not said):  # who has just taken it has not signed yet
+                words = await in_thread(partial(_waiting_words, run, error))
+                run.tell(Action.NOTICE, message=words, waiting=words)
+                said = holder
         else:
+            if said:
+                waited_s = run.world.clock.monotonic() - began
+                run.tell(Action.NOTICE, message=f"its turn, after {waited_s:.1f} s", waiting="")
             return
         await asyncio.sleep(_LOCK_POLL_S)
+
+
+def _waiting_words(run: Run, error: BusyError) -> str:
+    """`waiting: stack shop is held by …`, with the flow run where it is one: that can be cancelled."""
+    with suppress(HomeError):
+        for record in run.world.store.unfinished_runs(run.stack):
+            if record.pid == error.fields.get("pid") and record.flow_run_id:
+                return f"waiting: {error}, run {record.flow_run_id[:8]}"
+    return f"waiting: {error}"
 
 
 @asynccontextmanager

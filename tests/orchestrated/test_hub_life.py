@@ -11,12 +11,12 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from moorage.hub import address, api, process
+from moorage.hub import address, api, deployments, process
 from moorage.hub.address import HubAddress
 from moorage.hub.folder import ServerRecord, WorkerRecord
 from moorage.hub.process import ProcessRecord
@@ -99,13 +99,28 @@ def test_a_killed_worker_is_reported_and_started_again(own: OwnHub) -> None:
     late, taken = (create_run(address_in(before), "status") for _ in range(2))
     pending = {"state": {"type": "PENDING", "name": "Submitting"}, "force": True}
     api.call(address_in(before), "POST", f"/flow_runs/{taken}/set_state", pending)
+    missed, last, other = (missed_run(address_in(before), minutes) for minutes in (9, 2, 7))
     after = own.start()
     assert "it begins anew" in after["said"]
-    for run in (late, taken):
+    assert "a later one is to run: 1 scheduled runs" in after["said"]
+    assert state_of(address_in(after), missed)["type"] == "CANCELLED"
+    for run in (late, taken, last, other):
         wait_for_state(address_in(after), run, "COMPLETED", timeout_s=100)
     wait_for(lambda: len(own.processes()) == 2, timeout_s=60)
     assert after["server"]["pid"] == before["server"]["pid"]
     assert after["worker"]["state"] == "running"
+
+
+def missed_run(address: HubAddress, minutes: int) -> str:
+    """A look of the schedule, so many minutes ago; the one of 7 minutes ago asks for more."""
+    when = {"scheduled_time": (datetime.now(UTC) - timedelta(minutes=minutes)).isoformat()}
+    body = {
+        "tags": ["auto-scheduled"],
+        "parameters": {"dry_run": True, "volumes": minutes == 7},
+        "state": {"type": "SCHEDULED", "state_details": when},
+    }
+    sweep = deployments.found_on(address)["sweep"]
+    return str(api.call(address, "POST", f"/deployments/{sweep}/create_flow_run", body)["id"])
 
 
 def test_a_port_of_somebody_else_is_left_alone(own: OwnHub) -> None:

@@ -62,3 +62,14 @@ def test_it_never_goes_back_nor_past_the_end(story):
         percent = advance.percent(now)
         assert last <= percent <= 99
         last = percent
+
+
+def test_who_waits_says_for_whom():
+    advance = Advance(began=0.0)
+    waiting = Event(at=AT, stack="shop", action=Action.NOTICE, details={"waiting": "waiting: stack shop is held"})
+    advance.update(waiting, 1.0)
+    assert advance.words(3.0) == "waiting: stack shop is held; 3.00 s so far"
+    advance.update(event(Action.NOTICE, message="something else"), 3.0)
+    assert advance.words(4.0).startswith("waiting: ")
+    advance.update(waiting.model_copy(update={"details": {"waiting": ""}}), 4.0)
+    assert advance.words(5.0) == "0 of 0 steps after 5.00 s"
