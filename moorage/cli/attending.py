@@ -34,8 +34,10 @@ class Attendance(Generic[T]):
     First signal: one orderly cancel. Second: answered. Third: the end, at once; `sweep` does the rest.
     """
 
-    def __init__(self, work: Callable[[], Awaitable[T]]) -> None:
+    def __init__(self, work: Callable[[], Awaitable[T]], *, undoes: bool = True) -> None:
         self._work = work
+        self._doing = "undoing" if undoes else "finishing"
+        """What a cancel leads to: what rolls forward ends with what is under way just then."""
         self._calls: SimpleQueue[str] = SimpleQueue()
         self._result: Future[T] = Future()
         self._cancel: Callable[[], object] = lambda: None
@@ -97,10 +99,13 @@ class Attendance(Generic[T]):
             remark("done already; it is being written down. Once more ends at once")
             self._interrupts = 2
         elif self._interrupts == 1:
-            remark("interrupted: undoing what was done (once more: an answer; a third time: the end at once)")
+            what = (
+                "undoing what was done" if self._doing == "undoing" else "finishing what is under way, no more is begun"
+            )
+            remark(f"interrupted: {what} (once more: an answer; a third time: the end at once)")
             self._cancel()
         else:
-            remark("still undoing; once more ends at once and leaves the rest to `moorage sweep`")
+            remark(f"still {self._doing}; once more ends at once and leaves the rest to `moorage sweep`")
 
     async def _run(self, started: threading.Event) -> None:
         loop = asyncio.get_running_loop()

@@ -17,6 +17,8 @@ from moorage.hub.watch import OUTCOME, Outcome, explained
 
 T = TypeVar("T")
 
+_UNDONE = ("up", "rollback")
+"""Flows that are undone when they are interrupted; the others roll forward."""
 _HISTORY_S = 5.0
 """How long Prefect may take to write down how a run ended."""
 _BEGIN_S = 10.0
@@ -39,10 +41,10 @@ def run_flow(name: str, parameters: dict[str, Any], *, start_hub: bool) -> dict[
     if address is None:
         from moorage.cli.direct import run_directly
 
-        return with_progress(lambda: run_directly(name, parameters))
+        return with_progress(lambda: run_directly(name, parameters), undoes=name in _UNDONE)
     use(address)
     logging.raiseExceptions = False  # else Prefect's handler prints that it cannot log; we say so once, at the end
-    found = _run(load_flow(name), parameters, address)
+    found = _run(load_flow(name), parameters, address, undoes=name in _UNDONE)
     return {**found, "flow_run_url": url_of(address, found.get("flow_run_id"))}
 
 
@@ -51,9 +53,12 @@ def url_of(address: HubAddress, flow_run_id: Any) -> str | None:
     return flow_run_url(address, flow_run_id) if flow_run_id else None
 
 
-def with_progress(work: Callable[[], Awaitable[T]]) -> T:
-    """Do async work to its end, its events shown on stderr, signals turned into one orderly cancel."""
-    with _progress(), Attendance(work) as attendance:
+def with_progress(work: Callable[[], Awaitable[T]], *, undoes: bool = True) -> T:
+    """Do async work to its end, its events shown on stderr, signals turned into one orderly cancel.
+
+    `undoes`: a cancel undoes it. Else it ends with what is under way.
+    """
+    with _progress(), Attendance(work, undoes=undoes) as attendance:
         attendance.wait()
         return attendance.result()
 
@@ -67,12 +72,14 @@ def _progress() -> AbstractContextManager[object]:
     return progress
 
 
-def _run(flow: Callable[..., Awaitable[Any]], parameters: dict[str, Any], address: HubAddress) -> dict[str, Any]:
+def _run(
+    flow: Callable[..., Awaitable[Any]], parameters: dict[str, Any], address: HubAddress, *, undoes: bool
+) -> dict[str, Any]:
     """The same for a flow. What its body came to counts, whether or not Prefect could write it down."""
     with _progress():
         outcome = Outcome(on_end=lambda: attendance.wake())  # noqa: PLW0108 - there is no attendance yet
         OUTCOME.set(outcome)
-        with Attendance(lambda: flow(**parameters)) as attendance:
+        with Attendance(lambda: flow(**parameters), undoes=undoes) as attendance:
             _until_body_ends(attendance, outcome, address)
             if not outcome.ended.is_set():
                 return _failed_outside(attendance, address)

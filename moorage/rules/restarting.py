@@ -29,18 +29,20 @@ def choose(
     ready: frozenset[str],
     *,
     done: frozenset[str] = frozenset(),
+    asleep: frozenset[str] = frozenset(),
     recreate: bool = False,
 ) -> Restart:
     """What a restart of `names` (none: all) comes to.
 
     `ready`: the services that were found ready just now. `done`: those that this restart has started anew already,
-    before it was cut off. One-shots that have ended well run again only when they are named, or ask for it.
+    before it was cut off. `asleep`: those that somebody has stopped: they stay so unless they are named, and so does
+    what needs them. One-shots that have ended well run again only when they are named, or ask for it.
     """
     there = {name for name, service in services.items() if service.replicas}
     ended = {name for name in there if _has_ended_well(services, name, observed)}
     named = (set(names) or there - ended) & there
-    asking = graph.restarted_with(services, named) & there
-    broken = _dependents(services, named | asking) & there - ready
+    asking = graph.restarted_with(services, named) & there - asleep
+    broken = _dependents(services, named | asking) & there - ready - asleep - _dependents(services, asleep - named)
     again = frozenset((named | asking | broken) - done)
     needed = graph.with_dependencies(services, again | (named | asking | broken)) & there
     missing = {name for name in needed if len(observed.of(name)) < services[name].replicas}

@@ -15,7 +15,7 @@ from moorage.model.definition import Service
 from moorage.model.event import Action
 from moorage.model.state import Container, Observed
 from moorage.model.step import Operation, Plan, Step, StepKind
-from moorage.rules import graph, labels, planning, restarting, undo
+from moorage.rules import drift, graph, labels, planning, restarting, undo
 from moorage.rules.restarting import Restart
 from moorage.work import generations
 from moorage.work.perform import carry_out
@@ -24,6 +24,9 @@ from moorage.work.run import Run
 from moorage.work.threads import in_thread
 from moorage.work.undo import ActOf
 from moorage.work.waiting import is_ready
+
+RUNS = 200
+"""How many of the last runs of a stack say what is wanted of it, and what was tried."""
 
 
 class Ending:
@@ -163,7 +166,8 @@ async def restart_plan(run: Run, observed: Observed, names: Sequence[str], asked
     """What `restart` does. Raises DefinitionError: containers would have to be made, and nothing says how."""
     ready = await ready_ones(run, observed, run.services)
     done = _done_already(run, observed)
-    chosen = restarting.choose(run.services, observed, names, ready, done=done, recreate=asked.recreate)
+    asleep = drift.resting(run.world.store.runs(run.stack, RUNS), run.services)
+    chosen = restarting.choose(run.services, observed, names, ready, done=done, asleep=asleep, recreate=asked.recreate)
     if chosen.create and generations.current(run.world, run.stack) is None:
         message = f"{run.stack}: no generation is on record to create containers from"
         raise DefinitionError(message, hint="`moorage up` makes one.", stack=run.stack)

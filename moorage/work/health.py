@@ -26,9 +26,6 @@ from moorage.work.threads import abandonable, in_thread
 from moorage.work.undo import ActOf, directly
 from moorage.work.waiting import ask
 
-_RUNS = 200
-"""How many of the last runs of a stack say what is wanted of it, and what was tried."""
-
 
 async def health(world: World, stack: str) -> Health:
     """Run every service's check now, and compare what runs with the generation. Touches nothing."""
@@ -37,7 +34,7 @@ async def health(world: World, stack: str) -> Health:
     services = dict(generation.services) if generation else {}
     for container in observed.containers:
         services.setdefault(container.service, Service(name=container.service))
-    asleep = rules.resting(world.store.runs(stack, _RUNS), services)
+    asleep = rules.resting(world.store.runs(stack, ending.RUNS), services)
     awake = [name for name in sorted(services) if name not in asleep and services[name].replicas]
     answers = await asyncio.gather(*(_check_service(world, services, name, observed) for name in awake))
     checks = tuple(check for answer in answers for check in answer)
@@ -138,7 +135,7 @@ async def heal(
         async with locked(run, recover):
             found = await health_while_held(world, stack)
             observed = await ending.look(run)
-            treatments = rules.treat(found.drift, observed, world.store.runs(stack, _RUNS), world.clock.now())
+            treatments = rules.treat(found.drift, observed, world.store.runs(stack, ending.RUNS), world.clock.now())
             names = [one.service for one in treatments if insist or one.state == HealState.NOW]
             if names:
                 await _mend(run, observed, found.drift, names, act_of)
@@ -150,7 +147,7 @@ async def heal(
         run.tell(Action.NOTICE, message=f"not mended: {error}")
     after = await health(world, stack)
     drifted = {one.service for one in after.drift}
-    treatments = rules.treat(after.drift, observed, world.store.runs(stack, _RUNS), world.clock.now())
+    treatments = rules.treat(after.drift, observed, world.store.runs(stack, ending.RUNS), world.clock.now())
     healed = tuple(sorted(set(names) - drifted))
     return after.model_copy(update={"treatments": treatments, "healed": healed})
 
@@ -162,7 +159,7 @@ async def health_while_held(world: World, stack: str) -> Health:
     if generation is None:
         return found
     observed = await in_thread(lambda: world.engine.observe(stack))
-    asleep = rules.resting(world.store.runs(stack, _RUNS), generation.services)
+    asleep = rules.resting(world.store.runs(stack, ending.RUNS), generation.services)
     drift = rules.drifts(generation, observed, found.checks, asleep, home=world.home, now=world.clock.now())
     return found.model_copy(update={"drift": drift})
 

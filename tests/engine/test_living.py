@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -137,6 +140,11 @@ async def test_restart_of_one_takes_along_who_asks_for_it(stack):
     assert s.log("once") == "ran\n"
     await s.restart("once")
     assert s.log("once") == "ran\nran\n"
+    await s.stop("asks", "asks_not")
+    await s.restart("db")
+    assert {s.container(name).status for name in ("asks", "asks_not")} == {"exited"}, "on purpose"
+    await s.restart()
+    assert {s.container(name).status for name in ("asks", "asks_not")} == {"running"}, "all: the stopped ones too"
 
 
 async def test_restart_creates_what_someone_removed(stack, free_ports):
@@ -240,6 +248,34 @@ async def test_four_that_ignore_sigterm_take_one_grace_period(stack):
     # The same told by events: all had begun to stop before the first had stopped.
     stops = [f"stop {name}" for name in "abcd"]
     assert max(s.at(step, Action.STARTED) for step in stops) < min(s.at(step) for step in stops)
+
+
+def begun(s, *args):
+    command = [Path(sys.executable).with_name("moorage"), *args]
+    return subprocess.Popen(command, cwd=s.path, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+async def test_an_interrupted_stop_says_what_it_does(stack):
+    s = stack(f"{FOUR_DEAF}      z: {{depends_on: [a], <<: *deaf}}\n")
+    await s.up()
+    going = begun(s, "stop", "--timeout", "3")
+    said = ""
+    while "stop z" not in said:  # the first, and it takes three seconds
+        line = going.stderr.readline()
+        assert line, said
+        said += line
+    for word in ("interrupted: finishing", "still finishing"):
+        going.send_signal(signal.SIGINT)
+        while word not in said:
+            said += (line := going.stderr.readline())
+            assert line, said
+    said += going.communicate(timeout=60)[1]
+    assert going.returncode == 130, said
+    assert "undoing" not in said
+    assert "`moorage stop` goes on with it" in said
+    assert s.container("z").status == "exited"
+    assert s.container("a").status == "running", "not begun any more"
+    assert s.world.store.unfinished_runs(s.name) == ()
 
 
 async def test_force_does_not_wait_for_a_hook_that_hangs(stack):

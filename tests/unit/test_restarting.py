@@ -94,6 +94,17 @@ def test_what_broke_with_it_comes_back(services):
     assert running_but_broken["start web"] == {"stop web", "ready api"}
 
 
+def test_what_somebody_has_stopped_stays_so(services):
+    observed = seen(api="exited", web="exited")
+    asleep = frozenset({"api"})
+    assert set(needs(services, observed, "db", ready="db migrate mail", asleep=asleep)) == {
+        *("stop db", "start db", "ready db")
+    }
+    named = set(needs(services, observed, "api", ready="db migrate mail", asleep=asleep))
+    assert named == {"start api", "ready api", "start web", "ready web"}
+    assert "start api" in needs(services, observed, ready="db migrate mail", asleep=asleep)
+
+
 def test_what_it_depends_on_is_brought_up_first(services):
     assert needs(services, seen(db="exited"), "mail", ready="migrate api web mail").keys() == {
         *("stop mail", "start mail", "ready mail")
