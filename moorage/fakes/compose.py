@@ -123,7 +123,7 @@ class FakeCompose:
 
     def _read(self, file: Path) -> Config:
         written = composefile.interpolated(json.loads(self._text(file)), {}, escape=False)
-        return composefile.canonical(written, written["name"], Source(directory=file.parent, profiles=("*",)))
+        return composefile.canonical(written, written["name"], Source(directory=file.parent))
 
     def _text(self, file: Path) -> str:
         root: Path | None = getattr(self._files, "root", None)

@@ -81,6 +81,7 @@ def compose_config(
         _publish(service, definition.services[name].ports, definition.name, ports)
         _drop_injected(service, config)
         service.pop("develop", None)
+        service.pop("profiles", None)  # the ones asked for are all there is: `create` is not told them again
         if name in images:
             service.pop("build", None)
             service.update(image=images[name].tag, pull_policy="never")

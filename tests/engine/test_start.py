@@ -134,10 +134,12 @@ async def test_an_optional_dependency_of_another_profile(stack):
     s = stack(f"""
         services:
           web: {{{SLEEP}, depends_on: {{debug: {{condition: service_healthy, required: false}}}}}}
-          debug: {{{SLEEP}, profiles: [debug]}}
+          debug: {{{SLEEP}, healthcheck: {{test: [CMD, "true"]}}, profiles: [debug]}}
     """)
     found = await s.up()
     assert set(found.services) == {"web"}
+    found = await s.up(profiles=["debug"])
+    assert {name: one.ready for name, one in found.services.items()} == {"web": True, "debug": True}
 
 
 async def test_an_optional_dependency_that_fails_stops_nobody(stack):
