@@ -17,39 +17,14 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from moorage.adapters.compose_errors import definition_error, engine_error, image_error, last_words, unfinished
 from moorage.adapters.strays import end_strays
-from moorage.errors import (
-    ComposeUnavailableError,
-    DefinitionError,
-    EngineError,
-    EngineUnavailableError,
-    ImageError,
-    MoorageError,
-    TransientImageError,
-)
-from moorage.model.definition import FILE_NAMES, OVERRIDE_NAMES, Config, Source
+from moorage.errors import ComposeUnavailableError, DefinitionError
+from moorage.model.definition import Config, Source
 from moorage.rules.composing import file_text
 from moorage.settings import Settings
 
 Line = Callable[[str], None]
-
-_SERVICE_PATH = re.compile(r"\bservices\.([\w.-]+?)\.([\w.\[\]-]+)")
-_SERVICE_NAME = re.compile(r'service "([^"]+)"')
-_FILE = re.compile(r"(?:validating|parsing|open|stat|load) (/[^\s:]+)")
-_NO_FILE = re.compile(r"no configuration file provided|Can't find a suitable configuration file")
-_ENGINE_DOWN = re.compile(
-    r"Cannot connect to the Docker daemon|failed to connect to the docker API|error during connect"
-)
-_PROGRESS = re.compile(r" (?:Network|Volume|Container) (\S+) (Creating|Created|Error Error response)")
-_PASSING = re.compile(
-    r"timeout|timed out|TLS handshake|connection (?:refused|reset)|no such host|temporary failure|i/o timeout|EOF|"
-    r"too many requests|(?:429|502|503|504)\b|network is unreachable|server misbehaving",
-    re.IGNORECASE,
-)
-_LASTING = re.compile(
-    r"not found|manifest unknown|pull access denied|repository does not exist|unauthorized|denied|invalid reference",
-    re.IGNORECASE,
-)
 
 
 class ComposeCli:
@@ -102,7 +77,7 @@ class ComposeCli:
         command = ["-p", stack, "-f", str(file), "create", *options, "--", *services]
         code, output = self._run(command, file.parent, on_line)
         if code:
-            raise _engine_error(_last_words(output), "create").with_fields(unfinished=_unfinished(output) or None)
+            raise engine_error(last_words(output), "create").with_fields(unfinished=unfinished(output) or None)
 
     def build(self, stack: str, file: Path, service: str, on_line: Line) -> None:
         """Build the image of one service. Raises ImageError."""
@@ -135,6 +110,21 @@ class ComposeCli:
         return config
 
     def _read(self, source: Source, arguments: list[str], environment: Mapping[str, str], stdin: str | None) -> str:
+        code, out, err = self._ask(source, arguments, environment, stdin)
+        if code:
+            raise definition_error(err, source, lambda: self._service_names(source))
+        return out
+
+    def _service_names(self, source: Source) -> list[str]:
+        """The names of a definition that does not hold together. Empty: it cannot be read at all."""
+        options = ["--services", "--no-consistency", "--no-interpolate"]
+        code, out, _ = self._ask(source, ["-p", "x", *_selection(source), "config", *options], {}, None)
+        return [] if code else out.split()
+
+    def _ask(
+        self, source: Source, arguments: list[str], environment: Mapping[str, str], stdin: str | None
+    ) -> tuple[int, str, str]:
+        """Exit code, stdout and stderr of a reading call."""
         env = {**os.environ, **dict(source.environment), **environment}
         process = self._start(arguments, source.directory, env, stdin)
         _limit_memory(process.pid, self._settings.compose_memory_bytes)
@@ -144,9 +134,7 @@ class ComposeCli:
             _end(process)
             message = f"compose {arguments[-1]}: no answer within {self._settings.compose_timeout_s:g} s"
             raise DefinitionError(message, hint="Is a file of the definition a pipe, or very large?") from None
-        if process.returncode:
-            raise definition_error(err, source)
-        return out
+        return process.returncode, out, err
 
     def _run(
         self,
@@ -304,84 +292,3 @@ def _limit_memory(pid: int, limit: int) -> None:
         resource.prlimit(pid, resource.RLIMIT_DATA, (limit, limit))
     except (ProcessLookupError, PermissionError):
         return  # it has ended already, or the machine does not let us: the timeout still holds
-
-
-def definition_error(stderr: str, source: Source) -> DefinitionError:
-    """Compose's complaint as an error that names file, service and key."""
-    if "fatal error: runtime:" in stderr or "out of memory" in stderr:
-        message = f"{_files(source)}: reading it needs more memory than allowed: aliases that multiply?"
-        return DefinitionError(message, file=_files(source), hint="MOORAGE_COMPOSE_MEMORY_BYTES raises the limit.")
-    text = _complaint(stderr)
-    if _NO_FILE.search(text):
-        return DefinitionError(
-            f"{source.directory}: no compose file here or in a parent directory",
-            file=str(source.directory),
-            hint="Go to a project with a compose.yaml, or name one with --file.",
-        )
-    path, name, file = _SERVICE_PATH.search(text), _SERVICE_NAME.search(text), _FILE.search(text)
-    service = path.group(1) if path else name.group(1) if name else None
-    named = file.group(1) if file else _files(source)
-    return DefinitionError(
-        text if named in text else f"{named}: {text}",
-        file=named,
-        service=service,
-        key=f"services.{path.group(1)}.{path.group(2)}" if path else None,
-        hint=_advice(text),
-    )
-
-
-def _advice(text: str) -> str | None:
-    if "dependency cycle" in text:
-        return "Take one of these depends_on entries away."
-    if "required variable" in text or "is missing a value" in text:
-        return "Set the variable in the environment, in .env, or with --env-file."
-    return "`docker compose config` shows the same complaint." if text else None
-
-
-def _files(source: Source) -> str:
-    found = [source.directory / name for name in FILE_NAMES + OVERRIDE_NAMES if (source.directory / name).is_file()]
-    return ", ".join(str(file) for file in source.files or found) or str(source.directory)
-
-
-def _complaint(output: str) -> str:
-    """The message without Compose's warnings."""
-    lines = [line for line in output.splitlines() if line.strip() and not line.startswith("time=")]
-    return "\n".join(lines).strip() or output.strip()
-
-
-def _last_words(output: Sequence[str]) -> str:
-    """The error of a failed create: its last line that is no progress line."""
-    lines = [
-        line for line in output if line.strip() and not line.startswith((" Container", " Network", " Volume", "time="))
-    ]
-    return lines[-1].strip() if lines else "no output"
-
-
-def _unfinished(output: Sequence[str]) -> list[str]:
-    """Names of what a failed create had begun to create: the engine may go on with it after Compose has ended."""
-    seen = [found.groups() for line in output if (found := _PROGRESS.match(line))]
-    ended = {name for name, word in seen if word != "Creating"}
-    return [name for name in dict.fromkeys(name for name, _ in seen) if name not in ended]
-
-
-def _engine_error(text: str, what: str) -> MoorageError:
-    if _ENGINE_DOWN.search(text):
-        return EngineUnavailableError(text, hint="Is the Docker engine running?")
-    return EngineError(f"compose {what}: {text.removeprefix('Error response from daemon: ')}", call=what)
-
-
-def image_error(what: str, service: str, output: Sequence[str]) -> ImageError:
-    """A failed build or pull as an error that says whether another try could help, with the last lines."""
-    lines = [line for line in output if line.strip() and not line.startswith("time=")]
-    text = _last_words(output)
-    passing = bool(_PASSING.search("\n".join(lines[-8:]))) and not _LASTING.search(text)
-    kind = TransientImageError if passing and what == "pull" else ImageError
-    return kind(
-        f"services.{service}: {what} failed: {text}",
-        service=service,
-        reason=f"{what} failed",
-        log="\n".join(lines[-50:]),
-        hint="The lines above are its output."
-        if what == "build"
-        else "Is the image's name right, and the registry reachable?",
-    )

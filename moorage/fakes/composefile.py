@@ -164,8 +164,10 @@ def _check(config: Config) -> None:
         networks, volumes = config.get("networks") or {}, config.get("volumes") or {}
         needed = [key for key, value in (service.get("depends_on") or {}).items() if value["required"]]
         mounted = [m["source"] for m in service.get("volumes") or () if m["type"] == "volume" and "source" in m]
+        if strangers := [key for key in needed if key not in config["services"]]:
+            where = f"services.{name}.depends_on"
+            raise DefinitionError(f'{where}: no service "{strangers[0]}"', service=name, key=where)
         missing = [
-            *(f"depends on undefined service {key!r}" for key in needed if key not in config["services"]),
             *(f"refers to undefined network {key}" for key in service.get("networks") or () if key not in networks),
             *(f"refers to undefined volume {key}" for key in mounted if key not in volumes),
         ]

@@ -36,6 +36,7 @@ _REFERENCE = re.compile(
 )
 _STACK_KEYS = frozenset({"ttl", "builder", "approve", "heal"})
 _SERVICE_KEYS = frozenset({"ready", "probe"})
+_PORTS = range(1, 1 << 16)
 _READY_KEYS = frozenset({"http", "tcp", "log", "exec", "exit", "timeout"})
 
 
@@ -273,11 +274,12 @@ def _http(value: Any, where: str) -> dict[str, Any]:
     if isinstance(value, str):
         return {"path": value}
     _refuse_strangers(value, frozenset({"path", "port", "status"}), where)
-    return {key: (value[key] if key == "path" else _number(value[key], f"{where}.{key}")) for key in value}
+    limits = {"port": _PORTS, "status": range(100, 600)}
+    return {k: (value[k] if k == "path" else _number(value[k], f"{where}.{k}", limits[k])) for k in value}
 
 
 def _tcp(value: Any, where: str) -> dict[str, Any]:
-    return {"port": None if value in (None, True) else _number(value, where)}
+    return {"port": None if value in (None, True) else _number(value, where, _PORTS)}
 
 
 def _log(value: Any, where: str) -> dict[str, Any]:
@@ -289,23 +291,28 @@ def _log(value: Any, where: str) -> dict[str, Any]:
     return {"pattern": str(value)}
 
 
-def _exec(value: Any, _where: str) -> dict[str, Any]:
+def _exec(value: Any, where: str) -> dict[str, Any]:
+    if not value:
+        raise DefinitionError(f"{where}: no command", key=where)
     return {"command": ["/bin/sh", "-c", value] if isinstance(value, str) else [str(part) for part in value]}
 
 
 def _exit(value: Any, where: str) -> dict[str, Any]:
-    return {"exit_code": 0 if value in (None, True) else _number(value, where)}
+    return {"exit_code": 0 if value in (None, True) else _number(value, where, range(256))}
 
 
 _CHECKS = {"http": _http, "tcp": _tcp, "log": _log, "exec": _exec, "exit": _exit}
 
 
-def _number(value: Any, where: str) -> int:
+def _number(value: Any, where: str, limits: range) -> int:
     try:
-        return int(value)
+        number = int(value)
     except (TypeError, ValueError):
         message = f"{where}: {value!r} is not a number"
         raise DefinitionError(message, key=where) from None
+    if number not in limits:
+        raise DefinitionError(f"{where}: {number} is not between {limits[0]} and {limits[-1]}", key=where)
+    return number
 
 
 def _probe_at_interval(name: str, value: Any) -> bool:

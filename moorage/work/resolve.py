@@ -201,7 +201,7 @@ def _image_need(world: World, definition: Definition, name: str, reference: str,
     found = _image(world, name, reference)
     image_id = found[0] if found else None
     if service.builds:
-        digest = world.contexts.digest(reading.unescaped(definition.config["services"][name]["build"]))
+        digest = _digest(world, definition, name)
         why = _why_build(found, digest, asked=wish.build or service.pull_policy == "build")
         action = StepKind.BUILD if why else None
     else:
@@ -233,11 +233,17 @@ def _why_build(found: tuple[str, dict[str, str]] | None, digest: str, *, asked: 
 
 def source_digests(world: World, definition: Definition) -> dict[str, str]:
     """Of each service that is built: digest of its sources."""
-    return {
-        name: world.contexts.digest(reading.unescaped(definition.config["services"][name]["build"]))
-        for name, service in definition.services.items()
-        if service.builds
-    }
+    return {name: _digest(world, definition, name) for name, service in definition.services.items() if service.builds}
+
+
+def _digest(world: World, definition: Definition, name: str) -> str:
+    try:
+        return world.contexts.digest(reading.unescaped(definition.config["services"][name]["build"]))
+    except DefinitionError as error:
+        key = f"services.{name}.{error.fields['key']}"
+        raise DefinitionError(
+            f"services.{name}.{error}", hint=error.hint, service=name, key=key, file=error.fields["file"]
+        ) from None
 
 
 def pins_of(definition: Definition, needs: dict[str, ImageNeed]) -> dict[str, PinnedImage]:

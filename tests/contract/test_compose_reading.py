@@ -141,7 +141,7 @@ class TestReading:
     @pytest.mark.parametrize(
         ("services", "words"),
         [
-            ({"web": {"image": "x", "depends_on": ["db"]}}, "depends on undefined service"),
+            ({"web": {"image": "x", "depends_on": ["db"]}}, r'services\.web\.depends_on: no service "db"'),
             ({n: {"image": "x", "depends_on": [m]} for n, m in (("a", "b"), ("b", "a"))}, "dependency cycle"),
             ({"web": {}}, "has neither an image nor a build context"),
             ({"web": {"image": "x", "volumes": ["no:/x"]}}, "refers to undefined volume no"),

@@ -252,8 +252,17 @@ async def test_a_name_that_a_foreign_compose_project_has(stack, resolved, docker
 BROKEN = {
     "unknown key": ("services: {web: {image: x, imag: y}}", {"service": "web"}, "imag"),
     "no image": ("services: {web: {command: x}}", {"service": "web"}, "image"),
-    "unknown dependency": ("services: {web: {image: x, depends_on: [databse]}}", {"service": "web"}, "databse"),
-    "unknown network": ("services: {web: {image: x, networks: [nope]}}", {"service": "web"}, "nope"),
+    "unknown dependency": (
+        "services: {web: {image: x, depends_on: [databse]}, database: {image: x}}",
+        {"service": "web", "key": "services.web.depends_on", "hint": 'Did you mean "database"?'},
+        'services.web.depends_on: no service "databse"',
+    ),
+    "missing context": (
+        "services: {web: {build: ./nope}}",
+        {"service": "web", "key": "services.web.build.context"},
+        "no such directory",
+    ),
+    "unknown network": ("services: {web: {image: x, networks: [nope]}}", {"key": "services.web.networks"}, "nope"),
     "unknown volume": ("services: {web: {image: x, volumes: ['nope:/x']}}", {"service": "web"}, "nope"),
     "bad port": ("services: {web: {image: x, ports: ['a:b']}}", {}, "port"),
     "bad duration": ("services: {web: {image: x, stop_grace_period: soon}}", {}, "soon"),
@@ -281,6 +290,7 @@ BROKEN = {
     ),
     "two checks": ("services: {web: {image: x, x-moorage: {ready: {tcp: 1, http: /}}}}", {"service": "web"}, "one of"),
     "no check": ("services: {web: {image: x, x-moorage: {ready: {timeout: 3s}}}}", {"service": "web"}, "one of"),
+    "bad port of a check": ("services: {web: {image: x, x-moorage: {ready: {tcp: 99999}}}}", {}, "65535"),
     "bad log pattern": ("services: {web: {image: x, x-moorage: {ready: {log: '('}}}}", {}, "regular expression"),
     "bad probe": ("services: {web: {image: x, x-moorage: {probe: often}}}", {"service": "web"}, "often"),
     "bad ttl": ("x-moorage: {ttl: long}\nservices: {web: {image: x}}", {"key": "x-moorage.ttl"}, "long"),
@@ -306,7 +316,7 @@ async def test_a_broken_definition_is_exit_2_and_starts_nothing(what, stack, mac
     error = await s.fails(DefinitionError)
     assert error.exit_code == 2
     assert word.lower() in str(error).lower()
-    assert {key: error.fields.get(key) for key in fields} == fields
+    assert {key: error.as_dict().get(key) for key in fields} == fields
     # Where it is: the file, its directory, or the key.
     assert error.fields.get("key") or str(s.path) in str(error)
     assert s.leases == {}
