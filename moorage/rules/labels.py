@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from hashlib import sha256
 
 STACK = "moorage.stack"
 HOME = "moorage.home"
@@ -28,6 +29,8 @@ COMPOSE_VOLUME = "com.docker.compose.volume"
 COMPOSE_HASH = "com.docker.compose.config-hash"
 """Of what Compose made a container from. It sees no container without one."""
 COMPOSE_DIRECTORY = "com.docker.compose.project.working_dir"
+_LONGEST_PART = 100
+"""Two of them and what else there is fit into the 255 characters of an image name."""
 
 
 def ours(labels: Mapping[str, str], stack: str, home: str) -> bool:
@@ -49,7 +52,8 @@ def _part(name: str) -> str:
     """A name as one component of an image name, one to one.
 
     Components are lower case and separators stand single between letters (distribution reference grammar), which
-    stack and service names need not obey: what does not fit is hexadecimal.
+    stack and service names need not obey: what does not fit is hexadecimal, what is too long a hash.
     """
     safe = re.fullmatch(r"[a-wyz0-9][a-z0-9]*(?:[-_][a-z0-9]+)*", name)
-    return name if safe else "x" + name.encode().hex()
+    part = name if safe else "x" + name.encode().hex()
+    return part if len(part) <= _LONGEST_PART else "xh" + sha256(name.encode()).hexdigest()

@@ -16,6 +16,8 @@ from moorage.rules.planning import image_kind
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 0.5
 SLOWING = 1.5
+PORTS = "published ports"
+"""Where the check of a service comes from that has neither a health check nor a word on readiness."""
 _RESTARTS_OF_A_CRASH_LOOP = 3
 _YOUNG_S = 60.0
 """A container that has run for so long since its last restart is out of the loop, however often it was restarted."""
@@ -94,7 +96,7 @@ def probe_of(
         return Probe(way=Way.EXEC, command=_BY_IMAGE[kind], deadline_s=limit_s, source=f"{kind} image")
     if any(port.protocol == "tcp" for port in container.ports):
         check = ReadyCheck(check=Check.TCP)
-        return Probe(way=Way.TCP, ready=check, timeout_s=2.0, deadline_s=limit_s, source="published ports")
+        return Probe(way=Way.TCP, ready=check, timeout_s=2.0, deadline_s=limit_s, source=PORTS)
     return Probe(way=Way.STAY, deadline_s=limit_s + settle_s, source=f"staying up for {settle_s:g} s")
 
 

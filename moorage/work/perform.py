@@ -149,16 +149,18 @@ def _start(run: Run, service: Service, container: Container, one_shot: bool) -> 
     if container.state == "running" or ended_well:
         return False
     engine = run.world.engine
-    for file in service.inject:
-        engine.put_file(container.id, file.target, file.content.encode(), file.mode, file.uid, file.gid)
     try:
+        for file in service.inject:
+            engine.put_file(container.id, file.target, file.content.encode(), file.mode, file.uid, file.gid)
         engine.start(container.id)
     except PortTakenError as error:
         raise error.with_fields(service=service.name) from None
     except EngineError as error:
         log = engine.logs(container.id, LOG_LINES)
         message = f"services.{service.name}: the engine cannot start it: {error}"
-        raise RunError(message, service=service.name, reason="not started", log=log, hint=error.hint) from None
+        hint = "As it is read_only, its secrets and configs have to come from a `file`." if service.inject else None
+        hint = hint if "read-only" in str(error) else error.hint
+        raise RunError(message, service=service.name, reason="not started", log=log, hint=hint) from None
     for hook in service.post_start:
         _run_hook(run, service.name, "post_start", container, hook)
     return True

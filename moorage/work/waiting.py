@@ -155,10 +155,14 @@ def not_ready(
     """The error of a service that will not become ready, with all that helps to see why."""
     code = container.exit_code if container else None
     words = _REASONS[reason].format(code=code, waited=waited_s)
-    advice = "It is no one-shot by its definition: if it may end, say `x-moorage: {ready: {exit: 0}}`."
+    hint = "Its last log lines are in the failure report."
+    if reason == "exited" and code == 0:
+        hint = "It is no one-shot by its definition: if it may end, say `x-moorage: {ready: {exit: 0}}`."
+    elif reason == "timeout" and probe.startswith(readiness.PORTS):
+        hint = "Every published TCP port has to answer. If not all do: `x-moorage: {ready: {tcp: PORT}}` names one."
     return NotReadyError(
         f"services.{service}: {words}" + (f"; last probe: {probe}" if probe else ""),
-        hint=advice if reason == "exited" and code == 0 else "Its last log lines are in the failure report.",
+        hint=hint,
         service=service,
         reason=reason,
         exit_code_of_service=code,
