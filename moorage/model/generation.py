@@ -54,7 +54,7 @@ class GenerationRecord(Frozen):
     created_at: datetime
     run: str
     outcome: str
-    """`current`, `superseded`, `undone`, `pending`."""
+    """`current`, `superseded`, `undone`, `pending`, `kept` (it failed, and was left for a look)."""
     changed: tuple[str, ...] = ()
     """Services that differ from the generation before."""
     time_to_ready_s: float | None = None

@@ -14,10 +14,15 @@ from moorage.work.undo import ActOf
 
 
 def choose(world: World, stack: str, to: int | None) -> Generation:
-    """The generation to go back to. None: the newest before the current. Raises DefinitionError, ImageError."""
+    """The generation to go back to. Raises DefinitionError, ImageError.
+
+    `to` None: the newest before the current; the current one, where a failed start was kept in its place.
+    """
     record = world.store.stack(stack)
     current = record.generation if record else None
     known = [one.number for one in world.store.generations(stack) if one.outcome in ("current", "superseded")]
+    if current and generations.was_kept(world, stack):
+        current += 1
     earlier = [number for number in known if current is None or number < current]
     number = to if to is not None else max(earlier, default=None)
     chosen = generations.read(world, stack, number) if number in known and number is not None else None

@@ -29,6 +29,21 @@ async def commit(run: Run) -> None:
     await in_thread(lambda: _tidy(run))
 
 
+def keep(run: Run) -> None:
+    """Write down that a start that failed is kept as it is: it is listed, and has what it leased.
+
+    What it was to become stands among the generations as `kept`, and is not the current one.
+    """
+    generation, store = run.generation, run.world.store
+    assert generation is not None  # noqa: S101 - nothing else is kept
+    for record in store.generations(run.stack):
+        if record.number == generation.number and record.outcome == "pending":
+            store.save_generation(record.model_copy(update={"outcome": "kept"}))
+    if store.stack(run.stack) is None:
+        store.save_stack(_stack_record(run, generation).model_copy(update={"generation": None}))
+    store.commit_run(run.id)
+
+
 def status_of_committed(run: Run) -> StackStatus:
     """The status by the look before the commit, when all but the optional was ready.
 

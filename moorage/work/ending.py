@@ -57,12 +57,12 @@ def new_run(world: World, operation: Operation, stack: str, flow_run_id: str | N
 
 
 async def look(run: Run) -> Observed:
-    """What is there, with the lock held: of services, what the current generation says of them.
+    """What is there, with the lock held: of services, what the current generation (or a start that was kept) says.
 
-    Services that no generation knows (a start that was kept) count too.
+    Services that no generation knows count too.
     """
     observed = await in_thread(lambda: run.world.engine.observe(run.stack))
-    generation = await in_thread(lambda: generations.current(run.world, run.stack))
+    generation = await in_thread(lambda: generations.known(run.world, run.stack))
     run.services = {}
     if generation:
         run.know(generation)

@@ -12,9 +12,12 @@ from moorage.model.definition import Config, Service
 from moorage.model.generation import Generation, GenerationRecord, PinnedImage
 from moorage.model.lease import Lease
 from moorage.model.state import RunRecord
+from moorage.model.step import Operation
 from moorage.rules import composing, labels, reading, undo
 from moorage.rules.planning import Desired
 
+_RUNS = 50
+"""How many of the last runs are looked at for one that was kept."""
 _ENDINGS = ("json", "compose.json")
 """The files of a generation: itself, and what Compose reads."""
 
@@ -117,6 +120,24 @@ def current(world: World, stack: str) -> Generation | None:
     """The generation that was committed last. None: there is none."""
     record = world.store.stack(stack)
     return read(world, stack, record.generation) if record and record.generation else None
+
+
+def known(world: World, stack: str) -> Generation | None:
+    """The current one; before the first commit, that of a start that failed and was kept. None: there is neither."""
+    record = world.store.stack(stack)
+    if record is None or record.generation:
+        return current(world, stack)
+    kept = (one.number for one in world.store.generations(stack) if one.outcome == "kept")
+    number = next(kept, None)
+    return read(world, stack, number) if number else None
+
+
+def was_kept(world: World, stack: str, but: str = "") -> bool:
+    """True: what is there is a start that failed and was kept for a look. `but`: a run that does not count."""
+    changing = (Operation.UP, Operation.ROLLBACK, Operation.DOWN)
+    runs = (one for one in world.store.runs(stack, _RUNS) if one.id != but and one.finished_at)
+    last = next((one for one in runs if one.operation in changing), None)
+    return last is not None and last.outcome == "kept"
 
 
 def censor(world: World, generation: Generation) -> Callable[[Any], Any]:

@@ -31,7 +31,8 @@ async def health(world: World, stack: str) -> Health:
     """Run every service's check now, and compare what runs with the generation. Touches nothing."""
     observed = await in_thread(lambda: world.engine.observe(stack))
     generation = await in_thread(lambda: generations.current(world, stack))
-    services = dict(generation.services) if generation else {}
+    known = generation or await in_thread(lambda: generations.known(world, stack))
+    services = dict(known.services) if known else {}
     for container in observed.containers:
         services.setdefault(container.service, Service(name=container.service))
     asleep = rules.resting(world.store.runs(stack, ending.RUNS), services)

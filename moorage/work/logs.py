@@ -110,7 +110,7 @@ class Source:
 
 def services_of(world: World, stack: str, names: Iterable[str]) -> tuple[str, ...]:
     """The chosen services (none named: all). Raises DefinitionError that lists those there are."""
-    generation = generations.current(world, stack)
+    generation = generations.known(world, stack)
     there = {container.service for container in world.engine.observe(stack).containers}
     known = sorted(there | set(generation.services if generation else ()))
     return chosen(stack, names, known)

@@ -27,6 +27,7 @@ from moorage.interfaces import Lock, World
 from moorage.model.event import Action
 from moorage.model.state import RunRecord
 from moorage.work import ports, report
+from moorage.work.commit import keep
 from moorage.work.run import Run
 from moorage.work.threads import in_thread
 from moorage.work.undo import ActOf, directly, undo
@@ -146,7 +147,8 @@ async def _fail(run: Run, error: BaseException, act_of: ActOf) -> BaseException:
     path = await in_thread(lambda: _report(run, error))
     with suppress(HomeError):  # the undo comes first
         await in_thread(run.ended)
-    if run.wish and run.wish.keep_failed and not isinstance(error, asyncio.CancelledError):
+    # Before anything was created there is nothing to look at.
+    if run.wish and run.wish.keep_failed and run.generation and not isinstance(error, asyncio.CancelledError):
         return await _keep(run, error, path)
     run.tell(Action.NOTICE, message="undoing")
     left = await undo_and_close(run.world, run.record, act_of, "undone") if run.record else []
@@ -215,12 +217,14 @@ def _answers(world: World) -> bool:
 
 
 async def _keep(run: Run, error: BaseException, path: str | None) -> BaseException:
-    """`--keep-failed`: nothing is undone; what the run leased and created stays until `down`."""
-    await in_thread(lambda: run.world.store.commit_run(run.id))
+    """`--keep-failed`: nothing is undone; what the run leased and created stays until `down`, or the next `up`."""
+    await in_thread(lambda: keep(run))
     await _close(run, "kept")
     if isinstance(error, MoorageError):
         error.with_fields(undone=False, report=path)
-        error.hint = f"It was left as it is for a look; `moorage down --name {run.stack}` removes it."
+        before = run.record.previous_generation if run.record else None
+        back = f", `moorage rollback --name {run.stack} --to {before}` goes back" if before else ""
+        error.hint = f"It was left as it is for a look; `moorage down --name {run.stack}` removes it{back}."
     return error
 
 

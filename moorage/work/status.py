@@ -17,7 +17,7 @@ async def status(world: World, stack: str, *, ask: bool = True) -> StackStatus:
     """State of one stack. `ask`: services are asked whether they are ready; else the engine's view must do."""
     observed = await in_thread(lambda: world.engine.observe(stack))
     record = world.store.stack(stack)
-    generation = generations.current(world, stack)
+    generation = generations.known(world, stack)
     services = dict(generation.services) if generation else {}
     names = sorted({*services, *(c.service for c in observed.containers)})
     known = {name: services.get(name) or Service(name=name) for name in names}

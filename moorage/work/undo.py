@@ -14,6 +14,7 @@ from typing import Any
 from moorage.errors import EngineError, EngineUnavailableError, MoorageError
 from moorage.interfaces import World
 from moorage.model.definition import Service
+from moorage.model.event import Action
 from moorage.model.generation import Generation
 from moorage.model.state import Observed, RunRecord
 from moorage.model.step import Operation, Step, StepKind
@@ -45,8 +46,13 @@ async def undo(world: World, record: RunRecord, act_of: ActOf = directly) -> lis
     # A Compose that its Moorage left behind would go on creating what is removed here.
     await in_thread(lambda: world.compose.end_strays(record.stack))
     generation = _generation_before(world, record)
+    kept = await in_thread(lambda: generations.was_kept(world, record.stack, record.id))
+    if kept and record.previous_generation is None:
+        record = await in_thread(partial(_as_first, world, record))
+    elif kept and generation:
+        record = await in_thread(partial(_as_committed, world, record, generation))
     if record.before.get("containers") and generation:
-        left = await _apply_again(world, record, generation, act_of)
+        left = await _apply_again(world, record, generation, act_of, all_of_it=kept)
     else:
         left = await _remove_containers(world, record, act_of)
         left += await in_thread(lambda: _lost(world, record))
@@ -55,17 +61,41 @@ async def undo(world: World, record: RunRecord, act_of: ActOf = directly) -> lis
     return left
 
 
+def _as_committed(world: World, record: RunRecord, generation: Generation) -> RunRecord:
+    """The record as if the ports of the committed generation had been leased, not those of the start that was kept."""
+    leases = rules.leases_of(generation, world.clock.now(), None)
+    world.store.release_run(record.id)
+    world.store.release([one.key for one in world.store.leases(record.stack)])
+    return record.model_copy(
+        update={"before": {**record.before, "leases": [one.model_dump(mode="json") for one in leases]}}
+    )
+
+
+def _as_first(world: World, record: RunRecord) -> RunRecord:
+    """The record as if nothing but volumes had been there: what was kept was never committed, and goes too."""
+    Run(world, Operation.DOWN, record.stack).tell(Action.NOTICE, message="what had been kept for a look goes too")
+    world.store.release_run(record.id)
+    world.store.release([lease.key for lease in world.store.leases(record.stack)])
+    empty = {"containers": {}, "networks": [], "tags": [], "leases": [], "on_record": False}
+    return record.model_copy(update={"before": {**record.before, **empty}})
+
+
 def _generation_before(world: World, record: RunRecord) -> Generation | None:
     number = record.previous_generation
     return generations.read(world, record.stack, number) if number else None
 
 
-async def _apply_again(world: World, record: RunRecord, generation: Generation, act_of: ActOf) -> list[str]:
-    """Apply the generation before, from its pinned images, and wait until what ran then is ready; the rest is off."""
+async def _apply_again(
+    world: World, record: RunRecord, generation: Generation, act_of: ActOf, *, all_of_it: bool
+) -> list[str]:
+    """Apply the generation before, from its pinned images, and wait until what ran then is ready; the rest is off.
+
+    `all_of_it`: what ran then was none of its doing, so all of it is to run.
+    """
     run = Run(world, Operation.ROLLBACK, record.stack)
     run.generation = generation
     run.know(generation)
-    active = rules.active_before(record, run.services)
+    active = frozenset(run.services) if all_of_it else rules.active_before(record, run.services)
     try:
         # The leases first: a port that was given up belongs to this generation.
         await in_thread(lambda: _restore_leases(world, record))

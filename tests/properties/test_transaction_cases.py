@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from itertools import count
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from moorage.errors import (
+    DefinitionError,
     EngineError,
     EngineUnavailableError,
     HomeError,
@@ -20,9 +22,13 @@ from moorage.errors import (
     UndoIncompleteError,
 )
 from moorage.fakes.faults import ENGINE_EFFECTS
+from moorage.model.definition import Source
 from moorage.testing import MemoryLocks, faulty
+from moorage.work.resolve import Wish
 from moorage.work.rollback import rollback
+from moorage.work.status import status
 from moorage.work.sweep import Sweep, sweep
+from moorage.work.up import up
 from tests.properties.memory import CLOCK, STACK, Look, cancelled_at, service
 from tests.properties.transactions import Transactions
 
@@ -97,6 +103,80 @@ def test_what_was_stopped_is_stopped_after_an_undo(stack):
     stack.write({**stack.services, "web": service(image="fails:1", depends_on=["db"])})
     fails(stack)
     stack.same(before, "after the undo")
+
+
+def keeps(stack: Transactions) -> None:
+    """An `up --keep-failed` that fails."""
+    with pytest.raises(MoorageError) as caught:
+        asyncio.run(up(stack.world(), Wish(source=Source(directory=stack.folder), keep_failed=True)))
+    assert caught.value.fields["undone"] is False
+
+
+def outcomes(stack: Transactions) -> list[tuple[int, str]]:
+    return [(one.number, one.outcome) for one in stack.store.generations(STACK)]
+
+
+@pytest.mark.parametrize("n", range(12))
+def test_a_first_start_that_was_kept(stack, n):
+    """It is listed and knows its services; the next `up` that fails, or dies, clears away all of it but volumes."""
+    nothing = stack.look()
+    stack.write({"db": service(volumes=["data:/data"]), "web": service(image="fails:1", ports=["8000:80"])})
+    keeps(stack)
+    world = stack.world()
+    assert outcomes(stack) == [(1, "kept")]
+    assert [(one.path, one.generation) for one in stack.store.stacks() if one.name == STACK] == [
+        (str(stack.folder), None)
+    ]
+    found = asyncio.run(status(world, STACK))
+    assert (found.state, {*found.services}, found.generation) == ("degraded", {"db", "web"}, None)
+    with pytest.raises(DefinitionError, match="no earlier generation"):
+        asyncio.run(rollback(world, STACK, None))
+    assert asyncio.run(sweep(Sweep(world))) == []
+
+    stack.write({**stack.services, "web": service(image="fails:1", ports=["8000:80"], environment={"A": "b"})})
+    if n == 0:
+        fails(stack)
+    else:
+        with suppress(MoorageError):
+            stack.dies(stack.up, n)
+        stack.recover(0)
+    after = stack.look()
+    if after.containers:  # it died before it had begun, or after its end
+        assert n == 1
+        return
+    for part in ("networks", "tags", "leases", "generation"):
+        assert getattr(after, part) == getattr(nothing, part), part
+    assert STACK not in {one.name for one in stack.store.stacks()}
+
+
+def test_a_first_start_that_was_kept_can_be_mended_and_ended(stack):
+    nothing = stack.look()
+    stack.write({"db": service(volumes=["data:/data"]), "web": service(image="fails:1", ports=["8000:80"])})
+    keeps(stack)
+    stack.write({**stack.services, "web": service(ports=["8000:80"])})
+    asyncio.run(stack.up(stack.world()))
+    stack.check_up()
+    assert outcomes(stack) == [(2, "current"), (1, "kept")]
+    asyncio.run(stack.ending("down volumes ports")(stack.world()))
+    assert stack.look() == nothing
+
+
+@pytest.mark.parametrize("back", ["up", "rollback", "rollback to"])
+def test_a_change_that_was_kept(stack, back):
+    """An `up` that fails, and a rollback, bring back all of what was committed."""
+    before = brought_up(stack)
+    services = stack.services
+    stack.write({**services, "web": service(image="fails:1", ports=["8001:80"], depends_on=["db"])})
+    keeps(stack)
+    assert outcomes(stack) == [(3, "kept"), (2, "current"), (1, "superseded")]
+    if back == "up":
+        fails(stack)
+    else:
+        asyncio.run(rollback(stack.world(), STACK, 2 if back == "rollback to" else None))
+    stack.write(services)
+    assert stack.look().containers == before.containers
+    assert stack.look().leases == before.leases
+    stack.check_up(tidy=False)
 
 
 class Breaking:
