@@ -59,7 +59,7 @@ demo-down: setup ## remove the demo with its volumes and ports, stop the hub
 
 .PHONY: test test-unit wheel packaging faults test-dagger bench
 test: engine setup images browser ## every test, on a real engine (fails without one)
-	@$(BIN)/pytest -n $(JOBS) --dist loadfile -m '$(NOT_IN_TEST)' $(PYTEST_ARGS)
+	@$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m '$(NOT_IN_TEST)' $(PYTEST_ARGS)
 
 test-unit: setup ## the fast tests: no engine, no Prefect server
 	@$(BIN)/pytest -q -m '$(NOT_IN_TEST)' $(FAST_TESTS) $(PYTEST_ARGS)
@@ -75,8 +75,8 @@ packaging: engine wheel images ## the wheel in a fresh environment (its packages
 	@MOORAGE_WHEEL=$$(echo $(or $(WHEEL),dist/*.whl)) MOORAGE_WHEEL_ENV=build/fresh \
 	  $(BIN)/pytest tests/packaging $(PYTEST_ARGS)
 
-faults: engine setup images ## fail and SIGKILL at every step, many commands at once, an engine that restarts
-	@FAULTS_MIXED_S=$(MIXED_S) $(BIN)/pytest -n $(JOBS) --dist load tests/faults $(PYTEST_ARGS)
+faults: engine setup images ## fail and SIGKILL at every step, many commands at once, and all that takes minutes
+	@FAULTS_MIXED_S=$(MIXED_S) $(BIN)/pytest -n $(JOBS) --dist load -m 'faults or exhaustive' $(PYTEST_ARGS)
 
 test-dagger: engine setup images ## what needs Dagger: _EXPERIMENTAL_DAGGER_CLI_BIN and _RUNNER_HOST name CLI and engine
 	@$(BIN)/pytest -m dagger_engine tests/dagger_engine $(PYTEST_ARGS)

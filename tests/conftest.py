@@ -94,7 +94,10 @@ MARKED_FOLDERS = {
     "benchmarks": "bench",
     "packaging": "packaging",
     "dagger_engine": "dagger_engine",
+    "faults": "faults",
 }
+LONGEST_FIRST = ("orchestrated", "e2e", "packaging", "faults", "engine")
+"""Folders whose tests wait the most: the short ones of the others fill up the end, so that no process is left alone."""
 
 
 def pytest_report_header() -> str:
@@ -111,11 +114,16 @@ def pytest_report_header() -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What a folder's tests need is said by its name, not by each file in it."""
+    """What a folder's tests need is said by its name, not by each file in it; those that take long come first."""
     for item in items:
-        folder = item.path.relative_to(ROOT / "tests").parts[0]
-        if folder in MARKED_FOLDERS:
-            item.add_marker(MARKED_FOLDERS[folder])
+        if _folder(item) in MARKED_FOLDERS:
+            item.add_marker(MARKED_FOLDERS[_folder(item)])
+    order = {folder: place for place, folder in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: order.get(_folder(item), len(order)))
+
+
+def _folder(item: pytest.Item) -> str:
+    return item.path.relative_to(ROOT / "tests").parts[0]
 
 
 def pytest_unconfigure() -> None:

@@ -92,16 +92,14 @@ def open_form(page: Page, address: HubAddress, flow: str) -> None:
 
 def submitted(page: Page, address: HubAddress, flow: str) -> str:
     """Press Submit; gives the id of the run that comes of it."""
+    wanted = {"deployments": {"id": {"any_": [deployments.found_on(address)[flow]]}}}
+    earlier = {one["id"] for one in api.call(address, "POST", "/flow_runs/filter", wanted)}
     page.get_by_role("button", name="Submit").click()
-    wanted = {
-        "deployments": {"id": {"any_": [deployments.found_on(address)[flow]]}},
-        "sort": "EXPECTED_START_TIME_DESC",
-    }
     seen: list[str] = []
 
     def created() -> bool:
         found = api.call(address, "POST", "/flow_runs/filter", wanted)
-        seen[:] = [one["id"] for one in found if not one["auto_scheduled"]][:1]
+        seen[:] = [one["id"] for one in found if not one["auto_scheduled"] and one["id"] not in earlier]
         return bool(seen)
 
     wait_for(created, timeout_s=60)

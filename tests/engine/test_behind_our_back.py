@@ -108,7 +108,10 @@ async def test_during_a_change(stack, machine_state):
     await gone(s)
 
 
-@pytest.mark.parametrize("operation", ["down", "stop", "start", "restart", "up"])
+@pytest.mark.parametrize(
+    "operation",
+    ["down", "up", *(pytest.param(one, marks=pytest.mark.exhaustive) for one in ("stop", "start", "restart"))],
+)
 async def test_between_two_runs(operation, stack, machine_state, free_ports):
     s = stack(TWO.replace('ports: ["80"]', f'ports: ["{free_ports()}:80"]'))
     await s.up()
@@ -180,6 +183,7 @@ async def test_an_image_between_build_and_create(stack, machine_state):
     await gone(s)
 
 
+@pytest.mark.exhaustive
 async def test_images_of_earlier_generations_are_kept_alive(stack, machine_state):
     """Somebody removes the names that Compose gave; a failed change and a rollback still have the images."""
     s = stack(BUILT)
@@ -229,8 +233,11 @@ def free(home: Path) -> None:
 
 @pytest.mark.parametrize(
     ("step", "action"),
-    [("lease", Action.DONE), ("create", Action.DONE), ("ready web", Action.DONE)],
-    ids=["before create", "after create", "before the commit"],
+    [
+        pytest.param("lease", Action.DONE, id="before create", marks=pytest.mark.exhaustive),
+        pytest.param("create", Action.DONE, id="after create", marks=pytest.mark.exhaustive),
+        pytest.param("ready web", Action.DONE, id="before the commit"),
+    ],
 )
 async def test_a_disk_that_fills_up_during_an_up(step, action, stack, settings, small_home, machine_state):
     """Its containers go, whatever can be written down; what could not be is done by whoever comes next."""

@@ -165,7 +165,7 @@ def test_timeout_ends_the_command_and_all_it_started(web: Project) -> None:
     assert "late" not in done.stdout
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 42), (signal.SIGINT, 43), (signal.SIGHUP, 44)], ids=str)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 42), (signal.SIGINT, 43)], ids=str)
 def test_signals_reach_the_command(web: Project, number: signal.Signals, code: int) -> None:
     script = "trap 'exit 42' TERM; trap 'exit 43' INT; trap 'exit 44' HUP; echo begun; while :; do sleep 0.1; done"
     process = web.start("ci", "--", "sh", "-c", script)
@@ -205,7 +205,7 @@ def slow(project: Project, tiny_image: str, moorage_home: Path) -> Project:
     """)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=str)
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.exhaustive)], ids=str)
 def test_signals_while_it_comes_up(slow: Project, number: signal.Signals) -> None:
     process = slow.start("ci", "--", "true")
     _until(process, "start web")
@@ -227,7 +227,11 @@ def test_signals_while_it_is_removed_do_not_keep_it_from_that(slow: Project) -> 
 
 @pytest.mark.parametrize(
     ("phase", "ready", "verb"),
-    [("build web", "never", "doctor"), ("start web", "never", "plan"), ("moorage down", "begun", "ports")],
+    [
+        ("build web", "never", "doctor"),
+        pytest.param("start web", "never", "plan", marks=pytest.mark.exhaustive),
+        pytest.param("moorage down", "begun", "ports", marks=pytest.mark.exhaustive),
+    ],
 )
 def test_after_kill_9_of_any_phase_the_next_call_cleans_up(
     slow: Project, machine_state: MachineState, phase: str, ready: str, verb: str

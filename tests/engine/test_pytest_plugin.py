@@ -104,7 +104,7 @@ NAMES = """
         ("", "", 1),
         ("moorage_scope = function", "", 2),
         ("", "@pytest.mark.moorage(scope='function')\n    def test_c(moorage_stack): note(moorage_stack)", 2),
-        ("", "pytestmark = pytest.mark.moorage(scope='function')", 2),
+        pytest.param("", "pytestmark = pytest.mark.moorage(scope='function')", 2, marks=pytest.mark.exhaustive),
     ],
 )
 def test_scopes(run: Run, project: Project, config: str, extra: str, stacks: int) -> None:

@@ -112,6 +112,7 @@ def test_a_failure_is_told_and_drift_is_mended(
     project.moorage("down", "--volumes", "--release-ports")
 
 
+@pytest.mark.exhaustive
 def test_a_dead_run_becomes_crashed_and_is_swept_up(
     hub_address: HubAddress,
     project: Project,

@@ -23,6 +23,7 @@ def add(status: dict[str, Any], name: str) -> None:
     api.call(address_in(status), "POST", "/variables/", {"name": name, "value": 1})
 
 
+@pytest.mark.exhaustive
 def test_history_is_saved_while_it_runs_and_brought_back(own: OwnHub, tmp_path: Path) -> None:
     def run(*args: str, exit_code: int = 0) -> str:
         done = hub(*args, home=own.home, exit_code=exit_code, **own.env)

@@ -39,6 +39,7 @@ async def test_what_it_stands_for(hub_address: HubAddress) -> None:
     )
 
 
+@pytest.mark.exhaustive
 def test_a_run_uses_the_engine_it_names(
     hub_address: HubAddress, project: Project, tiny_image: str, machine_state: MachineState
 ) -> None:

@@ -222,6 +222,7 @@ def test_a_pool_of_ones_own_has_deployments_of_its_own() -> None:
     assert "active: true" not in theirs
 
 
+@pytest.mark.exhaustive
 def test_schedules_are_switched_off_by_a_setting_and_on_again(own: OwnHub) -> None:
     def active(status: dict[str, Any]) -> list[bool]:
         found = api.call(address_in(status), "POST", "/deployments/filter", {})

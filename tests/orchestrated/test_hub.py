@@ -188,6 +188,7 @@ def test_files_of_the_hub_are_private(hub_address: HubAddress, session_dir: Path
     assert (folder / "prefect" / "prefect.db").is_file()
 
 
+@pytest.mark.exhaustive
 def test_other_addresses_than_loopback_need_a_password(own: OwnHub) -> None:
     refused = own.start(exit_code=8, MOORAGE_HUB_HOST="0.0.0.0")
     assert "password" in refused["said"]

@@ -138,6 +138,7 @@ def test_a_port_of_somebody_else_is_left_alone(own: OwnHub) -> None:
         assert ui["api_url"] == status["api_url"]
 
 
+@pytest.mark.exhaustive
 def test_a_server_that_comes_back_elsewhere_gets_a_new_worker(own: OwnHub) -> None:
     before = own.start()
     os.kill(before["server"]["pid"], signal.SIGKILL)
@@ -173,6 +174,7 @@ def test_stop_lets_a_run_undo_what_it_did(own: OwnHub, tmp_path: Path) -> None:
     assert state_of(again, run)["type"] == "CRASHED", "the worker lived to record it"
 
 
+@pytest.mark.exhaustive
 def test_stop_ends_a_run_that_does_not_listen(own: OwnHub, tmp_path: Path) -> None:
     status = own.start()
     (tmp_path / "deaf.py").write_text(DEAF)
@@ -196,6 +198,7 @@ def test_ctrl_c_while_it_starts_leaves_nothing(own: OwnHub) -> None:
     assert own.status()["server"]["state"] == "stopped"
 
 
+@pytest.mark.exhaustive
 def test_a_server_that_cannot_start_shows_its_log(own: OwnHub) -> None:
     broken = own.start(exit_code=8, PREFECT_SERVER_DATABASE_CONNECTION_URL="nonsense://")
     assert "ended while it was starting" in broken["said"]
@@ -232,6 +235,7 @@ def test_a_zombie_counts_as_dead() -> None:
     child.wait()
 
 
+@pytest.mark.exhaustive
 def test_a_server_of_the_environment_is_used_and_left_alone(own: OwnHub, hub_address: HubAddress) -> None:
     env = {"PREFECT_API_URL": hub_address.api_url}
     status = own.status(**env)
