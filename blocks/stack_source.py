@@ -10,7 +10,7 @@ from prefect.blocks.core import Block
 from pydantic import ConfigDict, Field, HttpUrl, SecretStr, model_validator
 
 from moorage.rules.durations import seconds
-from moorage.work.resolve import Wish, source_of
+from moorage.work.wish import Wish, source_of
 
 _LOGO = HttpUrl("https://cdn.sanity.io/images/3ugk85nk/production/14a315b79990200db7341e42553e23650b34bb96-250x250.png")
 DURATION = r"^(\d+(\.\d+)?(ns|us|µs|ms|s|m|h|d|w))+$"

@@ -10,7 +10,7 @@ from prefect.runtime import flow_run
 
 from moorage.errors import DefinitionError
 from moorage.work.building import build as make_images
-from moorage.work.resolve import Wish
+from moorage.work.wish import Wish
 from tasks import parameters
 from tasks.cancelling import cancellable
 from tasks.parameters import Builder, switch

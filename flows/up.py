@@ -11,8 +11,8 @@ from prefect.runtime import flow_run
 from blocks.stack_source import StackSource
 from moorage.errors import DefinitionError
 from moorage.settings import Settings, settings
-from moorage.work.resolve import Wish
 from moorage.work.up import up as bring_up
+from moorage.work.wish import Wish
 from tasks import parameters
 from tasks.approving import approval
 from tasks.cancelling import cancellable

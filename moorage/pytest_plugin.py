@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from moorage.interfaces import World
     from moorage.running import RunningStack
     from moorage.stack import Stack
-    from moorage.work.resolve import Wish
     from moorage.work.temporary import Owned
+    from moorage.work.wish import Wish
 
 _FIXTURE = "moorage_stack"
 _SCOPES = ("session", "package", "module", "class", "function")
@@ -106,7 +106,7 @@ def _of_ci() -> RunningStack | None:
 @contextmanager
 def _of_file(config: pytest.Config, *, keep: bool) -> Iterator[RunningStack]:
     from moorage.stack import own_stack
-    from moorage.work.resolve import name_of
+    from moorage.work.wish import name_of
 
     world, wish = _world(), _wish(config)
     shared: str | None = getattr(config, "workerinput", {}).get("moorage_shared")
@@ -128,7 +128,7 @@ def _world() -> World:
 
 
 def _wish(config: pytest.Config) -> Wish:
-    from moorage.work.resolve import Wish, source_of
+    from moorage.work.wish import Wish, source_of
 
     files = [str(config.rootpath / file) for file in config.getini("moorage_file")]
     source = source_of(None if files else config.rootpath, files, config.getini("moorage_profile"), ())
@@ -164,8 +164,8 @@ def pytest_configure_node(node: Any) -> None:
     if not config.getini("moorage_shared") or config.getoption("--moorage-reuse"):
         return
     if _shared not in config.stash:
-        from moorage.work.resolve import name_of
         from moorage.work.temporary import Owned, unique_name
+        from moorage.work.wish import name_of
 
         world, wish = _world(), _wish(config)
         base = name_of(world, wish, world.compose.raw_config(wish.source))

@@ -17,8 +17,8 @@ from moorage.model.definition import Condition, Config
 from moorage.rules import naming
 from moorage.running import RunningStack, finish
 from moorage.work import temporary
-from moorage.work.resolve import Wish, source_of
 from moorage.work.up import up
+from moorage.work.wish import Wish, source_of
 from moorage.world import open_world
 
 

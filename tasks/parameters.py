@@ -12,7 +12,7 @@ from blocks.stack_source import DURATION, StackSource
 from moorage.errors import DefinitionError
 from moorage.rules.durations import seconds
 from moorage.show.secret_names import looks_secret
-from moorage.work.resolve import Wish, source_of
+from moorage.work.wish import Wish, source_of
 
 if TYPE_CHECKING:
     from blocks.dagger_engine import DaggerEngine

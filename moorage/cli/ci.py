@@ -25,10 +25,10 @@ from moorage.show.console import console
 from moorage.show.job import Job, summary_markdown
 from moorage.show.words import one_line
 from moorage.work import ci as leaving
-from moorage.work import resolve, temporary
+from moorage.work import temporary
 from moorage.work.child import Interrupts, run_command
 from moorage.work.ci import Artifacts
-from moorage.work.resolve import Wish, source_of
+from moorage.work.wish import Wish, name_of, source_of
 from moorage.world import listen, open_world
 
 LAST_LINES = 30
@@ -120,7 +120,7 @@ class Run:
     def wish_of(self, source: Source) -> Wish:
         """The wish, with a name that no other stack has. Raises DefinitionError."""
         wish = Wish(source=source, wait_timeout_s=self.asked.wait_timeout)
-        base = self.asked.name_prefix or resolve.name_of(self.world, wish, self.world.compose.raw_config(source))
+        base = self.asked.name_prefix or name_of(self.world, wish, self.world.compose.raw_config(source))
         return wish.model_copy(update={"name": temporary.unique_name(base)})
 
     def whole(self) -> int:

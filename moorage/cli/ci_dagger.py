@@ -11,8 +11,8 @@ from moorage.model.state import StackStatus
 from moorage.rules import naming
 from moorage.work import ci as leaving
 from moorage.work import temporary
-from moorage.work.resolve import Wish
 from moorage.work.throwaway import Throwaway
+from moorage.work.wish import Wish
 
 
 class DaggerRun(Run):

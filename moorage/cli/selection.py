@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from moorage.errors import DefinitionError
 from moorage.interfaces import World
 from moorage.rules import naming
-from moorage.work.resolve import Wish, name_of, source_of
+from moorage.work.wish import Wish, name_of, source_of
 
 
 @Parameter(name="*")

@@ -13,8 +13,8 @@ from moorage.cli.selection import Selection, wish_of
 from moorage.model.image import BuilderName
 from moorage.model.state import StackStatus
 from moorage.rules.durations import seconds
-from moorage.work.resolve import Wish
 from moorage.work.turn import turn
+from moorage.work.wish import Wish
 from moorage.world import open_world
 
 

@@ -8,10 +8,10 @@ from moorage.work import images, resolve
 from moorage.work.operation import locked
 from moorage.work.perform import carry_out
 from moorage.work.recovery import recover
-from moorage.work.resolve import Wish
 from moorage.work.run import Run
 from moorage.work.threads import in_thread
 from moorage.work.undo import ActOf, directly
+from moorage.work.wish import Wish
 
 _MAKES = (StepKind.BUILD, StepKind.PULL)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from moorage.errors import ImageError, PortError
 from moorage.interfaces import World
@@ -13,8 +13,10 @@ from moorage.model.generation import Generation, GenerationRecord, PinnedImage
 from moorage.model.lease import Lease
 from moorage.model.state import RunRecord
 from moorage.model.step import Operation
-from moorage.rules import composing, labels, reading, undo
-from moorage.rules.planning import Desired
+from moorage.rules import composing, labels, reading
+
+if TYPE_CHECKING:
+    from moorage.rules.planning import Desired  # those who only read need no planning
 
 _RUNS = 50
 """How many of the last runs are looked at for one that was kept."""
@@ -199,6 +201,8 @@ def lease_again(world: World, generation: Generation, run: str) -> tuple[Lease, 
 
     Undone with the leases that stand in the run's record.
     """
+    from moorage.rules import undo  # planning, which those who only read do not need
+
     wanted = undo.leases_of(generation, world.clock.now(), run)
     held = {lease.key: lease for lease in world.store.leases(generation.stack)}
     missing = [one for one in wanted if one.key not in held or held[one.key].ports != one.ports]

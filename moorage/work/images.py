@@ -15,9 +15,9 @@ from moorage.model.step import Plan, Step, StepKind
 from moorage.rules import building, composing, templates
 from moorage.rules.planning import Desired
 from moorage.rules.reading import unescaped
-from moorage.work.resolve import Wish
 from moorage.work.run import Run
 from moorage.work.threads import in_thread
+from moorage.work.wish import Wish
 
 _NO_FILE = Path()
 

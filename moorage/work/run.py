@@ -23,7 +23,7 @@ from moorage.rules import composing, labels
 from moorage.rules.planning import Desired
 from moorage.rules.undo import snapshot
 from moorage.work import generations
-from moorage.work.resolve import Wish
+from moorage.work.wish import Wish
 
 
 class Run:

@@ -17,7 +17,7 @@ from moorage.model.sandbox import SandboxService
 from moorage.model.state import BoundPort, ServiceStatus, StackState, StackStatus
 from moorage.rules import building, composing, throwaway
 from moorage.work import images, resolve
-from moorage.work.resolve import Wish
+from moorage.work.wish import Wish
 
 _PAUSE_S = 0.1
 _PROBE_S = 2.0

@@ -14,8 +14,8 @@ from moorage.interfaces import Lock, World
 from moorage.model.state import StackStatus
 from moorage.model.step import Operation
 from moorage.work import images, resolve
-from moorage.work.resolve import Wish
 from moorage.work.up import idle_as_planned
+from moorage.work.wish import Wish
 
 
 @contextmanager

@@ -16,11 +16,11 @@ from moorage.work.approving import Approval, agreed
 from moorage.work.commit import commit, status_of_committed
 from moorage.work.operation import uncancelled, undone_on_failure
 from moorage.work.perform import Act, carry_out
-from moorage.work.resolve import Wish
 from moorage.work.run import Run
 from moorage.work.status import status
 from moorage.work.threads import in_thread
 from moorage.work.undo import ActOf, directly
+from moorage.work.wish import Wish
 
 _MOST_CLASHES = 3
 """So often a service gets other ports in place of those that turn out to be taken when it starts."""

@@ -103,7 +103,7 @@ def test_without_waiting_is_quick_and_silent(folder, other_process):
     said, began = [], time.monotonic()
     with pytest.raises(BusyError):
         StackLock(folder, "shop").acquire("down", 0, said.append)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 5
     assert said == []
 
 
@@ -120,7 +120,7 @@ def test_gives_up_after_its_time(folder, other_process):
     began = time.monotonic()
     with pytest.raises(BusyError):
         StackLock(folder, "shop").acquire("down", 0.4)
-    assert 0.4 <= time.monotonic() - began < 2
+    assert 0.4 <= time.monotonic() - began < 5
 
 
 def test_the_kernel_frees_it_of_a_killed_process(folder, other_process):

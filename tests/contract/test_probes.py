@@ -143,7 +143,7 @@ class TestBindable:
         began = time.perf_counter()
         for _ in range(50):
             PROBER.bindable(free_port, "tcp", "127.0.0.1")
-        assert (time.perf_counter() - began) / 50 < 0.005
+        assert (time.perf_counter() - began) / 50 < 0.02
 
 
 class TestTcp:
@@ -187,7 +187,7 @@ class TestTcp:
                 client.connect_ex(("127.0.0.1", port))
             began = time.monotonic()
             assert PROBER.tcp("127.0.0.1", port, 0.3) == f"127.0.0.1:{port}: no answer in 0.3 s"
-            assert time.monotonic() - began < 1
+            assert time.monotonic() - began < 3
             for client in waiting:
                 client.close()
 

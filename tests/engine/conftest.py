@@ -27,11 +27,11 @@ from moorage.settings import Settings
 from moorage.work import down as endings
 from moorage.work import resolve
 from moorage.work.ending import Again
-from moorage.work.resolve import Wish, source_of
 from moorage.work.restart import restart
 from moorage.work.run import Run
 from moorage.work.status import status
 from moorage.work.up import up
+from moorage.work.wish import Wish, source_of
 from moorage.world import open_world
 
 E = TypeVar("E", bound=MoorageError)

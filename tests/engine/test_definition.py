@@ -11,7 +11,7 @@ import pytest
 
 from moorage.errors import DefinitionError, UnsupportedKeyError
 from moorage.work import resolve
-from moorage.work.resolve import Wish, source_of
+from moorage.work.wish import Wish, source_of
 
 pytestmark = pytest.mark.engine
 
@@ -367,7 +367,7 @@ def test_a_compose_that_hangs_is_ended_with_its_children(stack, tmp_path, settin
     began = time.monotonic()
     with pytest.raises(DefinitionError, match=r"no answer within 0\.5 s"):
         compose.config(s.wish().source, s.name, {})
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 10
     group = (tmp_path / "pid").read_text().strip()
     assert eventually(lambda: not alive_in_group(group)), "the whole group was killed"
 

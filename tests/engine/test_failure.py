@@ -339,7 +339,7 @@ async def test_an_engine_that_does_not_answer(stack, settings, tmp_path, monkeyp
     began = time.monotonic()
     with pytest.raises(EngineUnavailableError) as caught:
         await up(open_world(events.append, settings), s.wish())
-    assert time.monotonic() - began < 6
+    assert time.monotonic() - began < 15
     assert caught.value.exit_code == 4
     assert "nobody.sock" in str(caught.value)
 
@@ -352,5 +352,5 @@ async def test_an_engine_that_listens_and_says_nothing(stack, settings, listen, 
     began = time.monotonic()
     with pytest.raises(MoorageError) as caught:
         await up(open_world(events.append, settings.model_copy(update={"connect_timeout_s": 1})), s.wish())
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 15
     assert caught.value.exit_code == 4

@@ -10,7 +10,7 @@ import pytest
 
 from moorage.errors import DefinitionError, MoorageError
 from moorage.work import resolve
-from moorage.work.resolve import Wish, source_of
+from moorage.work.wish import Wish, source_of
 
 pytestmark = pytest.mark.engine
 

@@ -14,11 +14,11 @@ from moorage.errors import EngineError, MoorageError
 from moorage.settings import Settings
 from moorage.work import down as endings
 from moorage.work.ending import Again
-from moorage.work.resolve import Wish, source_of
 from moorage.work.restart import restart
 from moorage.work.rollback import rollback
 from moorage.work.undo import directly
 from moorage.work.up import up
+from moorage.work.wish import Wish, source_of
 from moorage.world import open_world
 
 if TYPE_CHECKING:

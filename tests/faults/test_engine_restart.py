@@ -29,11 +29,11 @@ from moorage.rules import labels
 from moorage.settings import Settings
 from moorage.work.down import Ending, down, start, stop
 from moorage.work.ending import Again
-from moorage.work.resolve import Wish, source_of
 from moorage.work.restart import restart
 from moorage.work.status import status
 from moorage.work.sweep import Sweep, sweep
 from moorage.work.up import up
+from moorage.work.wish import Wish, source_of
 from moorage.world import open_world
 
 if TYPE_CHECKING:

@@ -148,7 +148,7 @@ def test_a_killed_writer_leaves_nothing_half_done(program, store, tmp_path):
         # The next one does not wait for the dead one's lock.
         began = time.monotonic()
         lease(store, 17000)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 5
     ports = [held.port for held in store.leases()]
     assert len(set(ports)) == len(ports) > 5
     assert store.set_aside is None

@@ -21,8 +21,8 @@ import pytest
 from moorage.rules import composing, labels
 from moorage.settings import Settings
 from moorage.work import generations
-from moorage.work.resolve import Wish, source_of
 from moorage.work.up import up
+from moorage.work.wish import Wish, source_of
 from moorage.world import open_world
 from tests.conftest import Project
 

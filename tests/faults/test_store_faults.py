@@ -279,7 +279,7 @@ def test_locked_for_too_long(path, filled, open_store):
         began = time.monotonic()
         with pytest.raises(HomeError, match=r"locked by another process for 0\.3 s"):
             lease(store)
-        assert 0.3 <= time.monotonic() - began < 3
+        assert 0.3 <= time.monotonic() - began < 10
         assert len(store.leases()) == 40  # reading does not wait for a writer
         other.execute("ROLLBACK")
     lease(store)

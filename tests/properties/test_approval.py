@@ -18,11 +18,11 @@ from moorage.rules import naming
 from moorage.work import down as endings
 from moorage.work.approving import Approval
 from moorage.work.ending import Again, Ending
-from moorage.work.resolve import Wish
 from moorage.work.restart import restart
 from moorage.work.rollback import rollback
 from moorage.work.undo import directly
 from moorage.work.up import up
+from moorage.work.wish import Wish
 from tests.properties.memory import STACK, service
 from tests.properties.transactions import Transactions
 

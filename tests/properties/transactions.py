@@ -37,11 +37,11 @@ from moorage.testing import (
 from moorage.work import down as endings
 from moorage.work import generations
 from moorage.work.ending import Again
-from moorage.work.resolve import Wish
 from moorage.work.restart import restart
 from moorage.work.rollback import rollback
 from moorage.work.sweep import Sweep, sweep
 from moorage.work.up import up
+from moorage.work.wish import Wish
 from tests.properties.memory import (
     BAD_IMAGES,
     CLOCK,
