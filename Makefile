@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory --warn-undefined-variables
 
 BIN := .venv/bin
 DEMO := --project-directory examples/commandcenter
-SCRIPTS := scripts/venv scripts/engine scripts/base-images scripts/browser \
+SCRIPTS := scripts/venv scripts/engine scripts/base-images scripts/browser scripts/registry \
   $(wildcard scripts/base-images.d/*/build scripts/base-images.d/*/entrypoint) .ci/run
 # More for pytest, as in: make test PYTEST_ARGS='-k ports -x'
 PYTEST_ARGS ?=

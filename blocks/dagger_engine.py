@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
 
 from prefect.blocks.core import Block
 from pydantic import ConfigDict, Field, HttpUrl
 
-from moorage.errors import DefinitionError
+from moorage.hub.registry_login import login_of
 from moorage.model.image import RegistryLogin
 
 _LOGO = HttpUrl("https://cdn.sanity.io/images/3ugk85nk/production/14a315b79990200db7341e42553e23650b34bb96-250x250.png")
-_HUB = "index.docker.io"
-"""What Docker Hub is called where no registry is named."""
 
 
 class DaggerEngine(Block):
@@ -61,23 +58,4 @@ class DaggerEngine(Block):
         """Its credentials, for builds only: they are no setting and no parameter. Raises DefinitionError."""
         if not self.registry_credentials:
             return ()
-        given = await _credentials(self.registry_credentials)
-        url = given.registry_url
-        host = urlsplit(url if "://" in url else f"https://{url}").netloc
-        password = given.password.get_secret_value()
-        return (RegistryLogin(registry=host or _HUB, username=given.username, password=password),)
-
-
-async def _credentials(name: str) -> Any:
-    """The block of prefect-docker, which is installed where such blocks are used, and loaded only for them."""
-    where = f"registry_credentials: {name}"
-    try:
-        from prefect_docker import DockerRegistryCredentials  # type: ignore[import-untyped]
-
-        return await DockerRegistryCredentials.aload(name)
-    except ImportError as error:
-        hint = "`pip install 'moorage[docker-blocks]'` brings it."
-        raise DefinitionError(f"{where}: prefect-docker is not installed", key="dagger", hint=hint) from error
-    except ValueError as error:
-        hint = "Make one in the UI: Blocks, Docker Registry Credentials."
-        raise DefinitionError(f"{where}: there is no such block on the hub", key="dagger", hint=hint) from error
+        return (await login_of(self.registry_credentials, "dagger"),)

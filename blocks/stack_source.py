@@ -76,6 +76,7 @@ class StackSource(Block):
         ttl: How long the stack may live, such as `8h`. Empty: for ever.
         ports: Where host ports come from when the compose file wants none in particular.
         approve: Wait for Resume in the UI before anything is done.
+        registry_credentials: Name of a Docker Registry Credentials block: who pulls from a private registry.
 
     Example:
         Save a source and start its stack from a program:
@@ -105,6 +106,9 @@ class StackSource(Block):
     ttl: str | None = Field(default=None, title="Time to live", pattern=DURATION, examples=["8h"])
     ports: PortRange | None = Field(default=None, title="Port range")
     approve: bool = Field(default=False, title="Wait for approval")
+    registry_credentials: str | None = Field(
+        default=None, title="Docker Registry Credentials", examples=["our-registry"]
+    )
 
     def wish(self) -> Wish:
         """What it asks of `up`. Raises DefinitionError, as for a directory that does not exist."""

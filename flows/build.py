@@ -9,6 +9,7 @@ from prefect import State, flow
 from prefect.runtime import flow_run
 
 from moorage.errors import DefinitionError
+from moorage.model.image import RegistryLogin
 from moorage.work.building import build as make_images
 from moorage.work.wish import Wish
 from tasks import parameters
@@ -33,6 +34,7 @@ async def build(
     env_files: parameters.EnvFiles = None,
     builder: Annotated[Builder, switch("Who builds images")] = Builder.AUTO,
     again: Annotated[bool, switch("Build in any case")] = False,
+    registry_credentials: parameters.RegistryName = "",
 ) -> dict[str, Any] | State[Any]:
     """Build or pull the images of a stack. What runs is left alone; the next `up` takes them.
 
@@ -45,15 +47,18 @@ async def build(
         env_files: Files with variables, relative to the path. Empty: the project's `.env`.
         builder: Who builds images. `auto` is what `MOORAGE_BUILDER` says, else `x-moorage.builder`, else Compose.
         again: Build images also where their sources have not changed.
+        registry_credentials: Name of Docker Registry Credentials (see Blocks) for private images. Empty: that of the
+            stack source, else the worker's own login.
     """
     if bool(path) == bool(stack):
         raise DefinitionError("name either a path or a stack source", key="path", hint="One of them, not both.")
     source = await parameters.source_named(stack) if stack else None
     wish = source.wish() if source else parameters.wish_of_path(path, files, profiles, env, env_files)
     asked = {"build": again, "builder": None if builder == Builder.AUTO else builder.value}
-    return await cancellable(_build(wish.model_copy(update=asked)))
+    logins = await parameters.logins_named(registry_credentials, source)
+    return await cancellable(_build(wish.model_copy(update=asked), logins))
 
 
-async def _build(wish: Wish) -> dict[str, Any]:
-    stack, made = await make_images(told_world(), wish, as_task_runs, str(flow_run.id))
+async def _build(wish: Wish, logins: tuple[RegistryLogin, ...]) -> dict[str, Any]:
+    stack, made = await make_images(told_world(logins=logins), wish, as_task_runs, str(flow_run.id))
     return {"stack": stack, "made": made, "flow_run_id": str(flow_run.id)}

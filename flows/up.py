@@ -10,6 +10,7 @@ from prefect.runtime import flow_run
 
 from blocks.stack_source import StackSource
 from moorage.errors import DefinitionError
+from moorage.model.image import RegistryLogin
 from moorage.settings import Settings, settings
 from moorage.work.up import up as bring_up
 from moorage.work.wish import Wish
@@ -46,6 +47,7 @@ async def up(
     build: Annotated[bool, switch("Build in any case")] = False,
     force_recreate: Annotated[bool, switch("Re-create in any case")] = False,
     dagger: parameters.DaggerName = "",
+    registry_credentials: parameters.RegistryName = "",
 ) -> dict[str, Any] | State[Any]:
     """Bring a stack up: all services ready at the end, or everything undone.
 
@@ -65,6 +67,8 @@ async def up(
         build: Build images also where their sources have not changed.
         force_recreate: Re-create containers also where nothing has changed.
         dagger: Name of a Dagger Engine (see Blocks) that builds with `builder: dagger`. Empty: that of the worker.
+        registry_credentials: Name of Docker Registry Credentials (see Blocks) for private images. Empty: that of the
+            stack source, else the worker's own login.
     """
     if bool(path) == bool(stack):
         raise DefinitionError("name either a path or a stack source", key="path", hint="One of them, not both.")
@@ -81,7 +85,8 @@ async def up(
         "force_recreate": force_recreate,
     }
     engine = await parameters.dagger_named(dagger) if dagger else None
-    return await cancellable(_up(wish.model_copy(update=asked), _settings(source, engine), engine))
+    logins = await parameters.logins_named(registry_credentials, source)
+    return await cancellable(_up(wish.model_copy(update=asked), _settings(source, engine), engine, logins))
 
 
 def _settings(source: StackSource | None, engine: DaggerEngine | None) -> Settings:
@@ -92,7 +97,9 @@ def _settings(source: StackSource | None, engine: DaggerEngine | None) -> Settin
     return settings().model_copy(update=said)
 
 
-async def _up(wish: Wish, chosen: Settings, engine: DaggerEngine | None) -> dict[str, Any]:
-    world = told_world(chosen, await engine.logins() if engine else ())
+async def _up(
+    wish: Wish, chosen: Settings, engine: DaggerEngine | None, logins: tuple[RegistryLogin, ...]
+) -> dict[str, Any]:
+    world = told_world(chosen, (*logins, *(await engine.logins() if engine else ())))
     run, status = await bring_up(world, wish, as_task_runs, str(flow_run.id), approval())
     return {**status.model_dump(mode="json"), "changed": sorted(run.ready_s), "flow_run_id": run.flow_run_id}

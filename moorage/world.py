@@ -60,7 +60,7 @@ def open_world(
     settings: Settings | None = None,
     logins: tuple[RegistryLogin, ...] = (),
 ) -> World:
-    """The world of this process. `settings` None: the process's own. `logins`: for builds by Dagger.
+    """The world of this process. `settings` None: the process's own. `logins`: for builds and pulls.
 
     Nothing is contacted before it is needed; but a registry that was damaged or lost is rebuilt first.
     """
@@ -72,7 +72,7 @@ def open_world(
         engine=engine,
         streams=DockerStreams(engine),
         volumes=DockerVolumes(engine, home_name),
-        compose=ComposeCli(chosen),
+        compose=ComposeCli(chosen, logins),
         contexts=BuildContexts(),
         store=store,
         files=LocalFiles(home),
@@ -83,7 +83,7 @@ def open_world(
         lock=lambda stack: StackLock(home / "locks", stack),
         place=_place,
         builder=partial(_builder, logins),
-        censor=_censor,
+        censor=partial(_censor, tuple(login.password for login in logins)),
         emit=emit,
     )
     store.on_loss(lambda: rebuild(world))
@@ -103,11 +103,11 @@ def _builder(logins: tuple[RegistryLogin, ...], world: World, name: BuilderName)
     return ComposeBuilder(world.compose, world.engine)
 
 
-def _censor(config: Config, more: Sequence[str]) -> Callable[[Any], Any]:
-    """What hides the secrets of a definition, and those in `more`, in all forms they may take."""
+def _censor(passwords: tuple[str, ...], config: Config, more: Sequence[str]) -> Callable[[Any], Any]:
+    """What hides passwords, the secrets of a definition, and those in `more`, in all forms they may take."""
     from moorage.show.redaction import redact_data, secret_values
 
-    values = secret_values(config, more)
+    values = secret_values(config, (*passwords, *more))
     return lambda data: redact_data(data, values)
 
 

@@ -10,6 +10,8 @@ from pydantic import BeforeValidator, Field
 
 from blocks.stack_source import DURATION, StackSource
 from moorage.errors import DefinitionError
+from moorage.hub.registry_login import login_of
+from moorage.model.image import RegistryLogin
 from moorage.rules.durations import seconds
 from moorage.show.secret_names import looks_secret
 from moorage.work.wish import Wish, source_of
@@ -37,6 +39,7 @@ NewName = Annotated[str, _titled("Name of the stack", pattern=f"^({_NAME})?$"), 
 Directory = Annotated[str, _titled("Directory"), _NONE_IS_EMPTY]
 SourceName = Annotated[str, _titled("Stack source", pattern=r"^[a-z0-9-]*$"), _NONE_IS_EMPTY]
 DaggerName = Annotated[str, _titled("Dagger engine", pattern=r"^[a-z0-9-]*$"), _NONE_IS_EMPTY]
+RegistryName = Annotated[str, _titled("Registry credentials", pattern=r"^[a-z0-9-]*$"), _NONE_IS_EMPTY]
 Files = Annotated[list[str] | None, _titled("Compose files", max_length=50)]
 Profiles = Annotated[list[str] | None, _titled("Profiles", max_length=50)]
 Variables = Annotated[dict[str, str] | None, _titled("Variables", max_length=500)]
@@ -94,6 +97,12 @@ async def source_named(name: str) -> StackSource:
         message = f"stack: there is no Stack Source {name!r} on the hub"
         raise DefinitionError(message, key="stack", hint="Make one in the UI: Blocks, Moorage Stack Source.") from error
     return found
+
+
+async def logins_named(name: str, source: StackSource | None) -> tuple[RegistryLogin, ...]:
+    """Who pulls: the Block of that name, else the source's. Raises DefinitionError."""
+    chosen = name or (source.registry_credentials if source else None)
+    return (await login_of(chosen),) if chosen else ()
 
 
 async def dagger_named(name: str) -> DaggerEngine:

@@ -32,7 +32,7 @@ def log(event: Event) -> None:
 def told_world(settings: Settings | None = None, logins: tuple[RegistryLogin, ...] = ()) -> World:
     """The world of a flow run: its events go to the run's log and to whoever listens in this process.
 
-    `logins`: what builds by Dagger may use of private registries.
+    `logins`: what builds and pulls may use of private registries.
     """
     showing = SHOWING.get()
 

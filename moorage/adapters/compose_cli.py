@@ -18,9 +18,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from moorage.adapters.compose_errors import definition_error, engine_error, image_error, last_words, unfinished
+from moorage.adapters.registry_config import logged_in, remove_left_behind
 from moorage.adapters.strays import end_strays
 from moorage.errors import ComposeUnavailableError, DefinitionError
 from moorage.model.definition import Config, Source
+from moorage.model.image import RegistryLogin
 from moorage.rules.composing import file_text
 from moorage.settings import Settings
 
@@ -30,8 +32,9 @@ Line = Callable[[str], None]
 class ComposeCli:
     """`Compose` by the official command line program."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, logins: tuple[RegistryLogin, ...] = ()) -> None:
         self._settings = settings
+        self._logins = logins
         self._program: tuple[str, ...] | None = None
         self._image_calls: set[subprocess.Popen[str]] = set()
         self._version = ""
@@ -94,12 +97,16 @@ class ComposeCli:
 
     def end_strays(self, stack: str) -> None:
         """End what calls of a Moorage that died still do for a stack; to be called with the stack's lock held."""
-        home = self._settings.home.expanduser().absolute()
-        end_strays(f"-p {stack} ", f"-f {home}/generations/{stack}/")
+        end_strays(f"-p {stack} ", f"-f {self._home()}/generations/{stack}/")
+        remove_left_behind(self._home())
+
+    def _home(self) -> Path:
+        return self._settings.home.expanduser().absolute()
 
     def _image(self, arguments: list[str], file: Path, service: str, on_line: Line) -> None:
         limit_s = self._settings.image_timeout_s
-        code, output = self._run([*arguments, "--", service], file.parent, on_line, limit_s, self._image_calls)
+        with logged_in(self._home(), self._logins) as env:
+            code, output = self._run([*arguments, "--", service], file.parent, on_line, limit_s, self._image_calls, env)
         if code:
             raise image_error(arguments[-1], service, output)
 
@@ -143,13 +150,14 @@ class ComposeCli:
         on_line: Line,
         timeout_s: float | None = None,
         under_way: set[subprocess.Popen[str]] | None = None,
+        more: Mapping[str, str] | None = None,
     ) -> tuple[int, list[str]]:
         """Run to the end, line by line: exit code and lines. The timeout ends the process.
 
-        While it runs it is in `under_way` (None: nobody asks).
+        While it runs it is in `under_way` (None: nobody asks). `more` variables than our own. None: no more.
         """
         limit_s = timeout_s or self._settings.engine_timeout_s + self._settings.compose_timeout_s
-        process = self._start(arguments, directory, dict(os.environ), None, merged=True)
+        process = self._start(arguments, directory, {**os.environ, **(more or {})}, None, merged=True)
         alarm = threading.Timer(limit_s, _kill, [process])
         alarm.start()
         calls = set() if under_way is None else under_way

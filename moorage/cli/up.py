@@ -32,6 +32,9 @@ def up(
     ] = None,
     force_recreate: Annotated[bool, Parameter(help="Re-create containers also where nothing changed.")] = False,
     ttl: Annotated[str | None, Parameter(help="How long the stack may live, such as 8h.")] = None,
+    registry_credentials: Annotated[
+        str | None, Parameter(help="Name of a Docker Registry Credentials block of the hub: who pulls.")
+    ] = None,
     detach: Annotated[
         bool, Parameter(name=["--detach", "-d"], help="Hand the run over to the hub's worker and do not wait.")
     ] = False,
@@ -53,12 +56,13 @@ def up(
             "ttl_s": seconds(ttl, "--ttl") if ttl else None,
         }
     )
+    asked = parameters_of(wish, ttl) | ({"registry_credentials": registry_credentials} if registry_credentials else {})
     if detach and not wait:  # with `--wait`, as in `docker compose up -d --wait`, it is what `up` always does
         from moorage.cli.attached import hand_over
 
-        return hand_over("up", parameters_of(wish, ttl), wish.name or wish.source.directory.name, json=json)
+        return hand_over("up", asked, wish.name or wish.source.directory.name, json=json)
     with turn(open_world(), wish, remark) as idle:
-        found = _already(idle) if idle else _now(wish, ttl)
+        found = _already(idle) if idle else _now(asked)
     _show({**found, "elapsed_s": round(time.monotonic() - began, 3)}, json=json, idle=idle is not None)
     return 0
 
@@ -67,10 +71,10 @@ def _already(idle: StackStatus) -> dict[str, Any]:
     return {**idle.model_dump(mode="json"), "changed": [], "flow_run_id": None, "flow_run_url": None}
 
 
-def _now(wish: Wish, ttl: str | None) -> dict[str, Any]:
+def _now(asked: dict[str, Any]) -> dict[str, Any]:
     from moorage.cli.running import run_flow
 
-    return run_flow("up", parameters_of(wish, ttl), start_hub=True)
+    return run_flow("up", asked, start_hub=True)
 
 
 def parameters_of(wish: Wish, ttl: str | None) -> dict[str, Any]:
