@@ -82,8 +82,8 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command; gives its exit code."""
     from cyclopts import CycloptsError
 
-    from moorage.cli.output import show_error
-    from moorage.errors import MoorageError
+    from moorage.cli.output import as_json, show_error
+    from moorage.errors import DefinitionError, MoorageError
 
     if list(arguments[:1]) == ["exec"]:
         from moorage.cli.exec import with_command_apart
@@ -94,10 +94,12 @@ def run(arguments: Sequence[str]) -> int:
             _end_orphans()
         return int(_app(arguments)(list(arguments), exit_on_error=False, print_error=False) or 0)
     except CycloptsError as error:
+        if _wants_json(arguments):
+            as_json(DefinitionError(str(error), hint="Try `moorage --help`.").as_dict())
         sys.stderr.write(f"moorage: {error}\nTry `moorage --help`.\n")
         return 2
     except MoorageError as error:
-        return show_error(error, as_json="--json" in arguments)
+        return show_error(error, as_json=_wants_json(arguments))
     except BrokenPipeError:  # the reader of our output has gone, as in `moorage ls | head -1`
         sys.stderr.close()
         return 0
@@ -109,6 +111,12 @@ def run(arguments: Sequence[str]) -> int:
         return 130
     finally:
         _say_untold()
+
+
+def _wants_json(arguments: Sequence[str]) -> bool:
+    """True: the option is ours, not that of a command after `--`."""
+    own = list(arguments)
+    return "--json" in own[: own.index("--") if "--" in own else None]
 
 
 def _show_os_error(error: OSError) -> int:

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from moorage.adapters.history import copy_history
+from moorage.cli.output import as_json
 from moorage.cli.up import parameters_of
 from moorage.errors import DefinitionError, HubError, InterruptedRunError, MoorageError
 from moorage.interfaces import World
@@ -69,6 +70,10 @@ class Asked:
     engine: Annotated[
         Literal["docker", "dagger"], Parameter(help="Where the stack lives: docker, or a session of dagger.")
     ] = "docker"
+    json: Annotated[
+        bool,
+        Parameter(name="--json", negative=(), help="How it ended, as JSON on stdout; the command's goes to stderr."),
+    ] = False
 
 
 def ci(
@@ -88,6 +93,9 @@ def ci(
     if not command:
         sys.stderr.write("moorage: which command? `moorage ci -- pytest`\n")
         return DefinitionError.exit_code
+    if command[0].startswith("-"):
+        message = f"ci: {command[0]}: no such option"
+        raise DefinitionError(message, hint="`moorage ci --help` lists them; the command comes after `--`.")
     if asked.timeout is not None and not 0 < asked.timeout < _LONGEST_S:
         message = f"--timeout {asked.timeout:g}: not a time that a command can have"
         raise DefinitionError(message, hint="Give seconds, more than 0.")
@@ -133,6 +141,8 @@ class Run:
             except KeyboardInterrupt:  # before there was anything to remove
                 code = InterruptedRunError.exit_code
             self._save_summary()
+        if self.asked.json:
+            as_json(self._result())
         return code
 
     def _owned(self) -> int:
@@ -206,13 +216,16 @@ class Run:
 
     def _command(self, status: StackStatus) -> int:
         began = time.monotonic()
+        if self.asked.junit:
+            self.kept("JUnit report", lambda: Path(self.asked.junit or "").mkdir(parents=True, exist_ok=True))
         more = {"MOORAGE_JUNIT_DIR": str(self.asked.junit.absolute())} if self.asked.junit else {}
         more |= {"MOORAGE_ARTIFACTS_DIR": str(self.artifacts.directory)} if self.artifacts.directory else {}
         environment = leaving.environment_of(self.environment, status, more)
         with suppress(OSError):
             sys.stdout.flush()
         try:
-            code = run_command(self.job.command, environment, self.asked.timeout, self._say_of_command)
+            stdout = sys.stderr.fileno() if self.asked.json else None
+            code = run_command(self.job.command, environment, self.asked.timeout, self._say_of_command, stdout)
         except DefinitionError as error:
             code = self.job.exit_code = int(error.fields["exit_code_of_command"])
             self.job.error = error
@@ -281,9 +294,14 @@ class Run:
         job = self.job
         self.artifacts.write("summary.md", summary)
         self.artifacts.write_json("timeline.json", job.timeline.spans())
+        self.artifacts.write_json("result.json", self._result())
+
+    def _result(self) -> dict[str, Any]:
+        """How it ended. `exit_code` is the command's, None when it did not run; `error` and `left` are ours."""
+        job = self.job
         errors = {name: error and error.as_dict() for name, error in (("error", job.error), ("left", job.left))}
         result = {"stack": job.stack or None, "up": job.status is not None, "exit_code": job.exit_code, **errors}
-        self.artifacts.write_json("result.json", {**result, "up_s": round(job.up_s, 3)})
+        return {**result, "up_s": round(job.up_s, 3)}
 
     def _reports(self) -> None:
         if self.asked.junit is None:

@@ -29,17 +29,19 @@ def run_command(
     environment: Mapping[str, str],
     timeout_s: float | None,
     say: Callable[[str], None] = lambda _text: None,
+    stdout: int | None = None,
 ) -> int:
     """Run a command, an argument list without a shell; gives its exit code, 128 + n if signal n ended it.
 
     SIGINT, SIGTERM and SIGHUP of this process go on to the command and all that it started. After `timeout_s` (None:
     no limit) it gets SIGTERM and the exit code is 124. Ten seconds after a SIGTERM, a SIGHUP or a second signal it gets
-    SIGKILL. What it leaves running in its process group is ended. `say` is told what is done to it. Raises
-    DefinitionError (field exit_code_of_command: 126 or 127): it cannot be started.
+    SIGKILL. What it leaves running in its process group is ended. `say` is told what is done to it. `stdout` is a file
+    descriptor (None: this process's own). Raises DefinitionError (field exit_code_of_command: 126 or 127): it cannot be
+    started.
     """
     child = _Child(say, own_group=not _is_terminal())
     with _signals_to(child.signal):
-        child.start(command, environment)
+        child.start(command, environment, stdout)
         try:
             code = child.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -65,10 +67,10 @@ class _Child:
         self._signals = 0
         self._last_resort: threading.Timer | None = None
 
-    def start(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+    def start(self, command: Sequence[str], environment: Mapping[str, str], stdout: int | None) -> None:
         try:
             group = 0 if self._own_group else None
-            self.process = subprocess.Popen(command, env=dict(environment), process_group=group)
+            self.process = subprocess.Popen(command, env=dict(environment), process_group=group, stdout=stdout)
         except (OSError, ValueError) as error:
             code = NOT_FOUND if isinstance(error, FileNotFoundError) else CANNOT_EXECUTE
             message = f"{command[0]}: {getattr(error, 'strerror', None) or error}"

@@ -155,9 +155,20 @@ def test_gitlab_sections(web: Project) -> None:
 
 
 def test_command_that_does_not_exist(web: Project) -> None:
-    done = web.moorage("ci", "--", "no-such-program", exit_code=127)
+    done = web.moorage("ci", "--json", "--", "no-such-program", "--json", exit_code=127)
     assert "no-such-program: No such file" in done.stderr
     assert "could not be started" in done.stderr
+    assert (done.json["up"], done.json["error"]["exit_code_of_command"]) == (True, 127)
+    done = web.moorage("ci", "--jsn", "--", "true", exit_code=2)
+    assert "--jsn: no such option" in done.stderr
+    assert "create" not in done.stderr
+
+
+def test_json_is_all_of_stdout(web: Project) -> None:
+    script = 'echo said; echo "<testsuite/>" > "$MOORAGE_JUNIT_DIR/own.xml"; exit 3'
+    done = web.moorage("ci", "--json", "--junit", "reports", "--", "sh", "-c", script, exit_code=3)
+    assert (done.json["exit_code"], done.json["error"]) == (3, None)
+    assert "said" in done.stderr.splitlines()
 
 
 def test_timeout_ends_the_command_and_all_it_started(web: Project) -> None:
