@@ -18,6 +18,7 @@ from moorage.adapters.docker_streams import DockerStreams
 from moorage.adapters.docker_volumes import DockerVolumes
 from moorage.adapters.git import repository_and_branch, worktree_of
 from moorage.adapters.local_files import LocalFiles
+from moorage.adapters.machine_lock import MachineLock
 from moorage.adapters.probes import SocketProber
 from moorage.adapters.sqlite_store import SqliteStore
 from moorage.adapters.stack_lock import StackLock
@@ -80,7 +81,7 @@ def open_world(
         clock=SystemClock(),
         settings=chosen,
         home=home_name,
-        lock=lambda stack: StackLock(home / "locks", stack),
+        lock=partial(_lock, home / "locks", engine.address),
         place=_place,
         builder=partial(_builder, logins),
         censor=partial(_censor, tuple(login.password for login in logins)),
@@ -92,6 +93,11 @@ def open_world(
         if missing or store.set_aside:
             rebuild(world)
     return world
+
+
+def _lock(folder: Path, address: str, name: str) -> StackLock:
+    """Also against other homes; but for what is no stack's name (those have no dot), and is of this home alone."""
+    return StackLock(folder, name, MachineLock(address, name) if "." not in name else None)
 
 
 def _builder(logins: tuple[RegistryLogin, ...], world: World, name: BuilderName) -> ImageBuilder:

@@ -19,6 +19,8 @@ from moorage.errors import BusyError
 if TYPE_CHECKING:
     from filelock import FileLock
 
+    from moorage.adapters.machine_lock import MachineLock
+
 _POLL_S = 0.02
 _LEAST_WAIT_S = 0.1
 _UNSIGNED_WAIT_S = 1.0
@@ -32,8 +34,12 @@ class StackLock:
     processes do not inherit it.
     """
 
-    def __init__(self, folder: Path, stack: str) -> None:
+    def __init__(self, folder: Path, stack: str, guard: MachineLock | None = None) -> None:
         self.stack = stack
+        self._guard = guard
+        """Of the same name in other homes on the engine. None: others are none of its business."""
+        self._elsewhere = False
+        """The last try found it held by another home."""
         self.path = folder / f"{stack}.lock"
         self._files = LocalFiles(folder)
         self._holder_name = f"{stack}.holder"
@@ -63,6 +69,8 @@ class StackLock:
         """Give the lock back; no effect if this object does not hold it."""
         lock, self._lock = self._lock, None
         if lock is not None:
+            if self._guard:
+                self._guard.release()
             # First the name, then the lock: whoever takes it next writes his own.
             with suppress(Exception):
                 self._files.remove(self._holder_name)
@@ -100,7 +108,12 @@ class StackLock:
             try:
                 lock.acquire(blocking=False)
             except Timeout:
+                self._elsewhere = False
                 return False
+        if self._guard and not self._guard.take():
+            self._elsewhere = True
+            lock.release()
+            return False
         self._lock = lock
         return True
 
@@ -119,6 +132,10 @@ class StackLock:
         return holder
 
     def _sentence(self) -> str:
+        if self._elsewhere and self._guard:
+            other = self._guard.holder()
+            who = f" (pid {other})" if other else ""
+            return f"stack {self.stack} is held by a run of another $MOORAGE_HOME on this engine{who}"
         holder = self._holder()
         pid = f" (pid {holder['pid']})" if holder["pid"] else ""
         since = f" since {holder['since']}" if holder["since"] else ""

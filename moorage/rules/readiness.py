@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from enum import StrEnum
-from itertools import count
 
 from moorage.model.base import Frozen
 from moorage.model.definition import Check, ReadyCheck, Service
@@ -141,5 +140,7 @@ def _judge_end(service: Service, container: Container, probe: Probe) -> Verdict:
 
 def pauses(probe: Probe) -> Iterator[float]:
     """Pauses between two looks, in seconds: from 50 ms, 1.5 times slower each, up to 500 ms."""
-    for number in count():
-        yield probe.pause_s or min(FIRST_PAUSE_S * SLOWING**number, LONGEST_PAUSE_S)
+    pause_s = probe.pause_s or FIRST_PAUSE_S
+    while True:
+        yield pause_s
+        pause_s = probe.pause_s or min(pause_s * SLOWING, LONGEST_PAUSE_S)

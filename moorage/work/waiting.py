@@ -15,6 +15,8 @@ from moorage.rules.readiness import Probe, Way
 from moorage.work.threads import abandonable, in_thread
 
 LOG_LINES = 50
+_LEAST_PAUSE_S = 0.001
+"""What is left until the deadline may be less than any clock can tell."""
 
 
 class Wait:
@@ -45,7 +47,7 @@ class Wait:
         for pause_s in readiness.pauses(probe):
             if await self._look(container.id, probe, deadline_s):
                 return
-            await asyncio.sleep(max(0.0, min(pause_s, deadline_s - self.waited_s)))
+            await asyncio.sleep(max(_LEAST_PAUSE_S, min(pause_s, deadline_s - self.waited_s)))
 
     async def _look(self, container_id: str, probe: Probe, deadline_s: float) -> bool:
         container = await in_thread(lambda: self.world.engine.inspect(container_id))

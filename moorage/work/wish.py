@@ -121,4 +121,4 @@ def owner_elsewhere(world: World, name: str, directory: Path) -> str | None:
     marks = world.engine.stacks().get(name)
     if marks is None or (marks.get(labels.STACK) == name and marks.get(labels.HOME) == world.home):
         return None
-    return marks.get(labels.COMPOSE_DIRECTORY) or "another Compose project"
+    return marks.get(labels.DIRECTORY) or marks.get(labels.COMPOSE_DIRECTORY) or "another Compose project"

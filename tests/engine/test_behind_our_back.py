@@ -5,6 +5,7 @@ A port that is stolen between lease and start: `test_ports.py`.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -15,13 +16,23 @@ from typing import Any
 
 import pytest
 
-from moorage.errors import HomeError, ImageError, MoorageError, NotReadyError, RunError, UndoIncompleteError
+from moorage.errors import (
+    DefinitionError,
+    HomeError,
+    ImageError,
+    MoorageError,
+    NotReadyError,
+    RunError,
+    UndoIncompleteError,
+)
 from moorage.model.event import Action, Event
+from moorage.model.state import StackState
 from moorage.rules import labels
 from moorage.work.ending import Again
 from moorage.work.restart import restart
 from moorage.work.sweep import Sweep, sweep
 from moorage.world import open_world
+from tests.engine.conftest import Stack
 
 pytestmark = pytest.mark.engine
 
@@ -274,3 +285,25 @@ async def test_a_disk_that_is_full_from_the_start(stack, settings, small_home, m
     free(small_home)
     await gone(s)
     machine_state.assert_same()
+
+
+async def test_two_homes_and_one_name_at_the_same_moment(stack, tmp_path, settings):
+    """Homes do not know of each other; one of them has the name, the other is told so and has touched nothing."""
+    text = 'services: {{web: {{image: "${{TINY_IMAGE}}", command: [sleep, "{}"], stop_grace_period: 0s}}}}'
+    one = stack(text.format(600))
+    place = tmp_path / "other" / one.name
+    place.mkdir(parents=True)
+    world = open_world(lambda _event: None, settings.model_copy(update={"home": tmp_path / "other-home"}))
+    other = Stack(place, one.name, world, one.client, []).compose(text.format(601))
+    try:
+        answers = await asyncio.gather(one.up(), other.up(), return_exceptions=True)
+        (error,) = [answer for answer in answers if isinstance(answer, Exception)]
+        winner, loser = (one, other) if isinstance(answers[1], Exception) else (other, one)
+        assert isinstance(error, DefinitionError), error
+        assert f"stack {one.name!r} belongs to {winner.path}" in str(error)
+        assert one.container("web").attrs["Config"]["Cmd"][1] == ("600" if winner is one else "601")
+        assert (await winner.status()).state == StackState.RUNNING
+        assert (loser.leases, loser.world.store.runs(None)) == ({}, ())
+        await winner.down(volumes=True, release_ports=True)
+    finally:
+        world.store.close()
