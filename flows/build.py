@@ -28,10 +28,10 @@ def _run_name() -> str:
 async def build(
     path: parameters.Directory = "",
     stack: parameters.SourceName = "",
-    files: parameters.Files = None,
-    profiles: parameters.Profiles = None,
+    files: parameters.Files = parameters.NOTHING,
+    profiles: parameters.Profiles = parameters.NOTHING,
     env: parameters.Variables = None,
-    env_files: parameters.EnvFiles = None,
+    env_files: parameters.EnvFiles = parameters.NOTHING,
     builder: Annotated[Builder, switch("Who builds images")] = Builder.AUTO,
     again: Annotated[bool, switch("Build in any case")] = False,
     registry_credentials: parameters.RegistryName = "",

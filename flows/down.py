@@ -26,7 +26,7 @@ async def down(
     """Remove a stack's containers and networks.
 
     Args:
-        stack: Name of the stack.
+        stack: Name of the stack, as `moorage ls` shows it.
         volumes: Remove its volumes too: their data is lost.
         release_ports: Give its host ports back; else they are kept for its next start.
         timeout_s: Grace period of stops, in seconds. Empty: what the definition says.

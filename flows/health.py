@@ -24,7 +24,7 @@ async def health(
     """Run every service's check now, and compare what runs with the generation.
 
     Args:
-        stack: Name of the stack.
+        stack: Name of the stack, as `moorage ls` shows it.
         heal: Mend what has drifted: start what is down, make anew what is not as the generation has it.
     """
     found = await cancellable(_health(stack, heal))

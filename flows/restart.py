@@ -19,19 +19,19 @@ from tasks.story import told_world
 @flow(name="restart", flow_run_name="restart {stack}", persist_result=False)
 async def restart(
     stack: parameters.StackName,
-    services: parameters.Services = None,
+    services: parameters.Services = parameters.NOTHING,
     recreate: Annotated[bool, parameters.switch("New containers")] = False,
     timeout_s: parameters.Grace = None,
 ) -> dict[str, Any] | State[Any]:
     """Stop services of a stack and start them again; what depends on them and broke with them comes back too.
 
     Args:
-        stack: Name of the stack.
+        stack: Name of the stack, as `moorage ls` shows it.
         services: Services to restart. Empty: all.
         recreate: Make their containers anew, from the current generation. Named volumes and ports stay.
         timeout_s: Grace period of stops, in seconds. Empty: what the definition says.
     """
-    return await cancellable(_restart(stack, services or [], Again(recreate=recreate, grace_s=timeout_s)))
+    return await cancellable(_restart(stack, services, Again(recreate=recreate, grace_s=timeout_s)))
 
 
 async def _restart(stack: str, services: list[str], asked: Again) -> dict[str, Any]:

@@ -20,7 +20,7 @@ async def rollback(stack: parameters.StackName, to: parameters.Number = None) ->
     """Apply an earlier generation of a stack again, from the images it was made with.
 
     Args:
-        stack: Name of the stack.
+        stack: Name of the stack, as `moorage ls` shows it.
         to: Number of the generation. Empty: the one before the current.
     """
     return await cancellable(_rollback(stack, to))

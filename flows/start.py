@@ -16,14 +16,16 @@ from tasks.story import told_world
 
 
 @flow(name="start", flow_run_name="start {stack}", persist_result=False)
-async def start(stack: parameters.StackName, services: parameters.Services = None) -> dict[str, Any] | State[Any]:
+async def start(
+    stack: parameters.StackName, services: parameters.Services = parameters.NOTHING
+) -> dict[str, Any] | State[Any]:
     """Start services of a stack and what they depend on.
 
     Args:
-        stack: Name of the stack.
+        stack: Name of the stack, as `moorage ls` shows it.
         services: Services to start. Empty: all.
     """
-    return await cancellable(_start(stack, services or []))
+    return await cancellable(_start(stack, services))
 
 
 async def _start(stack: str, services: list[str]) -> dict[str, Any]:

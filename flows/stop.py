@@ -19,19 +19,19 @@ from tasks.story import told_world
 @flow(name="stop", flow_run_name="stop {stack}", persist_result=False)
 async def stop(
     stack: parameters.StackName,
-    services: parameters.Services = None,
+    services: parameters.Services = parameters.NOTHING,
     timeout_s: parameters.Grace = None,
     force: Annotated[bool, parameters.switch("By force")] = False,
 ) -> dict[str, Any] | State[Any]:
     """Stop services of a stack, dependents first.
 
     Args:
-        stack: Name of the stack.
+        stack: Name of the stack, as `moorage ls` shows it.
         services: Services to stop. Empty: all.
         timeout_s: Grace period in seconds. Empty: what the definition says.
         force: Kill when the grace period is over, also where a pre_stop hook is still at work.
     """
-    return await cancellable(_stop(stack, services or [], timeout_s, force=force))
+    return await cancellable(_stop(stack, services, timeout_s, force=force))
 
 
 async def _stop(stack: str, services: list[str], timeout_s: float | None, *, force: bool) -> dict[str, Any]:

@@ -32,6 +32,7 @@ def _titled(title: str, **bounds: Any) -> Any:
 # Text that may be missing is empty: for `str | None` the form has a switch between the two, off at first. Behind the
 # pattern, which the form would not be told otherwise.
 _NONE_IS_EMPTY = BeforeValidator(lambda given: "" if given is None else given)
+_NONE_IS_NO_LIST = BeforeValidator(lambda given: [] if given is None else given)
 
 StackName = Annotated[str, _titled("Stack", pattern=f"^{_NAME}$")]
 SomeStack = Annotated[str, _titled("Stack", pattern=f"^({_NAME})?$"), _NONE_IS_EMPTY]
@@ -40,11 +41,13 @@ Directory = Annotated[str, _titled("Directory"), _NONE_IS_EMPTY]
 SourceName = Annotated[str, _titled("Stack source", pattern=r"^[a-z0-9-]*$"), _NONE_IS_EMPTY]
 DaggerName = Annotated[str, _titled("Dagger engine", pattern=r"^[a-z0-9-]*$"), _NONE_IS_EMPTY]
 RegistryName = Annotated[str, _titled("Registry credentials", pattern=r"^[a-z0-9-]*$"), _NONE_IS_EMPTY]
-Files = Annotated[list[str] | None, _titled("Compose files", max_length=50)]
-Profiles = Annotated[list[str] | None, _titled("Profiles", max_length=50)]
+Files = Annotated[list[str], _titled("Compose files", max_length=50), _NONE_IS_NO_LIST]
+Profiles = Annotated[list[str], _titled("Profiles", max_length=50), _NONE_IS_NO_LIST]
 Variables = Annotated[dict[str, str] | None, _titled("Variables", max_length=500)]
-EnvFiles = Annotated[list[str] | None, _titled("Files with variables", max_length=50)]
-Services = Annotated[list[Annotated[str, Field(pattern=_SERVICE)]] | None, _titled("Services")]
+EnvFiles = Annotated[list[str], _titled("Files with variables", max_length=50), _NONE_IS_NO_LIST]
+Services = Annotated[list[Annotated[str, Field(pattern=_SERVICE)]], _titled("Services"), _NONE_IS_NO_LIST]
+NOTHING: list[str] = []
+"""The default of lists: nobody may append to it."""
 WaitTimeout = Annotated[float | None, _titled("Longest wait for a service (s)", gt=0, le=_DAY_S)]
 Grace = Annotated[float | None, _titled("Grace period of stops (s)", ge=0, le=3600)]
 TimeToLive = Annotated[str, _titled("Time to live", pattern=f"{DURATION}|^$"), _NONE_IS_EMPTY]

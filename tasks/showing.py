@@ -83,15 +83,24 @@ class Showing:
         _emit(stack, found, error, self.events)
         if not self.events and not error:
             return
-        heading = f"{flow_run.name}: {_verdict(found, error)} after {seconds(time.monotonic() - self._began)}"
+        heading = (
+            f"{flow_run.name}: {_verdict(found, error, self.events)} after {seconds(time.monotonic() - self._began)}"
+        )
         if found.get("services"):
             await publish(StackStatus.model_validate({key: found[key] for key in StackStatus.model_fields}))
         if error:
             await publish_failure(stack, error, self.events)
         await publish_timeline(stack, heading, self._timeline)
         if self._artifact:
-            percent = self._now()[0] if error else 100.0
-            await aupdate_progress_artifact(self._artifact, percent, heading)
+            await aupdate_progress_artifact(self._artifact, *self._last(heading, error))
+
+    def _last(self, heading: str, error: BaseException | None) -> tuple[float, str]:
+        """What the progress shows when all is over: a run that has failed does not look as good as done."""
+        if error is None:
+            return 100.0, heading
+        with self._lock:
+            percent = self._advance.end()
+        return percent, f"{heading}, with {percent:.0f} % of its steps done"
 
     def _stack(self) -> str:
         with self._lock:
@@ -149,7 +158,9 @@ def _field(error: BaseException | None, key: str) -> Any:
     return error.fields.get(key) if isinstance(error, MoorageError) else None
 
 
-def _verdict(found: dict[str, Any], error: BaseException | None) -> str:
+def _verdict(found: dict[str, Any], error: BaseException | None, events: Sequence[Event]) -> str:
     if isinstance(error, InterruptedRunError):
-        return "interrupted and undone"
+        if not any(event.step for event in events):
+            return "ended before anything was done"
+        return "interrupted" if error.fields.get("undone") is False else "interrupted and undone"
     return "failed" if error else str(found.get("state") or "done")

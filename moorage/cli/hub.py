@@ -29,13 +29,16 @@ def start(*, json: Json = False) -> int:
 def stop(
     *,
     timeout_s: Annotated[float, Parameter(name="--timeout", help="Seconds that interrupted runs have to undo.")] = 30.0,
+    wait: Annotated[
+        bool, Parameter(help="Wait for the end of the worker's runs, however long; nothing new is begun.", negative="")
+    ] = False,
     json: Json = False,
 ) -> int:
     """Stop worker and server. Runs of the worker are interrupted and undo what they did; stacks stay up."""
     from moorage.hub import control
 
     with patient_remarks() as on_line:
-        control.stop(timeout_s, on_line)
+        control.stop(timeout_s, on_line, wait=wait)
     _show(json)
     return 0
 

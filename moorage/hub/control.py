@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import webbrowser
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -15,7 +15,7 @@ import moorage
 from moorage.adapters.local_files import home_errors, private_folder
 from moorage.errors import HubError
 from moorage.hub import backup as backups
-from moorage.hub import deployments, process, server, worker
+from moorage.hub import deployments, draining, process, server, worker
 from moorage.hub.address import HubAddress, find
 from moorage.hub.folder import HubFolder, hub_folder, tail
 from moorage.hub.process import ProcessRecord
@@ -92,14 +92,20 @@ def on_duty(on_line: Callable[[str], None]) -> HubAddress:
     return start(on_line)
 
 
-def stop(timeout_s: float = 30.0, on_line: Callable[[str], None] = lambda _: None) -> None:
+def stop(timeout_s: float = 30.0, on_line: Callable[[str], None] = lambda _: None, *, wait: bool = False) -> None:
     """Stop the worker, then the server; returns when both are gone. No effect if they are, or are not ours.
 
-    Flow runs that the worker executes are interrupted, which makes them undo; `timeout_s` is what they have for it.
+    Flow runs that the worker executes are told of and interrupted, which makes them undo; `timeout_s` is what they have
+    for it. `wait`: they are waited for, however long they take, and nothing new is begun.
     """
     folder = hub_folder()
-    with _locked(folder, on_line):
+    address = None
+    with suppress(HubError):
+        address = find()
+    with draining.waited_for(folder, address, on_line) if wait else nullcontext(), _locked(folder, on_line):
+        draining.tell(folder, address, timeout_s, on_line)
         worker.stop(folder, timeout_s)
+    with _locked(folder, on_line):
         server.stop(folder)
 
 

@@ -23,7 +23,7 @@ from moorage.settings import settings
 
 _TIMEOUT_S = 120.0
 _LOG_LINES = 20
-_CODE = ("flows", "blocks")
+_CODE = ("flows", "tasks", "blocks")
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from moorage.model.step import Step, StepKind
 from moorage.show.board import begins_undo
 from moorage.show.words import count, one_line, seconds
 
-_ENDED = frozenset({Action.DONE, Action.SKIPPED, Action.FAILED})
+_DONE = frozenset({Action.DONE, Action.SKIPPED})
 _USUAL_S = {StepKind.BUILD: 30.0, StepKind.PULL: 20.0, StepKind.READY: 5.0}
 """After how long a step of a kind is taken for half done; others after `_SHORT_S`."""
 _SHORT_S = 1.0
@@ -32,6 +32,8 @@ class Advance:
     """What it waits for before it begins, in words. Empty: it waits for nothing."""
     said: str = ""
     """The last line of output."""
+    ended_at: float | None = None
+    """Percent done when it failed or was interrupted: what comes then is no progress. None: it has not."""
     _percent: float = 0.0
 
     def expect(self, steps: Iterable[Step]) -> None:
@@ -40,23 +42,34 @@ class Advance:
 
     def update(self, event: Event, now: float) -> None:
         """Take an event in."""
-        self.undoing = self.undoing or begins_undo(event)
+        if begins_undo(event):
+            self.undoing = True
+            self.end()
         self.waiting = str(event.details.get("waiting", self.waiting))
         if event.action == Action.PROGRESS:
             self.said = one_line(event.message)
         if not event.step or event.action in (Action.NOTICE, Action.PROGRESS):
             return
         self.expected.add(event.step)
-        if event.action in _ENDED:
+        if event.action in _DONE or event.action == Action.FAILED:
             self.running.pop(event.step, None)
-            self.done.add(event.step)
             self.said = ""
+            if event.action in _DONE:
+                self.done.add(event.step)
         elif event.action == Action.STARTED:
             self.running[event.step] = now
             self.done.discard(event.step)
 
+    def end(self) -> float:
+        """It has failed, or was interrupted: what was done until then, in percent, stays what it shows."""
+        if self.ended_at is None:
+            self.ended_at = round(min(_ALMOST, 100.0 * len(self.done) / max(1, len(self.expected))), 2)
+        return self.ended_at
+
     def percent(self, now: float) -> float:
-        """From 0 to 99; never less than the last time."""
+        """From 0 to 99; never less than the last time, until it has failed."""
+        if self.ended_at is not None:
+            return self.ended_at
         parts = sum(_part(step, now - began) for step, began in self.running.items())
         whole = max(1, len(self.expected))
         self._percent = max(self._percent, min(_ALMOST, 100.0 * (len(self.done) + parts) / whole))

@@ -97,8 +97,8 @@ class OwnHub:
     def status(self, **env: str) -> dict[str, Any]:
         return json.loads(hub("status", "--json", home=self.home, exit_code=None, **(self.env | env)).stdout)
 
-    def stop(self, timeout_s: float = 10) -> None:
-        hub("stop", "--timeout", str(timeout_s), home=self.home, **self.env)
+    def stop(self, timeout_s: float = 10, *args: str) -> str:
+        return hub("stop", "--timeout", str(timeout_s), *args, home=self.home, **self.env).stderr
 
     def processes(self) -> dict[int, str]:
         """All processes that work for this home, by their environment: pid → command line."""

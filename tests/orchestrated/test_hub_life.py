@@ -168,7 +168,9 @@ def test_stop_lets_a_run_undo_what_it_did(own: OwnHub, tmp_path: Path) -> None:
     (tmp_path / "slow.py").write_text(SLOW)
     run = run_of(address_in(status), tmp_path, "slow.py:slow", trace=str(tmp_path / "trace"))
     wait_for((tmp_path / "trace").exists)
-    own.stop(timeout_s=20)
+    name = api.call(address_in(status), "GET", f"/flow_runs/{run}")["name"]
+    said = own.stop(timeout_s=20)
+    assert f"interrupting {name} (Running): undone within 20 s, or killed" in said
     assert (tmp_path / "trace").read_text() == "begun undone"
     assert own.processes() == {}
     again = address_in(own.start())
@@ -176,6 +178,25 @@ def test_stop_lets_a_run_undo_what_it_did(own: OwnHub, tmp_path: Path) -> None:
 
 
 @pytest.mark.exhaustive
+@pytest.mark.exhaustive
+def test_stop_can_wait_for_runs_and_begins_nothing_new(own: OwnHub, tmp_path: Path) -> None:
+    address = address_in(own.start())
+    (tmp_path / "slow.py").write_text(SLOW.replace("sleep(60)", "sleep(6)"))
+    run = run_of(address, tmp_path, "slow.py:slow", trace=str(tmp_path / "trace"))
+    wait_for((tmp_path / "trace").exists)
+    command = [str(Path(sys.executable).with_name("moorage")), "hub", "stop", "--wait"]
+    env = os.environ | own.env | {"MOORAGE_HOME": str(own.home)}
+    with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as stopping:
+        assert stopping.stderr
+        assert "waiting for the end of" in stopping.stderr.readline()
+        later = create_run(address, "sweep", dry_run=True)
+        stopping.communicate(timeout=90)
+    assert (tmp_path / "trace").read_text() == "begun"
+    again = address_in(own.start())
+    assert state_of(again, run)["type"] == "COMPLETED"
+    wait_for_state(again, later, "COMPLETED", timeout_s=100)
+
+
 def test_stop_ends_a_run_that_does_not_listen(own: OwnHub, tmp_path: Path) -> None:
     status = own.start()
     (tmp_path / "deaf.py").write_text(DEAF)

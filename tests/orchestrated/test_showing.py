@@ -105,6 +105,10 @@ def test_a_failed_run_says_why_and_what_was_undone(
     assert "### What was undone" in failure
     assert "`remove db`" in failure
     assert "undone: nothing of this run is left" in failure
+    wait_for(lambda: "failed after" in artifacts(hub_address, run)["progress"]["description"])
+    progress = artifacts(hub_address, run)["progress"]
+    assert progress["data"] < 90
+    assert f"{progress['data']:.0f} % of its steps done" in progress["description"]
     wait_for(lambda: "timeline" in artifacts(hub_address, run))
     assert SECRET not in json.dumps(artifacts(hub_address, run))
     wait_for(lambda: "failed" in events(hub_address, project.name))

@@ -60,8 +60,25 @@ def test_it_never_goes_back_nor_past_the_end(story):
         now += pause
         advance.update(event(action, step, "undoing"), now)
         percent = advance.percent(now)
-        assert last <= percent <= 99
+        assert (last if advance.ended_at is None else 0) <= percent <= 99
+        assert advance.ended_at in (None, percent), "what comes after a failure is no progress"
         last = percent
+
+
+def test_a_failure_is_not_as_good_as_done():
+    advance = Advance(began=0.0)
+    advance.expect(STEPS)
+    for step in ("start db", "ready db", "start web"):
+        advance.update(event(Action.DONE, step), 1.0)
+    advance.update(event(Action.STARTED, "ready web"), 1.0)
+    assert advance.percent(500.0) > 98, "it took very long"
+    advance.update(event(Action.FAILED, "ready web"), 500.0)
+    advance.update(event(Action.NOTICE, message="undoing"), 500.0)
+    for step in ("remove web", "remove db"):
+        advance.update(event(Action.DONE, step), 501.0)
+    assert advance.percent(502.0) == 75
+    assert advance.end() == 75
+    assert advance.words(502.0).startswith("undoing; ")
 
 
 def test_who_waits_says_for_whom():

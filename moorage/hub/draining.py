@@ -1,0 +1,69 @@
+"""What the worker does when it is to be stopped: told, and waited for if that is wanted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from moorage.errors import HubError
+from moorage.hub import api, process, worker
+from moorage.hub.address import HubAddress
+from moorage.hub.folder import HubFolder
+
+_POLL_S = 0.5
+_UNDER_WAY = ["RUNNING", "PAUSED", "CANCELLING", "PENDING"]
+
+
+def tell(folder: HubFolder, address: HubAddress | None, timeout_s: float, on_line: Callable[[str], None]) -> None:
+    """Say which runs will be interrupted, before they are; nothing where there are none."""
+    if names := under_way(folder, address):
+        on_line(
+            f"interrupting {', '.join(names)}: undone within {timeout_s:g} s, or killed and swept up by the next start"
+        )
+
+
+@contextmanager
+def waited_for(folder: HubFolder, address: HubAddress | None, on_line: Callable[[str], None]) -> Iterator[None]:
+    """Begins when the worker has nothing to do any more, and until the end of the block it takes nothing new."""
+    said: list[str] = []
+    with _nothing_new(folder, address):
+        while names := under_way(folder, address):
+            if names != said:
+                on_line(f"waiting for the end of {', '.join(names)}; Ctrl-C leaves the hub as it is")
+                said = names
+            time.sleep(_POLL_S)
+        yield
+
+
+def under_way(folder: HubFolder, address: HubAddress | None) -> list[str]:
+    """Names of the runs that our worker is at. Where the server does not answer: of their processes."""
+    record = folder.worker()
+    running = process.children(record.process) if record else ()
+    if not running:
+        return []
+    wanted = {
+        "work_pools": {"name": {"any_": [worker.pool_name()]}},
+        "flow_runs": {"state": {"type": {"any_": _UNDER_WAY}}},
+    }
+    with suppress(HubError):
+        found = api.call(address, "POST", "/flow_runs/filter", wanted) if address else None
+        if found:
+            return sorted(f"{one['name']} ({one['state']['name']})" for one in found)
+    return [f"pid {one.pid}" for one in running]
+
+
+@contextmanager
+def _nothing_new(folder: HubFolder, address: HubAddress | None) -> Iterator[None]:
+    """Pause the work pool until the end of the block, unless somebody has done so: then it stays so."""
+    path = f"/work_pools/{worker.pool_name()}"
+    pool = api.call(address, "GET", path) if address else None
+    if address is None or pool is None or pool["is_paused"] or folder.worker() is None:
+        yield
+        return
+    api.call(address, "PATCH", path, {"is_paused": True})
+    try:
+        yield
+    finally:
+        with suppress(HubError):
+            api.call(address, "PATCH", path, {"is_paused": False})
