@@ -63,7 +63,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """`@pytest.mark.moorage(scope="function")` gives the fixture another scope for what it marks."""
     marker = metafunc.definition.get_closest_marker("moorage")
     if marker and _FIXTURE in metafunc.fixturenames:
-        scope = _checked(marker.kwargs.get("scope") or (marker.args or ("session",))[0])
+        try:
+            scope = _checked(marker.kwargs.get("scope") or (marker.args or ("session",))[0])
+        except pytest.UsageError as error:  # which would be shown with a traceback here
+            message = f"{metafunc.definition.nodeid}: {error}"
+            raise pytest.Collector.CollectError(message) from None
         hidden = getattr(pytest, "HIDDEN_PARAM", scope)  # pytest 8.4 and later
         metafunc.parametrize(_FIXTURE, [scope], indirect=True, scope=scope, ids=[hidden])
 
@@ -210,7 +214,11 @@ def pytest_runtest_makereport(
     if report.failed:
         stack = getattr(item, "funcargs", {}).get(_FIXTURE)
         wanted = _FIXTURE in getattr(item, "fixturenames", ())
-        report.sections += _logs(stack) if stack else _reason(call) if wanted else []
+        if not stack and wanted and (reason := _reason(call)):
+            report.sections += reason
+            if call.excinfo and not item.config.getoption("fulltrace"):
+                report.longrepr = call.excinfo.getrepr(style="value", chain=False)  # the way through Moorage is no news
+        report.sections += _logs(stack) if stack else []
     return report
 
 

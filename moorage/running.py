@@ -66,9 +66,13 @@ class RunningStack:
         """MOORAGE_STACK, and MOORAGE_URL_…, MOORAGE_HOST_…, MOORAGE_PORT_… of all services, as in `moorage ci`."""
         return addresses.variables(self._status)
 
-    def exec(self, service: str, command: Sequence[str] | str, *, user: str = "") -> Executed:
-        """Run a command in a service; a text is split as a shell would, but runs without one. Raises EngineError."""
-        words = shlex.split(command) if isinstance(command, str) else list(command)
+    def exec(self, service: str, command: Sequence[str] | str, *arguments: str, user: str = "") -> Executed:
+        """Run a command in a service: a list, one argument a word, or one text, which is split as a shell would.
+
+        It runs without a shell. Raises EngineError.
+        """
+        words = [command] if arguments and isinstance(command, str) else command
+        words = [*(shlex.split(words) if isinstance(words, str) else words), *arguments]
         code, output = self._world.engine.exec(self._containers(service)[0].id, words, user=user)
         return Executed(code, output)
 

@@ -52,6 +52,7 @@ def _own_environment() -> None:
     os.environ |= {
         "MOORAGE_HOME": str(_session / "home"),
         "MOORAGE_HUB_PORT": str(_free_port()),
+        "MOORAGE_PORT_RANGE": _own_ports(),
         "PREFECT_HOME": str(_session / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
@@ -60,6 +61,12 @@ def _own_environment() -> None:
         "NO_COLOR": "1",
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def _own_ports() -> str:
+    """A part of the default range: other homes' stacks know nothing of our leases while ours are down."""
+    first = 20000 + int(WORKER.removeprefix("gw")) % 8 * 1250
+    return f"{first}-{first + 1249}"
 
 
 def _free_port() -> int:

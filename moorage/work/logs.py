@@ -49,6 +49,11 @@ class Source:
         self._parts: dict[str, list[LogRecord]] = {}
         self._guard = threading.Lock()
 
+    @property
+    def can_go_on(self) -> bool:
+        """Whether `new` finds the place where `past` was cut off."""
+        return self.span.tail is None or self._last_ns > 0
+
     def past(self, *, more: bool) -> Iterator[LogLine]:
         """What is there now. Once, before `new`; `more`: that follows, a line may still get its end."""
         span = self.span._replace(tail=max(self.span.tail, 1)) if self.span.tail is not None else self.span
@@ -142,6 +147,8 @@ class Logs:
         self.span = span
         self.say = say
         """Is told what the log itself does not: that the engine was away, and why the log ends then."""
+        self.cut_off = threading.Event()
+        """Somebody who read was, by an engine that went away."""
         self._sources: dict[str, Source] = {}
 
     @property
@@ -150,9 +157,17 @@ class Logs:
         return {s.container.service: s.unreadable for s in self._sources.values() if s.unreadable}
 
     def past(self, *, more: bool = False) -> Iterator[LogLine]:
-        """What is there, in time order. `more`: `follow` comes next."""
+        """What is there, in time order. `more`: `follow` comes next, and goes on where the engine went away."""
         sources = [self._source(container, self.span) for container in self._containers()]
-        return heapq.merge(*(source.past(more=more) for source in sources), key=lambda line: line.at_ns)
+        return heapq.merge(*(self._past(source, more=more) for source in sources), key=lambda line: line.at_ns)
+
+    def _past(self, source: Source, *, more: bool) -> Iterator[LogLine]:
+        try:
+            yield from source.past(more=more)
+        except EngineUnavailableError:
+            if not (more and source.can_go_on):
+                raise
+            self.cut_off.set()
 
     def follow(self) -> Iterator[list[LogLine]]:
         """What comes from now on, in bundles, until the stack has ended; to be called when `past` is through.
@@ -179,8 +194,6 @@ class _Following:
         self._waiting: list[tuple[float, LogLine]] = []
         self._quiet_since: float | None = None
         self._away_since: float | None = None
-        self._cut_off = threading.Event()
-        """A reader was, by an engine that went away."""
         self._was_away = False
         """The engine was, and nothing has run since."""
 
@@ -215,17 +228,17 @@ class _Following:
                 raise
             return False
         was_away = self._away_since is not None
-        if was_away or self._cut_off.is_set():
+        if was_away or self._logs.cut_off.is_set():
             # A quick restart falls between two looks: only the readers have noticed.
             self._logs.say("the engine answers again" if was_away else "the engine was away and answers again")
             self._away_since, self._was_away = None, True
-            self._cut_off.clear()
+            self._logs.cut_off.clear()
         for container in containers:
             reader = self._readers.get(container.id)
             if reader is None or reader.may_have_missed(container):
                 span = LogSpan(since_ns=self._logs.span.since_ns, until_ns=self._logs.span.until_ns)
                 source = self._logs._source(container, span)  # noqa: SLF001
-                self._readers[container.id] = _Reader(source, container, self._lines, self._cut_off)
+                self._readers[container.id] = _Reader(source, container, self._lines, self._logs.cut_off)
         return self._is_over(containers, now)
 
     def _is_over(self, containers: Sequence[Container], now: float) -> bool:

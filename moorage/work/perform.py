@@ -143,6 +143,17 @@ async def start(step: Step, run: Run) -> str:
     return "started" if any(answers) else "already running"
 
 
+def _advice(service: Service, complaint: str) -> str | None:
+    """What next, where the engine's own words leave it open."""
+    if "read-only" in complaint and service.inject:
+        return "As it is read_only, its secrets and configs have to come from a `file`."
+    if "executable file not found" in complaint or "no such file or directory" in complaint:
+        return "Are `command` and `entrypoint` spelt right, and is that program in the image?"
+    if "could not select device driver" in complaint:
+        return "The engine has no driver for the devices or GPUs that it reserves."
+    return None
+
+
 def _start(run: Run, service: Service, container: Container, one_shot: bool) -> bool:
     """Start one container. False: nothing was to be done."""
     ended_well = one_shot and container.state == "exited" and container.exit_code == planning.good_exit(service)
@@ -158,8 +169,7 @@ def _start(run: Run, service: Service, container: Container, one_shot: bool) -> 
     except EngineError as error:
         log = engine.logs(container.id, LOG_LINES)
         message = f"services.{service.name}: the engine cannot start it: {error}"
-        hint = "As it is read_only, its secrets and configs have to come from a `file`." if service.inject else None
-        hint = hint if "read-only" in str(error) else error.hint
+        hint = _advice(service, str(error)) or error.hint
         raise RunError(message, service=service.name, reason="not started", log=log, hint=hint) from None
     for hook in service.post_start:
         _run_hook(run, service.name, "post_start", container, hook)

@@ -10,6 +10,7 @@ import re
 import subprocess
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.e2e, pytest.mark.engine, pytest.mark.timeout(400)]
 
 PICTURES = ROOT / "build" / "screenshots"
+page_errors: list[str] = []
+"""What the server refused or did not answer, for the report of a failure."""
 PATIENCE_MS = 120_000
 """The machine may be busy; what is waited for comes, or the test fails."""
 SHOP = """
@@ -64,6 +67,8 @@ def page(chromium: str) -> Iterator[Page]:
         )
         one = browser.new_page(viewport={"width": 1400, "height": 1200})
         one.set_default_timeout(PATIENCE_MS)
+        one.on("response", lambda got: page_errors.append(f"{got.status} {got.url}") if got.status >= 400 else None)
+        one.on("requestfailed", lambda lost: page_errors.append(f"{lost.failure} {lost.url}"))
         expect.set_options(timeout=PATIENCE_MS)
         yield one
         browser.close()
@@ -106,9 +111,15 @@ def submitted(page: Page, address: HubAddress, flow: str) -> str:
     return seen[0]
 
 
-def open_run(page: Page, address: HubAddress, run: str, state: str) -> None:
-    page.goto(f"{address.ui_url}/runs/flow-run/{run}")
-    expect(page.get_by_text(state, exact=True).first).to_be_visible()
+def open_run(page: Page, address: HubAddress, run: str, *texts: str) -> None:
+    """The page of a run, with these texts in it. The UI asks once; where the server was too busy to answer, we reload."""
+    for patience_ms in (PATIENCE_MS // 6, PATIENCE_MS // 3, PATIENCE_MS):
+        page.goto(f"{address.ui_url}/runs/flow-run/{run}")
+        with suppress(AssertionError):
+            for text in texts:
+                expect(page.get_by_text(text).first).to_be_visible(timeout=patience_ms)
+            return
+    pytest.fail(f"not on the page of run {run}: {texts}\nlast answers that were errors: {page_errors[-10:]}")
 
 
 def open_artifact(page: Page, address: HubAddress, run: str, key: str) -> None:
@@ -138,10 +149,8 @@ def test_a_stack_from_the_form(
     picture(page, "2-form")
     run = submitted(page, hub_address, "up")
     wait_for_state(hub_address, run, "COMPLETED", timeout_s=150)
-    open_run(page, hub_address, run, "Completed")
-    expect(page.get_by_text(f"up {project.name}").first).to_be_visible()
+    open_run(page, hub_address, run, "Completed", f"up {project.name}", "ready web: ready")
     expect(page.locator("canvas").first).to_be_visible()
-    expect(page.get_by_text("ready web: ready").first).to_be_visible()
     picture(page, "3-run")
     names = api.call(hub_address, "POST", "/task_runs/filter", {"flow_runs": {"id": {"any_": [run]}}})
     assert {"start db", "ready db", "start web", "ready web"} <= {one["name"] for one in names}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from moorage.errors import NotReadyError
+from moorage.errors import EngineUnavailableError, NotReadyError
 from moorage.model.log import LogSpan
 from moorage.work.logs import Logs
 
@@ -174,6 +174,33 @@ async def test_what_no_driver_keeps_is_said(stack):
     """)
     await s.up()
     assert "logging driver" in moorage(s, "logs").stderr
+
+
+async def test_an_engine_that_goes_away_before_the_past_is_through(stack, world, monkeypatch):
+    s = stack("""
+        services:
+          web: {image: "${TINY_IMAGE}", command: [sh, -c, "seq 200; exec sleep 600"], stop_grace_period: 0s,
+                x-moorage: {ready: {log: "200"}}}
+    """)
+    await s.up()
+    await s.stop()
+    read, cut = world.streams.log, []
+
+    def breaks_once(*args, **options):
+        for number, record in enumerate(read(*args, **options)):
+            if number == 50 and not cut:
+                cut.append(number)
+                raise EngineUnavailableError("cut off")
+            yield record
+
+    monkeypatch.setattr(world.streams, "log", breaks_once)
+    said = []
+    log = Logs(world, s.name, ("web",), LogSpan(), said.append)
+    lines = [line.text for line in log.past(more=True)]
+    assert len(lines) == 50
+    lines += [line.text for bundle in log.follow() for line in bundle]
+    assert lines == [str(number) for number in range(1, 201)]
+    assert said[0] == "the engine was away and answers again"
 
 
 def test_a_container_that_is_gone_has_no_log(world):

@@ -75,6 +75,7 @@ def test_what_a_stack_can_do(run: Run, machine_state: MachineState) -> None:
             assert stack.environment()["MOORAGE_URL_WEB_8000"] == stack.url("web")
             assert stack.exec("web", "hostname").output.strip() == before
             assert stack.exec("web", ["sh", "-c", "exit 3"]).exit_code == 3
+            assert stack.exec("web", "sh", "-c", "exit 4").exit_code == 4
             assert "web says hello" in stack.logs("web")
             stack.kill("web")
             with pytest.raises(OSError):
