@@ -11,8 +11,8 @@ SCRIPTS := scripts/venv scripts/engine scripts/base-images scripts/browser scrip
   $(wildcard scripts/base-images.d/*/build scripts/base-images.d/*/entrypoint) .ci/run
 # More for pytest, as in: make test PYTEST_ARGS='-k ports -x'
 PYTEST_ARGS ?=
-# How many tests run at once. They share one engine, so more is not faster on a small machine.
-JOBS ?= 2
+# How many tests run at once: most of the time they wait, for containers and for servers.
+JOBS ?= 3
 # Tests that need no engine, no Prefect server and no network.
 FAST_TESTS := $(wildcard tests/unit tests/golden tests/properties tests/architecture)
 # What is not part of `make test`: measuring, what goes on for minutes (`make faults`), what needs Dagger (`make test-dagger`).

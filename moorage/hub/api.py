@@ -18,7 +18,8 @@ from moorage.errors import HubError
 if TYPE_CHECKING:
     from moorage.hub.address import HubAddress
 
-_TIMEOUT_S = 10.0
+_TIMEOUT_S = 60.0
+"""As Prefect's own client has it: so long may the server wait for its database."""
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _BUSY = 401, 403, 404, 503
 _PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8)
 """Prefect answers 503 when two of its writes to SQLite have met."""

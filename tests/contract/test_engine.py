@@ -137,7 +137,7 @@ def bench(request, tmp_path, stack_prefix):
     settings = Settings()
     engine = DockerEngine(settings)
     yield Bench(stack_prefix, engine, ComposeCli(settings), RealEyes(client, stack_prefix), image, folder)
-    for one in client.containers.list(all=True, filters={"name": stack_prefix}):
+    for one in client.containers.list(all=True, ignore_removed=True, filters={"name": stack_prefix}):
         one.remove(force=True, v=True)
     engine.client.close()
 

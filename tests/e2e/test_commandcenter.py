@@ -79,6 +79,7 @@ def data_survives_down_and_up(copy: Project, before: dict[str, Any]) -> None:
     assert "only in the first" in json.dumps(get(f"{url(after, 'backend')}/api/notes")[0])
 
 
+@pytest.mark.exhaustive
 def test_two_worktrees_of_one_repository(tmp_path: Path, stack_prefix: str, docker_client: docker.DockerClient) -> None:
     main = copy_of_example(tmp_path / stack_prefix)
     identity = {

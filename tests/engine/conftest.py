@@ -142,7 +142,7 @@ class Stack:
     def containers(self, service: str | None = None) -> list[Any]:
         """Containers by Compose's labels, as the Docker SDK sees them, by service and replica."""
         chosen = [f"{PROJECT_LABEL}={self.name}", *([f"{SERVICE_LABEL}={service}"] if service else [])]
-        found = self.client.containers.list(all=True, filters={"label": chosen})
+        found = self.client.containers.list(all=True, ignore_removed=True, filters={"label": chosen})
         return sorted(found, key=lambda c: (c.labels[SERVICE_LABEL], int(c.labels[NUMBER_LABEL])))
 
     def container(self, service: str) -> Any:

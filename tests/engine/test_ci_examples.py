@@ -93,6 +93,7 @@ def test_github_actions_with_a_failing_test(clone: Path, tmp_path: Path) -> None
     assert {"postgres-1.log", "redis-1.log"} <= names(clone / "artifacts" / "logs")
 
 
+@pytest.mark.exhaustive
 def test_github_actions_with_a_broken_service(clone: Path, tmp_path: Path) -> None:
     text = (clone / "compose.yaml").read_text()
     (clone / "compose.yaml").write_text(
@@ -165,6 +166,7 @@ def shop(project: Project, tiny_image: str, moorage_home: Path, machine_state: M
     return project.compose(SHOP.format(image=tiny_image))
 
 
+@pytest.mark.exhaustive
 def test_the_first_and_the_last_line(shop: Project) -> None:
     shop.write("test_it.py", "import os\ndef test(): assert os.environ['MOORAGE_PORT_BACKEND_8000']\n")
     first, last = block_with("docs/ci.md", "sh", "moorage ci"), block_with("docs/ci.md", "yaml", "moorage ci")
@@ -174,6 +176,7 @@ def test_the_first_and_the_last_line(shop: Project) -> None:
     assert "summary.md" in names(shop.path / "artifacts")
 
 
+@pytest.mark.exhaustive
 def test_the_fault_test(shop: Project) -> None:
     text = block_with("docs/ci.md", "python", "reconnected")
     # What the example leaves out: its backend takes a moment, too.

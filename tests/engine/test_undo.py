@@ -21,7 +21,9 @@ def of(s, client):
     """The stack's containers: their state and volumes, by name."""
     return {
         c.name: (c.status, {m["Destination"]: m["Name"] for m in c.attrs["Mounts"]})
-        for c in client.containers.list(all=True, filters={"label": f"com.docker.compose.project={s.name}"})
+        for c in client.containers.list(
+            all=True, ignore_removed=True, filters={"label": f"com.docker.compose.project={s.name}"}
+        )
     }
 
 

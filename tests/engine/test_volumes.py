@@ -66,7 +66,7 @@ def words(s):
 
 def nothing_left(s):
     """No container of ours that reads, no file that is not whole, no unfinished run."""
-    assert not s.client.containers.list(all=True, filters={"label": f"moorage.helper={s.name}"})
+    assert not s.client.containers.list(all=True, ignore_removed=True, filters={"label": f"moorage.helper={s.name}"})
     assert not s.world.store.unfinished_runs(s.name)
     folder = s.world.settings.home / "snapshots" / s.name
     assert not [path.name for path in folder.glob("*") if "before-" in path.name or "unfinished" in path.name]

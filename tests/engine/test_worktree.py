@@ -42,7 +42,7 @@ def shop(project, tiny_image, wanted_port):
 
 
 def names(client, prefix):
-    return {c.name for c in client.containers.list(all=True) if c.name.startswith(prefix)}
+    return {c.name for c in client.containers.list(all=True, ignore_removed=True) if c.name.startswith(prefix)}
 
 
 def test_a_branch_comes_and_goes(shop, docker_client, wanted_port, tiny_image):

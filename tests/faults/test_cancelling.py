@@ -108,6 +108,7 @@ def test_ctrl_c_during_the_wait_for_the_lock(scene: Scene) -> None:
     scene.assert_nothing_left()
 
 
+@pytest.mark.exhaustive
 def test_a_second_ctrl_c_is_answered_and_a_third_ends_at_once(scene: Scene) -> None:
     """The undo takes the ten seconds that a deaf service has; sweep does what the third cuts off."""
     going = scene.gated(DEAF, "60s").start("up")

@@ -85,7 +85,7 @@ def lease(store, wanted, **more):
     return got.port
 
 
-@pytest.mark.parametrize("file", ["new", "there"])
+@pytest.mark.parametrize("file", ["new", pytest.param("there", marks=pytest.mark.exhaustive)])
 def test_many_processes_get_distinct_ports(program, store, tmp_path, file):
     path = tmp_path / "home" / "hub.db"
     if file == "there":

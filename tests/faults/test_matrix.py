@@ -117,6 +117,7 @@ def forget(stage: Stage) -> None:
     asyncio.run(driver.endings.down(stage.world, stage.name, driver.endings.Ending(volumes=True, release_ports=True)))
 
 
+@pytest.mark.exhaustive
 def test_first_up(stage, versions, record_property):
     versions(1)
     case = Case(stage, "up", lambda: forget(stage), commits=True)

@@ -72,7 +72,7 @@ def wait_for_state(address: HubAddress, flow_run: str, *types: str, timeout_s: f
     while (state := state_of(address, flow_run))["type"] not in types:
         assert state["type"] not in ENDED, f"ended otherwise: {state}"
         assert time.monotonic() < deadline, f"still {state}"
-        time.sleep(0.1)
+        time.sleep(0.3)
     return state
 
 
@@ -217,4 +217,4 @@ def wait_for(condition: Callable[[], bool], timeout_s: float = 30) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "it does not happen"
-        time.sleep(0.05)
+        time.sleep(0.3)

@@ -27,6 +27,7 @@ SHOP = """
 """
 
 
+@pytest.mark.exhaustive
 def test_a_crashed_backend_is_told_of_and_mended(
     hub_address: HubAddress,
     project: Project,

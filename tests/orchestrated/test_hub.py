@@ -66,6 +66,7 @@ def test_every_flow_is_deployed_and_can_be_loaded(hub_address: HubAddress) -> No
     assert loaded.returncode == 0, loaded.stderr
 
 
+@pytest.mark.exhaustive
 def test_a_schedule_that_somebody_switched_off_stays_off(hub_address: HubAddress, session_dir: Path) -> None:
     found = deployments.found_on(hub_address)["status"]
     (schedule,) = api.call(hub_address, "GET", f"/deployments/{found}")["schedules"]

@@ -78,6 +78,7 @@ def test_two_starts_at_once_make_one_hub(own: OwnHub) -> None:
     assert any("waiting for it" in said for _, said in answers)
 
 
+@pytest.mark.exhaustive
 def test_a_killed_server_is_reported_and_started_again(own: OwnHub) -> None:
     before = own.start()
     os.kill(before["server"]["pid"], signal.SIGKILL)
@@ -163,6 +164,7 @@ def test_stop_leaves_no_process_and_is_no_error_twice(own: OwnHub) -> None:
     assert [status["server"]["state"], status["worker"]["state"], status["api_url"]] == ["stopped", "stopped", None]
 
 
+@pytest.mark.exhaustive
 def test_stop_lets_a_run_undo_what_it_did(own: OwnHub, tmp_path: Path) -> None:
     status = own.start()
     (tmp_path / "slow.py").write_text(SLOW)
@@ -177,7 +179,6 @@ def test_stop_lets_a_run_undo_what_it_did(own: OwnHub, tmp_path: Path) -> None:
     assert state_of(again, run)["type"] == "CRASHED", "the worker lived to record it"
 
 
-@pytest.mark.exhaustive
 @pytest.mark.exhaustive
 def test_stop_can_wait_for_runs_and_begins_nothing_new(own: OwnHub, tmp_path: Path) -> None:
     address = address_in(own.start())
@@ -197,6 +198,7 @@ def test_stop_can_wait_for_runs_and_begins_nothing_new(own: OwnHub, tmp_path: Pa
     wait_for_state(again, later, "COMPLETED", timeout_s=100)
 
 
+@pytest.mark.exhaustive
 def test_stop_ends_a_run_that_does_not_listen(own: OwnHub, tmp_path: Path) -> None:
     status = own.start()
     (tmp_path / "deaf.py").write_text(DEAF)

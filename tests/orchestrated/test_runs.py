@@ -171,6 +171,7 @@ def plan_shown(address: HubAddress, flow_run: str) -> str:
     return next(str(one["data"]) for one in found if one["key"].endswith("-plan"))
 
 
+@pytest.mark.exhaustive
 def test_a_tag_asks_for_approval_and_nobody_answers(
     hub_address: HubAddress, project: Project, tiny_image: str, machine_state: MachineState
 ) -> None:

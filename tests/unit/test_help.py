@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -55,3 +58,14 @@ def test_f_of_logs_is_follow_as_with_compose():
     _, bound, _ = _app(arguments).parse_args(arguments, exit_on_error=False, print_error=False)
     assert (bound.arguments["follow"], bound.arguments["tail"], bound.args) == (True, "5", ("web",))
     assert bound.arguments["selection"].file == ["a.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("where", "code", "said"), [("> /dev/full", 1, "No space left"), (">&-", 0, ""), (">&- 2>&-", 0, "")]
+)
+def test_an_output_that_does_not_take_it(where, code, said):
+    program = Path(sys.executable).with_name("moorage")
+    done = subprocess.run(["sh", "-c", f"{program} --version {where}"], capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
