@@ -171,6 +171,7 @@ def test_a_stack_from_the_form(
     project.moorage("down", "--volumes", "--release-ports")
 
 
+@pytest.mark.exhaustive
 def test_a_failure_explains_itself(
     hub_address: HubAddress,  # noqa: F811
     page: Page,

@@ -88,7 +88,7 @@ async def gone(s) -> None:
 @pytest.mark.parametrize(
     ("step", "action", "kind"),
     [
-        ("create", Action.DONE, RunError),
+        pytest.param("create", Action.DONE, RunError, marks=pytest.mark.exhaustive),
         ("start db", Action.STARTED, RunError),
         ("ready web", Action.STARTED, NotReadyError),
     ],
@@ -104,6 +104,7 @@ async def test_during_an_up(step, action, kind, stack, machine_state):
     await gone(s)
 
 
+@pytest.mark.exhaustive
 async def test_during_a_change(stack, machine_state):
     """The generation before comes back whole: also what it was not the run that removed."""
     s = stack(TWO)
@@ -242,11 +243,12 @@ def free(home: Path) -> None:
     (home.parent / "filler").unlink()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("step", "action"),
     [
-        pytest.param("lease", Action.DONE, id="before create", marks=pytest.mark.exhaustive),
-        pytest.param("create", Action.DONE, id="after create", marks=pytest.mark.exhaustive),
+        pytest.param("lease", Action.DONE, id="before create"),
+        pytest.param("create", Action.DONE, id="after create"),
         pytest.param("ready web", Action.DONE, id="before the commit"),
     ],
 )

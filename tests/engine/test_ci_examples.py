@@ -83,6 +83,7 @@ def test_github_actions(clone: Path, tmp_path: Path) -> None:
     assert {"hub.db", "ports.env", "ports.json", "summary.md", "timeline.json"} <= names(clone / "artifacts")
 
 
+@pytest.mark.exhaustive
 def test_github_actions_with_a_failing_test(clone: Path, tmp_path: Path) -> None:
     (clone / "test_red.py").write_text("def test_red(moorage_stack): assert 'a' == 'b'\n")
     steps, env = github_steps()
@@ -122,6 +123,7 @@ def test_gitlab(clone: Path, tmp_path: Path) -> None:
     assert json.loads((clone / "artifacts" / "result.json").read_text())["exit_code"] == 0
 
 
+@pytest.mark.exhaustive
 def test_pytest_example_without_ci_on_two_workers(clone: Path) -> None:
     done = run_steps(clone, ["python -P -m pytest -q -n 2"], {})
     assert done[-1][0] == 0, done[-1][1]

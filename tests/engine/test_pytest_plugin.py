@@ -103,7 +103,7 @@ NAMES = """
     ("config", "extra", "stacks"),
     [
         ("", "", 1),
-        ("moorage_scope = function", "", 2),
+        pytest.param("moorage_scope = function", "", 2, marks=pytest.mark.exhaustive),
         ("", "@pytest.mark.moorage(scope='function')\n    def test_c(moorage_stack): note(moorage_stack)", 2),
         pytest.param("", "pytestmark = pytest.mark.moorage(scope='function')", 2, marks=pytest.mark.exhaustive),
     ],
@@ -188,6 +188,7 @@ def test_six_workers_with_stacks_of_their_own(run: Run, project: Project, machin
     assert project.moorage("ports", "--all", "--json").json == []
 
 
+@pytest.mark.exhaustive
 def test_workers_that_share_one_stack(run: Run, project: Project, machine_state: MachineState) -> None:
     run(WORKERS, "-n", "3", "--dist", "each", config="moorage_shared = true")
     facts = _facts(project)

@@ -131,7 +131,10 @@ def tags(s) -> tuple[str, ...]:
 # --- what is not ours ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("state", ["directory gone", "expired", "crashed", "removed"])
+@pytest.mark.parametrize(
+    "state",
+    ["directory gone", "crashed", *(pytest.param(one, marks=pytest.mark.exhaustive) for one in ("expired", "removed"))],
+)
 async def test_what_is_not_ours_is_never_touched(state, stack, strangers):
     s = stack(WEB)
     await s.up()

@@ -294,9 +294,8 @@ def test_a_server_that_restarts_in_the_middle(scene: Scene) -> None:
     scene.assert_nothing_left()
 
 
-@pytest.mark.parametrize(
-    "end", ["committed", *(pytest.param(end, marks=pytest.mark.exhaustive) for end in ("undone", "interrupted"))]
-)
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("end", ["committed", "undone", "interrupted"])
 def test_a_server_that_is_gone_in_the_middle(scene: Scene, end: str) -> None:
     """The stack is committed or undone all the same, and the command says that Prefect does not know."""
     going = scene.gated().start("up", "--wait-timeout", "600" if end != "undone" else "20")

@@ -63,6 +63,7 @@ def ask(api_url: str, path: str) -> Any:
         return json.load(answer)
 
 
+@pytest.mark.exhaustive
 def test_runs_are_recorded_on_the_server(
     project: Project, tiny_image: str, machine_state: MachineState, moorage_home: Path, server: str
 ) -> None:

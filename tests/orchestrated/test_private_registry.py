@@ -71,6 +71,7 @@ def private_image(
         docker_client.images.remove(f"{name}:1", noprune=True)
 
 
+@pytest.mark.exhaustive
 def test_a_private_image_is_pulled_with_the_block_and_refused_without(
     hub_address: HubAddress,
     project: Project,
