@@ -11,7 +11,7 @@ SCRIPTS := scripts/venv scripts/engine scripts/base-images scripts/browser scrip
   $(wildcard scripts/base-images.d/*/build scripts/base-images.d/*/entrypoint) .ci/run
 # More for pytest, as in: make test PYTEST_ARGS='-k ports -x'
 PYTEST_ARGS ?=
-# How many tests run at once: most of the time they wait, for containers and for servers.
+# How many tests run at once: they keep two cores busy, more make nothing faster.
 JOBS ?= 3
 # Tests that need no engine, no Prefect server and no network.
 FAST_TESTS := $(wildcard tests/unit tests/golden tests/properties tests/architecture)
