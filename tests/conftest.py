@@ -294,6 +294,21 @@ def machine_state(docker_client: docker.DockerClient, stack_prefix: str) -> Iter
     state.assert_same()
 
 
+def run_in(container: Any, *command: str) -> str:
+    """What a command in a container writes; it has to succeed.
+
+    Not by the SDK's `exec_run`: on a busy machine that may lose the first output of a quick program.
+    """
+    from moorage.adapters.docker_exec import output_of
+
+    api = container.client.api
+    made = api.exec_create(container.id, list(command))["Id"]
+    said = output_of(api, made).decode().strip()
+    code = api.exec_inspect(made)["ExitCode"]
+    assert code == 0, f"{command}: exit {code}: {said}"
+    return said
+
+
 # --- a project -----------------------------------------------------------------------------------------------
 
 

@@ -17,6 +17,7 @@ from docker.errors import APIError, DockerException, NotFound
 from docker.utils import kwargs_from_env
 
 from moorage.adapters.docker_archive import archive_of
+from moorage.adapters.docker_exec import output_of
 from moorage.errors import EngineError, EngineUnavailableError, ImageError, PortTakenError
 from moorage.model.definition import HealthCheck
 from moorage.model.state import BoundPort, Container, Observed
@@ -241,7 +242,7 @@ class DockerEngine:
                 environment=list(environment) or None,
                 privileged=privileged,
             )
-            output = self.client.exec_start(made["Id"])
+            output = output_of(self.client, made["Id"])
             code = self.client.exec_inspect(made["Id"])["ExitCode"]
         return -1 if code is None else code, output[-4096:].decode(errors="replace").strip()
 

@@ -1,8 +1,8 @@
 """A program in a running container, with its streams whole.
 
-The SDK reads the engine's answer from the bare socket. What came in one packet with the headers was read before by
-`http.client` and stands in its buffer: on a busy machine the first output of a quick program would be lost. So the
-buffer is what is read here.
+The SDK's `exec_start` reads the engine's answer from the bare socket. What came in one packet with the headers was
+read before by `http.client` and stands in its buffer: on a busy machine the first output of a quick program would be
+lost. So the buffer is what is read here.
 """
 
 from __future__ import annotations
@@ -19,6 +19,22 @@ from moorage.errors import EngineError
 _COMPLAINT = 4096
 _STDERR = 2
 _PIECE = 1 << 18
+
+
+def output_of(client: Any, exec_id: str) -> bytes:
+    """Start a program that was made with `exec_create`; all it writes, both streams as they come, to its end."""
+    response = client._post_json(  # noqa: SLF001
+        client._url("/exec/{0}/start", exec_id),  # noqa: SLF001
+        data={"Tty": False, "Detach": False},
+        timeout=None,  # it may be silent for long
+    )
+    client._raise_for_status(response)  # noqa: SLF001
+    content, at, pieces = response.content, 0, []
+    while len(head := content[at : at + 8]) == 8:
+        (size,) = struct.unpack(">xxxxL", head)
+        pieces.append(content[at + 8 : at + 8 + size])
+        at += 8 + size
+    return b"".join(pieces)
 
 
 class Conversation:

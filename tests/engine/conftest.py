@@ -33,6 +33,7 @@ from moorage.work.status import status
 from moorage.work.up import up
 from moorage.work.wish import Wish, source_of
 from moorage.world import open_world
+from tests.conftest import run_in
 
 E = TypeVar("E", bound=MoorageError)
 ROOT = Path(__file__).resolve().parents[2]
@@ -156,9 +157,7 @@ class Stack:
 
     def sh(self, service: str, command: str) -> str:
         """What a shell command in the service's container writes; it has to succeed."""
-        code, output = self.container(service).exec_run(["sh", "-c", command])
-        assert code == 0, f"{command}: exit {code}: {output.decode()}"
-        return str(output.decode().strip())
+        return run_in(self.container(service), "sh", "-c", command)
 
     def log(self, service: str) -> str:
         """What the service wrote."""

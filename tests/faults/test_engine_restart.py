@@ -35,6 +35,7 @@ from moorage.work.sweep import Sweep, sweep
 from moorage.work.up import up
 from moorage.work.wish import Wish, source_of
 from moorage.world import open_world
+from tests.conftest import run_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -314,9 +315,7 @@ async def test_what_was_written_is_there_after_it(place, base_images):
     client = place.engine.client()
 
     def sh(service: str, command: str) -> str:
-        code, output = client.containers.get(f"{place.name}-{service}-1").exec_run(["sh", "-c", command])
-        assert code == 0, output
-        return output.decode()
+        return run_in(client.containers.get(f"{place.name}-{service}-1"), "sh", "-c", command)
 
     def write(word: str) -> None:
         sh("db", f"{PSQL} \"create table if not exists words (w text); insert into words values ('{word}')\"")

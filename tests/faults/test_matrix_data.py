@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, run_in
 from tests.faults.test_matrix import Case, forget, run_matrix
 
 if TYPE_CHECKING:
@@ -49,9 +49,7 @@ def database(stage: Stage, postgres_image: str) -> Callable[[int], None]:
 def sql(stage: Stage, statement: str) -> str:
     """What psql says in the running database."""
     container = stage.client.containers.get(f"{stage.name}-db-1")
-    code, said = container.exec_run(["psql", "-U", "postgres", "-v", "ON_ERROR_STOP=1", "-tAc", statement])
-    assert code == 0, said.decode()
-    return str(said.decode().strip())
+    return run_in(container, "psql", "-U", "postgres", "-v", "ON_ERROR_STOP=1", "-tAc", statement)
 
 
 def rows_of(stage: Stage) -> Any:
