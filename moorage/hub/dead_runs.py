@@ -8,6 +8,8 @@ from moorage.hub import api
 from moorage.hub.address import HubAddress
 
 _OPEN = ("PENDING", "RUNNING", "CANCELLING")
+_PATIENCE_S = 5.0
+"""The stack is recovered whether Prefect hears of it or not."""
 _WORDS = "its process was killed; Moorage has recovered the stack"
 
 
@@ -16,8 +18,9 @@ def set_to_crashed(address: HubAddress, flow_run_ids: Sequence[str]) -> list[str
     if not flow_run_ids:
         return []
     wanted = {"id": {"any_": list(dict.fromkeys(flow_run_ids))}, "state": {"type": {"any_": list(_OPEN)}}}
-    found = api.call(address, "POST", "/flow_runs/filter", {"flow_runs": wanted}) or []
+    found = api.call(address, "POST", "/flow_runs/filter", {"flow_runs": wanted}, timeout_s=_PATIENCE_S) or []
     state = {"type": "CRASHED", "name": "Crashed", "message": _WORDS}
     for one in found:
-        api.call(address, "POST", f"/flow_runs/{one['id']}/set_state", {"state": state, "force": True})
+        body = {"state": state, "force": True}
+        api.call(address, "POST", f"/flow_runs/{one['id']}/set_state", body, timeout_s=_PATIENCE_S)
     return [str(one["id"]) for one in found]
