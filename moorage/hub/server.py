@@ -33,9 +33,6 @@ _TUNING = {
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
     "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "5",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-    # By default 5 s, after which a busy server may close a connection that the UI has just sent a request on:
-    # "Oops. Something went wrong", with a page half empty.
-    "PREFECT_SERVER_API_KEEPALIVE_TIMEOUT": "75",
 }
 
 

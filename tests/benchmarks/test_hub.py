@@ -96,13 +96,10 @@ def test_from_create_flow_run_to_the_first_line(started: Any, capsys: pytest.Cap
 def test_the_call_of_a_detached_up(started: Any, capsys: pytest.CaptureFixture[str]) -> None:
     address = started[0]
     took = []
-    made = []
     for _ in range(CALLS + 1):
         began = time.perf_counter()
-        made.append(runs.submit(address, "status", {"stack": "none"}, "none"))
+        runs.submit(address, "status", {"stack": "none"}, "none")
         took.append(time.perf_counter() - began)
-    for one in made:
-        api.call(address, "DELETE", f"/flow_runs/{one.id}")
     warm = sorted(took[1:])
     p95 = warm[int(0.95 * CALLS) - 1]
     with capsys.disabled():
