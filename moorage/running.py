@@ -71,8 +71,9 @@ class RunningStack:
 
         It runs without a shell. Raises EngineError.
         """
-        words = [command] if arguments and isinstance(command, str) else command
-        words = [*(shlex.split(words) if isinstance(words, str) else words), *arguments]
+        if isinstance(command, str):
+            command = [command] if arguments else shlex.split(command)
+        words = [*command, *arguments]
         code, output = self._world.engine.exec(self._containers(service)[0].id, words, user=user)
         return Executed(code, output)
 

@@ -12,7 +12,8 @@ import struct
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from io import BytesIO
+from typing import IO, Any
 
 from moorage.errors import EngineError
 
@@ -29,12 +30,16 @@ def output_of(client: Any, exec_id: str) -> bytes:
         timeout=None,  # it may be silent for long
     )
     client._raise_for_status(response)  # noqa: SLF001
-    content, at, pieces = response.content, 0, []
-    while len(head := content[at : at + 8]) == 8:
-        (size,) = struct.unpack(">xxxxL", head)
-        pieces.append(content[at + 8 : at + 8 + size])
-        at += 8 + size
-    return b"".join(pieces)
+    return b"".join(piece for _, piece in _frames(BytesIO(response.content)))
+
+
+def _frames(reader: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+    """What the engine sends, in pieces: the stream's number, and bytes of it."""
+    while len(head := reader.read(8)) == 8:
+        stream, left = struct.unpack(">BxxxL", head)
+        while left and (piece := reader.read(min(left, _PIECE))):
+            left -= len(piece)
+            yield stream, piece
 
 
 class Conversation:
@@ -71,14 +76,11 @@ class Conversation:
 
     def output(self) -> Iterator[bytes]:
         """What it writes to stdout, to its end; the end of what it writes to stderr is kept for `check`."""
-        while len(head := self._reader.read(8)) == 8:
-            stream, left = struct.unpack(">BxxxL", head)
-            while left and (piece := self._reader.read(min(left, _PIECE))):
-                left -= len(piece)
-                if stream == _STDERR:
-                    self._complain(piece)
-                else:
-                    yield piece
+        for stream, piece in _frames(self._reader):
+            if stream == _STDERR:
+                self._complain(piece)
+            else:
+                yield piece
 
     def answer(self, stdin: Iterable[bytes]) -> None:
         """Send all of stdin while reading what comes back, so that neither side waits for the other."""

@@ -89,11 +89,11 @@ def _written() -> int:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except (BrokenPipeError, ValueError, AttributeError):  # its reader has gone, or it is closed, or there is none
+        except (BrokenPipeError, ValueError):  # its reader has gone, or it is closed
             continue
         except OSError as error:
             code = 1
-            with suppress(OSError, ValueError, AttributeError):
+            with suppress(OSError, ValueError):
                 sys.stderr.write(f"moorage: write error: {error.strerror}\n")
     return code
 

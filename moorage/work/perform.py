@@ -147,7 +147,7 @@ def _advice(service: Service, complaint: str) -> str | None:
     """What next, where the engine's own words leave it open."""
     if "read-only" in complaint and service.inject:
         return "As it is read_only, its secrets and configs have to come from a `file`."
-    if "executable file not found" in complaint or "no such file or directory" in complaint:
+    if 'exec: "' in complaint and ("not found" in complaint or "no such file" in complaint):
         return "Are `command` and `entrypoint` spelt right, and is that program in the image?"
     if "could not select device driver" in complaint:
         return "The engine has no driver for the devices or GPUs that it reserves."

@@ -100,7 +100,6 @@ def test_time_to_ready_against_compose(hub: None, bench: str, capsys: pytest.Cap
 def test_up_on_a_stack_that_is_up_and_reads(hub: None, bench: str, capsys: pytest.CaptureFixture[str]) -> None:
     moorage, name = BIN / "moorage", ["--name", f"{bench}-idle"]
     run(moorage, "up", *name)
-    time.sleep(5)  # the server writes down what the run has told it
     try:
         medians = {
             verb: statistics.median(run(moorage, *verb.split(), *(name if verb != "ls" else ())) for _ in range(ROUNDS))

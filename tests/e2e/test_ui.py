@@ -111,15 +111,16 @@ def submitted(page: Page, address: HubAddress, flow: str) -> str:
     return seen[0]
 
 
-def open_run(page: Page, address: HubAddress, run: str, *texts: str) -> None:
-    """The page of a run, with these texts in it. The UI asks once; where the server was too busy to answer, we reload."""
+def open_run(page: Page, address: HubAddress, run: str, state: str, *texts: str) -> None:
+    """The page of a run, with its state and these texts in it. The UI asks once; where the server was too busy to answer, we reload."""
     for patience_ms in (PATIENCE_MS // 6, PATIENCE_MS // 3, PATIENCE_MS):
         page.goto(f"{address.ui_url}/runs/flow-run/{run}")
         with suppress(AssertionError):
+            expect(page.get_by_text(state, exact=True).first).to_be_visible(timeout=patience_ms)
             for text in texts:
                 expect(page.get_by_text(text).first).to_be_visible(timeout=patience_ms)
             return
-    pytest.fail(f"not on the page of run {run}: {texts}\nlast answers that were errors: {page_errors[-10:]}")
+    pytest.fail(f"not on the page of run {run}: {state}, {texts}\nlast answers that were errors: {page_errors[-10:]}")
 
 
 def open_artifact(page: Page, address: HubAddress, run: str, key: str) -> None:

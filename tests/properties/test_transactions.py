@@ -11,7 +11,7 @@ pytestmark = pytest.mark.usefixtures("without_threads_and_time")
 
 TestTransactions = Transactions.TestCase
 TestTransactions.settings = settings(
-    max_examples=40,
+    max_examples=60,
     stateful_step_count=30,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
