@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _TIMEOUT_S = 60.0
 """As Prefect's own client has it: so long may the server wait for its database."""
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _BUSY = 401, 403, 404, 503
-_PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8)
+_PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 """Prefect answers 503 when two of its writes to SQLite have met."""
 _NO_CSRF = (422,)
 """How a server answers that has its protection switched off."""

@@ -57,22 +57,27 @@ def main() -> None:
     """Serve until SIGTERM or SIGINT."""
     import uvicorn
     from prefect.server.api.server import create_app
-    from prefect.settings import get_current_settings
+    from prefect.server.database.dependencies import temporary_database_config
+    from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL, get_current_settings
 
+    from moorage.hub import database, garbage
+
+    garbage.collect_aside()
     arguments = _arguments()
     settings = get_current_settings().server
     origins = settings.api.cors_allowed_origins.split(",")
     # Around the application, not within it: automations call it in this process, under a name of their own.
     guarded = OriginGuard(create_app(final=True), origins, None if arguments.any_host else hosts_of(origins))
-    uvicorn.run(
-        guarded,
-        host=arguments.host,
-        port=arguments.port,
-        timeout_keep_alive=settings.api.keepalive_timeout,
-        ws_ping_interval=settings.api.websocket_ping_interval,
-        ws_ping_timeout=settings.api.websocket_ping_timeout,
-        log_level=settings.logging_level.lower(),
-    )
+    with temporary_database_config(database.chosen(PREFECT_API_DATABASE_CONNECTION_URL.value())):
+        uvicorn.run(
+            guarded,
+            host=arguments.host,
+            port=arguments.port,
+            timeout_keep_alive=settings.api.keepalive_timeout,
+            ws_ping_interval=settings.api.websocket_ping_interval,
+            ws_ping_timeout=settings.api.websocket_ping_timeout,
+            log_level=settings.logging_level.lower(),
+        )
 
 
 def _host_of(url: str) -> str:

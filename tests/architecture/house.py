@@ -61,7 +61,10 @@ ROOMS = {
 # Heavy or foreign libraries: the only places that may import them ("late": inside functions only).
 ANYWHERE, LATE = "anywhere", "late"
 FOREIGN = {
-    "prefect": {"flows/": ANYWHERE, "tasks/": ANYWHERE, "blocks/": ANYWHERE, "moorage/hub/": LATE},
+    "prefect": {
+        **dict.fromkeys(("flows/", "tasks/", "blocks/", "moorage/hub/database.py"), ANYWHERE),
+        "moorage/hub/": LATE,
+    },
     "docker": {"moorage/adapters/docker_": ANYWHERE, "moorage/adapters/build_context.py": ANYWHERE},
     "zstandard": {"moorage/work/archives.py": LATE},
     "dagger": {"moorage/adapters/dagger_": LATE},
