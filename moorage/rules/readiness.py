@@ -105,10 +105,11 @@ def judge(service: Service, container: Container | None, probe: Probe, now: date
         return Verdict(failed="removed")
     if container.state in ("exited", "dead"):
         return _judge_end(service, container, probe)
-    if container.health == "unhealthy" and probe.source == "health check":
-        return Verdict(failed="unhealthy")
     if is_crash_loop(container, now):
         return Verdict(failed="oom" if container.oom_killed else "exited")
+    # Between two of its lives the engine's check fails for want of a process: that is no verdict on its health.
+    if container.health == "unhealthy" and probe.source == "health check" and container.state != "restarting":
+        return Verdict(failed="unhealthy")
     return Verdict()
 
 

@@ -40,6 +40,7 @@ services:
       STRIPE_KEY: ${STRIPE_KEY}
       CACHE_URL: ${CACHE_URL}
     secrets: [signing]
+    read_only: false  # Compose copies such a secret into the container, which the engine refuses where all is read-only
 secrets:
   signing: {environment: SIGNING_SECRET}
 """

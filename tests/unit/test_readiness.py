@@ -70,6 +70,8 @@ def test_a_one_shot_has_to_end_even_with_a_health_check() -> None:
         ({"state": "running", "restarts": 3, "started_at": NOW - timedelta(seconds=59)}, True, "exited"),
         ({"state": "running", "restarts": 3, "started_at": NOW - timedelta(seconds=61)}, True, ""),
         ({"state": "running", "health": "unhealthy"}, False, "unhealthy"),
+        ({"state": "restarting", "health": "unhealthy", "restarts": 1}, True, ""),
+        ({"state": "restarting", "health": "unhealthy", "restarts": 3}, True, "exited"),
         ({"state": "running", "health": "starting"}, False, ""),
         ({"state": "created"}, False, ""),
     ],
