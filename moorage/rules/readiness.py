@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from moorage.model.base import Frozen
 from moorage.model.definition import Check, ReadyCheck, Service
-from moorage.model.state import Container
+from moorage.model.state import Container, RunRecord
 from moorage.rules import graph
 from moorage.rules.planning import image_kind
 
@@ -20,6 +20,8 @@ PORTS = "published ports"
 _RESTARTS_OF_A_CRASH_LOOP = 3
 _YOUNG_S = 60.0
 """A container that has run for so long since its last restart is out of the loop, however often it was restarted."""
+_FRESH_S = 10.0
+"""So long after a run's end what it found is believed."""
 
 _BY_IMAGE = {
     # Over TCP: while the image initialises its data, PostgreSQL answers on the Unix socket only.
@@ -111,6 +113,21 @@ def judge(service: Service, container: Container | None, probe: Probe, now: date
     if container.health == "unhealthy" and probe.source == "health check" and container.state != "restarting":
         return Verdict(failed="unhealthy")
     return Verdict()
+
+
+def found_ready(container: Container, run: RunRecord | None, now: datetime) -> bool:
+    """True: `run`, the stack's last one, found the container ready a moment ago; the engine has not looked yet.
+
+    Docker's first look comes after a whole interval of the health check. Until then ours counts as its `healthy` would.
+    """
+    if container.health != "starting" or run is None or run.finished_at is None or run.outcome != "committed":
+        return False
+    step = f"ready {container.service}"
+    looked = next((span for span in run.spans if span.step == step and span.outcome == "done"), None)
+    if looked is None or container.started_at is None:
+        return False
+    looked_at = run.started_at + timedelta(seconds=looked.ended_s)
+    return container.started_at <= looked_at and (now - run.finished_at).total_seconds() < _FRESH_S
 
 
 def is_crash_loop(container: Container, now: datetime) -> bool:

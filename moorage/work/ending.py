@@ -192,7 +192,7 @@ def _done_already(run: Run, observed: Observed) -> frozenset[str]:
 async def ready_ones(run: Run, observed: Observed, names: Iterable[str]) -> frozenset[str]:
     """Those of the named services that are ready now."""
     asked = [name for name in sorted(names) if observed.of(name)]
-    answers = await asyncio.gather(*(is_ready(run.world, run.services, name, observed.of(name)) for name in asked))
+    answers = await asyncio.gather(*(is_ready(run.world, run.services, name, observed) for name in asked))
     return frozenset(name for name, ready in zip(asked, answers, strict=True) if ready)
 
 

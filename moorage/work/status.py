@@ -43,7 +43,7 @@ async def _ready(world: World, services: dict[str, Service], name: str, observed
         return False
     if not ask:
         return all(c.state == "running" and c.health in (None, "healthy") for c in containers)
-    return await is_ready(world, services, name, containers)
+    return await is_ready(world, services, name, observed)
 
 
 def _time_to_ready(world: World, stack: str, service: str) -> float | None:

@@ -9,7 +9,7 @@ from moorage.errors import EngineError, NotReadyError
 from moorage.interfaces import World
 from moorage.model.definition import Service
 from moorage.model.log import LogSpan
-from moorage.model.state import Container
+from moorage.model.state import Container, Observed
 from moorage.rules import readiness
 from moorage.rules.readiness import Probe, Way
 from moorage.work.threads import abandonable, in_thread
@@ -174,23 +174,31 @@ def not_ready(
     )
 
 
-async def is_ready(world: World, services: dict[str, Service], name: str, containers: tuple[Container, ...]) -> bool:
-    """One look at a service that should be ready already: the engine's `healthy` is believed, else it is asked."""
-    answers = await asyncio.gather(*(_is_ready(world, services, name, container) for container in containers))
+async def is_ready(world: World, services: dict[str, Service], name: str, observed: Observed) -> bool:
+    """One look at a service that should be ready already: a word of the engine or of the last run is believed first."""
+    containers = observed.of(name)
+    answers = await asyncio.gather(*(_is_ready(world, services, observed.stack, container) for container in containers))
     return all(answers)
 
 
-async def _is_ready(world: World, services: dict[str, Service], name: str, container: Container) -> bool:
-    settings = world.settings
+async def _is_ready(world: World, services: dict[str, Service], stack: str, container: Container) -> bool:
+    settings, name = world.settings, container.service
     probe = readiness.probe_of(services, name, container, settings.ready_timeout_s, settings.settle_s)
     verdict = readiness.judge(services[name], container, probe, world.clock.now())
     if verdict.ended_well or verdict.failed:
         return verdict.ended_well
     if container.state != "running":
         return False
-    if container.health == "healthy" or (probe.way == Way.LOG):
+    if container.health == "healthy" or probe.way == Way.LOG:
+        return True
+    if container.health == "starting" and await in_thread(lambda: _found_ready(world, stack, container)):
         return True
     try:
         return await abandonable(lambda: ask(world, container, probe, 0.0), min(probe.timeout_s, 5.0)) is None
     except (EngineError, TimeoutError):
         return False
+
+
+def _found_ready(world: World, stack: str, container: Container) -> bool:
+    last = next(iter(world.store.runs(stack, 1)), None)
+    return readiness.found_ready(container, last, world.clock.now())

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from moorage.model.definition import Check, Dependency, HealthCheck, ReadyCheck, Service
-from moorage.model.state import BoundPort, Container
+from moorage.model.state import BoundPort, Container, RunRecord, Span
+from moorage.model.step import StepKind
 from moorage.rules import readiness
 from moorage.rules.readiness import Way
 
@@ -104,3 +105,44 @@ def test_questions_come_quickly_at_first_then_slower() -> None:
 def test_a_check_with_side_effects_keeps_its_pace() -> None:
     found = probe(Service(name="web", probe_at_interval=True), container(health_check=HEALTH))
     assert list(islice(readiness.pauses(found), 2)) == [5, 5]
+
+
+def a_run(
+    outcome: str | None = "committed", ended_s: float = 3.0, span: str = "done", service: str = "web"
+) -> RunRecord:
+    """One that began eight seconds ago, found `service` ready after two, and ended after three."""
+    ready = Span(step=f"ready {service}", kind=StepKind.READY, service=service, began_s=1, ended_s=2, outcome=span)
+    began = NOW - timedelta(seconds=8)
+    ended = None if outcome is None else began + timedelta(seconds=ended_s)
+    return RunRecord(
+        id="1",
+        stack="s",
+        operation="up",
+        pid=1,
+        host="h",
+        started_at=began,
+        finished_at=ended,
+        outcome=outcome,
+        spans=(ready,),
+    )
+
+
+@pytest.mark.parametrize(
+    ("keys", "run", "found"),
+    [
+        ({"health": "starting", "started_at": NOW - timedelta(seconds=7)}, a_run(), True),
+        ({"health": "unhealthy", "started_at": NOW - timedelta(seconds=7)}, a_run(), False),
+        ({"health": "starting", "started_at": NOW - timedelta(seconds=5)}, a_run(), False),
+        ({"health": "starting", "started_at": None}, a_run(), False),
+        ({"health": "starting", "started_at": NOW - timedelta(seconds=7)}, a_run(ended_s=-3), False),
+        ({"health": "starting", "started_at": NOW - timedelta(seconds=7)}, a_run(outcome=None), False),
+        ({"health": "starting", "started_at": NOW - timedelta(seconds=7)}, a_run(outcome="undone"), False),
+        ({"health": "starting", "started_at": NOW - timedelta(seconds=7)}, a_run(span="failed"), False),
+        ({"health": "starting", "started_at": NOW - timedelta(seconds=7)}, a_run(service="db"), False),
+        ({"health": "starting", "started_at": NOW - timedelta(seconds=7)}, None, False),
+    ],
+)
+def test_what_the_last_run_found_counts_until_the_engine_has_looked(
+    keys: dict[str, Any], run: RunRecord | None, found: bool
+) -> None:
+    assert readiness.found_ready(container(state="running", **keys), run, NOW) is found
