@@ -18,6 +18,7 @@ _PAUSE_S = 1.0
 _YOUNG, _ALL = 1, 2
 """Generations: what requests leave behind is young."""
 _EVERY_NTH_ALL = 30
+_LOADED_AFTER_NTH = 5
 
 
 def collect_aside() -> None:
@@ -29,6 +30,6 @@ def collect_aside() -> None:
 def _collect() -> None:
     for nth in count(1):
         time.sleep(_PAUSE_S)
+        if nth == _LOADED_AFTER_NTH:
+            gc.freeze()  # what the start has loaded stays: looking through it would stop all other threads
         gc.collect(_YOUNG if nth % _EVERY_NTH_ALL else _ALL)
-        if nth == _EVERY_NTH_ALL:
-            gc.freeze()  # what the start has loaded stays: looking through it again would stop all other threads
