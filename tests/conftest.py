@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import settings as hypothesis_settings
 
+from tests.faults.table import pytest_terminal_summary  # noqa: F401 - a hook; here it is loaded in every run
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
