@@ -32,7 +32,7 @@ _BY_SCHEDULE = "auto-scheduled"
 """Prefect's own tag of runs that a schedule wants."""
 _CLOCKS_APART = timedelta(seconds=2)
 _TUNING = {
-    "PREFECT_WORKER_QUERY_SECONDS": "1",
+    "PREFECT_WORKER_QUERY_SECONDS": "0.5",
     # Else a run that is cancelled before its process is up starts all the same.
     "PREFECT_WORKER_ENABLE_CANCELLATION": "true",
 }
