@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from moorage.hub.address import HubAddress
 
-pytestmark = [pytest.mark.e2e, pytest.mark.engine, pytest.mark.exhaustive, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.engine, pytest.mark.timeout(900)]
 
 MARKS = {
     "POSTGRES_PASSWORD": "pgmark-7Yq2wLr9",
