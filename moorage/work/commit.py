@@ -88,7 +88,8 @@ def _check_all_there(run: Run, observed: Observed) -> None:
         if service.replicas and not settled and not service.restarts:
             ended = next((c for c in containers if c.state != "running"), None)
             log = run.world.engine.logs(ended.id, LOG_LINES) if ended else ""
-            error: NotReadyError = not_ready(name, "exited" if ended else "removed", ended, "", log, 0.0)
+            reason = "removed" if ended is None else "oom" if ended.oom_killed else "exited"
+            error: NotReadyError = not_ready(name, reason, ended, "", log, 0.0)
             raise error
 
 
