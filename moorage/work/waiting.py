@@ -15,6 +15,8 @@ from moorage.rules.readiness import Probe, Way
 from moorage.work.threads import abandonable, in_thread
 
 LOG_LINES = 50
+_KILLED = 128 + 9
+_MEMORY_LOOKS, _MEMORY_PAUSE_S = 10, 0.1
 _LEAST_PAUSE_S = 0.001
 """What is left until the deadline may be less than any clock can tell."""
 
@@ -82,7 +84,18 @@ class Wait:
         log = await in_thread(lambda: self.world.engine.logs(container_id, LOG_LINES))
         if container and container.exit_code is None and reason in ("exited", "oom"):
             container = container.model_copy(update={"exit_code": self.last_exit})
+        if reason == "exited" and container and container.exit_code == _KILLED and await self._had_no_memory(container):
+            reason = "oom"
         return not_ready(self.service.name, reason, container, self.last_words, log, self.waited_s)
+
+    async def _had_no_memory(self, container: Container) -> bool:
+        """True: it was for want of memory; the engine may hear of that a moment after the end."""
+        for _ in range(_MEMORY_LOOKS):
+            now = await in_thread(lambda: self.world.engine.inspect(container.id))
+            if now is None or now.oom_killed:
+                return now is not None
+            await asyncio.sleep(_MEMORY_PAUSE_S)
+        return False
 
 
 def ask(world: World, container: Container, probe: Probe, waited_s: float) -> str | None:

@@ -110,7 +110,7 @@ async def test_killed_for_want_of_memory(stack, machine_state):
     with nothing_left(s, machine_state):
         error = await s.fails(NotReadyError)
     assert error.exit_code == 5
-    assert (error.fields["service"], error.fields["reason"]) == ("web", "oom")
+    assert (error.fields["service"], error.fields["reason"]) == ("web", "oom"), (str(error), error.fields, s.steps())
     assert "memory" in str(error)
     assert "allocating" in error.fields["log"]
 
@@ -128,7 +128,7 @@ async def test_killed_for_want_of_memory_while_others_start(stack, machine_state
     with nothing_left(s, machine_state):
         error = await s.fails(NotReadyError)
     assert "ready web" in s.steps()
-    assert (error.fields["service"], error.fields["reason"]) == ("web", "oom")
+    assert (error.fields["service"], error.fields["reason"]) == ("web", "oom"), (str(error), error.fields, s.steps())
 
 
 async def test_the_engine_calls_it_unhealthy(stack, machine_state):
