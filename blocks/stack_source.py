@@ -10,7 +10,7 @@ from prefect.blocks.core import Block
 from pydantic import ConfigDict, Field, HttpUrl, SecretStr, model_validator
 
 from moorage.rules.durations import seconds
-from moorage.work.wish import Wish, source_of
+from moorage.work.definitions.request import UpRequest, source_of
 
 _LOGO = HttpUrl("https://cdn.sanity.io/images/3ugk85nk/production/14a315b79990200db7341e42553e23650b34bb96-250x250.png")
 DURATION = r"^(\d+(\.\d+)?(ns|us|µs|ms|s|m|h|d|w))+$"
@@ -110,13 +110,13 @@ class StackSource(Block):
         default=None, title="Docker Registry Credentials", examples=["our-registry"]
     )
 
-    def wish(self) -> Wish:
+    def request(self) -> UpRequest:
         """What it asks of `up`. Raises DefinitionError, as for a directory that does not exist."""
         folder = Path(self.path).expanduser()
         source = source_of(folder, [str(folder / file) for file in self.files], self.profiles, ())
         hidden = {name: value.get_secret_value() for name, value in self.secrets.items()}
         environment = tuple({**self.env, **hidden}.items())
-        return Wish(
+        return UpRequest(
             source=source.model_copy(update={"environment": environment, "secret": tuple(hidden)}),
             strict_ports=self.port_policy == PortPolicy.STRICT,
             ttl_s=seconds(self.ttl, "ttl") if self.ttl else None,

@@ -10,13 +10,13 @@ from prefect.runtime import flow_run
 
 from moorage.errors import DefinitionError
 from moorage.model.image import RegistryLogin
-from moorage.work.building import build as make_images
-from moorage.work.wish import Wish
+from moorage.work.definitions.request import UpRequest
+from moorage.work.operations.build import build as make_images
 from tasks import parameters
 from tasks.cancelling import cancellable
 from tasks.parameters import Builder, switch
+from tasks.run_log import logging_world
 from tasks.steps import as_task_runs
-from tasks.story import told_world
 
 
 def _run_name() -> str:
@@ -53,12 +53,12 @@ async def build(
     if bool(path) == bool(stack):
         raise DefinitionError("name either a path or a stack source", key="path", hint="One of them, not both.")
     source = await parameters.source_named(stack) if stack else None
-    wish = source.wish() if source else parameters.wish_of_path(path, files, profiles, env, env_files)
+    request = source.request() if source else parameters.request_of_path(path, files, profiles, env, env_files)
     asked = {"build": again, "builder": None if builder == Builder.AUTO else builder.value}
     logins = await parameters.logins_named(registry_credentials, source)
-    return await cancellable(_build(wish.model_copy(update=asked), logins))
+    return await cancellable(_build(request.model_copy(update=asked), logins))
 
 
-async def _build(wish: Wish, logins: tuple[RegistryLogin, ...]) -> dict[str, Any]:
-    stack, made = await make_images(told_world(logins=logins), wish, as_task_runs, str(flow_run.id))
+async def _build(request: UpRequest, logins: tuple[RegistryLogin, ...]) -> dict[str, Any]:
+    stack, made = await make_images(logging_world(logins=logins), request, as_task_runs, str(flow_run.id))
     return {"stack": stack, "made": made, "flow_run_id": str(flow_run.id)}

@@ -7,13 +7,13 @@ from typing import Annotated, Any
 from prefect import State, flow
 from prefect.runtime import flow_run
 
-from moorage.work.down import Ending
-from moorage.work.down import down as take_down
+from moorage.work.operations.down import DownOptions
+from moorage.work.operations.down import down as take_down
 from tasks import parameters
-from tasks.approving import approval
+from tasks.approval import approval
 from tasks.cancelling import cancellable
+from tasks.run_log import logging_world
 from tasks.steps import as_task_runs
-from tasks.story import told_world
 
 
 @flow(name="down", flow_run_name="down {stack}", persist_result=False)
@@ -31,10 +31,10 @@ async def down(
         release_ports: Give its host ports back; else they are kept for its next start.
         timeout_s: Grace period of stops, in seconds. Empty: what the definition says.
     """
-    ending = Ending(volumes=volumes, release_ports=release_ports, grace_s=timeout_s)
+    ending = DownOptions(volumes=volumes, release_ports=release_ports, grace_s=timeout_s)
     return await cancellable(_down(stack, ending))
 
 
-async def _down(stack: str, ending: Ending) -> dict[str, str]:
-    run = await take_down(told_world(), stack, ending, as_task_runs, str(flow_run.id), approval())
+async def _down(stack: str, ending: DownOptions) -> dict[str, str]:
+    run = await take_down(logging_world(), stack, ending, as_task_runs, str(flow_run.id), approval())
     return {"stack": stack, "state": "absent", "flow_run_id": str(run.flow_run_id)}

@@ -8,13 +8,13 @@ from prefect import State, flow
 from prefect.runtime import flow_run
 from prefect.states import Failed
 
-from moorage.work.health import heal as bring_back
-from moorage.work.health import health as look
+from moorage.work.operations.heal import heal as bring_back
+from moorage.work.queries.health import health as look
 from tasks import parameters
 from tasks.cancelling import cancellable
-from tasks.drifting import tell
+from tasks.drift_events import tell
+from tasks.run_log import logging_world
 from tasks.steps import as_task_runs
-from tasks.story import told_world
 
 
 @flow(name="health", flow_run_name="health {stack}", persist_result=False)
@@ -34,7 +34,7 @@ async def health(
 
 
 async def _health(stack: str, heal: bool) -> dict[str, Any]:
-    world = told_world()
+    world = logging_world()
     found = await (
         bring_back(world, stack, as_task_runs, str(flow_run.id), insist=True) if heal else look(world, stack)
     )

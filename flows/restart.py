@@ -7,13 +7,13 @@ from typing import Annotated, Any
 from prefect import State, flow
 from prefect.runtime import flow_run
 
-from moorage.work.ending import Again
-from moorage.work.restart import restart as begin_again
+from moorage.work.operations.restart import restart as begin_again
+from moorage.work.runs.lifecycle import RestartOptions
 from tasks import parameters
-from tasks.approving import approval
+from tasks.approval import approval
 from tasks.cancelling import cancellable
+from tasks.run_log import logging_world
 from tasks.steps import as_task_runs
-from tasks.story import told_world
 
 
 @flow(name="restart", flow_run_name="restart {stack}", persist_result=False)
@@ -31,9 +31,9 @@ async def restart(
         recreate: Make their containers anew, from the current generation. Named volumes and ports stay.
         timeout_s: Grace period of stops, in seconds. Empty: what the definition says.
     """
-    return await cancellable(_restart(stack, services, Again(recreate=recreate, grace_s=timeout_s)))
+    return await cancellable(_restart(stack, services, RestartOptions(recreate=recreate, grace_s=timeout_s)))
 
 
-async def _restart(stack: str, services: list[str], asked: Again) -> dict[str, Any]:
-    run, status = await begin_again(told_world(), stack, services, asked, as_task_runs, str(flow_run.id), approval())
+async def _restart(stack: str, services: list[str], asked: RestartOptions) -> dict[str, Any]:
+    run, status = await begin_again(logging_world(), stack, services, asked, as_task_runs, str(flow_run.id), approval())
     return {**status.model_dump(mode="json"), "changed": sorted(run.again), "flow_run_id": run.flow_run_id}

@@ -7,12 +7,12 @@ from typing import Any
 from prefect import State, flow
 from prefect.runtime import flow_run
 
-from moorage.work.rollback import rollback as go_back
+from moorage.work.operations.rollback import rollback as go_back
 from tasks import parameters
-from tasks.approving import approval
+from tasks.approval import approval
 from tasks.cancelling import cancellable
+from tasks.run_log import logging_world
 from tasks.steps import as_task_runs
-from tasks.story import told_world
 
 
 @flow(name="rollback", flow_run_name="rollback {stack}", persist_result=False)
@@ -27,5 +27,5 @@ async def rollback(stack: parameters.StackName, to: parameters.Number = None) ->
 
 
 async def _rollback(stack: str, to: int | None) -> dict[str, Any]:
-    run, status = await go_back(told_world(), stack, to, as_task_runs, str(flow_run.id), approval())
+    run, status = await go_back(logging_world(), stack, to, as_task_runs, str(flow_run.id), approval())
     return {**status.model_dump(mode="json"), "changed": sorted(run.ready_s), "flow_run_id": run.flow_run_id}

@@ -7,12 +7,12 @@ from typing import Any
 from prefect import State, flow
 from prefect.runtime import flow_run
 
-from moorage.work.down import start as begin
+from moorage.work.operations.down import start as begin
 from tasks import parameters
-from tasks.approving import approval
+from tasks.approval import approval
 from tasks.cancelling import cancellable
+from tasks.run_log import logging_world
 from tasks.steps import as_task_runs
-from tasks.story import told_world
 
 
 @flow(name="start", flow_run_name="start {stack}", persist_result=False)
@@ -29,5 +29,5 @@ async def start(
 
 
 async def _start(stack: str, services: list[str]) -> dict[str, Any]:
-    run, status = await begin(told_world(), stack, services, as_task_runs, str(flow_run.id), approval())
+    run, status = await begin(logging_world(), stack, services, as_task_runs, str(flow_run.id), approval())
     return {**status.model_dump(mode="json"), "flow_run_id": run.flow_run_id}

@@ -8,14 +8,16 @@ from prefect import State, flow
 from prefect.runtime import flow_run
 
 from moorage.interfaces import World
-from moorage.work import health
-from moorage.work.status import status as look
+from moorage.work.operations.heal import heal as bring_back
+from moorage.work.operations.heal import wants_healing
+from moorage.work.queries.health import health
+from moorage.work.queries.status import status as look
 from tasks import parameters
 from tasks.artifacts import publish
 from tasks.cancelling import cancellable
-from tasks.drifting import tell
+from tasks.drift_events import tell
+from tasks.run_log import logging_world
 from tasks.steps import as_task_runs
-from tasks.story import told_world
 
 
 @flow(
@@ -34,17 +36,17 @@ async def status(
 
 
 async def _status(stack: str | None, heal: bool | None) -> list[dict[str, Any]]:
-    world = told_world()
+    world = logging_world()
     names = [stack] if stack else [record.name for record in world.store.stacks()]
     return [await _one(world, name, heal) for name in names]
 
 
 async def _one(world: World, stack: str, heal: bool | None) -> dict[str, Any]:
-    wanted = health.wants_healing(world, stack) if heal is None else heal
+    wanted = wants_healing(world, stack) if heal is None else heal
     if wanted:
-        drifted = await health.heal(world, stack, as_task_runs, str(flow_run.id))
+        drifted = await bring_back(world, stack, as_task_runs, str(flow_run.id))
     else:
-        drifted = await health.health(world, stack)
+        drifted = await health(world, stack)
     tell(drifted)
     found = await look(world, stack)
     await publish(found)

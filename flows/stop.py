@@ -7,13 +7,13 @@ from typing import Annotated, Any
 from prefect import State, flow
 from prefect.runtime import flow_run
 
-from moorage.work.down import stop as halt
-from moorage.work.status import status as look
+from moorage.work.operations.down import stop as halt
+from moorage.work.queries.status import status as look
 from tasks import parameters
-from tasks.approving import approval
+from tasks.approval import approval
 from tasks.cancelling import cancellable
+from tasks.run_log import logging_world
 from tasks.steps import as_task_runs
-from tasks.story import told_world
 
 
 @flow(name="stop", flow_run_name="stop {stack}", persist_result=False)
@@ -35,6 +35,6 @@ async def stop(
 
 
 async def _stop(stack: str, services: list[str], timeout_s: float | None, *, force: bool) -> dict[str, Any]:
-    world = told_world()
+    world = logging_world()
     run = await halt(world, stack, services, timeout_s, as_task_runs, str(flow_run.id), approval(), force=force)
     return {**(await look(world, stack)).model_dump(mode="json"), "flow_run_id": run.flow_run_id}

@@ -10,14 +10,14 @@ from prefect.runtime import flow_run
 
 from moorage.errors import HubError
 from moorage.hub.dead_runs import set_to_crashed
-from moorage.hub.watch import own_address
-from moorage.work.sweep import Sweep
-from moorage.work.sweep import sweep as clear_away
+from moorage.hub.outcome import own_address
+from moorage.work.operations.sweep import Sweep
+from moorage.work.operations.sweep import sweep as clear_away
 from moorage.work.threads import in_thread
 from tasks import parameters
 from tasks.cancelling import cancellable
+from tasks.run_log import logging_world
 from tasks.steps import as_task_runs
-from tasks.story import told_world
 
 _RUNS = 500
 """How many of the last runs are looked at."""
@@ -34,7 +34,7 @@ async def sweep(
         dry_run: Only say what would be done.
         volumes: Also remove the volumes of stacks whose directory is gone or whose time has passed: their data is lost.
     """
-    return await cancellable(_sweep(Sweep(told_world(), dry_run=dry_run, volumes=volumes, act_of=as_task_runs)))
+    return await cancellable(_sweep(Sweep(logging_world(), dry_run=dry_run, volumes=volumes, act_of=as_task_runs)))
 
 
 async def _sweep(asked: Sweep) -> dict[str, Any]:

@@ -12,14 +12,14 @@ from blocks.stack_source import StackSource
 from moorage.errors import DefinitionError
 from moorage.model.image import RegistryLogin
 from moorage.settings import Settings, settings
-from moorage.work.up import up as bring_up
-from moorage.work.wish import Wish
+from moorage.work.definitions.request import UpRequest
+from moorage.work.operations.up import up as bring_up
 from tasks import parameters
-from tasks.approving import approval
+from tasks.approval import approval
 from tasks.cancelling import cancellable
 from tasks.parameters import Builder, OnFailure, switch
+from tasks.run_log import logging_world
 from tasks.steps import as_task_runs
-from tasks.story import told_world
 
 if TYPE_CHECKING:
     from blocks.dagger_engine import DaggerEngine
@@ -73,20 +73,20 @@ async def up(
     if bool(path) == bool(stack):
         raise DefinitionError("name either a path or a stack source", key="path", hint="One of them, not both.")
     source = await parameters.source_named(stack) if stack else None
-    wish = source.wish() if source else parameters.wish_of_path(path, files, profiles, env, env_files)
+    request = source.request() if source else parameters.request_of_path(path, files, profiles, env, env_files)
     asked = {
         "name": name or None,
         "wait_timeout_s": wait_timeout_s,
         "keep_failed": on_failure == OnFailure.KEEP,
-        "ttl_s": parameters.ttl_s(ttl) or wish.ttl_s,
-        "strict_ports": strict_ports or wish.strict_ports,
+        "ttl_s": parameters.ttl_s(ttl) or request.ttl_s,
+        "strict_ports": strict_ports or request.strict_ports,
         "builder": None if builder == Builder.AUTO else builder.value,
         "build": build,
         "force_recreate": force_recreate,
     }
     engine = await parameters.dagger_named(dagger) if dagger else None
     logins = await parameters.logins_named(registry_credentials, source)
-    return await cancellable(_up(wish.model_copy(update=asked), _settings(source, engine), engine, logins))
+    return await cancellable(_up(request.model_copy(update=asked), _settings(source, engine), engine, logins))
 
 
 def _settings(source: StackSource | None, engine: DaggerEngine | None) -> Settings:
@@ -98,8 +98,8 @@ def _settings(source: StackSource | None, engine: DaggerEngine | None) -> Settin
 
 
 async def _up(
-    wish: Wish, chosen: Settings, engine: DaggerEngine | None, logins: tuple[RegistryLogin, ...]
+    request: UpRequest, chosen: Settings, engine: DaggerEngine | None, logins: tuple[RegistryLogin, ...]
 ) -> dict[str, Any]:
-    world = told_world(chosen, (*logins, *(await engine.logins() if engine else ())))
-    run, status = await bring_up(world, wish, as_task_runs, str(flow_run.id), approval())
+    world = logging_world(chosen, (*logins, *(await engine.logins() if engine else ())))
+    run, status = await bring_up(world, request, as_task_runs, str(flow_run.id), approval())
     return {**status.model_dump(mode="json"), "changed": sorted(run.ready_s), "flow_run_id": run.flow_run_id}

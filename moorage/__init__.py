@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from moorage.running import RunningStack
+    from moorage.running_stack import RunningStack
     from moorage.stack import Build, DependsOn, HealthCheck, Service, Stack
 
 __version__ = "0.1.0"
@@ -22,4 +22,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module("moorage.running" if name == "RunningStack" else "moorage.stack"), name)
+    return getattr(import_module("moorage.running_stack" if name == "RunningStack" else "moorage.stack"), name)

@@ -14,17 +14,17 @@ import pytest
 
 if TYPE_CHECKING:
     from moorage.interfaces import World
-    from moorage.running import RunningStack
+    from moorage.running_stack import RunningStack
     from moorage.stack import Stack
-    from moorage.work.temporary import Owned
-    from moorage.work.wish import Wish
+    from moorage.work.definitions.request import UpRequest
+    from moorage.work.ephemeral.stack import EphemeralStack
 
 _FIXTURE = "moorage_stack"
 _SCOPES = ("session", "package", "module", "class", "function")
 _LOG_LINES = 50
 _LOCK_TIMEOUT_S = 900.0
 """Workers that share a stack wait this long for the one that brings it up."""
-_shared: pytest.StashKey[Owned] = pytest.StashKey()
+_shared: pytest.StashKey[EphemeralStack] = pytest.StashKey()
 _kept: pytest.StashKey[list[str]] = pytest.StashKey()
 
 Scope = Literal["session", "package", "module", "class", "function"]
@@ -99,8 +99,8 @@ def _of_ci() -> RunningStack | None:
     name = os.environ.get("MOORAGE_STACK")
     if not name:
         return None
-    from moorage.running import RunningStack, finish
-    from moorage.work.status import status
+    from moorage.running_stack import RunningStack, finish
+    from moorage.work.queries.status import status
 
     world = _world()
     found = finish(lambda: status(world, name))
@@ -110,17 +110,17 @@ def _of_ci() -> RunningStack | None:
 @contextmanager
 def _of_file(config: pytest.Config, *, keep: bool) -> Iterator[RunningStack]:
     from moorage.stack import own_stack
-    from moorage.work.wish import name_of
+    from moorage.work.definitions.request import name_of
 
-    world, wish = _world(), _wish(config)
+    world, asked = _world(), _asked(config)
     shared: str | None = getattr(config, "workerinput", {}).get("moorage_shared")
     if config.getoption("--moorage-reuse"):
-        yield _up(world, wish)
+        yield _up(world, asked)
     elif shared:
-        yield _up(world, wish.model_copy(update={"name": shared}))
+        yield _up(world, asked.model_copy(update={"name": shared}))
     else:
-        base = name_of(world, wish, world.compose.raw_config(wish.source))
-        with own_stack(world, wish, base, kind="test", keep=keep) as stack:
+        base = name_of(world, asked, world.compose.raw_config(asked.source))
+        with own_stack(world, asked, base, kind="test", keep=keep) as stack:
             yield _noted(config, stack, keep=keep)
 
 
@@ -131,24 +131,24 @@ def _world() -> World:
     return open_world(settings=settings().model_copy(update={"lock_timeout_s": _LOCK_TIMEOUT_S}))
 
 
-def _wish(config: pytest.Config) -> Wish:
-    from moorage.work.wish import Wish, source_of
+def _asked(config: pytest.Config) -> UpRequest:
+    from moorage.work.definitions.request import UpRequest, source_of
 
     files = [str(config.rootpath / file) for file in config.getini("moorage_file")]
     source = source_of(None if files else config.rootpath, files, config.getini("moorage_profile"), ())
-    return Wish(source=source, wait_timeout_s=_wait_timeout_s(config))
+    return UpRequest(source=source, wait_timeout_s=_wait_timeout_s(config))
 
 
 def _wait_timeout_s(config: pytest.Config) -> float | None:
     return float(config.getini("moorage_wait_timeout") or 0) or None
 
 
-def _up(world: World, wish: Wish) -> RunningStack:
+def _up(world: World, asked: UpRequest) -> RunningStack:
     """Bring it up, or find it up: several processes may do so at once."""
-    from moorage.running import RunningStack, finish
-    from moorage.work.up import up
+    from moorage.running_stack import RunningStack, finish
+    from moorage.work.operations.up import up
 
-    _, status = finish(lambda: up(world, wish))
+    _, status = finish(lambda: up(world, asked))
     return RunningStack(world, status)
 
 
@@ -168,12 +168,12 @@ def pytest_configure_node(node: Any) -> None:
     if not config.getini("moorage_shared") or config.getoption("--moorage-reuse"):
         return
     if _shared not in config.stash:
-        from moorage.work.temporary import Owned, unique_name
-        from moorage.work.wish import name_of
+        from moorage.work.definitions.request import name_of
+        from moorage.work.ephemeral.stack import EphemeralStack, unique_name
 
-        world, wish = _world(), _wish(config)
-        base = name_of(world, wish, world.compose.raw_config(wish.source))
-        config.stash[_shared] = Owned(world, unique_name(base, "test")).__enter__()
+        world, asked = _world(), _asked(config)
+        base = name_of(world, asked, world.compose.raw_config(asked.source))
+        config.stash[_shared] = EphemeralStack(world, unique_name(base, "test")).__enter__()
     node.workerinput["moorage_shared"] = config.stash[_shared].stack
 
 
@@ -190,7 +190,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     owned = session.config.stash.get(_shared, None)
     if owned is None:
         return
-    from moorage.running import finish
+    from moorage.running_stack import finish
 
     try:
         if session.config.getoption("--moorage-keep"):
@@ -224,7 +224,7 @@ def pytest_runtest_makereport(
 
 def _logs(stack: RunningStack) -> list[tuple[str, str]]:
     from moorage.errors import MoorageError
-    from moorage.show.words import clean
+    from moorage.show.formatting import clean
 
     found = []
     for service in stack.services:

@@ -15,10 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from moorage.interfaces import World
 from moorage.model.definition import Condition, Config
 from moorage.rules import naming
-from moorage.running import RunningStack, finish
-from moorage.work import temporary
-from moorage.work.up import up
-from moorage.work.wish import Wish, source_of
+from moorage.running_stack import RunningStack, finish
+from moorage.work.definitions.request import UpRequest, source_of
+from moorage.work.ephemeral import stack
+from moorage.work.operations import orphans
+from moorage.work.operations.up import up
 from moorage.world import open_world
 
 
@@ -149,21 +150,23 @@ class Stack(Part):
             file.touch(mode=0o600)
             file.write_text(self.text(), encoding="utf-8")
             source = source_of(self.directory or Path.cwd(), [str(file)], (), ())
-            wish = Wish(source=source, wait_timeout_s=wait_timeout_s)
-            with own_stack(open_world(), wish, naming.slug(self.name), keep=keep) as stack:
+            request = UpRequest(source=source, wait_timeout_s=wait_timeout_s)
+            with own_stack(open_world(), request, naming.slug(self.name), keep=keep) as stack:
                 yield stack
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
-def own_stack(world: World, wish: Wish, base: str, *, kind: str = "py", keep: bool = False) -> Iterator[RunningStack]:
-    """Bring a wish up under a name of its own, for as long as the block lasts; `keep`: for longer."""
-    finish(lambda: temporary.remove_orphans(world))
-    name = temporary.unique_name(base, kind)
-    with temporary.Owned(world, name) as owned:
+def own_stack(
+    world: World, request: UpRequest, base: str, *, kind: str = "py", keep: bool = False
+) -> Iterator[RunningStack]:
+    """Bring a request up under a name of its own, for as long as the block lasts; `keep`: for longer."""
+    finish(lambda: orphans.remove_orphans(world))
+    name = stack.unique_name(base, kind)
+    with stack.EphemeralStack(world, name) as owned:
         try:
-            _, status = finish(lambda: up(world, wish.model_copy(update={"name": name})))
+            _, status = finish(lambda: up(world, request.model_copy(update={"name": name})))
             yield RunningStack(world, status)
         finally:
             if keep:

@@ -11,17 +11,17 @@ from typing import Any
 
 from moorage.adapters.build_context import BuildContexts
 from moorage.adapters.clock import SystemClock
-from moorage.adapters.compose_builder import ComposeBuilder
-from moorage.adapters.compose_cli import ComposeCli
-from moorage.adapters.docker_engine import DockerEngine
-from moorage.adapters.docker_streams import DockerStreams
-from moorage.adapters.docker_volumes import DockerVolumes
+from moorage.adapters.compose.builder import ComposeBuilder
+from moorage.adapters.compose.cli import ComposeCli
+from moorage.adapters.engine.client import DockerEngine
+from moorage.adapters.engine.streams import DockerStreams
+from moorage.adapters.engine.volumes import DockerVolumes
+from moorage.adapters.files import LocalFiles
 from moorage.adapters.git import repository_and_branch, worktree_of
-from moorage.adapters.local_files import LocalFiles
-from moorage.adapters.machine_lock import MachineLock
+from moorage.adapters.locks.machine import MachineLock
+from moorage.adapters.locks.stack import StackLock
 from moorage.adapters.probes import SocketProber
-from moorage.adapters.sqlite_store import SqliteStore
-from moorage.adapters.stack_lock import StackLock
+from moorage.adapters.registry.store import SqliteStore
 from moorage.errors import HomeError
 from moorage.interfaces import ImageBuilder, World
 from moorage.model.definition import Config
@@ -30,7 +30,7 @@ from moorage.model.image import BuilderName, RegistryLogin
 from moorage.rules.ports import port_range
 from moorage.settings import Settings
 from moorage.settings import settings as of_process
-from moorage.work.rebuild import rebuild
+from moorage.work.operations.rebuild import rebuild
 
 _listeners: list[Callable[[Event], None]] = []
 _untold: list[Event] = []
@@ -103,7 +103,7 @@ def _lock(folder: Path, address: str, name: str) -> StackLock:
 def _builder(logins: tuple[RegistryLogin, ...], world: World, name: BuilderName) -> ImageBuilder:
     """The builder of a name; Dagger's adapter is loaded only when it is asked for."""
     if name == BuilderName.DAGGER:
-        from moorage.adapters.dagger_builder import DaggerBuilder
+        from moorage.adapters.dagger.builder import DaggerBuilder
 
         return DaggerBuilder(world.settings, world.engine, logins)
     return ComposeBuilder(world.compose, world.engine)

@@ -15,10 +15,10 @@ from moorage.errors import MoorageError
 from moorage.model.event import Action, Event
 from moorage.model.state import ServiceStatus, StackStatus
 from moorage.show.as_markdown import code, escaped, failure_markdown, fenced
-from moorage.show.board import begins_undo
-from moorage.show.job import Timeline
-from moorage.show.words import host_port, seconds, short_id, url_of, without_twins
-from moorage.work import generations
+from moorage.show.ci_summary import StepTimings
+from moorage.show.formatting import host_port, seconds, short_id, url_of, without_twins
+from moorage.show.progress_state import begins_undo
+from moorage.work.definitions import generations
 from moorage.work.threads import in_thread
 from moorage.world import open_world
 
@@ -75,7 +75,7 @@ def _images(stack: str) -> dict[str, str]:
     return {name: image.reference for name, image in generation.images.items()} if generation else {}
 
 
-async def publish_timeline(stack: str, heading: str, timeline: Timeline) -> None:
+async def publish_timeline(stack: str, heading: str, timeline: StepTimings) -> None:
     """What took how long, as bars."""
     lines = [f"### {escaped(heading)}", "", *fenced(timeline.text() or "nothing took long"), ""]
     notices = [event for event in timeline.events if event.action in (Action.NOTICE, Action.RETRY)]

@@ -16,12 +16,11 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled
 
 from moorage.errors import HubError, InterruptedRunError
-from moorage.hub.watch import OUTCOME, Outcome, is_cancelled, own_address
-from moorage.work.operation import uncancelled
-from moorage.work.perform import EXPECTING
-from moorage.work.threads import abandonable
+from moorage.hub.outcome import OUTCOME, Outcome, is_cancelled, own_address
+from moorage.work.runs.scheduler import EXPECTING
+from moorage.work.threads import in_thread_with_timeout, uncancelled
 from tasks.artifacts import briefly
-from tasks.showing import SHOWING, Showing
+from tasks.run_artifacts import SHOWING, RunArtifacts
 
 T = TypeVar("T")
 
@@ -38,7 +37,7 @@ async def cancellable(body: Coroutine[Any, Any, T]) -> T | State[Any]:
     Prefect tells a flow that runs in a shell nothing of a cancel in the UI: we look at the state of our own run.
     """
     outcome = OUTCOME.get() or Outcome()
-    showing = Showing()
+    showing = RunArtifacts()
     SHOWING.set(showing)
     EXPECTING.set(showing.expect)
     _outlive_the_worker()
@@ -93,7 +92,7 @@ async def _asked_to_end() -> bool:
     address, flow_run_id = own_address(), flow_run.id
     with suppress(HubError, TimeoutError):  # no answer is no cancel
         if address and flow_run_id:
-            return await abandonable(lambda: is_cancelled(address, str(flow_run_id)), _LOOK_TIMEOUT_S)
+            return await in_thread_with_timeout(lambda: is_cancelled(address, str(flow_run_id)), _LOOK_TIMEOUT_S)
     return False
 
 

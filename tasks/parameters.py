@@ -14,7 +14,7 @@ from moorage.hub.registry_login import login_of
 from moorage.model.image import RegistryLogin
 from moorage.rules.durations import seconds
 from moorage.show.secret_names import looks_secret
-from moorage.work.wish import Wish, source_of
+from moorage.work.definitions.request import UpRequest, source_of
 
 if TYPE_CHECKING:
     from blocks.dagger_engine import DaggerEngine
@@ -74,7 +74,7 @@ class Builder(StrEnum):
     DAGGER = "dagger"
 
 
-def wish_of_path(path: str, files: Files, profiles: Profiles, env: Variables, env_files: EnvFiles) -> Wish:
+def request_of_path(path: str, files: Files, profiles: Profiles, env: Variables, env_files: EnvFiles) -> UpRequest:
     """What the form asks for, for a directory. Raises DefinitionError."""
     for name in env or ():
         if looks_secret(name):
@@ -85,7 +85,7 @@ def wish_of_path(path: str, files: Files, profiles: Profiles, env: Variables, en
             raise DefinitionError(message, key=f"env.{name}", hint=hint)
     folder = Path(path).expanduser()
     source = source_of(folder, _within(folder, files), profiles or (), _within(folder, env_files))
-    return Wish(source=source.model_copy(update={"environment": tuple((env or {}).items())}))
+    return UpRequest(source=source.model_copy(update={"environment": tuple((env or {}).items())}))
 
 
 def _within(folder: Path, files: list[str] | None) -> list[str]:

@@ -13,8 +13,9 @@ from prefect.states import Completed
 from moorage.errors import MoorageError
 from moorage.model.event import Action
 from moorage.model.step import Step, StepKind
-from moorage.work.perform import Act, perform
-from moorage.work.run import Run
+from moorage.work.runs.run import Run
+from moorage.work.runs.scheduler import StepRunner
+from moorage.work.runs.steps import perform
 
 
 def may_pass(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
@@ -50,7 +51,7 @@ async def do_step(step: Step, run: Run) -> str:
     return await perform(step, run)
 
 
-def as_task_runs(run: Run) -> Act:
+def as_task_runs(run: Run) -> StepRunner:
     """Each step of the run as a task run; edges of the graph in the UI are what the steps wait for."""
 
     async def act(step: Step, needs: list[Any]) -> State[Any]:

@@ -301,7 +301,7 @@ def run_in(container: Any, *command: str) -> str:
 
     Not by the SDK's `exec_run`: on a busy machine that may lose the first output of a quick program.
     """
-    from moorage.adapters.docker_exec import output_of
+    from moorage.adapters.engine.exec import output_of
 
     api = container.client.api
     made = api.exec_create(container.id, list(command))["Id"]

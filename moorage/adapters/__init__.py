@@ -1,1 +1,1 @@
-"""The windows to foreign protocols: one module each."""
+"""The adapters of foreign protocols, by what they speak to."""

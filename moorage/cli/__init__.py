@@ -76,9 +76,9 @@ def _leave(code: int) -> Never:
     Without Prefect, whose log is sent on the way out, nothing is left to be done then: taking the interpreter apart is
     a fifth of a short command's time. With it, at once too if a thread hangs in a call to a Prefect that is silent.
     """
-    attending = sys.modules.get("moorage.cli.attending")
+    attending = sys.modules.get("moorage.cli.signals")
     gc.freeze()
-    if "prefect" in sys.modules and not (attending and attending.left_behind.is_set()):
+    if "prefect" in sys.modules and not (attending and attending.hung_threads.is_set()):
         sys.exit(code)
     os._exit(_written() or code)
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from moorage.cli.attached import verdict
+from moorage.cli.detached import verdict
 from moorage.cli.output import as_json, remark, say
 from moorage.hub import runs
 

@@ -4,31 +4,31 @@ from __future__ import annotations
 
 import time
 
-from moorage.cli.ci import LAST_LINES, Run
+from moorage.cli.ci_run import LAST_LINES, CiRun
 from moorage.errors import MoorageError
 from moorage.model.definition import Source
 from moorage.model.state import StackStatus
 from moorage.rules import naming
-from moorage.work import ci as leaving
-from moorage.work import temporary
-from moorage.work.throwaway import Throwaway
-from moorage.work.wish import Wish
+from moorage.work.definitions.request import UpRequest
+from moorage.work.ephemeral import artifacts as leaving
+from moorage.work.ephemeral import stack
+from moorage.work.ephemeral.dagger_stack import Throwaway
 
 
-class DaggerRun(Run):
+class DaggerCiRun(CiRun):
     """One `moorage ci` whose services live in Dagger: no container, network or volume of the Docker engine."""
 
     throwaway: Throwaway | None = None
 
-    def wish_of(self, source: Source) -> Wish:
-        """The wish, with a name of its own; no engine has to be asked whether another stack has it."""
+    def request_of(self, source: Source) -> UpRequest:
+        """The request, with a name of its own; no engine has to be asked whether another stack has it."""
         base = self.asked.name_prefix or naming.derived_name(source.directory, None, None)
-        name = temporary.unique_name(base)
-        return Wish(source=source, name=name, wait_timeout_s=self.asked.wait_timeout, builder="dagger")
+        name = stack.unique_name(base)
+        return UpRequest(source=source, name=name, wait_timeout_s=self.asked.wait_timeout, builder="dagger")
 
     def up(self) -> StackStatus:
         """Bring the services up in a session. Raises UnsupportedByBackendError for what Dagger cannot do."""
-        from moorage.adapters.dagger_sandbox import DaggerSandbox
+        from moorage.adapters.dagger.sandbox import DaggerSandbox
         from moorage.show.secret_names import looks_secret
         from moorage.show.text import summary_text
 
@@ -36,22 +36,22 @@ class DaggerRun(Run):
         try:
             with self.out.guarded(f"moorage up {self.stack} (dagger)"):
                 sandbox = DaggerSandbox(self.world.settings, self.world.engine, looks_secret)
-                self.throwaway = Throwaway(self.world, sandbox, self.wish)
+                self.throwaway = Throwaway(self.world, sandbox, self.request)
                 status = self.throwaway.up(self.out.say)
         finally:
-            self.job.up_s = time.monotonic() - began
-        self.out.say(summary_text(status, self.job.up_s, None, []))
+            self.summary.up_s = time.monotonic() - began
+        self.out.say(summary_text(status, self.summary.up_s, None, []))
         self.kept("addresses", lambda: leaving.save_addresses(self.artifacts, status))
         return status
 
-    def end(self, owned: temporary.Owned) -> int:
+    def end(self, owned: stack.EphemeralStack) -> int:
         """Stop all in reverse order and end the session."""
         try:
             if self.throwaway:
                 with self.out.guarded(f"moorage down {self.stack}"):
                     self.throwaway.down(self.out.say)
         except MoorageError as error:
-            self.job.left = error
+            self.summary.left = error
             self.out.say(f"error: {error}")
             return error.exit_code
         owned.keep()  # nothing of it is on record any more

@@ -6,10 +6,11 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from moorage.cli.options import Selection, request_of
 from moorage.cli.output import as_json, say
-from moorage.cli.selection import Selection, wish_of
 from moorage.rules import composing
-from moorage.work import resolve
+from moorage.work.definitions import resolve
+from moorage.work.queries import plan
 from moorage.world import open_world
 
 
@@ -24,13 +25,13 @@ def config(
 ) -> int:
     """Show the definition as Compose resolves it, with the leased ports (a Compose file in JSON)."""
     del json  # it always is: JSON is YAML
-    world, wish = open_world(), wish_of(selection)
-    definition = resolve.resolve(world, wish)
-    leases = resolve.preview_leases(world, wish, definition)
+    world, request = open_world(), request_of(selection)
+    definition = resolve.resolve(world, request)
+    leases = plan.preview_leases(world, request, definition)
     if override:
         say(composing.override_text(definition, leases))
         return 0
-    resolved = resolve.with_leased_variables(world, wish, definition, leases)
+    resolved = resolve.with_leased_variables(world, request, definition, leases)
     shown, _ = composing.compose_config(resolved, leases, {}, world.home)
     if not show_secrets:
         from moorage.show.redaction import redact_config

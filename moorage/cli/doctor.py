@@ -71,7 +71,7 @@ def _hub() -> str:
 
 def _dagger(world: World) -> str:
     """CLI, engine and versions; why it cannot be used, which is a failure only where it is what builds."""
-    from moorage.adapters.dagger_preflight import DaggerLook
+    from moorage.adapters.dagger.preflight import DaggerLook
 
     found = DaggerLook(world.settings, world.engine).preflight()
     seen = "; ".join(found.found)

@@ -6,9 +6,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from moorage.cli.options import Selection, stack_of
 from moorage.cli.output import as_json, remark
-from moorage.cli.patience import Patience
-from moorage.cli.selection import Selection, stack_of
+from moorage.cli.patience import LockTimeout
 from moorage.world import open_world
 
 
@@ -21,7 +21,7 @@ def down(
     timeout: Annotated[
         float | None, Parameter(name=["--timeout", "-t"], help="Grace period of stops, in seconds.")
     ] = None,
-    patience: Patience = Patience(),  # noqa: B008 - frozen
+    patience: LockTimeout = LockTimeout(),  # noqa: B008 - frozen
     json: Annotated[bool, Parameter(help="Print the result as JSON.")] = False,
 ) -> int:
     """Remove a stack's containers and networks; its volumes and leases stay unless asked for.
@@ -35,7 +35,7 @@ def down(
     world = open_world()
     name = stack_of(world, selection, stack)
     observed = world.engine.observe(name)
-    from moorage.cli.running import run_flow
+    from moorage.cli.flow_runner import run_flow
 
     there = [observed.containers, observed.networks, volumes and observed.volumes]
     if not any([*there, world.store.stack(name), world.store.leases(name)]) and not world.store.unfinished_runs(name):

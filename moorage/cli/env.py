@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from moorage.cli.options import Selection, known_stack_of
 from moorage.cli.output import as_json, remark, say
-from moorage.cli.selection import Selection, known_stack_of
 from moorage.rules import addresses
 from moorage.show.variables_text import dotenv_text, shell_text
-from moorage.work.status import status
+from moorage.work.queries.status import status
 from moorage.world import open_world
 
 

@@ -9,12 +9,12 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from moorage.adapters.compose_cli import find_program
-from moorage.cli.selection import Selection, known_stack_of
+from moorage.adapters.compose.cli import find_program
+from moorage.cli.options import Selection, known_stack_of
 from moorage.errors import ComposeUnavailableError, DefinitionError, MoorageError
 from moorage.interfaces import World
-from moorage.work import generations
-from moorage.work.logs import chosen
+from moorage.work.definitions import generations
+from moorage.work.queries.logs import chosen
 from moorage.world import open_world
 
 _WITH_VALUE = frozenset(

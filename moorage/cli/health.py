@@ -7,8 +7,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from moorage.cli.options import Selection, known_stack_of
 from moorage.cli.output import as_json, say
-from moorage.cli.selection import Selection, known_stack_of
 from moorage.model.health import Health
 from moorage.world import open_world
 
@@ -33,12 +33,12 @@ def health(
     world = open_world()
     name = known_stack_of(world, selection, stack)
     if heal:
-        from moorage.cli.running import run_flow
+        from moorage.cli.flow_runner import run_flow
 
         given = run_flow("health", {"stack": name, "heal": True}, start_hub=False)
         found = Health.model_validate({key: given[key] for key in Health.model_fields})
     else:
-        from moorage.work.health import health as look
+        from moorage.work.queries.health import health as look
 
         found = asyncio.run(look(world, name))
     if json:

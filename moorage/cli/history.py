@@ -6,8 +6,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from moorage.cli.options import Selection, known_stack_of
 from moorage.cli.output import as_json, say
-from moorage.cli.selection import Selection, known_stack_of
 from moorage.model.state import RunRecord
 from moorage.world import open_world
 

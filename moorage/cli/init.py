@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from moorage.cli.output import as_json, say
 from moorage.hub.project import project_directory
-from moorage.work.project_files import write_project
+from moorage.work.operations.init import write_project
 
 
 def init(
@@ -42,8 +42,8 @@ def init(
 def _template(target: Path, *, force: bool) -> list[str]:
     """Compose file and Dockerfiles for a project with `backend/`, `frontend/`, or itself one of the two."""
     from moorage.adapters.build_context import BuildContexts
-    from moorage.rules.commandcenter import files
-    from moorage.work.project_files import write_files
+    from moorage.rules.starter_template import files
+    from moorage.work.operations.init import write_files
 
     seen = {folder: BuildContexts().survey(target / folder) for folder in ("backend", "frontend", ".")}
     return write_files({name: text.encode() for name, text in files(seen).items()}, target, force=force)

@@ -10,17 +10,17 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from moorage.cli.options import LongSelection, known_stack_of, stack_of
 from moorage.cli.output import remark
-from moorage.cli.selection import LongSelection, known_stack_of, stack_of
 from moorage.errors import DefinitionError
 from moorage.interfaces import World
 from moorage.model.log import LogSpan
 from moorage.rules.instants import nanoseconds
+from moorage.show.formatting import clean
 from moorage.show.loglines import LogView
-from moorage.show.words import clean
-from moorage.work import generations
-from moorage.work.failures import last_report
-from moorage.work.logs import Logs, chosen, services_of
+from moorage.work.definitions import generations
+from moorage.work.queries.logs import Logs, chosen, services_of
+from moorage.work.runs.failure_report import last_report
 from moorage.world import open_world
 
 

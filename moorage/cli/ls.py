@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from moorage.cli.output import as_json, say
 from moorage.interfaces import World
-from moorage.work.status import status
+from moorage.work.queries.status import status
 from moorage.world import open_world
 
 

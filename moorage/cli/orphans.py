@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import signal
 
-from moorage.adapters.strays import end_bearers
+from moorage.adapters.compose.orphan_processes import end_bearers
 from moorage.cli.output import remark
 from moorage.errors import MoorageError
 from moorage.rules import addresses
-from moorage.work.temporary import orphans, remove_orphans
+from moorage.work.operations.orphans import orphans, remove_orphans
 from moorage.world import open_world
 
 

@@ -13,7 +13,7 @@ from moorage.settings import settings
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class Patience:
+class LockTimeout:
     """How long to wait for another run of the same stack."""
 
     lock_timeout: Annotated[

@@ -7,9 +7,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from moorage.cli.options import Selection, request_of
 from moorage.cli.output import as_json, say
-from moorage.cli.selection import Selection, wish_of
-from moorage.work import resolve
+from moorage.work.queries.plan import plan_up
 from moorage.world import open_world
 
 
@@ -22,10 +22,10 @@ def plan(
     json: Annotated[bool, Parameter(help="Print the plan as JSON.")] = False,
 ) -> int:
     """Show what `up` would do, step by step, and what undoes it. Touches nothing."""
-    wish = wish_of(selection).model_copy(
+    request = request_of(selection).model_copy(
         update={"strict_ports": strict_ports, "build": build, "force_recreate": force_recreate}
     )
-    _, _, steps = asyncio.run(resolve.plan(open_world(), wish))
+    _, _, steps = asyncio.run(plan_up(open_world(), request))
     if json:
         as_json(
             {**steps.model_dump(mode="json"), "steps": [{"id": s.id, **s.model_dump(mode="json")} for s in steps.steps]}

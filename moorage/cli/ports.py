@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from moorage.cli.options import Selection, stack_of
 from moorage.cli.output import as_json, remark, say
-from moorage.cli.selection import Selection, stack_of
 from moorage.errors import DefinitionError
 from moorage.interfaces import World
 from moorage.world import open_world
@@ -23,7 +23,8 @@ def ports(
     """Show the leased host ports of the stack of this directory, or of all; say who holds a port; give ports back.
 
     `ls` lists leases. `show [SERVICE|PORT…]` adds who holds each port now. `why PORT` is about any port of the machine:
-    lease, container, process, and whose wish for it was not met. `stats` shows how many are used, and the most wanted.
+    lease, container, process, and which service wanted it and got another. `stats` shows how many are used, and the
+    most wanted.
     `release [SERVICE|PORT…]` gives the stack's leases back; refused (exit code 3) while a container has the port.
 
     Parameters
@@ -61,7 +62,7 @@ def _ls(world: World, stack: str | None, *, json: bool) -> None:
 
 
 def _show(world: World, stack: str, which: tuple[str, ...], *, json: bool) -> None:
-    from moorage.work.ports import all_facts
+    from moorage.work.queries.ports import all_facts
 
     facts = all_facts(world, stack, which)
     if json:
@@ -73,7 +74,7 @@ def _show(world: World, stack: str, which: tuple[str, ...], *, json: bool) -> No
 
 
 def _why(world: World, which: tuple[str, ...], *, json: bool) -> None:
-    from moorage.work.ports import facts, port_of
+    from moorage.work.queries.ports import facts, port_of
 
     if len(which) != 1:
         raise DefinitionError("ports why: which port?", hint="`moorage ports why 8000`")
@@ -87,7 +88,7 @@ def _why(world: World, which: tuple[str, ...], *, json: bool) -> None:
 
 
 def _stats(world: World, *, json: bool) -> None:
-    from moorage.work.ports import stats
+    from moorage.work.queries.ports import stats
 
     found = stats(world)
     if json:
@@ -99,7 +100,7 @@ def _stats(world: World, *, json: bool) -> None:
 
 
 def _release(world: World, stack: str, which: tuple[str, ...], *, json: bool) -> None:
-    from moorage.work.ports import release
+    from moorage.work.operations.release_ports import release
 
     released = release(world, stack, which)
     if json:

@@ -7,9 +7,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from moorage.cli.options import Selection, known_stack_of
 from moorage.cli.output import as_json, say
-from moorage.cli.patience import Patience
-from moorage.cli.selection import Selection, known_stack_of
+from moorage.cli.patience import LockTimeout
 from moorage.model.state import StackStatus
 from moorage.world import open_world
 
@@ -21,7 +21,7 @@ def restart(
     timeout: Annotated[
         float | None, Parameter(name=["--timeout", "-t"], help="Grace period of stops, in seconds.")
     ] = None,
-    patience: Patience = Patience(),  # noqa: B008 - frozen
+    patience: LockTimeout = LockTimeout(),  # noqa: B008 - frozen
     json: Annotated[bool, Parameter(help="Print the result as JSON.")] = False,
 ) -> int:
     """Stop services and start them again: dependents stop first, each starts when what it depends on is ready.
@@ -36,7 +36,7 @@ def restart(
         Services to restart; without one, all but the one-shots that have ended well.
     """
     patience.apply()
-    from moorage.cli.running import run_flow
+    from moorage.cli.flow_runner import run_flow
     from moorage.show.text import summary_text
 
     began = time.monotonic()

@@ -7,9 +7,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from moorage.cli.options import Selection, known_stack_of
 from moorage.cli.output import as_json, say
-from moorage.cli.patience import Patience
-from moorage.cli.selection import Selection, known_stack_of
+from moorage.cli.patience import LockTimeout
 from moorage.model.state import StackStatus
 from moorage.world import open_world
 
@@ -21,7 +21,7 @@ def rollback(
         int | None, Parameter(help="Number of the generation; without it, the one before the current.")
     ] = None,
     selection: Selection = Selection(),  # noqa: B008 - frozen
-    patience: Patience = Patience(),  # noqa: B008 - frozen
+    patience: LockTimeout = LockTimeout(),  # noqa: B008 - frozen
     json: Annotated[bool, Parameter(help="Print the result as JSON.")] = False,
 ) -> int:
     """Apply an earlier generation again, from the images it was made with; it ends ready, or undone.
@@ -34,7 +34,7 @@ def rollback(
         Name of the stack; without it, the stack of the working directory.
     """
     patience.apply()
-    from moorage.cli.running import run_flow
+    from moorage.cli.flow_runner import run_flow
     from moorage.show.text import summary_text
 
     began = time.monotonic()

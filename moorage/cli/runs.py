@@ -28,7 +28,7 @@ def runs(
     if json:
         as_json([one.model_dump(mode="json") for one in found])
     else:
-        from moorage.show.words import ago, seconds, table
+        from moorage.show.formatting import ago, seconds, table
 
         now = datetime.now(UTC)
         rows = [

@@ -6,9 +6,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from moorage.cli.options import Selection, known_stack_of
 from moorage.cli.output import as_json, say
-from moorage.cli.patience import Patience
-from moorage.cli.selection import Selection, known_stack_of
+from moorage.cli.patience import LockTimeout
 from moorage.model.state import StackStatus
 from moorage.world import open_world
 
@@ -16,7 +16,7 @@ from moorage.world import open_world
 def start(
     *services: str,
     selection: Selection = Selection(),  # noqa: B008 - frozen
-    patience: Patience = Patience(),  # noqa: B008 - frozen
+    patience: LockTimeout = LockTimeout(),  # noqa: B008 - frozen
     json: Annotated[bool, Parameter(help="Print the result as JSON.")] = False,
 ) -> int:
     """Start stopped services and what they depend on, each as soon as it may.
@@ -27,7 +27,7 @@ def start(
         Services to start; without one, all.
     """
     patience.apply()
-    from moorage.cli.running import run_flow
+    from moorage.cli.flow_runner import run_flow
     from moorage.show.text import status_text
 
     name = known_stack_of(open_world(), selection)

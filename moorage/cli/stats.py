@@ -8,12 +8,12 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from moorage.cli.options import Selection, known_stack_of
 from moorage.cli.output import as_json, say
-from moorage.cli.selection import Selection, known_stack_of
 from moorage.model.usage import StackUsage
 from moorage.show.usage_text import usage_text
-from moorage.work.logs import services_of
-from moorage.work.usage import Meter
+from moorage.work.queries.logs import services_of
+from moorage.work.queries.usage import Meter
 from moorage.world import open_world
 
 _FIRST_LOOK_S = 0.5

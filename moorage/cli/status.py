@@ -7,9 +7,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from moorage.cli.options import Selection, stack_of
 from moorage.cli.output import as_json, say
-from moorage.cli.selection import Selection, stack_of
-from moorage.work.status import status as look
+from moorage.work.queries.status import status as look
 from moorage.world import open_world
 
 

@@ -6,9 +6,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from moorage.cli.options import Selection, known_stack_of
 from moorage.cli.output import as_json, remark
-from moorage.cli.patience import Patience
-from moorage.cli.selection import Selection, known_stack_of
+from moorage.cli.patience import LockTimeout
 from moorage.world import open_world
 
 
@@ -19,7 +19,7 @@ def stop(
     force: Annotated[
         bool, Parameter(help="SIGKILL when the grace period is over, also where a pre_stop hook is still at work.")
     ] = False,
-    patience: Patience = Patience(),  # noqa: B008 - frozen
+    patience: LockTimeout = LockTimeout(),  # noqa: B008 - frozen
     json: Annotated[bool, Parameter(help="Print the result as JSON.")] = False,
 ) -> int:
     """Stop services, dependents first, what is independent side by side; their containers stay.
@@ -33,7 +33,7 @@ def stop(
         Services to stop; without one, all.
     """
     patience.apply()
-    from moorage.cli.running import run_flow
+    from moorage.cli.flow_runner import run_flow
 
     name = known_stack_of(open_world(), selection)
     parameters = {"stack": name, "services": list(services), "timeout_s": timeout, "force": force}

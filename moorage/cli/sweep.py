@@ -27,12 +27,12 @@ def sweep(
     something could not be cleared away.
     """
     if dry_run:
-        from moorage.work.sweep import Sweep
-        from moorage.work.sweep import sweep as look
+        from moorage.work.operations.sweep import Sweep
+        from moorage.work.operations.sweep import sweep as look
 
         found = [one.model_dump(mode="json") for one in asyncio.run(look(Sweep(open_world(), dry_run=True)))]
     else:
-        from moorage.cli.running import run_flow
+        from moorage.cli.flow_runner import run_flow
 
         found = run_flow("sweep", {"dry_run": False, "volumes": volumes}, start_hub=False)["findings"]
     if json:

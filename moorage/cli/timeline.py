@@ -8,8 +8,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from moorage.cli.options import Selection, known_stack_of
 from moorage.cli.output import as_json, remark, say
-from moorage.cli.selection import Selection, known_stack_of
 from moorage.errors import DefinitionError
 from moorage.world import open_world
 
@@ -33,7 +33,7 @@ def timeline(
     stack
         Name of the stack; without it, the stack of the working directory.
     """
-    from moorage.work.timeline import timeline as look
+    from moorage.work.queries.timeline import timeline as look
 
     world = open_world()
     chart = look(world, known_stack_of(world, selection, stack), run)

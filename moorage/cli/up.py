@@ -7,14 +7,14 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from moorage.cli.options import Selection, request_of
 from moorage.cli.output import as_json, remark, say
-from moorage.cli.patience import Patience
-from moorage.cli.selection import Selection, wish_of
+from moorage.cli.patience import LockTimeout
 from moorage.model.image import BuilderName
 from moorage.model.state import StackStatus
 from moorage.rules.durations import seconds
-from moorage.work.turn import turn
-from moorage.work.wish import Wish
+from moorage.work.definitions.request import UpRequest
+from moorage.work.runs.single_flight import single_flight
 from moorage.world import open_world
 
 
@@ -39,13 +39,13 @@ def up(
         bool, Parameter(name=["--detach", "-d"], help="Hand the run over to the hub's worker and do not wait.")
     ] = False,
     wait: Annotated[bool, Parameter(show=False)] = False,
-    patience: Patience = Patience(),  # noqa: B008 - frozen
+    patience: LockTimeout = LockTimeout(),  # noqa: B008 - frozen
     json: Annotated[bool, Parameter(help="Print the result as JSON.")] = False,
 ) -> int:
     """Bring the stack of this directory up: it ends with all services ready, or with everything undone."""
     patience.apply()
     began = time.monotonic()
-    wish = wish_of(selection).model_copy(
+    request = request_of(selection).model_copy(
         update={
             "wait_timeout_s": wait_timeout,
             "keep_failed": keep_failed,
@@ -56,12 +56,14 @@ def up(
             "ttl_s": seconds(ttl, "--ttl") if ttl else None,
         }
     )
-    asked = parameters_of(wish, ttl) | ({"registry_credentials": registry_credentials} if registry_credentials else {})
+    asked = parameters_of(request, ttl) | (
+        {"registry_credentials": registry_credentials} if registry_credentials else {}
+    )
     if detach and not wait:  # with `--wait`, as in `docker compose up -d --wait`, it is what `up` always does
-        from moorage.cli.attached import hand_over
+        from moorage.cli.detached import hand_over
 
-        return hand_over("up", asked, wish.name or wish.source.directory.name, json=json)
-    with turn(open_world(), wish, remark) as idle:
+        return hand_over("up", asked, request.name or request.source.directory.name, json=json)
+    with single_flight(open_world(), request, remark) as idle:
         found = _already(idle) if idle else _now(asked)
     _show({**found, "elapsed_s": round(time.monotonic() - began, 3)}, json=json, idle=idle is not None)
     return 0
@@ -72,26 +74,26 @@ def _already(idle: StackStatus) -> dict[str, Any]:
 
 
 def _now(asked: dict[str, Any]) -> dict[str, Any]:
-    from moorage.cli.running import run_flow
+    from moorage.cli.flow_runner import run_flow
 
     return run_flow("up", asked, start_hub=True)
 
 
-def parameters_of(wish: Wish, ttl: str | None) -> dict[str, Any]:
-    """The wish as the flow's parameters: plain values that Prefect can store and show."""
+def parameters_of(request: UpRequest, ttl: str | None) -> dict[str, Any]:
+    """The request as the flow's parameters: plain values that Prefect can store and show."""
     return {
-        "path": str(wish.source.directory),
-        "name": wish.name,
-        "files": [str(file) for file in wish.source.files],
-        "profiles": list(wish.source.profiles),
-        "env_files": [str(file) for file in wish.source.env_files],
-        "wait_timeout_s": wish.wait_timeout_s,
-        "on_failure": "keep" if wish.keep_failed else "undo",
+        "path": str(request.source.directory),
+        "name": request.name,
+        "files": [str(file) for file in request.source.files],
+        "profiles": list(request.source.profiles),
+        "env_files": [str(file) for file in request.source.env_files],
+        "wait_timeout_s": request.wait_timeout_s,
+        "on_failure": "keep" if request.keep_failed else "undo",
         "ttl": ttl,
-        "strict_ports": wish.strict_ports,
-        "build": wish.build,
-        "builder": wish.builder or "auto",
-        "force_recreate": wish.force_recreate,
+        "strict_ports": request.strict_ports,
+        "build": request.build,
+        "builder": request.builder or "auto",
+        "force_recreate": request.force_recreate,
     }
 
 

@@ -8,10 +8,12 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
+from moorage.cli.options import Selection, known_stack_of
 from moorage.cli.output import as_json, remark, say
-from moorage.cli.selection import Selection, known_stack_of
 from moorage.errors import UndoIncompleteError
 from moorage.model.volume import Volume
+from moorage.work.operations.prune import prune as remove_unneeded
+from moorage.work.operations.prune import to_prune
 from moorage.world import open_world
 
 app = App(name="volumes", help="Look after volumes: what stacks keep.")
@@ -28,7 +30,7 @@ def ls(stack: str | None = None, *, json: Json = False) -> int:
     stack
         Only those of this stack.
     """
-    from moorage.work.volumes import listed
+    from moorage.work.queries.volumes import listed
 
     world = open_world()
     found = listed(world, stack if stack is None else known_stack_of(world, Selection(), stack))
@@ -62,16 +64,14 @@ def prune(
     stack
         Only those of this stack.
     """
-    from moorage.work import volumes as work
-
     world = open_world()
-    chosen, others = work.to_prune(world, stack, all_=all_)
+    chosen, others = to_prune(world, stack, all_=all_)
     if chosen and not dry_run:
         _list(chosen)
         if not force and not _agreed(f"Remove {len(chosen)} volumes? Their data is lost. [y/N] "):
             remark("nothing was removed")
             return 1
-    gone, kept = ([], []) if dry_run else work.prune(world, chosen)
+    gone, kept = ([], []) if dry_run else remove_unneeded(world, chosen)
     removed = {volume.name for volume in gone}
     if json:
         as_json(
@@ -141,10 +141,10 @@ def snapshot(
     volume
         What the compose file or `moorage volumes ls` calls it.
     """
-    from moorage.cli.running import with_progress
+    from moorage.cli.flow_runner import with_progress
     from moorage.show.volumes_text import snapshot_text
-    from moorage.work.snapshots import Taking
-    from moorage.work.snapshots import snapshot as take
+    from moorage.work.operations.snapshot import Taking
+    from moorage.work.operations.snapshot import snapshot as take
 
     world = open_world()
     taking = Taking(known_stack_of(world, selection), volume, output, files, force)
@@ -177,9 +177,9 @@ def restore(
     volume
         Where to; without it, the volume of the same name as the one that the snapshot was taken of.
     """
-    from moorage.cli.running import with_progress
-    from moorage.work.snapshots import Restoring
-    from moorage.work.snapshots import restore as put
+    from moorage.cli.flow_runner import with_progress
+    from moorage.work.operations.restore import Restoring
+    from moorage.work.operations.restore import restore as put
 
     world = open_world()
     asked = Restoring(known_stack_of(world, selection), file, volume, force)

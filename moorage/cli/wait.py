@@ -8,12 +8,12 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from moorage.cli.options import Selection, known_stack_of
 from moorage.cli.output import as_json, say
-from moorage.cli.selection import Selection, known_stack_of
 from moorage.errors import NotReadyError
 from moorage.interfaces import World
 from moorage.model.state import StackState, StackStatus
-from moorage.work.status import status
+from moorage.work.queries.status import status
 from moorage.world import open_world
 
 _PAUSE_S = 0.2
@@ -39,7 +39,7 @@ def wait(
         Name of the stack, or id of a flow run; without it, the stack of the working directory.
     """
     if stack and len(stack) == _LENGTH_OF_ID:
-        from moorage.cli.attached import follow
+        from moorage.cli.detached import follow
         from moorage.hub.runs import is_id
 
         if is_id(stack):

@@ -9,11 +9,10 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-from moorage.adapters import worktrees as git
-from moorage.adapters.git import repository_and_branch
-from moorage.adapters.worktrees import Worktree
+from moorage.adapters import git
+from moorage.adapters.git import Worktree, repository_and_branch
+from moorage.cli.options import Selection
 from moorage.cli.output import as_json, remark, say
-from moorage.cli.selection import Selection
 from moorage.errors import DefinitionError, MoorageError
 from moorage.interfaces import World
 from moorage.model.state import StackRecord
@@ -143,7 +142,7 @@ def _stacks_in(world: World, path: Path) -> list[StackRecord]:
 
 
 def _end(world: World, record: StackRecord, *, volumes: bool) -> None:
-    from moorage.cli.running import run_flow
+    from moorage.cli.flow_runner import run_flow
 
     asked: dict[str, Any] = {"stack": record.name, "volumes": volumes, "release_ports": True, "timeout_s": None}
     run_flow("down", asked, start_hub=False)
@@ -152,7 +151,7 @@ def _end(world: World, record: StackRecord, *, volumes: bool) -> None:
 
 
 def _forget(world: World, stack: str) -> None:
-    from moorage.work import generations
+    from moorage.work.definitions import generations
 
     generations.forget_all(world, stack)
     world.store.forget_stack(stack)
@@ -165,7 +164,7 @@ def ls(
     json: Json = False,
 ) -> int:
     """List the worktrees of this repository with their stacks."""
-    from moorage.work.status import status
+    from moorage.work.queries.status import status
 
     world = open_world()
     trees = [tree for tree in git.listed(selection.project_directory or Path.cwd()) if not tree.bare]
@@ -185,7 +184,7 @@ def ls(
     if json:
         as_json([_facts(tree, record, states) for tree, record in found])
     else:
-        from moorage.show.words import clean, table
+        from moorage.show.formatting import clean, table
 
         rows = [
             (

@@ -4,29 +4,16 @@ from __future__ import annotations
 
 import os
 
-from pydantic import Field
-
 from moorage.errors import HubError
 from moorage.hub import api
-from moorage.hub.folder import ServerRecord, hub_folder
+from moorage.hub.api import HubAddress
+from moorage.hub.hub_home import ServerRecord, hub_home
 from moorage.hub.process import alive
-from moorage.model.base import Frozen
 from moorage.settings import settings
 
 _HEALTH_TIMEOUT_S = 1.0
 _FOREIGN_TIMEOUT_S = 5.0
 """Somebody else's server may be on the other side of the world."""
-
-
-class HubAddress(Frozen):
-    """A Prefect API and how to speak to it."""
-
-    api_url: str
-    ui_url: str
-    auth: str | None = Field(default=None, repr=False)
-    """`user:password`. None: the API asks for none."""
-    managed: bool
-    """True: the server is ours to start and stop."""
 
 
 def find() -> HubAddress | None:
@@ -36,7 +23,7 @@ def find() -> HubAddress | None:
     environment names does not answer: it is not ours to start.
     """
     wanted = wanted_url()
-    record = hub_folder().server()
+    record = hub_home().server()
     if wanted and not (record and record.api_url == wanted):
         return _foreign(wanted)
     if record and alive(record.process) and api.answers(address_of(record), _HEALTH_TIMEOUT_S):

@@ -11,12 +11,12 @@ import urllib.request
 import uuid
 from functools import cache
 from http.client import HTTPException
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from pydantic import Field
 
 from moorage.errors import HubError
-
-if TYPE_CHECKING:
-    from moorage.hub.address import HubAddress
+from moorage.model.base import Frozen
 
 _TIMEOUT_S = 60.0
 """As Prefect's own client has it: so long may the server wait for its database."""
@@ -25,6 +25,17 @@ _PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 """Prefect answers 503 when two of its writes to SQLite have met."""
 _NO_CSRF = (422,)
 """How a server answers that has its protection switched off."""
+
+
+class HubAddress(Frozen):
+    """A Prefect API and how to speak to it."""
+
+    api_url: str
+    ui_url: str
+    auth: str | None = Field(default=None, repr=False)
+    """`user:password`. None: the API asks for none."""
+    managed: bool
+    """True: the server is ours to start and stop."""
 
 
 def answers(address: HubAddress, timeout_s: float) -> bool:

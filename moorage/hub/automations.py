@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from moorage.errors import DefinitionError
-from moorage.hub import api, deployments
-from moorage.hub.address import HubAddress
+from moorage.hub import api, deployed
+from moorage.hub.api import HubAddress
 from moorage.hub.project import flow_names
 
 _BEAT_MISSED_S = 120
@@ -59,7 +59,7 @@ def _resolved(address: HubAddress, automation: dict[str, Any], block: str | None
     ours = deepcopy(automation)
     for action in ours["actions"]:
         if flow := action.pop("deployment", None):
-            found = deployments.found_on(address)
+            found = deployed.found_on(address)
             if flow not in found:
                 raise DefinitionError(f"{ours['name']}: there is no deployment {flow!r}", hint="`moorage hub start`")
             action["deployment_id"] = found[flow]

@@ -8,16 +8,16 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
-from moorage.adapters.local_files import PRIVATE_FILE, home_errors, private_folder
+from moorage.adapters.files import PRIVATE_FILE, home_errors, private_folder
 from moorage.errors import DefinitionError, HubError
 from moorage.hub import process
-from moorage.hub.folder import HubFolder
+from moorage.hub.hub_home import HubHome
 
 _DATABASE = "prefect.db"
 _BESIDE = ("-wal", "-shm")
 
 
-def backup(folder: HubFolder, target: Path | None) -> Path:
+def backup(folder: HubHome, target: Path | None) -> Path:
     """Copy the database, also while the server runs; gives where. `target` None: among the hub's files.
 
     The copy is checked before it gets its name. Raises DefinitionError: there is one of that name; HubError: nothing to
@@ -43,7 +43,7 @@ def backup(folder: HubFolder, target: Path | None) -> Path:
     return chosen
 
 
-def restore(folder: HubFolder, source: Path) -> Path | None:
+def restore(folder: HubHome, source: Path) -> Path | None:
     """Put a backup in the database's place; gives where the present one was set aside. None: there was none.
 
     The hub must be stopped. Raises HubError: it runs; DefinitionError: the file is no sound backup; HomeError.

@@ -12,19 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import moorage
-from moorage.adapters.local_files import home_errors, private_folder
+from moorage.adapters.files import home_errors, private_folder
 from moorage.errors import HubError
 from moorage.hub import backup as backups
 from moorage.hub import deployments, draining, process, server, worker
-from moorage.hub.address import HubAddress, find
-from moorage.hub.folder import HubFolder, hub_folder, tail
+from moorage.hub.address import find
+from moorage.hub.api import HubAddress
+from moorage.hub.hub_home import HubHome, hub_home, tail
 from moorage.hub.process import ProcessRecord
 from moorage.model.base import Frozen
 
 _LOCK_TIMEOUT_S = server.START_TIMEOUT_S + 60.0
 
 
-class Condition(StrEnum):
+class ProcessState(StrEnum):
     """How a process of the hub is."""
 
     RUNNING = "running"
@@ -36,7 +37,7 @@ class Condition(StrEnum):
 class ProcessStatus(Frozen):
     """One process of the hub."""
 
-    state: Condition
+    state: ProcessState
     pid: int | None = None
     since: datetime | None = None
     memory_bytes: int | None = None
@@ -65,7 +66,7 @@ def ensure_server(on_line: Callable[[str], None]) -> HubAddress:
     found = find()
     if found:
         return found
-    folder = hub_folder()
+    folder = hub_home()
     with _locked(folder, on_line):
         return find() or server.start(folder, on_line)
 
@@ -75,7 +76,7 @@ def start(on_line: Callable[[str], None]) -> HubAddress:
 
     With a server that the environment names, all but the server: it is not ours, the worker is.
     """
-    folder = hub_folder()
+    folder = hub_home()
     with _locked(folder, on_line):
         address = find() or server.start(folder, on_line)
         worker.ensure_pool(address)
@@ -86,7 +87,7 @@ def start(on_line: Callable[[str], None]) -> HubAddress:
 
 def on_duty(on_line: Callable[[str], None]) -> HubAddress:
     """The API to use, with a worker of ours behind it; the hub is started if it is not so. Raises HubError."""
-    found, hand = find(), hub_folder().worker()
+    found, hand = find(), hub_home().worker()
     if found and hand and process.alive(hand.process) and hand.api_url == found.api_url:
         return found
     return start(on_line)
@@ -98,7 +99,7 @@ def stop(timeout_s: float = 30.0, on_line: Callable[[str], None] = lambda _: Non
     Flow runs that the worker executes are told of and interrupted, which makes them undo; `timeout_s` is what they have
     for it. `wait`: they are waited for, however long they take, and nothing new is begun.
     """
-    folder = hub_folder()
+    folder = hub_home()
     address = None
     with suppress(HubError):
         address = find()
@@ -111,7 +112,7 @@ def stop(timeout_s: float = 30.0, on_line: Callable[[str], None] = lambda _: Non
 
 def status() -> HubStatus:
     """The hub as it is now. Never raises for a server that does not answer."""
-    folder = hub_folder()
+    folder = hub_home()
     ours = folder.server()
     hand = folder.worker()
     try:
@@ -130,12 +131,12 @@ def status() -> HubStatus:
 
 def backup(target: Path | None) -> Path:
     """A checked copy of the hub's database. `target` None: among the hub's files. Raises HubError, DefinitionError."""
-    return backups.backup(hub_folder(), target)
+    return backups.backup(hub_home(), target)
 
 
 def restore(source: Path) -> Path | None:
     """Bring a backup back; gives where the present database was set aside. Raises HubError, DefinitionError."""
-    folder = hub_folder()
+    folder = hub_home()
     with _locked(folder, lambda _: None):
         return backups.restore(folder, source)
 
@@ -151,22 +152,22 @@ def open_ui() -> str:
 
 def logs(lines: int = 50) -> dict[str, tuple[str, ...]]:
     """The last lines of the server's and the worker's log."""
-    folder = hub_folder()
+    folder = hub_home()
     return {"server": tail(folder.server_log, lines), "worker": tail(folder.worker_log, lines)}
 
 
 def _status_of(record: ProcessRecord | None) -> ProcessStatus:
     if record is None:
-        return ProcessStatus(state=Condition.STOPPED)
+        return ProcessStatus(state=ProcessState.STOPPED)
     if not process.alive(record):
-        return ProcessStatus(state=Condition.CRASHED, pid=record.pid, since=record.since)
+        return ProcessStatus(state=ProcessState.CRASHED, pid=record.pid, since=record.since)
     return ProcessStatus(
-        state=Condition.RUNNING, pid=record.pid, since=record.since, memory_bytes=process.memory_bytes(record.pid)
+        state=ProcessState.RUNNING, pid=record.pid, since=record.since, memory_bytes=process.memory_bytes(record.pid)
     )
 
 
 @contextmanager
-def _locked(folder: HubFolder, on_line: Callable[[str], None]) -> Iterator[None]:
+def _locked(folder: HubHome, on_line: Callable[[str], None]) -> Iterator[None]:
     """The hub to ourselves: two starts at once must make one server. Raises HubError, HomeError."""
     from filelock import FileLock, Timeout
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from moorage.hub import api
-from moorage.hub.address import HubAddress
+from moorage.hub.api import HubAddress
 
 _OPEN = ("PENDING", "RUNNING", "CANCELLING")
 _PATIENCE_S = 5.0

@@ -9,14 +9,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import moorage
 from moorage.errors import HubError
-from moorage.hub import api
-from moorage.hub.address import HubAddress
-from moorage.hub.folder import HubFolder, tail
-from moorage.hub.prefect_file import flow_of
+from moorage.hub.api import HubAddress
+from moorage.hub.deployed import found_on
+from moorage.hub.hub_home import HubHome, tail
 from moorage.hub.project import project_directory, whole_environment
 from moorage.hub.worker import pool_name
 from moorage.settings import settings
@@ -27,7 +25,7 @@ _CODE = ("flows", "tasks", "blocks")
 
 
 @contextmanager
-def brought_up_to_date(folder: HubFolder, address: HubAddress, on_line: Callable[[str], None]) -> Iterator[None]:
+def brought_up_to_date(folder: HubHome, address: HubAddress, on_line: Callable[[str], None]) -> Iterator[None]:
     """Deploy while the body does something else; returns when both are done. Raises HubError."""
     fingerprint = fingerprint_of(project_directory(), address)
     if is_deployed(folder, address, fingerprint):
@@ -53,21 +51,13 @@ def brought_up_to_date(folder: HubFolder, address: HubAddress, on_line: Callable
     folder.save_deployed(json.dumps(record, indent=1))
 
 
-def is_deployed(folder: HubFolder, address: HubAddress, fingerprint: str) -> bool:
+def is_deployed(folder: HubHome, address: HubAddress, fingerprint: str) -> bool:
     """True: what was deployed last is what is wanted, and the server still has it."""
     try:
         last = json.loads(folder.deployed())
         return bool(last["fingerprint"] == fingerprint and set(last["deployments"]) <= set(found_on(address)))
     except (ValueError, KeyError, TypeError):
         return False
-
-
-def found_on(address: HubAddress) -> dict[str, str]:
-    """The deployments of our work pool on the server: name of the flow → id."""
-    found: list[dict[str, Any]] = api.call(
-        address, "POST", "/deployments/filter", {"work_pools": {"name": {"any_": [pool_name()]}}}
-    )
-    return {flow_of(deployment["name"], pool_name()): deployment["id"] for deployment in found}
 
 
 def fingerprint_of(directory: Path, address: HubAddress) -> str:
@@ -85,7 +75,7 @@ def fingerprint_of(directory: Path, address: HubAddress) -> str:
     return digest.hexdigest()
 
 
-def _begin(folder: HubFolder, address: HubAddress) -> subprocess.Popen[bytes]:
+def _begin(folder: HubHome, address: HubAddress) -> subprocess.Popen[bytes]:
     folder.deploy_log.touch(mode=0o600)
     with folder.deploy_log.open("wb") as log:
         return subprocess.Popen(
@@ -98,7 +88,7 @@ def _begin(folder: HubFolder, address: HubAddress) -> subprocess.Popen[bytes]:
         )
 
 
-def _finish(process: subprocess.Popen[bytes], folder: HubFolder) -> None:
+def _finish(process: subprocess.Popen[bytes], folder: HubHome) -> None:
     try:
         code = process.wait(_TIMEOUT_S)
     except subprocess.TimeoutExpired as error:

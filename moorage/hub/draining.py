@@ -8,14 +8,14 @@ from contextlib import contextmanager, suppress
 
 from moorage.errors import HubError
 from moorage.hub import api, process, worker
-from moorage.hub.address import HubAddress
-from moorage.hub.folder import HubFolder
+from moorage.hub.api import HubAddress
+from moorage.hub.hub_home import HubHome
 
 _POLL_S = 0.5
 _UNDER_WAY = ["RUNNING", "PAUSED", "CANCELLING", "PENDING"]
 
 
-def tell(folder: HubFolder, address: HubAddress | None, timeout_s: float, on_line: Callable[[str], None]) -> None:
+def tell(folder: HubHome, address: HubAddress | None, timeout_s: float, on_line: Callable[[str], None]) -> None:
     """Say which runs will be interrupted, before they are; nothing where there are none."""
     if names := under_way(folder, address):
         on_line(
@@ -24,7 +24,7 @@ def tell(folder: HubFolder, address: HubAddress | None, timeout_s: float, on_lin
 
 
 @contextmanager
-def waited_for(folder: HubFolder, address: HubAddress | None, on_line: Callable[[str], None]) -> Iterator[None]:
+def waited_for(folder: HubHome, address: HubAddress | None, on_line: Callable[[str], None]) -> Iterator[None]:
     """Begins when the worker has nothing to do any more, and until the end of the block it takes nothing new."""
     said: list[str] = []
     with _nothing_new(folder, address):
@@ -36,7 +36,7 @@ def waited_for(folder: HubFolder, address: HubAddress | None, on_line: Callable[
         yield
 
 
-def under_way(folder: HubFolder, address: HubAddress | None) -> list[str]:
+def under_way(folder: HubHome, address: HubAddress | None) -> list[str]:
     """Names of the runs that our worker is at. Where the server does not answer: of their processes."""
     record = folder.worker()
     running = process.children(record.process) if record else ()
@@ -54,7 +54,7 @@ def under_way(folder: HubFolder, address: HubAddress | None) -> list[str]:
 
 
 @contextmanager
-def _nothing_new(folder: HubFolder, address: HubAddress | None) -> Iterator[None]:
+def _nothing_new(folder: HubHome, address: HubAddress | None) -> Iterator[None]:
     """Pause the work pool until the end of the block, unless somebody has done so: then it stays so."""
     path = f"/work_pools/{worker.pool_name()}"
     pool = api.call(address, "GET", path) if address else None

@@ -15,7 +15,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from moorage.adapters.local_files import PRIVATE_FILE, home_errors, private_folder
+from moorage.adapters.files import PRIVATE_FILE, home_errors, private_folder
 from moorage.model.base import Frozen
 
 _POLL_S = 0.02

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import moorage
 from moorage.errors import MoorageError
-from moorage.hub.address import HubAddress
-from moorage.hub.folder import hub_folder
+from moorage.hub.api import HubAddress
+from moorage.hub.hub_home import hub_home
 from moorage.settings import settings
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def run_environment(address: HubAddress, *, quiet: bool = True) -> dict[str, str
     calm = {key: os.environ.get(key, value) for key, value in _CALM.items()}
     places = {"PREFECT_API_URL": address.api_url, "PREFECT_UI_URL": address.ui_url}
     if address.managed:
-        home = hub_folder().prefect_home
+        home = hub_home().prefect_home
         places |= {"PREFECT_HOME": str(home), "PREFECT_PROFILES_PATH": str(home / "profiles.toml")}
     if address.auth:
         places["PREFECT_API_AUTH_STRING"] = address.auth

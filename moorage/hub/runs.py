@@ -10,7 +10,8 @@ from typing import Any
 
 from moorage.errors import DefinitionError, HubError
 from moorage.hub import api
-from moorage.hub.address import HubAddress, find, flow_run_url
+from moorage.hub.address import find, flow_run_url
+from moorage.hub.api import HubAddress
 from moorage.hub.prefect_file import deployment_of
 from moorage.hub.project import flow_names
 from moorage.model.base import Frozen

@@ -60,9 +60,9 @@ def main() -> None:
     from prefect.server.database.dependencies import temporary_database_config
     from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL, get_current_settings
 
-    from moorage.hub import database, garbage
+    from moorage.hub import database, gc_thread
 
-    garbage.collect_aside()
+    gc_thread.collect_aside()
     arguments = _arguments()
     settings = get_current_settings().server
     origins = settings.api.cors_allowed_origins.split(",")

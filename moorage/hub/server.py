@@ -15,8 +15,9 @@ import moorage
 from moorage.adapters.probes import SocketProber
 from moorage.errors import HubError
 from moorage.hub import api, process
-from moorage.hub.address import HubAddress, address_of
-from moorage.hub.folder import HubFolder, ServerRecord, tail
+from moorage.hub.address import address_of
+from moorage.hub.api import HubAddress
+from moorage.hub.hub_home import HubHome, ServerRecord, tail
 from moorage.hub.project import run_environment, without_foreign
 from moorage.settings import settings
 
@@ -36,7 +37,7 @@ _TUNING = {
 }
 
 
-def start(folder: HubFolder, on_line: Callable[[str], None]) -> HubAddress:
+def start(folder: HubHome, on_line: Callable[[str], None]) -> HubAddress:
     """The server, started if it does not run. To be called with the hub's lock held.
 
     Waits until it answers, `START_TIMEOUT_S` at most. Raises HubError with the end of its log.
@@ -60,7 +61,7 @@ def start(folder: HubFolder, on_line: Callable[[str], None]) -> HubAddress:
     raise HubError(f"no port from {settings().hub_port} upward stays free", hint="Set MOORAGE_HUB_PORT.")
 
 
-def stop(folder: HubFolder, grace_s: float = _STOP_GRACE_S) -> None:
+def stop(folder: HubHome, grace_s: float = _STOP_GRACE_S) -> None:
     """Stop the server that we started, if there is one; returns when it is gone."""
     record = folder.server()
     if record:
@@ -77,7 +78,7 @@ def free_port(host: str, wanted: int) -> int:
     raise HubError(f"no free port from {wanted} upward", hint="Set MOORAGE_HUB_PORT to a free one.")
 
 
-def _launch(folder: HubFolder, on_line: Callable[[str], None]) -> ServerRecord:
+def _launch(folder: HubHome, on_line: Callable[[str], None]) -> ServerRecord:
     host, wanted, auth = settings().hub_host, settings().hub_port, _auth()
     _check_guarded(host, auth)
     port = _port_of_last_time(folder, host, wanted) or free_port(host, wanted)
@@ -103,7 +104,7 @@ def _launch(folder: HubFolder, on_line: Callable[[str], None]) -> ServerRecord:
     return record
 
 
-def _port_of_last_time(folder: HubFolder, host: str, wanted: int) -> int | None:
+def _port_of_last_time(folder: HubHome, host: str, wanted: int) -> int | None:
     """After a crash the same port again: worker, runs and browsers know it. None: there is nothing to go back to."""
     last = folder.server()
     if last and wanted <= last.port < wanted + _PORTS_TRIED and SocketProber().bindable(last.port, "tcp", host):
@@ -148,7 +149,7 @@ def _retention() -> dict[str, str]:
     }
 
 
-def _until_it_answers(folder: HubFolder, record: ServerRecord, on_line: Callable[[str], None]) -> HubAddress:
+def _until_it_answers(folder: HubHome, record: ServerRecord, on_line: Callable[[str], None]) -> HubAddress:
     address, begun = address_of(record), time.monotonic()
     while process.alive(record.process) and time.monotonic() < begun + START_TIMEOUT_S:
         if api.answers(address, 1.0) and process.alive(record.process):
@@ -163,7 +164,7 @@ def _say_ready(address: HubAddress, waited_s: float, on_line: Callable[[str], No
         on_line(f"the Prefect server answers on {address.ui_url} after {waited_s:.1f} s")
 
 
-def _not_answering(folder: HubFolder, record: ServerRecord) -> HubError:
+def _not_answering(folder: HubHome, record: ServerRecord) -> HubError:
     log = "\n".join(tail(folder.server_log, _LOG_LINES))
     if process.alive(record.process):
         what = f"does not answer on {record.api_url} after {START_TIMEOUT_S:g} s"
@@ -173,7 +174,7 @@ def _not_answering(folder: HubFolder, record: ServerRecord) -> HubError:
     return HubError(f"the Prefect server (pid {record.process.pid}) {what}\n{log}", hint=hint, log=log)
 
 
-def _lost_the_port(folder: HubFolder, record: ServerRecord) -> bool:
+def _lost_the_port(folder: HubHome, record: ServerRecord) -> bool:
     if process.alive(record.process):
         return False
     folder.forget_server()

@@ -13,9 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moorage.adapters.local_files import LocalFiles
+from moorage.adapters.files import LocalFiles
 from moorage.hub.collection import block_modules
-from moorage.hub.folder import hub_folder
+from moorage.hub.hub_home import hub_home
 from moorage.hub.prefect_file import rendered
 from moorage.settings import settings
 
@@ -58,7 +58,7 @@ def _blocks() -> list[type[Block]]:
 def _written() -> Path:
     """`prefect.yaml` as this machine wants it."""
     text = rendered(Path("prefect.yaml").read_text(encoding="utf-8"), settings().pool, schedules=settings().schedules)
-    return LocalFiles(hub_folder().path).write("prefect.yaml", text)
+    return LocalFiles(hub_home().path).write("prefect.yaml", text)
 
 
 def _deploy(file: Path) -> None:
@@ -92,7 +92,7 @@ async def _switch(switched: dict[str, bool]) -> None:
 def _had_schedules() -> bool:
     """Whether the deployments that are there were made with schedules."""
     try:
-        return bool(json.loads(hub_folder().deployed()).get("schedules", True))
+        return bool(json.loads(hub_home().deployed()).get("schedules", True))
     except (ValueError, AttributeError):
         return True
 

@@ -17,8 +17,8 @@ from typing import Any
 import moorage
 from moorage.errors import HubError
 from moorage.hub import api, process
-from moorage.hub.address import HubAddress
-from moorage.hub.folder import HubFolder, WorkerRecord, tail
+from moorage.hub.api import HubAddress
+from moorage.hub.hub_home import HubHome, WorkerRecord, tail
 from moorage.hub.project import project_directory, whole_environment
 from moorage.settings import settings
 
@@ -105,7 +105,7 @@ def worker_name() -> str:
     return f"moorage-{socket.gethostname()}"
 
 
-def start(folder: HubFolder, address: HubAddress, on_line: Callable[[str], None]) -> None:
+def start(folder: HubHome, address: HubAddress, on_line: Callable[[str], None]) -> None:
     """The worker, started if it does not run (or runs for another server); returns when it is on duty.
 
     To be called with the hub's lock held. Raises HubError with the end of its log.
@@ -173,7 +173,7 @@ def _others_on_duty(address: HubAddress) -> bool:
     return any(one["name"] != worker_name() and one["status"] == "ONLINE" for one in workers or ())
 
 
-def stop(folder: HubFolder, timeout_s: float) -> None:
+def stop(folder: HubHome, timeout_s: float) -> None:
     """Stop the worker that we started, if there is one; returns when it is gone.
 
     A worker that gets SIGTERM would kill its flow runs on the spot. So these are asked first, and have `timeout_s` to
@@ -196,7 +196,7 @@ def _outdated(record: WorkerRecord, address: HubAddress) -> bool:
     return record.version != moorage.__version__ and not process.children(record.process)
 
 
-def _launch(folder: HubFolder, address: HubAddress, on_line: Callable[[str], None]) -> WorkerRecord:
+def _launch(folder: HubHome, address: HubAddress, on_line: Callable[[str], None]) -> WorkerRecord:
     on_line(f"starting the worker {worker_name()}")
     command = [sys.executable, "-m", "prefect", "worker", "start"]
     command += ["--pool", pool_name(), "--type", "process", "--name", worker_name()]
@@ -213,7 +213,7 @@ def _environment(address: HubAddress) -> dict[str, str]:
     return whole_environment(address) | tuning
 
 
-def _until_on_duty(folder: HubFolder, address: HubAddress, record: WorkerRecord) -> None:
+def _until_on_duty(folder: HubHome, address: HubAddress, record: WorkerRecord) -> None:
     deadline = time.monotonic() + _ONLINE_TIMEOUT_S
     while process.alive(record.process) and time.monotonic() < deadline:
         if _on_duty(address, record):

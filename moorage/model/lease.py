@@ -40,7 +40,7 @@ class Lease(Frozen):
 
 
 class Request(Frozen):
-    """A wish for a lease."""
+    """What is asked for of a lease."""
 
     key: LeaseKey
     wanted: int | None = None

@@ -13,6 +13,8 @@ from moorage.model.step import Operation
 from moorage.rules import graph, labels, readiness, undo
 from moorage.rules.readiness import is_crash_loop, life_s
 
+RUNS = 200
+"""How many of the last runs of a stack say what is wanted of it, and what was tried."""
 MOST_ATTEMPTS = 5
 FIRST_PAUSE_S = 60.0
 STABLE_S = 600.0

@@ -1,4 +1,4 @@
-"""Which host port a service gets. Pure: what is leased, published and bindable is handed in as a `Market`.
+"""Which host port a service gets. Pure: what is leased, published and bindable is handed in as a `PortView`.
 
     the lease it has                    kept, busy or not: it is busy with our own containers
     else that of a forerunner           a mapping of the same stack that is gone and wanted the same (a service renamed)
@@ -62,7 +62,7 @@ def _nobody(_port: int, _protocol: str) -> str | None:
 
 
 @dataclass(frozen=True)
-class Market:
+class PortView:
     """What is known of the machine's ports at the moment of choosing."""
 
     bindable: Callable[[int, str, str], bool]
@@ -80,7 +80,7 @@ class Market:
 
 
 @dataclass(frozen=True)
-class Holding:
+class LeaseChange:
     """A lease on record, and the committed one that it replaces while its run is unfinished (None: it is new)."""
 
     lease: Lease
@@ -92,9 +92,9 @@ class Holding:
         return (self.lease,) if self.previous is None else (self.lease, self.previous)
 
     @property
-    def restored(self) -> Holding | None:
+    def restored(self) -> LeaseChange | None:
         """What is left when the run is undone. None: nothing, it was new."""
-        return Holding(self.previous) if self.previous else None
+        return LeaseChange(self.previous) if self.previous else None
 
     @property
     def given_back(self) -> bool:
@@ -120,20 +120,20 @@ def holder(lease: Lease) -> Holder:
 
 
 def note(leased: dict[tuple[int, str], list[Holder]], held_by: Holder, ports: Iterable[int]) -> None:
-    """Enter into `Market.leased` who leases the ports."""
+    """Enter into `PortView.leased` who leases the ports."""
     for port in ports:
         leased.setdefault((port, held_by.protocol), []).append(held_by)
 
 
-def allot(
+def allocate(
     requests: Sequence[Request],
-    held: Mapping[LeaseKey, Holding],
-    market: Market,
+    held: Mapping[LeaseKey, LeaseChange],
+    market: PortView,
     run: str | None,
     now: datetime,
     *,
     complete: bool = False,
-) -> tuple[Holding, ...]:
+) -> tuple[LeaseChange, ...]:
     """A holding for each request, in their order; nothing given is changed. Raises PortError.
 
     Requests that cannot move (`fixed`) choose first, and nobody moves onto a port that another request wants.
@@ -143,8 +143,8 @@ def allot(
     inherited = _inherited(requests, held) if complete else {}
     wanted = {request.key: _wanted_ports(request) for request in requests}
     leased = {port: list(holders) for port, holders in market.leased.items()}
-    market = Market(market.bindable, leased, market.taken, market.any_port, market.strict, market.process_at)
-    chosen: dict[LeaseKey, Holding] = {}
+    market = PortView(market.bindable, leased, market.taken, market.any_port, market.strict, market.process_at)
+    chosen: dict[LeaseKey, LeaseChange] = {}
     for request in sorted(requests, key=lambda request: not request.fixed):
         others = chain.from_iterable(ports for key, ports in wanted.items() if key != request.key)
         own = chosen.get(request.key) or held.get(request.key) or inherited.get(request.key)
@@ -154,14 +154,14 @@ def allot(
     return tuple(chosen[request.key] for request in requests)
 
 
-def _inherited(requests: Sequence[Request], held: Mapping[LeaseKey, Holding]) -> dict[LeaseKey, Holding]:
+def _inherited(requests: Sequence[Request], held: Mapping[LeaseKey, LeaseChange]) -> dict[LeaseKey, LeaseChange]:
     """For mappings without a lease: that of one which their stack asks for no more, if it is what they want.
 
     Of several the one of the same service. Leases that a run has moved and not committed are left alone.
     """
     asked = {request.key for request in requests}
     free = {key: holding for key, holding in held.items() if key not in asked and holding.lease.run is None}
-    found: dict[LeaseKey, Holding] = {}
+    found: dict[LeaseKey, LeaseChange] = {}
     for request in (request for request in requests if request.key not in held and request.wanted is not None):
         fitting = [key for key, holding in free.items() if _could_succeed(request, holding.lease)]
         if fitting:
@@ -175,7 +175,7 @@ def _could_succeed(request: Request, lease: Lease) -> bool:
     return same_place and lease.wanted == request.wanted and _still_right(request, lease, strict=False)
 
 
-def compatible(leases: Iterable[Lease], held: Iterable[Holding]) -> tuple[Lease, ...]:
+def compatible(leases: Iterable[Lease], held: Iterable[LeaseChange]) -> tuple[Lease, ...]:
     """Those leases that can be put on record beside what is held: none for a key or a port that is there already."""
     leased: dict[tuple[int, str], list[Holder]] = {}
     keys = set()
@@ -184,16 +184,18 @@ def compatible(leases: Iterable[Lease], held: Iterable[Holding]) -> tuple[Lease,
         note(leased, holder(lease), lease.ports)
     fitting = []
     for lease in leases:
-        wish = Request(key=lease.key, count=lease.count, host_ip=lease.host_ip)
+        wanted = Request(key=lease.key, count=lease.count, host_ip=lease.host_ip)
         others = chain.from_iterable(leased.get((port, lease.key.protocol), ()) for port in lease.ports)
-        if lease.key not in keys and all(other.shares_with(wish) for other in others):
+        if lease.key not in keys and all(other.shares_with(wanted) for other in others):
             keys.add(lease.key)
             note(leased, holder(lease), lease.ports)
             fitting.append(lease)
     return tuple(fitting)
 
 
-def choose(request: Request, own: Lease | None, market: Market, avoid: frozenset[tuple[int, str]] = frozenset()) -> int:
+def choose(
+    request: Request, own: Lease | None, market: PortView, avoid: frozenset[tuple[int, str]] = frozenset()
+) -> int:
     """The first of `request.count` consecutive host ports.
 
     `own` is the lease that the key has, None: it has none. `avoid` are ports to leave to others unless wanted here.
@@ -214,7 +216,7 @@ def choose(request: Request, own: Lease | None, market: Market, avoid: frozenset
 
 
 def _still_right(request: Request, own: Lease, *, strict: bool) -> bool:
-    """True: the lease fits and the wish is the old one, or fulfilled by it anyway."""
+    """True: the lease fits, and what is asked for has not changed or is fulfilled by it anyway."""
     fits = own.count >= request.count and own.host_ip == address_of(request)
     return fits and (_fulfils(own.port, request) or (own.wanted == request.wanted and not strict))
 
@@ -224,7 +226,7 @@ def _fulfils(port: int, request: Request) -> bool:
 
 
 def _wanted_starts(wanted: int, request: Request) -> range:
-    """First ports that fulfil the wish: the wanted one, or as many as the wanted range has room for."""
+    """First ports that fulfil the request: the wanted one, or as many as the wanted range has room for."""
     last = wanted if request.wanted_last is None else request.wanted_last - request.count + 1
     return range(wanted, max(wanted, last) + 1)
 
@@ -236,7 +238,7 @@ def _wanted_ports(request: Request) -> frozenset[tuple[int, str]]:
 
 
 def _candidates(
-    request: Request, own: Lease | None, market: Market, avoid: frozenset[tuple[int, str]], *, strict: bool
+    request: Request, own: Lease | None, market: PortView, avoid: frozenset[tuple[int, str]], *, strict: bool
 ) -> Iterator[int]:
     """First ports worth a look, best first."""
     wanted, end = request.wanted, HIGHEST - request.count + 2
@@ -261,7 +263,7 @@ def _passed_over(port: int, request: Request, avoid: frozenset[tuple[int, str]])
     return (port, request.key.protocol) in avoid or (port in BAD_PORTS and not asked_for)
 
 
-def _is_free(port: int, request: Request, own: Lease | None, market: Market) -> bool:
+def _is_free(port: int, request: Request, own: Lease | None, market: PortView) -> bool:
     protocol = request.key.protocol
     holders = market.leased.get((port, protocol), ())
     if any(_in_the_way(other, request) for other in holders):
@@ -275,7 +277,7 @@ def _in_the_way(other: Holder, request: Request) -> bool:
     return not other.same_key(request.key) and not other.shares_with(request)
 
 
-def _holder_of(port: int, request: Request, market: Market) -> str:
+def _holder_of(port: int, request: Request, market: PortView) -> str:
     """Who has a port that is not free. Slow (it may look at all processes), so only for an error."""
     protocol = request.key.protocol
     for other in market.leased.get((port, protocol), ()):
@@ -285,7 +287,7 @@ def _holder_of(port: int, request: Request, market: Market) -> str:
     return market.process_at(port, protocol) or ("a container on this engine" if published else "another process")
 
 
-def _held_by_another(request: Request, own: Lease | None, market: Market) -> PortError | None:
+def _held_by_another(request: Request, own: Lease | None, market: PortView) -> PortError | None:
     """The error that names who has the wanted port. None: nobody has, or none in particular is wanted."""
     key = request.key
     for port, protocol in sorted(_wanted_ports(request)):
@@ -308,7 +310,7 @@ def _advice(request: Request) -> str:
     return "Free the port, choose another, or leave out --strict-ports to get the next free one."
 
 
-def _none_free(request: Request, market: Market) -> PortError:
+def _none_free(request: Request, market: PortView) -> PortError:
     many = f"no {request.count} consecutive ports are" if request.count > 1 else "no port is"
     if request.wanted is None:
         where = f"free in {market.any_port.start}-{market.any_port.stop - 1}"
@@ -325,7 +327,7 @@ def _none_free(request: Request, market: Market) -> PortError:
     )
 
 
-def _holding(request: Request, own: Holding | None, port: int, run: str | None, now: datetime) -> Holding:
+def _holding(request: Request, own: LeaseChange | None, port: int, run: str | None, now: datetime) -> LeaseChange:
     """The holding after a choice; one that changes keeps the committed lease, for the case that the run is undone."""
     stays = own is not None and own.lease.port == port
     lease = Lease(
@@ -338,10 +340,10 @@ def _holding(request: Request, own: Holding | None, port: int, run: str | None, 
         run=run,
     )
     if own is None or run is None:
-        return Holding(lease)
+        return LeaseChange(lease)
     if own.lease.run is not None:
         # A run that did not end left it, or this one has just made it: now it is this run's.
-        return Holding(lease, own.previous)
+        return LeaseChange(lease, own.previous)
     if own.lease == lease.model_copy(update={"run": None}):
         return own
-    return Holding(lease, own.lease)
+    return LeaseChange(lease, own.lease)

@@ -21,7 +21,7 @@ _RUNNING = ("running", "restarting", "paused")
 _ANONYMOUS = re.compile(r"[0-9a-f]{64}")
 
 
-class Holder(Frozen):
+class Placeholder(Frozen):
     """A container to be created so that anonymous volumes find their way back to the service they belong to."""
 
     name: str
@@ -137,7 +137,7 @@ def volumes_before(record: RunRecord) -> frozenset[str]:
     return frozenset(volume for one in found for volume in one.get("volumes", {}).values())
 
 
-def holders(record: RunRecord, kept: Iterable[Container], home: str) -> tuple[Holder, ...]:
+def holders(record: RunRecord, kept: Iterable[Container], home: str) -> tuple[Placeholder, ...]:
     """For each container that is gone and had anonymous volumes, or a number of its own: what is to hold its place.
 
     `kept` are those that stay: Compose would number new replicas after the highest of them.
@@ -147,7 +147,7 @@ def holders(record: RunRecord, kept: Iterable[Container], home: str) -> tuple[Ho
     several = {before["service"] for before in places.values() if before.get("number", 1) > 1}
     there = {value for c in kept for value in (c.id, c.labels.get(labels.HOLDER), plain_name(c.name, record.stack))}
     return tuple(
-        Holder(
+        Placeholder(
             # Not by the first digits of the id: so is the replacement named that Compose may have been cut off at.
             name=f"{before['id'][-12:]}_{name}",
             service=before["service"],

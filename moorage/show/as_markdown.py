@@ -8,7 +8,7 @@ from typing import Any
 
 from moorage.model.state import BoundPort, StackStatus
 from moorage.model.step import Plan
-from moorage.show.words import clean, count, host_port, seconds, short_id, url_of, without_twins
+from moorage.show.formatting import clean, count, host_port, seconds, short_id, url_of, without_twins
 
 _SPECIAL = re.compile(r"([\\`*_\[\]|~#])")
 _FENCE = re.compile(r"`{3,}")

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TextIO
 
-from moorage.show.progress import Outlet
-from moorage.show.words import clean
+from moorage.show.formatting import clean
+from moorage.show.outlet import Outlet
 
 
 class Console:

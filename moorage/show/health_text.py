@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from moorage.model.health import CheckResult, HealState, Health, Treatment
-from moorage.show.words import clean, count, one_line, seconds, table
+from moorage.show.formatting import clean, count, one_line, seconds, table
 
 
 def health_text(found: Health) -> str:

@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 
 from moorage.errors import MoorageError
 from moorage.model.state import StackStatus
-from moorage.show.words import clean
+from moorage.show.formatting import clean
 
 _MOST_NAMES = 20
 

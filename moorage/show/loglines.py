@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
 from moorage.model.log import LogLine
-from moorage.show.words import clean
+from moorage.show.formatting import clean
 
 _COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
 """In the terminal's own palette: cyan, yellow, green, magenta, blue, and their bright ones."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from moorage.model.lease import Lease
 from moorage.model.port_use import PortFacts, PortStats
-from moorage.show.words import clean, host_port, table
+from moorage.show.formatting import clean, host_port, table
 
 
 def facts_text(facts: Sequence[PortFacts]) -> str:

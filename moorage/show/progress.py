@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import sys
 import threading
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
 from moorage.model.event import Action, Event
-from moorage.show import plain
-from moorage.show.board import Board, begins_undo
+from moorage.show import progress_plain
+from moorage.show.outlet import Outlet
+from moorage.show.progress_state import ProgressState, begins_undo
 
 if TYPE_CHECKING:
-    from moorage.show.live import Display
+    from moorage.show.progress_live import Display
 
 _TICK_S = 0.5
 
@@ -31,7 +30,7 @@ class Progress:
         self._out = Outlet(stream)
         self._live = live and stream.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown")
         self._lock = threading.Lock()
-        self._board = Board(time.monotonic())
+        self._board = ProgressState(time.monotonic())
         self._display: Display | None = None
         self._ended = threading.Event()
         self._heart: threading.Thread | None = None
@@ -39,7 +38,7 @@ class Progress:
     def __enter__(self) -> Self:
         self._board.began = self._board.last_event_at = time.monotonic()
         if self._live:
-            from moorage.show.live import Display
+            from moorage.show.progress_live import Display
 
             self._display = Display(self._out, self._board, self._lock)
             self._display.start()
@@ -68,74 +67,15 @@ class Progress:
         with self._lock:
             undoing = event.stack in self._board.undoing
             self._board.update(event, time.monotonic())
-            lines = list(plain.lines(event, self._board, undoing=undoing)) if not self._display else []
+            lines = list(progress_plain.lines(event, self._board, undoing=undoing)) if not self._display else []
             for line in lines:
                 self._out.line(line)
         if self._display and event.action in (Action.NOTICE, Action.RETRY) and not begins_undo(event):
-            self._display.notice(plain.notice(event))
+            self._display.notice(progress_plain.notice(event))
 
     def _beat(self) -> None:
         while not self._ended.wait(_TICK_S):
             with self._lock:
-                line = plain.still(self._board, time.monotonic())
+                line = progress_plain.still(self._board, time.monotonic())
                 if line and not self._ended.is_set():
                     self._out.line(line)
-
-
-class Outlet:
-    """A text stream that never fails: what it cannot encode is replaced, when it breaks it falls silent."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._broken = False
-        self.encoding = getattr(stream, "encoding", None) or "utf-8"
-
-    def line(self, text: str) -> None:
-        """Write a line and make it visible."""
-        self.write(f"{text}\n")
-        self.flush()
-
-    def write(self, text: str) -> int:
-        """Write, as a file does."""
-        if not self._broken:
-            try:
-                self._stream.write(text.encode(self.encoding, "replace").decode(self.encoding))
-            except (OSError, ValueError):
-                self._broken = True
-        return len(text)
-
-    def flush(self) -> None:
-        """Make visible, as a file does."""
-        if not self._broken:
-            try:
-                self._stream.flush()
-            except (OSError, ValueError):
-                self._broken = True
-
-    def isatty(self) -> bool:
-        """As a file."""
-        return self._stream.isatty()
-
-    def fileno(self) -> int:
-        """As a file. Raises OSError where the stream has none."""
-        return self._stream.fileno()
-
-    def can(self, text: str) -> bool:
-        """True: its encoding has these characters."""
-        try:
-            text.encode(self.encoding)
-        except UnicodeEncodeError:
-            return False
-        return True
-
-
-def stands_at(stream: TextIO | None) -> bool:
-    """True: a terminal. A closed or missing stream is none."""
-    with contextlib.suppress(ValueError):
-        return stream is not None and stream.isatty()
-    return False
-
-
-def terminals() -> tuple[bool, bool]:
-    """Whether stdout and stderr of this process go to a terminal."""
-    return stands_at(sys.stdout), stands_at(sys.stderr)

@@ -11,7 +11,7 @@ from moorage.model.generation import GenerationRecord
 from moorage.model.lease import Lease
 from moorage.model.state import RunRecord, ServiceStatus, StackRecord, StackStatus
 from moorage.model.step import Plan, Step, StepKind
-from moorage.show.words import (
+from moorage.show.formatting import (
     ago,
     clean,
     count,

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from html import escape
 
 from moorage.model.timeline import Chart, Phase, Row, Segment
+from moorage.show.formatting import clean, seconds, width
 from moorage.show.timeline_text import heading, row_name, shortened, slow_line, tick_label, tick_s
-from moorage.show.words import clean, seconds, width
 
 _WIDTH = 960
 _ROW = 30

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from moorage.model.timeline import Chart, Phase, Row, Slow
-from moorage.show.words import clean, count, padded, seconds, width
+from moorage.show.formatting import clean, count, padded, seconds, width
 
 MARKS = {
     Phase.WAIT: "·",

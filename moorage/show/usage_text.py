@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from moorage.model.usage import StackUsage, Usage
+from moorage.show.formatting import table
 from moorage.show.volumes_text import size
-from moorage.show.words import table
 
 _HEAD = ("STACK", "SERVICE", "STATE", "CPU", "MEMORY", "OF LIMIT", "RECEIVED", "SENT", "PROCESSES", "RESTARTS")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from moorage.model.volume import Snapshot, Volume
-from moorage.show.words import clean, count, table
+from moorage.show.formatting import clean, count, table
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 

@@ -1,1 +1,1 @@
-"""Doing it, through the interfaces; one short function a kind of step."""
+"""Doing it, through the interfaces: `operations` are the verbs, the other rooms are what they are made of."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -36,7 +36,7 @@ async def in_thread(function: Callable[[], T], on_cancel: Callable[[], None] | N
         raise
 
 
-async def abandonable(function: Callable[[], T], timeout_s: float) -> T:
+async def in_thread_with_timeout(function: Callable[[], T], timeout_s: float) -> T:
     """Run a blocking look in a thread of its own and leave it behind on cancel or after `timeout_s`.
 
     For looks without an effect only. Raises TimeoutError. The thread is a daemon: it does not hold up the end.
@@ -63,3 +63,31 @@ async def abandonable(function: Callable[[], T], timeout_s: float) -> T:
 
     threading.Thread(target=contextvars.copy_context().run, args=(look,), daemon=True, name="moorage-look").start()
     return await asyncio.wait_for(future, timeout_s)
+
+
+async def uncancelled(work: Coroutine[Any, Any, T] | Awaitable[T]) -> T:
+    """Wait for `work` to its end, however often this is cancelled meanwhile: then it is as if it had not been."""
+    task = asyncio.ensure_future(work)
+    await _ended(task)
+    return task.result()
+
+
+async def to_the_end(work: Awaitable[T]) -> T:
+    """Wait for `work` to its end; a cancel that came meanwhile is passed on then, unless the work itself failed."""
+    task = asyncio.ensure_future(work)
+    cancelled = await _ended(task)
+    result = task.result()
+    if cancelled:
+        raise asyncio.CancelledError
+    return result
+
+
+async def _ended(task: asyncio.Future[Any]) -> bool:
+    """True: this was cancelled while the task came to its end."""
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            cancelled = True
+    return cancelled

@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 
-LONGEST_FILE = 400
-LONGEST_TEST_FILE = 800
-"""One suite for the real thing and its fake is one subject, and long."""
 LONGEST_FUNCTION = 60
 
 # Top-level packages: who may import whom.
@@ -34,28 +31,51 @@ PACKAGES = {
 
 # Rooms of moorage: who may import whom. A room may always import itself and `errors`.
 _DECIDES = {"model", "rules"}
-_DOES = _DECIDES | {"interfaces", "windows", "settings", "work"}
+_DOES = _DECIDES | {"interfaces", "settings", "work"}
 _WIRES = _DOES | {"adapters", "world"}
 ROOMS = {
     "errors": set(),
     "settings": set(),
-    "interfaces": {"model", "settings", "windows"},
-    "windows": {"model"},
+    "interfaces": {"model", "settings"},
     "model": set(),
     "rules": {"model"},
     "show": {"model"},
     "work": _DOES,
     "adapters": _DOES,
     "world": _DOES | {"adapters", "show"},  # it wires the redaction of secrets in
-    "fakes": _DECIDES | {"interfaces"},
-    "testing": _DECIDES | {"interfaces", "settings", "fakes"},
-    "running": _DOES,
-    "stack": _WIRES | {"running"},
-    "pytest_plugin": _WIRES | {"running", "stack", "show"},
+    "testing": _DECIDES | {"interfaces", "settings"},
+    "running_stack": _DOES,
+    "stack": _WIRES | {"running_stack"},
+    "pytest_plugin": _WIRES | {"running_stack", "stack", "show"},
     "hub": _WIRES | {"__init__"},
     "cli": _WIRES | {"show", "hub", "__init__"},
     "__main__": {"cli"},
-    "__init__": {"running", "stack"},
+    "__init__": {"running_stack", "stack"},
+}
+
+# Rooms of `work` and of `adapters`: who may import whom, besides themselves.
+SUBROOMS = {
+    "work": {
+        "threads": set(),
+        "definitions": {"threads"},
+        "volumes": {"threads"},
+        "queries": {"definitions", "threads"},
+        "runs": {"queries", "volumes", "definitions", "threads"},
+        "operations": {"runs", "queries", "volumes", "definitions", "threads"},
+        "ephemeral": {"operations", "runs", "queries", "definitions", "threads"},
+    },
+    "adapters": {
+        "files": set(),
+        "clock": set(),
+        "git": set(),
+        "probes": set(),
+        "build_context": set(),
+        "engine": set(),
+        "compose": {"files"},
+        "dagger": {"build_context"},
+        "locks": {"files"},
+        "registry": {"files", "probes"},
+    },
 }
 
 # Heavy or foreign libraries: the only places that may import them ("late": inside functions only).
@@ -65,9 +85,9 @@ FOREIGN = {
         **dict.fromkeys(("flows/", "tasks/", "blocks/", "moorage/hub/database.py"), ANYWHERE),
         "moorage/hub/": LATE,
     },
-    "docker": {"moorage/adapters/docker_": ANYWHERE, "moorage/adapters/build_context.py": ANYWHERE},
-    "zstandard": {"moorage/work/archives.py": LATE},
-    "dagger": {"moorage/adapters/dagger_": LATE},
+    "docker": {"moorage/adapters/engine/": ANYWHERE, "moorage/adapters/build_context.py": ANYWHERE},
+    "zstandard": {"moorage/work/volumes/archive.py": LATE},
+    "dagger": {"moorage/adapters/dagger/": LATE},
     "cyclopts": {"moorage/cli/": ANYWHERE},
 }
 
@@ -179,6 +199,69 @@ def wrong_room(source: Source) -> Iterator[str]:
             yield source.says(one.line, f"{source.room} may not import {room} of moorage")
 
 
+def wrong_subroom(source: Source) -> Iterator[str]:
+    """Inside `work` and `adapters`: each folder uses only those named for it in `SUBROOMS`."""
+    rooms = SUBROOMS.get(source.room) if source.package == "moorage" else None
+    parts = source.path.split("/")[2:]
+    if rooms is None or parts == ["__init__.py"]:
+        return
+    own = parts[0].removesuffix(".py")
+    if own not in rooms:
+        yield source.says(1, f"no room `{own}` in {source.room}: see CONTRIBUTING.md")
+        return
+    for one in source.imports():
+        top, *rest = one.module.split(".")
+        if top == "moorage" and rest[:1] == [source.room]:
+            other = rest[1] if len(rest) > 1 else ""
+            if other not in rooms[own] | {own}:
+                yield source.says(one.line, f"{source.room}/{own} may not import {other or 'all of ' + source.room}")
+
+
+def module_of(source: Source) -> str:
+    """`moorage.rules.graph` of moorage/rules/graph.py, `moorage.testing` of moorage/testing/__init__.py."""
+    return source.path.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
+
+
+def imports_of_ours(sources: list[Source], *, late: bool) -> dict[str, set[str]]:
+    """Module → modules of ours that it imports. `late`: also inside functions (never those for types only)."""
+    known = {module_of(source) for source in sources}
+    graph: dict[str, set[str]] = {}
+    for source in sources:
+        found = {one.module for one in source.imports() if late or not one.late}
+        ours = {name if name in known else name.rpartition(".")[0] for name in found}
+        graph[module_of(source)] = (ours & known) - {module_of(source)}
+    return graph
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """The groups of modules that import each other in a circle; empty: there is none."""
+    found: list[list[str]] = []
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+
+    def visit(name: str) -> None:
+        index[name] = low[name] = len(index)
+        stack.append(name)
+        for other in sorted(graph.get(name, ())):
+            if other not in index:
+                visit(other)
+                low[name] = min(low[name], low[other])
+            elif other in stack:
+                low[name] = min(low[name], index[other])
+        if low[name] == index[name]:
+            group = []
+            while not group or group[-1] != name:
+                group.append(stack.pop())
+            if len(group) > 1:
+                found.append(sorted(group))
+
+    for name in sorted(graph):
+        if name not in index:
+            visit(name)
+    return found
+
+
 def foreign(source: Source) -> Iterator[str]:
     """Prefect, Docker, Dagger and the command line's library stay where they belong."""
     for one in source.imports():
@@ -224,10 +307,7 @@ def _libraries() -> frozenset[str]:
 
 
 def too_long(source: Source) -> Iterator[str]:
-    """Files and functions that no longer fit a head."""
-    lines, most = source.text.count("\n"), LONGEST_TEST_FILE if source.package == "tests" else LONGEST_FILE
-    if lines > most:
-        yield source.says(1, f"{lines} lines, at most {most}: two subjects in one room?")
+    """Functions that no longer fit a head. Files are split by subject, not by length."""
     if source.package == "tests":
         return  # a story may be long
     for node in ast.walk(source.tree):

@@ -102,7 +102,7 @@ def _index_hosts() -> set[str]:
 
 
 def test_no_tracked_file_names_this_machine():
-    # `moorage/work/run.py` is a path of ours, not of a machine: what comes before must not be a name.
+    # `moorage/work/runs/run.py` is a path of ours, not of a machine: what comes before must not be a name.
     words = re.compile("|".join(rf"(?<![\w.-]){re.escape(word)}" for word in sorted(_machine_words())).encode())
     assert [str(file.relative_to(ROOT)) for file in _tracked() if words.search(file.read_bytes())] == []
 

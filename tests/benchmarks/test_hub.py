@@ -19,8 +19,8 @@ from typing import Any
 
 import pytest
 
-from moorage.hub import api, deployments, runs
-from moorage.hub.address import HubAddress
+from moorage.hub import api, deployed, runs
+from moorage.hub.api import HubAddress
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(900)]
 
@@ -79,7 +79,7 @@ def test_start_and_rest(started: Any, capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_from_create_flow_run_to_the_first_line(started: Any, capsys: pytest.CaptureFixture[str]) -> None:
     address = started[0]
-    deployment = deployments.found_on(address)["status"]
+    deployment = deployed.found_on(address)["status"]
     took = []
     for _ in range(RUNS + 1):
         began = time.time()

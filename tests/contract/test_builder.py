@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from moorage.adapters.build_context import BuildContexts
-from moorage.adapters.compose_builder import ComposeBuilder
-from moorage.adapters.compose_cli import ComposeCli
-from moorage.adapters.dagger_builder import DaggerBuilder
-from moorage.adapters.docker_engine import DockerEngine
+from moorage.adapters.compose.builder import ComposeBuilder
+from moorage.adapters.compose.cli import ComposeCli
+from moorage.adapters.dagger.builder import DaggerBuilder
+from moorage.adapters.engine.client import DockerEngine
 from moorage.errors import ImageError
 from moorage.model.image import BuildSpec, BuiltImage
 from moorage.rules import templates

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from moorage.adapters.compose_cli import ComposeCli
+from moorage.adapters.compose.cli import ComposeCli
 from moorage.errors import DefinitionError
 from moorage.rules import composing, reading
 from moorage.settings import Settings

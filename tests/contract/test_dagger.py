@@ -13,10 +13,10 @@ from pathlib import Path
 import graphql
 import pytest
 
-from moorage.adapters import dagger_pipeline
-from moorage.adapters.dagger_builder import DaggerBuilder
-from moorage.adapters.dagger_child import DaggerChild, DaggerFailedError
-from moorage.adapters.dagger_preflight import DaggerLook
+from moorage.adapters.dagger import pipeline
+from moorage.adapters.dagger.builder import DaggerBuilder
+from moorage.adapters.dagger.child import DaggerChild, DaggerFailedError
+from moorage.adapters.dagger.preflight import DaggerLook
 from moorage.errors import BackendUnavailableError, ImageError, TransientImageError, UnsupportedByBackendError
 from moorage.model.image import BuildSecret, BuildSpec, RegistryLogin
 from moorage.settings import Settings
@@ -230,7 +230,7 @@ def test_a_cli_that_dies_shows_why_not_that_it_died(fake_cli, engine, context):
 
 
 def test_a_cli_that_never_ends_is_ended(fake_cli, engine, context, monkeypatch):
-    monkeypatch.setattr("moorage.adapters.dagger_child._CLOSE_S", 1.0)
+    monkeypatch.setattr("moorage.adapters.dagger.child._CLOSE_S", 1.0)
     fake_cli.behave("never-ends")
     assert built(engine, context).image_id
 
@@ -261,7 +261,7 @@ def test_a_cancel_leaves_nothing(fake_cli, engine, context):
 def test_a_session_whose_moorage_was_killed_ends_by_itself(fake_cli, dagger_folder, monkeypatch):
     """The end of its input is all that a session hears of a SIGKILL."""
     fake_cli.behave("hang")
-    monkeypatch.setattr("moorage.adapters.dagger_child._CLOSE_S", 60.0)
+    monkeypatch.setattr("moorage.adapters.dagger.child._CLOSE_S", 60.0)
     child = DaggerChild({**DaggerLook(Settings(), FakeEngine(FakeMachine())).environment()}, 60.0)
 
     def open_it():
@@ -314,7 +314,7 @@ def test_without_a_cli(engine, monkeypatch, tmp_path):
 
 
 def test_without_the_sdk(engine, monkeypatch):
-    monkeypatch.setattr("moorage.adapters.dagger_preflight._sdk_version", lambda: None)
+    monkeypatch.setattr("moorage.adapters.dagger.preflight._sdk_version", lambda: None)
     found = DaggerLook(Settings(), engine).preflight()
     assert found.reason == "its Python SDK is not installed"
     assert "moorage[dagger]" in found.hint
@@ -323,8 +323,8 @@ def test_without_the_sdk(engine, monkeypatch):
 def test_an_engine_that_the_cli_would_start(fake_cli, engine, monkeypatch, tmp_path):
     """It needs the `docker` command, and its image here or a registry that answers."""
     monkeypatch.delenv("MOORAGE_DAGGER_RUNNER_HOST")
-    monkeypatch.setattr("moorage.adapters.dagger_preflight._REGISTRY", "localhost")
-    monkeypatch.setattr("moorage.adapters.dagger_preflight._REGISTRY_PORT", 1)
+    monkeypatch.setattr("moorage.adapters.dagger.preflight._REGISTRY", "localhost")
+    monkeypatch.setattr("moorage.adapters.dagger.preflight._REGISTRY_PORT", 1)
     monkeypatch.setenv("PATH", "/nowhere")
     assert "without the `docker` command" in DaggerLook(Settings(), engine).preflight().reason
     docker = tmp_path / "bin" / "docker"
@@ -339,7 +339,7 @@ def test_an_engine_that_the_cli_would_start(fake_cli, engine, monkeypatch, tmp_p
 
 
 def test_a_look_that_hangs_is_given_up(engine, monkeypatch):
-    monkeypatch.setattr("moorage.adapters.dagger_preflight._WHOLE_LOOK_S", 0.3)
+    monkeypatch.setattr("moorage.adapters.dagger.preflight._WHOLE_LOOK_S", 0.3)
     monkeypatch.setattr(DaggerLook, "_sdk", lambda _self: time.sleep(30))
     began = time.monotonic()
     assert "no answer within" in DaggerLook(Settings(), engine).preflight().reason
@@ -348,7 +348,7 @@ def test_a_look_that_hangs_is_given_up(engine, monkeypatch):
 
 def test_errors_of_the_transport_may_pass(engine, context):
     error = DaggerFailedError({"kind": "TransportError", "message": "Unexpected response from engine"})
-    from moorage.adapters.dagger_builder import _error
+    from moorage.adapters.dagger.builder import _error
 
     assert isinstance(_error(spec(context), error), TransientImageError)
 
@@ -364,7 +364,7 @@ OURS_OR_PYTHON_S = {
 
 def calls_in_pipelines() -> set[str]:
     """Names of all methods that `dagger_pipeline` calls, those of the API as the API spells them."""
-    tree = ast.parse(Path(dagger_pipeline.__file__).read_text())
+    tree = ast.parse(Path(pipeline.__file__).read_text())
     called = {
         node.func.attr for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
     }

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from moorage.adapters.compose_cli import ComposeCli
-from moorage.adapters.docker_engine import DockerEngine
+from moorage.adapters.compose.cli import ComposeCli
+from moorage.adapters.engine.client import DockerEngine
 from moorage.errors import EngineError, ImageError, PortTakenError
 from moorage.model.definition import Source
 from moorage.rules import labels

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import docker
 import pytest
 
-from moorage.adapters.docker_exec import output_of
+from moorage.adapters.engine.exec import output_of
 
 HEADERS = b"HTTP/1.1 200 OK\r\nContent-Type: application/vnd.docker.raw-stream\r\n\r\n"
 

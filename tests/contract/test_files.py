@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from moorage.adapters.local_files import LocalFiles
+from moorage.adapters.files import LocalFiles
 from moorage.errors import HomeError
 from moorage.testing import MemoryFiles
 

@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from moorage.adapters.stack_lock import StackLock
+from moorage.adapters.locks.stack import StackLock
 from moorage.errors import BusyError
 
 
@@ -32,7 +32,7 @@ def other_process(folder):
         program = f"""
             import subprocess, sys, time
             from pathlib import Path
-            from moorage.adapters.stack_lock import StackLock
+            from moorage.adapters.locks.stack import StackLock
             lock = StackLock(Path({str(folder)!r}), "shop").acquire("up", 5)
             print("held", flush=True)
             {code}

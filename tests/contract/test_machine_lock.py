@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from moorage.adapters.machine_lock import MachineLock
-from moorage.adapters.stack_lock import StackLock
+from moorage.adapters.locks.machine import MachineLock
+from moorage.adapters.locks.stack import StackLock
 from moorage.errors import BusyError
 
 STRANGER = 65534
 HOLD = """
 import sys, time
 from pathlib import Path
-from moorage.adapters.machine_lock import MachineLock
+from moorage.adapters.locks.machine import MachineLock
 assert MachineLock(sys.argv[1], "shop", (Path(sys.argv[2]),)).take()
 print("held", flush=True)
 time.sleep(60)

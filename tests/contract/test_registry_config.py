@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from moorage.adapters.registry_config import logged_in, merged, remove_left_behind
+from moorage.adapters.compose.registry_config import logged_in, merged, remove_left_behind
 from moorage.model.image import RegistryLogin
 
 LOGIN = RegistryLogin(registry="r.example.org:5000", username="me", password="let:me in")
@@ -84,7 +84,7 @@ def test_docker_hub_goes_by_its_old_name():
 
 def test_what_a_killed_process_has_left_goes_and_no_other(home, own):
     code = (
-        "import sys; from pathlib import Path; from moorage.adapters.registry_config import logged_in\n"
+        "import sys; from pathlib import Path; from moorage.adapters.compose.registry_config import logged_in\n"
         "from moorage.model.image import RegistryLogin as Login\n"
         "with logged_in(Path(sys.argv[1]), [Login(registry='r', username='u', password='p')]):\n"
         "    print('there', flush=True); sys.stdin.read()\n"

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from moorage.adapters.sqlite_store import SqliteStore
+from moorage.adapters.registry.store import SqliteStore
 from moorage.errors import PortError
 from moorage.model.generation import GenerationRecord
 from moorage.model.lease import LeaseKey, Request
@@ -34,9 +34,9 @@ def key(service="web", stack="shop", slot=0):
     return LeaseKey(stack=stack, service=service, target=80, slot=slot)
 
 
-def lease(store, *wishes, run=None, taken=NONE_TAKEN, busy=(), strict=False, complete=False):
+def lease(store, *requests, run=None, taken=NONE_TAKEN, busy=(), strict=False, complete=False):
     return store.lease(
-        wishes,
+        requests,
         run=run,
         taken=taken,
         bindable=lambda port, *_: port not in busy,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from moorage.adapters.docker_streams import DockerStreams
+from moorage.adapters.engine.streams import DockerStreams
 from moorage.model.log import LogSpan
 from moorage.testing import FakeEngine, FakeStreams
 from tests.contract.test_engine import bench

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from moorage.adapters.docker_engine import DockerEngine
-from moorage.adapters.docker_volumes import DockerVolumes
+from moorage.adapters.engine.client import DockerEngine
+from moorage.adapters.engine.volumes import DockerVolumes
 from moorage.errors import EngineError
 from moorage.model.volume import ROOT, Volume
 from moorage.settings import Settings
@@ -73,7 +73,7 @@ def place(request, tmp_path, stack_prefix):
         bench = Bench(stack_prefix, FakeEngine(machine), FakeCompose(machine), FakeEyes(machine), "tiny:1", folder)
         yield Place(FakeVolumes(machine), bench, f"{stack_prefix}_data")
         return
-    from moorage.adapters.compose_cli import ComposeCli
+    from moorage.adapters.compose.cli import ComposeCli
 
     client = request.getfixturevalue("docker_client")
     image = request.getfixturevalue("tiny_image")

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from moorage.adapters.dagger_builder import DaggerBuilder
-from moorage.adapters.dagger_preflight import DaggerLook
-from moorage.adapters.docker_engine import DockerEngine
+from moorage.adapters.dagger.builder import DaggerBuilder
+from moorage.adapters.dagger.preflight import DaggerLook
+from moorage.adapters.engine.client import DockerEngine
 from moorage.model.image import BuildSpec
 from moorage.settings import Settings
 from tests.conftest import ROOT, Project

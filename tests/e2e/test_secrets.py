@@ -20,7 +20,7 @@ from tests.orchestrated.test_forms import places_of, save_block
 if TYPE_CHECKING:
     import docker
 
-    from moorage.hub.address import HubAddress
+    from moorage.hub.api import HubAddress
 
 pytestmark = [pytest.mark.e2e, pytest.mark.engine, pytest.mark.timeout(900)]
 

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
-from moorage.hub import api, deployments
+from moorage.hub import api, deployed
 from tests.conftest import ROOT
 from tests.orchestrated.conftest import create_run, hub_address, wait_for, wait_for_state  # noqa: F401 - a fixture
 
 if TYPE_CHECKING:
-    from moorage.hub.address import HubAddress
+    from moorage.hub.api import HubAddress
     from tests.conftest import MachineState, Project
 
 pytestmark = [pytest.mark.e2e, pytest.mark.engine, pytest.mark.timeout(400)]
@@ -97,7 +97,7 @@ def open_form(page: Page, address: HubAddress, flow: str) -> None:
 
 def submitted(page: Page, address: HubAddress, flow: str) -> str:
     """Press Submit; gives the id of the run that comes of it."""
-    wanted = {"deployments": {"id": {"any_": [deployments.found_on(address)[flow]]}}}
+    wanted = {"deployments": {"id": {"any_": [deployed.found_on(address)[flow]]}}}
     earlier = {one["id"] for one in api.call(address, "POST", "/flow_runs/filter", wanted)}
     page.get_by_role("button", name="Submit").click()
     seen: list[str] = []

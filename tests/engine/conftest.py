@@ -24,14 +24,14 @@ from moorage.model.lease import Lease
 from moorage.model.state import StackStatus
 from moorage.model.step import Plan
 from moorage.settings import Settings
-from moorage.work import down as endings
-from moorage.work import resolve
-from moorage.work.ending import Again
-from moorage.work.restart import restart
-from moorage.work.run import Run
-from moorage.work.status import status
-from moorage.work.up import up
-from moorage.work.wish import Wish, source_of
+from moorage.work.definitions.request import UpRequest, source_of
+from moorage.work.operations import down as endings
+from moorage.work.operations.restart import restart
+from moorage.work.operations.up import up
+from moorage.work.queries.plan import plan_up
+from moorage.work.queries.status import status
+from moorage.work.runs.lifecycle import RestartOptions
+from moorage.work.runs.run import Run
 from moorage.world import open_world
 from tests.conftest import run_in
 
@@ -66,7 +66,7 @@ class Stack:
     run: Run | None = None
     """The last run that succeeded. None: there was none."""
     options: dict[str, Any] = field(default_factory=dict)
-    """For every wish: files, profiles, env_files."""
+    """For every request: files, profiles, env_files."""
 
     def compose(self, text: str) -> Stack:
         """Write compose.yaml; the text may be indented."""
@@ -80,8 +80,8 @@ class Stack:
         file.write_text(dedent(text))
         return file
 
-    def wish(self, **more: Any) -> Wish:
-        """What `up` is asked for. `more`: fields of Wish, or files, profiles, env_files."""
+    def request(self, **more: Any) -> UpRequest:
+        """What `up` is asked for. `more`: fields of UpRequest, or files, profiles, env_files."""
         chosen = {"files": (), "profiles": (), "env_files": (), **self.options, **more}
         selected = [chosen.pop(key) for key in ("files", "profiles", "env_files")]
         paths = [
@@ -89,12 +89,12 @@ class Stack:
             selected[1],
             [str(self.path / one) for one in selected[2]],
         ]
-        return Wish(source=source_of(self.path, *paths), **chosen)
+        return UpRequest(source=source_of(self.path, *paths), **chosen)
 
     async def up(self, **more: Any) -> StackStatus:
         """Bring it up."""
         self.events.clear()
-        self.run, found = await up(self.world, self.wish(**more))
+        self.run, found = await up(self.world, self.request(**more))
         return found
 
     async def fails(self, kind: type[E], **more: Any) -> E:
@@ -106,7 +106,7 @@ class Stack:
 
     async def plan(self, **more: Any) -> Plan:
         """What `up` would do."""
-        return (await resolve.plan(self.world, self.wish(**more)))[2]
+        return (await plan_up(self.world, self.request(**more)))[2]
 
     async def status(self) -> StackStatus:
         """How it is, every service asked."""
@@ -114,7 +114,7 @@ class Stack:
 
     async def down(self, **ending: Any) -> None:
         """Take it down."""
-        await endings.down(self.world, self.name, endings.Ending(**ending))
+        await endings.down(self.world, self.name, endings.DownOptions(**ending))
 
     async def stop(self, *names: str, grace_s: float | None = None, force: bool = False) -> None:
         """Stop services."""
@@ -127,7 +127,7 @@ class Stack:
     async def restart(self, *names: str, **how: Any) -> StackStatus:
         """Restart services; `how`: recreate, grace_s."""
         self.events.clear()
-        self.run, found = await restart(self.world, self.name, names, Again(**how))
+        self.run, found = await restart(self.world, self.name, names, RestartOptions(**how))
         return found
 
     @property

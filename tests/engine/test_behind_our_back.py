@@ -28,9 +28,9 @@ from moorage.errors import (
 from moorage.model.event import Action, Event
 from moorage.model.state import StackState
 from moorage.rules import labels
-from moorage.work.ending import Again
-from moorage.work.restart import restart
-from moorage.work.sweep import Sweep, sweep
+from moorage.work.operations.restart import restart
+from moorage.work.operations.sweep import Sweep, sweep
+from moorage.work.runs.lifecycle import RestartOptions
 from moorage.world import open_world
 from tests.engine.conftest import Stack
 
@@ -142,7 +142,7 @@ async def test_between_two_runs(operation, stack, machine_state, free_ports):
             assert (caught.value.fields["service"], caught.value.fields["reason"]) == ("web", "removed")
             assert s.world.store.unfinished_runs(s.name) == ()
         case "restart":
-            _, found = await restart(s.world, s.name, (), Again())
+            _, found = await restart(s.world, s.name, (), RestartOptions())
             assert found.state == "running"
     assert (await s.up()).state == "running"
     assert s.ports == ports
@@ -213,7 +213,7 @@ async def test_images_of_earlier_generations_are_kept_alive(stack, machine_state
         await s.up()
     assert s.sh("web", "cat /version") == "two"
     assert (await s.status()).generation == 2
-    from moorage.work.rollback import rollback
+    from moorage.work.operations.rollback import rollback
 
     await rollback(s.world, s.name, 1)
     assert (s.sh("web", "cat /version"), s.container("web").image.id) == ("one", first)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from moorage.adapters.stack_lock import StackLock
+from moorage.adapters.locks.stack import StackLock
 from tests.documents import block_with
 
 pytestmark = pytest.mark.engine

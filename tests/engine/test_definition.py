@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from moorage.errors import DefinitionError, UnsupportedKeyError
-from moorage.work import resolve
-from moorage.work.wish import Wish, source_of
+from moorage.work.definitions import resolve
+from moorage.work.definitions.request import UpRequest, source_of
 
 pytestmark = pytest.mark.engine
 
@@ -29,10 +29,10 @@ def environment(definition, service="web"):
 
 @pytest.fixture
 def resolved(world):
-    """Resolves a stack's wish, with nothing started."""
+    """Resolves a stack's request, with nothing started."""
 
     def look(stack, **more):
-        return resolve.resolve(world, stack.wish(**more))
+        return resolve.resolve(world, stack.request(**more))
 
     return look
 
@@ -64,8 +64,8 @@ def test_paths_are_relative_to_the_first_file(stack, resolved):
     s.write("a/one.yaml", "services: {web: {image: x, volumes: ['./data:/data'], env_file: ./web.env}}")
     s.write("a/web.env", "FROM_FILE=a")
     (s.path / "a" / "data").mkdir()
-    wish = Wish(source=source_of(None, [str(s.path / "a/one.yaml"), str(s.path / "compose.yaml")], (), ()))
-    definition = resolve.resolve(s.world, wish)
+    request = UpRequest(source=source_of(None, [str(s.path / "a/one.yaml"), str(s.path / "compose.yaml")], (), ()))
+    definition = resolve.resolve(s.world, request)
     assert definition.source.directory == s.path / "a"
     assert definition.config["services"]["web"]["volumes"][0]["source"] == str(s.path / "a" / "data")
     assert environment(definition)["FROM_FILE"] == "a"
@@ -127,7 +127,7 @@ def test_compose_file_of_the_environment(stack, monkeypatch):
     monkeypatch.setenv("COMPOSE_FILE", f"deploy/base.yaml{os.pathsep}deploy/more.yaml")
     monkeypatch.chdir(s.path)
     source = source_of(None, (), (), ())
-    definition = resolve.resolve(s.world, Wish(source=source))
+    definition = resolve.resolve(s.world, UpRequest(source=source))
     assert set(definition.services) == {"base", "more"}
     assert source.directory == s.path / "deploy"
     assert definition.name == "deploy"
@@ -144,13 +144,13 @@ def test_a_directory_below_finds_the_file_above(stack, monkeypatch):
     s = stack(WEB)
     (s.path / "src" / "deep").mkdir(parents=True)
     monkeypatch.chdir(s.path / "src" / "deep")
-    definition = resolve.resolve(s.world, Wish(source=source_of(None, (), (), ())))
+    definition = resolve.resolve(s.world, UpRequest(source=source_of(None, (), (), ())))
     assert (definition.source.directory, definition.name) == (s.path, s.name)
 
 
 def test_no_compose_file_anywhere(tmp_path, world):
     with pytest.raises(DefinitionError, match="no compose file") as caught:
-        resolve.resolve(world, Wish(source=source_of(tmp_path, (), (), ())))
+        resolve.resolve(world, UpRequest(source=source_of(tmp_path, (), (), ())))
     assert (caught.value.exit_code, caught.value.fields["file"]) == (2, str(tmp_path))
 
 
@@ -357,7 +357,7 @@ async def test_an_alias_bomb_is_refused_within_two_seconds(stack, machine_state)
 
 
 def test_a_compose_that_hangs_is_ended_with_its_children(stack, tmp_path, settings):
-    from moorage.adapters.compose_cli import ComposeCli
+    from moorage.adapters.compose.cli import ComposeCli
 
     fake = tmp_path / "compose"
     fake.write_text(f'#!/bin/sh\n[ "$1" = version ] && echo 5.0.0 && exit\necho $$ > {tmp_path}/pid\nsleep 60\n')
@@ -366,7 +366,7 @@ def test_a_compose_that_hangs_is_ended_with_its_children(stack, tmp_path, settin
     compose = ComposeCli(settings.model_copy(update={"compose": fake, "compose_timeout_s": 0.5}))
     began = time.monotonic()
     with pytest.raises(DefinitionError, match=r"no answer within 0\.5 s"):
-        compose.config(s.wish().source, s.name, {})
+        compose.config(s.request().source, s.name, {})
     assert time.monotonic() - began < 10
     group = (tmp_path / "pid").read_text().strip()
     assert eventually(lambda: not alive_in_group(group)), "the whole group was killed"

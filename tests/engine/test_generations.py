@@ -11,8 +11,8 @@ import pytest
 from moorage.errors import DefinitionError, NotReadyError
 from moorage.model.event import Action
 from moorage.rules import labels
-from moorage.work import generations
-from moorage.work.rollback import rollback
+from moorage.work.definitions import generations
+from moorage.work.operations.rollback import rollback
 from moorage.world import open_world
 
 pytestmark = pytest.mark.engine

@@ -14,7 +14,8 @@ from moorage.model.health import DriftKind, HealState
 from moorage.model.state import StackState
 from moorage.model.step import Operation
 from moorage.rules import drift
-from moorage.work.health import heal, health, wants_healing
+from moorage.work.operations.heal import heal, wants_healing
+from moorage.work.queries.health import health
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 SHOP = """

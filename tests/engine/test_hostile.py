@@ -9,8 +9,8 @@ import os
 import pytest
 
 from moorage.errors import DefinitionError, MoorageError
-from moorage.work import resolve
-from moorage.work.wish import Wish, source_of
+from moorage.work.definitions import resolve
+from moorage.work.definitions.request import UpRequest, source_of
 
 pytestmark = pytest.mark.engine
 
@@ -100,7 +100,7 @@ async def test_the_name_of_a_directory(which, tmp_path, world, canary):
     path.mkdir(parents=True)
     (path / "compose.yaml").write_text("services: {web: {image: x, volumes: ['.:/here'], env_file: a.env}}")
     (path / "a.env").write_text("A=1")
-    definition = resolve.resolve(world, Wish(source=source_of(path, (), (), ())))
+    definition = resolve.resolve(world, UpRequest(source=source_of(path, (), (), ())))
     assert 1 <= len(definition.name) <= 48
     assert set(definition.name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-_")
     assert definition.config["services"]["web"]["volumes"][0]["source"].replace("$$", "$") == str(path)
@@ -113,7 +113,7 @@ async def test_the_name_of_a_directory_that_compose_cannot_read(which, tmp_path,
     path.mkdir(parents=True)
     (path / "compose.yaml").write_text("services: {web: {image: x, volumes: ['.:/here']}}")
     with contextlib.suppress(DefinitionError):  # newer ones may learn to
-        assert resolve.resolve(world, Wish(source=source_of(path, (), (), ()))).services.keys() == {"web"}
+        assert resolve.resolve(world, UpRequest(source=source_of(path, (), (), ()))).services.keys() == {"web"}
 
 
 async def test_a_stack_from_a_hostile_directory_comes_up(stack, canary, docker_client, tmp_path, stack_prefix):
@@ -178,15 +178,15 @@ def test_names_of_files(payload, stack, canary):
     s = stack(SLEEP)
     for chosen in ({"files": [payload]}, {"env_files": [payload]}):
         with pytest.raises(DefinitionError):
-            resolve.resolve(s.world, s.wish(**chosen))
-    assert set(resolve.resolve(s.world, s.wish(profiles=[payload])).services) == {"web"}
+            resolve.resolve(s.world, s.request(**chosen))
+    assert set(resolve.resolve(s.world, s.request(profiles=[payload])).services) == {"web"}
 
 
 def test_files_with_odd_names_can_be_read(stack, canary):
     s = stack(SLEEP)
     for name in (f"; touch {canary.name}.yaml", "-f.yaml", "$(id).yaml", "a b\nc.yaml", "日本.yaml", "--help"):
         s.write(name, "services: {odd: {image: x}}")
-        assert set(resolve.resolve(s.world, s.wish(files=[name])).services) == {"odd"}
+        assert set(resolve.resolve(s.world, s.request(files=[name])).services) == {"odd"}
 
 
 def used(kind, name):
@@ -205,7 +205,7 @@ def test_names_inside_the_definition(kind, payload, stack, canary):
     """Compose knows which names are names; what it lets through is taken as it is."""
     s = stack(json.dumps(used(kind, payload), ensure_ascii=False))
     try:
-        definition = resolve.resolve(s.world, s.wish())
+        definition = resolve.resolve(s.world, s.request())
     except DefinitionError as error:
         refused = error
     else:
@@ -291,5 +291,5 @@ def test_a_pipe_for_a_compose_file_is_given_up(stack, settings, events):
     os.mkfifo(s.path / "compose.yaml")
     world = open_world(events.append, settings.model_copy(update={"compose_timeout_s": 0.5}))
     with pytest.raises(DefinitionError, match="no answer"):
-        resolve.resolve(world, s.wish())
+        resolve.resolve(world, s.request())
     world.store.close()

@@ -13,7 +13,7 @@ import pytest
 
 from moorage.errors import EngineUnavailableError, NotReadyError
 from moorage.model.log import LogSpan
-from moorage.work.logs import Logs
+from moorage.work.queries.logs import Logs
 
 pytestmark = pytest.mark.engine
 

@@ -9,7 +9,8 @@ import pytest
 
 from moorage.errors import BusyError, DefinitionError, PortError
 from moorage.show.ports import facts_text, stats_text, why_text
-from moorage.work import ports
+from moorage.work.operations import release_ports
+from moorage.work.queries import ports
 
 pytestmark = pytest.mark.engine
 
@@ -65,25 +66,25 @@ async def test_given_back_only_when_nothing_has_it(stack, free_ports):
     port = s.ports["web 80/tcp"]
     for state in ("running", "exited"):
         with pytest.raises(PortError) as caught:
-            ports.release(s.world, s.name, [])
+            release_ports.release(s.world, s.name, [])
         assert caught.value.exit_code == 3
         assert f"({state})" in str(caught.value)
         await s.stop()
     await s.down()
 
     with pytest.raises(DefinitionError, match="no lease for 'wbe'"):
-        ports.release(s.world, s.name, ["any", "wbe"])
+        release_ports.release(s.world, s.name, ["any", "wbe"])
     assert s.leases == before
     held = s.world.lock(s.name)
     held.acquire("up", 0)
     impatient = s.world.settings.model_copy(update={"lock_timeout_s": 0.0})
     with pytest.raises(BusyError):
-        ports.release(replace(s.world, settings=impatient), s.name, [])
+        release_ports.release(replace(s.world, settings=impatient), s.name, [])
     held.release()
 
-    assert [lease.key.service for lease in ports.release(s.world, s.name, [str(port)])] == ["web"]
+    assert [lease.key.service for lease in release_ports.release(s.world, s.name, [str(port)])] == ["web"]
     assert set(s.leases) == {"any 80/tcp"}
-    ports.release(s.world, s.name, [])
+    release_ports.release(s.world, s.name, [])
     assert s.leases == {}
 
 

@@ -171,12 +171,12 @@ async def test_a_service_that_one_needs_and_another_would_like_is_needed(stack, 
 # --- changes -------------------------------------------------------------------------------------------------
 
 
-def restarting(value, wish="true"):
+def restarting(value, restart="true"):
     return f"""
         services:
           db: {{{SLEEP}, environment: {{V: "{value}"}}}}
-          web: {{{SLEEP}, depends_on: {{db: {{condition: service_started, restart: {wish}}}}}}}
-          top: {{{SLEEP}, depends_on: {{web: {{condition: service_started, restart: {wish}}}}}}}
+          web: {{{SLEEP}, depends_on: {{db: {{condition: service_started, restart: {restart}}}}}}}
+          top: {{{SLEEP}, depends_on: {{web: {{condition: service_started, restart: {restart}}}}}}}
           other: {{{SLEEP}, depends_on: [db]}}
     """
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from moorage.show.usage_text import usage_text
-from moorage.work.usage import Meter
+from moorage.work.queries.usage import Meter
 
 pytestmark = pytest.mark.engine
 

@@ -17,8 +17,8 @@ from docker.errors import APIError
 from moorage.model.finding import Finding, Leftover
 from moorage.model.lease import LeaseKey, Request
 from moorage.rules import labels
-from moorage.work.sweep import Sweep, sweep
-from moorage.work.up import up
+from moorage.work.operations.sweep import Sweep, sweep
+from moorage.work.operations.up import up
 
 pytestmark = pytest.mark.engine
 
@@ -173,7 +173,7 @@ async def crash(s) -> None:
             return getattr(s.world.store, name)
 
     with pytest.raises(Dead):
-        await up(replace(s.world, store=Dying()), s.wish())
+        await up(replace(s.world, store=Dying()), s.request())
 
 
 async def test_a_network_that_others_use_too_is_told_of(stack, strangers, docker_client):

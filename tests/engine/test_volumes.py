@@ -16,9 +16,11 @@ import pytest
 from moorage.errors import ArchiveError, DefinitionError, RunError
 from moorage.model.state import StackState
 from moorage.model.volume import Kind
-from moorage.work import volumes
-from moorage.work.snapshots import Restoring, Taking, restore, snapshot
-from moorage.work.sweep import Sweep, sweep
+from moorage.work.operations import prune
+from moorage.work.operations.restore import Restoring, restore
+from moorage.work.operations.snapshot import Taking, snapshot
+from moorage.work.operations.sweep import Sweep, sweep
+from moorage.work.queries import volumes
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 SHOP = """
@@ -183,8 +185,8 @@ DIES = """
     from moorage.settings import Settings
     from moorage.world import open_world
     from moorage.work import copying
-    from moorage.work.archives import Writer
-    from moorage.work.snapshots import Restoring, Taking, restore, snapshot
+    from moorage.work.volumes.archive import Writer
+    from moorage.work.operations.snapshot import Restoring, Taking, restore, snapshot
 
     def die(*_, **__):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -254,13 +256,13 @@ async def test_prune_removes_ours_that_nobody_mounts(stack, docker_client, stack
     listed = {v.name: v for v in volumes.listed(world, None)}
     assert set(listed) == {f"{s.name}_data" for s in (up, down, gone)}
     assert [user.service for user in listed[f"{up.name}_data"].users] == ["box"]
-    chosen, others = volumes.to_prune(world, None, all_=False)
+    chosen, others = prune.to_prune(world, None, all_=False)
     assert [v.name for v in chosen] == [f"{gone.name}_data"]
     assert [v.name for v in others] == [f"{down.name}_data"]
-    chosen, others = volumes.to_prune(world, None, all_=True)
+    chosen, others = prune.to_prune(world, None, all_=True)
     assert {v.name for v in chosen} == {f"{down.name}_data", f"{gone.name}_data"}
     await down.up()  # meanwhile
-    removed, kept = volumes.prune(world, chosen)
+    removed, kept = prune.prune(world, chosen)
     assert [v.name for v in removed] == [f"{gone.name}_data"]
     assert kept == [f"{down.name}_data: it is in use by now"]
     assert {v.name for v in docker_client.volumes.list() if v.name.startswith(stack_prefix)} == {

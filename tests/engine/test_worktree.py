@@ -104,7 +104,7 @@ def test_sweep_ends_the_stacks_of_removed_worktrees_and_nothing_else(shop, docke
         services: {{web: {{image: '{tiny_image}', command: sleep 600, init: true, volumes: ['data:/data']}}}}
         volumes: {{data: {{}}}}
     """)
-    from moorage.adapters.compose_cli import ComposeCli
+    from moorage.adapters.compose.cli import ComposeCli
     from moorage.settings import Settings
 
     ComposeCli(Settings()).create(foreign.name, foreign.path / "compose.yaml", (), False, lambda _line: None)

@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 from moorage.errors import EngineError, MoorageError
 from moorage.settings import Settings
-from moorage.work import down as endings
-from moorage.work.ending import Again
-from moorage.work.restart import restart
-from moorage.work.rollback import rollback
-from moorage.work.undo import directly
-from moorage.work.up import up
-from moorage.work.wish import Wish, source_of
+from moorage.work.definitions.request import UpRequest, source_of
+from moorage.work.operations import down as endings
+from moorage.work.operations.restart import restart
+from moorage.work.operations.rollback import rollback
+from moorage.work.operations.up import up
+from moorage.work.runs.lifecycle import RestartOptions
+from moorage.work.runs.steps import directly
 from moorage.world import open_world
 
 if TYPE_CHECKING:
     from moorage.interfaces import World
     from moorage.model.step import Step
-    from moorage.work.perform import Act
-    from moorage.work.run import Run
-    from moorage.work.undo import ActOf
+    from moorage.work.runs.run import Run
+    from moorage.work.runs.scheduler import StepRunner
+    from moorage.work.runs.steps import StepRunnerFor
 
 COMMIT = "commit"
 """The commit's one write, as if it were a step."""
@@ -69,20 +69,20 @@ def world_of(deed: Deed) -> World:
     return open_world(lambda _event: None, settings_of(deed))
 
 
-async def do(world: World, deed: Deed, act_of: ActOf = directly) -> None:
+async def do(world: World, deed: Deed, act_of: StepRunnerFor = directly) -> None:
     """Do it."""
     stack = deed.directory.name
     match deed.operation:
         case "up":
-            await up(world, Wish(source=source_of(deed.directory, (), (), ())), act_of)
+            await up(world, UpRequest(source=source_of(deed.directory, (), (), ())), act_of)
         case "down":
-            await endings.down(world, stack, endings.Ending(), act_of)
+            await endings.down(world, stack, endings.DownOptions(), act_of)
         case "stop":
             await endings.stop(world, stack, (), None, act_of)
         case "start":
             await endings.start(world, stack, (), act_of)
         case "restart":
-            await restart(world, stack, (), Again(recreate=deed.recreate), act_of)
+            await restart(world, stack, (), RestartOptions(recreate=deed.recreate), act_of)
         case "rollback":
             await rollback(world, stack, deed.to, act_of)
         case other:
@@ -117,7 +117,7 @@ class _Strike:
             raise EngineError("made to fail")
         os.kill(os.getpid(), signal.SIGKILL)
 
-    def act_of(self, run: Run) -> Act:
+    def act_of(self, run: Run) -> StepRunner:
         """Steps without Prefect, struck."""
         inner = directly(run)
 

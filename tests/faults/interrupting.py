@@ -21,7 +21,7 @@ from tests.orchestrated.conftest import ENDED, OwnHub, address_in, create_run, s
 if TYPE_CHECKING:
     import docker
 
-    from moorage.hub.address import HubAddress
+    from moorage.hub.api import HubAddress
     from tests.conftest import MachineState, Project
 
 PATIENCE_S = 120.0

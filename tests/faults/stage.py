@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from moorage.rules import labels
-from moorage.work import generations
-from moorage.work.sweep import Sweep, sweep
+from moorage.work.definitions import generations
+from moorage.work.operations.sweep import Sweep, sweep
 from tests.faults import driver
 from tests.faults.driver import Deed, Fault
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from moorage.adapters.stack_lock import StackLock
+from moorage.adapters.locks.stack import StackLock
 from tests.faults.interrupting import DEAF, PATIENCE_S, Scene, ended, flow_processes, line_of
 from tests.orchestrated.conftest import OwnHub, state_of, wait_for
 

@@ -27,13 +27,13 @@ from moorage.errors import EngineUnavailableError, MoorageError
 from moorage.model.event import Action, Event
 from moorage.rules import labels
 from moorage.settings import Settings
-from moorage.work.down import Ending, down, start, stop
-from moorage.work.ending import Again
-from moorage.work.restart import restart
-from moorage.work.status import status
-from moorage.work.sweep import Sweep, sweep
-from moorage.work.up import up
-from moorage.work.wish import Wish, source_of
+from moorage.work.definitions.request import UpRequest, source_of
+from moorage.work.operations.down import DownOptions, down, start, stop
+from moorage.work.operations.restart import restart
+from moorage.work.operations.sweep import Sweep, sweep
+from moorage.work.operations.up import up
+from moorage.work.queries.status import status
+from moorage.work.runs.lifecycle import RestartOptions
 from moorage.world import open_world
 from tests.conftest import run_in
 
@@ -182,7 +182,7 @@ class Place:
         )
 
     async def up(self) -> Any:
-        return (await up(self.world, Wish(source=source_of(self.directory, (), (), ()))))[1]
+        return (await up(self.world, UpRequest(source=source_of(self.directory, (), (), ()))))[1]
 
     async def comes_to(self, work: Coroutine[Any, Any, Any]) -> Any:
         """What it gives, or the error that it ends with."""
@@ -227,7 +227,7 @@ def place(tmp_path: Path, engine: OwnEngine, tiny_image: str, monkeypatch: pytes
     one.define(1)
     yield one
     assert os.environ["DOCKER_HOST"] == engine.address
-    asyncio.run(down(world, one.name, Ending(volumes=True, release_ports=True)))
+    asyncio.run(down(world, one.name, DownOptions(volumes=True, release_ports=True)))
     world.store.close()
 
 
@@ -264,7 +264,7 @@ async def test_during_a_change(place):
 
 async def test_gone_for_longer_than_an_undo_waits(place, monkeypatch):
     """Exit code 6, and what is left is said; `sweep` clears it away when the engine is back."""
-    monkeypatch.setattr("moorage.work.operation._ENGINE_BACK_S", 1.0)
+    monkeypatch.setattr("moorage.work.runs.transaction._ENGINE_BACK_S", 1.0)
     before = place.state()
     place.at("ready web", Action.STARTED, lambda: place.engine.stop(signal.SIGTERM))
     with pytest.raises(MoorageError) as caught:
@@ -285,8 +285,8 @@ async def test_what_rolls_forward(operation, place):
     step = "remove" if operation == "down" else "stop web"
     place.at(step, Action.STARTED, lambda: place.engine.restart(signal.SIGTERM))
     doing = {
-        "down": lambda: down(place.world, place.name, Ending()),
-        "restart": lambda: restart(place.world, place.name, (), Again()),
+        "down": lambda: down(place.world, place.name, DownOptions()),
+        "restart": lambda: restart(place.world, place.name, (), RestartOptions()),
     }
     answer = await place.comes_to(doing[operation]())
     assert not isinstance(answer, MoorageError) or answer.exit_code in (4, 5), answer
@@ -329,7 +329,7 @@ async def test_what_was_written_is_there_after_it(place, base_images):
         return (await start(place.world, place.name, ()))[1]
 
     async def again() -> Any:
-        return (await restart(place.world, place.name, (), Again()))[1]
+        return (await restart(place.world, place.name, (), RestartOptions()))[1]
 
     written: list[str] = []
     ids = {one.id for one in place.world.engine.observe(place.name).containers}

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from moorage.adapters.local_files import LocalFiles
-from moorage.adapters.sqlite_store import SqliteStore
-from moorage.adapters.stack_lock import StackLock
+from moorage.adapters.files import LocalFiles
+from moorage.adapters.locks.stack import StackLock
+from moorage.adapters.registry.store import SqliteStore
 from moorage.errors import HomeError
 from moorage.model.lease import LeaseKey, Request
 
@@ -175,8 +175,8 @@ def test_files_may_not_grow(tmp_path):
         import resource, signal
         from datetime import UTC, datetime
         from pathlib import Path
-        from moorage.adapters.local_files import LocalFiles
-        from moorage.adapters.sqlite_store import SqliteStore
+        from moorage.adapters.files import LocalFiles
+        from moorage.adapters.registry.store import SqliteStore
         from moorage.errors import HomeError
         from moorage.model.lease import LeaseKey, Request
         store, files = SqliteStore(Path({str(tmp_path)!r}) / "hub.db"), LocalFiles(Path({str(tmp_path)!r}))

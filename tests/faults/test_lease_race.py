@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 import pytest
 
 from moorage.adapters.probes import SocketProber
-from moorage.adapters.sqlite_store import SqliteStore
+from moorage.adapters.registry.store import SqliteStore
 from moorage.errors import PortError
 from moorage.model.lease import LeaseKey, Request
 
@@ -23,7 +23,7 @@ LEASER = """
     from datetime import UTC, datetime
     from pathlib import Path
     from moorage.adapters.probes import SocketProber
-    from moorage.adapters.sqlite_store import SqliteStore
+    from moorage.adapters.registry.store import SqliteStore
     from moorage.model.lease import LeaseKey, Request
 
     path, stack, leases = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])

@@ -20,9 +20,9 @@ import pytest
 
 from moorage.rules import composing, labels
 from moorage.settings import Settings
-from moorage.work import generations
-from moorage.work.up import up
-from moorage.work.wish import Wish, source_of
+from moorage.work.definitions import generations
+from moorage.work.definitions.request import UpRequest, source_of
+from moorage.work.operations.up import up
 from moorage.world import open_world
 from tests.conftest import Project
 
@@ -118,15 +118,15 @@ def forget(project: Project) -> None:
 def test_who_waits_for_another_up_needs_no_prefect(project, world, tiny_image, wanted_port, machine_state):
     """It says for whom it waits, finds nothing to do, and there is no flow run of it."""
     project.compose(TWO.format(image=tiny_image, port=wanted_port))
-    turn = world.lock(f"{project.name}.up")
-    turn.acquire("up", 1)
+    single_flight = world.lock(f"{project.name}.up")
+    single_flight.acquire("up", 1)
     try:
         waiting = project.start("up", "--json")
         line = waiting.stderr.readline()
         assert line.startswith(f"waiting: `up` of {project.name} is under way (pid {os.getpid()}, since "), line
-        asyncio.run(up(world, Wish(source=source_of(project.path, (), (), ()))))
+        asyncio.run(up(world, UpRequest(source=source_of(project.path, (), (), ()))))
     finally:
-        turn.release()
+        single_flight.release()
     out, said = waiting.communicate(timeout=PATIENCE_S)
     assert waiting.returncode == 0, said
     answer = json.loads(out)
@@ -140,14 +140,14 @@ def test_who_waits_for_another_up_needs_no_prefect(project, world, tiny_image, w
 def test_an_up_that_holds_the_turn_for_too_long_is_overtaken(project, world, tiny_image, wanted_port):
     """The turn saves time and guards nothing: what counts is the stack's own lock, and who holds that is named."""
     project.compose(TWO.format(image=tiny_image, port=wanted_port))
-    turn, lock = world.lock(f"{project.name}.up"), world.lock(project.name)
-    turn.acquire("up", 1)
+    single_flight, lock = world.lock(f"{project.name}.up"), world.lock(project.name)
+    single_flight.acquire("up", 1)
     lock.acquire("down", 1)
     try:
         error = project.moorage("up", "--lock-timeout", "0.5", "--json", exit_code=7).json
         assert (error["operation"], error["stack"]) == ("down", project.name)
     finally:
-        turn.release()
+        single_flight.release()
         lock.release()
 
 

@@ -114,7 +114,9 @@ def versions(stage: Stage, tiny_image: str, wanted_port: int) -> Callable[[int],
 
 def forget(stage: Stage) -> None:
     """No trace of the stack."""
-    asyncio.run(driver.endings.down(stage.world, stage.name, driver.endings.Ending(volumes=True, release_ports=True)))
+    asyncio.run(
+        driver.endings.down(stage.world, stage.name, driver.endings.DownOptions(volumes=True, release_ports=True))
+    )
 
 
 @pytest.mark.exhaustive

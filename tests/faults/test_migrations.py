@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from moorage.adapters.sqlite_file import SqliteFile
-from moorage.adapters.sqlite_store import MIGRATIONS, SqliteStore
+from moorage.adapters.registry.file import SqliteFile
+from moorage.adapters.registry.store import MIGRATIONS, SqliteStore
 from moorage.model.lease import LeaseKey
 
 REGISTRIES = Path(__file__).parent / "registries"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from moorage.work.sweep import Sweep, sweep
+from moorage.work.operations.sweep import Sweep, sweep
 from tests.faults.driver import COMMIT, Fault
 from tests.faults.stage import same
 

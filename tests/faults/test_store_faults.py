@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from moorage.adapters.sqlite_store import MIGRATIONS, SqliteStore
+from moorage.adapters.registry.store import MIGRATIONS, SqliteStore
 from moorage.errors import HomeError
 from moorage.model.lease import LeaseKey, Request
 
@@ -190,7 +190,7 @@ def test_many_processes_find_the_damage_at_once(path, filled, open_store):
         import sys
         from datetime import UTC, datetime
         from pathlib import Path
-        from moorage.adapters.sqlite_store import SqliteStore
+        from moorage.adapters.registry.store import SqliteStore
         from moorage.model.lease import LeaseKey, Request
         print("ready", flush=True)
         sys.stdin.readline()
@@ -306,7 +306,7 @@ def test_reads_are_quick_in_a_fresh_process(path, filled):
     program = textwrap.dedent(f"""
         import json, time
         from pathlib import Path
-        from moorage.adapters.sqlite_store import SqliteStore
+        from moorage.adapters.registry.store import SqliteStore
         began = time.perf_counter()
         store = SqliteStore(Path({str(path)!r}))
         store.stack("shop")

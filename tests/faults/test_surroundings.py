@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from moorage.adapters.docker_engine import DockerEngine
+from moorage.adapters.engine.client import DockerEngine
 from moorage.settings import settings
 
 if TYPE_CHECKING:

@@ -19,9 +19,9 @@ from typing import Any
 
 import pytest
 
-from moorage.hub import api, deployments, worker
-from moorage.hub.address import HubAddress
-from moorage.hub.folder import HubFolder
+from moorage.hub import api, deployed, worker
+from moorage.hub.api import HubAddress
+from moorage.hub.hub_home import HubHome
 from moorage.settings import settings
 
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
@@ -55,7 +55,7 @@ def create_run(
 ) -> str:
     """Trigger a deployment as the UI does; gives the id of the flow run."""
     body = {"parameters": parameters, "state": {"type": "SCHEDULED"}, "job_variables": job_variables or {}}
-    found = deployments.found_on(address)[deployment]
+    found = deployed.found_on(address)[deployment]
     made: dict[str, Any] = api.call(address, "POST", f"/deployments/{found}/create_flow_run", body)
     return str(made["id"])
 
@@ -83,7 +83,7 @@ class OwnHub:
         self.home = home
         self.env = {"MOORAGE_HUB_PORT": str(port), "MOORAGE_SCHEDULES": "false"}  # no run that nobody asked for
         self.port = port
-        self.folder = HubFolder(home / "hub")
+        self.folder = HubHome(home / "hub")
 
     def start(self, exit_code: int = 0, **env: str) -> dict[str, Any]:
         done = hub("start", "--json", home=self.home, exit_code=exit_code, **(self.env | env))

@@ -21,7 +21,7 @@ from tests.conftest import ROOT
 from tests.orchestrated.conftest import create_run, hub, state_of, wait_for, wait_for_state
 
 if TYPE_CHECKING:
-    from moorage.hub.address import HubAddress
+    from moorage.hub.api import HubAddress
     from tests.conftest import MachineState, Project
 
 pytestmark = [pytest.mark.orchestrated, pytest.mark.timeout(300)]
@@ -104,7 +104,8 @@ def test_a_failure_is_told_and_drift_is_mended(
     project.compose(WEB.format(image=tiny_image, command="sleep 60"))
     project.moorage("up")
     in_project(
-        hub_address, f"from tasks.showing import announce; announce('drifted', {project.name!r}, services=['web'])"
+        hub_address,
+        f"from tasks.run_artifacts import announce; announce('drifted', {project.name!r}, services=['web'])",
     )
     wait_for(lambda: bool(runs_named(hub_address, f"restart {project.name}")), timeout_s=90)
     (run,) = runs_named(hub_address, f"restart {project.name}")

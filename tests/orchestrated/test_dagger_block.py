@@ -14,7 +14,7 @@ from tests.orchestrated.conftest import create_run, wait_for_state
 from tests.orchestrated.test_forms import SECRET, form_of, save_block
 
 if TYPE_CHECKING:
-    from moorage.hub.address import HubAddress
+    from moorage.hub.api import HubAddress
     from tests.conftest import MachineState, Project
 
 pytestmark = [pytest.mark.orchestrated, pytest.mark.timeout(240)]

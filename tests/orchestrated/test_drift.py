@@ -12,7 +12,7 @@ from tests.orchestrated.test_showing import events
 if TYPE_CHECKING:
     import docker
 
-    from moorage.hub.address import HubAddress
+    from moorage.hub.api import HubAddress
     from tests.conftest import MachineState, Project
 
 pytestmark = [pytest.mark.orchestrated, pytest.mark.timeout(480)]

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from moorage.hub import api, deployments
+from moorage.hub import api, deployed
 from moorage.hub.prefect_file import rendered
 from moorage.hub.project import project_directory, whole_environment
 from tests.orchestrated.conftest import OwnHub, address_in, create_run, python, wait_for_state
 
 if TYPE_CHECKING:
-    from moorage.hub.address import HubAddress
+    from moorage.hub.api import HubAddress
     from tests.conftest import MachineState, Project
 
 pytestmark = [pytest.mark.orchestrated, pytest.mark.timeout(240)]
@@ -28,7 +28,7 @@ SECRET = "kj4-9Zs_very-unlikely.77"
 
 
 def form_of(address: HubAddress, flow: str) -> dict[str, Any]:
-    deployment = api.call(address, "GET", f"/deployments/{deployments.found_on(address)[flow]}")
+    deployment = api.call(address, "GET", f"/deployments/{deployed.found_on(address)[flow]}")
     assert deployment["enforce_parameter_schema"] is True
     properties: dict[str, Any] = deployment["parameter_openapi_schema"]["properties"]
     return properties
@@ -36,7 +36,7 @@ def form_of(address: HubAddress, flow: str) -> dict[str, Any]:
 
 def refusal(address: HubAddress, flow: str, **parameters: Any) -> str:
     """What the server says to a form that is wrong."""
-    url = f"{address.api_url}/deployments/{deployments.found_on(address)[flow]}/create_flow_run"
+    url = f"{address.api_url}/deployments/{deployed.found_on(address)[flow]}/create_flow_run"
     body = json.dumps({"parameters": parameters}).encode()
     request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
     with pytest.raises(urllib.error.HTTPError) as refused:
@@ -47,7 +47,7 @@ def refusal(address: HubAddress, flow: str, **parameters: Any) -> str:
 
 
 def test_every_field_of_every_form_explains_itself(hub_address: HubAddress) -> None:
-    for flow in deployments.found_on(hub_address):
+    for flow in deployed.found_on(hub_address):
         for name, field in form_of(hub_address, flow).items():
             assert field.get("description"), f"{flow}.{name} has no help"
             assert field.get("title", name) != name, f"{flow}.{name} has no title"

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from moorage.errors import HubError
-from moorage.hub import address, api, deployments, worker
-from moorage.hub.address import HubAddress
+from moorage.hub import address, api, deployed, worker
+from moorage.hub.api import HubAddress
 from moorage.hub.project import project_directory
 from tests.orchestrated.conftest import OwnHub, address_in, create_run, http_status, hub, python, wait_for_state
 
@@ -50,7 +50,7 @@ def test_a_second_start_is_fast_and_changes_nothing(hub_address: HubAddress) -> 
 
 def test_every_flow_is_deployed_and_can_be_loaded(hub_address: HubAddress) -> None:
     flows = {file.stem for file in (project_directory() / "flows").glob("*.py") if not file.stem.startswith("_")}
-    found = deployments.found_on(hub_address)
+    found = deployed.found_on(hub_address)
     assert set(found) == flows
     entrypoints = [api.call(hub_address, "GET", f"/deployments/{one}")["entrypoint"] for one in found.values()]
     assert set(entrypoints) == {f"flows/{name}.py:{name}" for name in flows}
@@ -68,7 +68,7 @@ def test_every_flow_is_deployed_and_can_be_loaded(hub_address: HubAddress) -> No
 
 @pytest.mark.exhaustive
 def test_a_schedule_that_somebody_switched_off_stays_off(hub_address: HubAddress, session_dir: Path) -> None:
-    found = deployments.found_on(hub_address)["status"]
+    found = deployed.found_on(hub_address)["status"]
     (schedule,) = api.call(hub_address, "GET", f"/deployments/{found}")["schedules"]
     assert schedule["active"] is True
     api.call(hub_address, "PATCH", f"/deployments/{found}/schedules/{schedule['id']}", {"active": False})
@@ -81,7 +81,7 @@ def test_a_schedule_that_somebody_switched_off_stays_off(hub_address: HubAddress
         api.call(hub_address, "PATCH", f"/deployments/{found}/schedules/{schedule['id']}", {"active": True})
 
 
-def deployed(hub_address: HubAddress) -> dict[str, dict[str, object]]:
+def deployments_of(hub_address: HubAddress) -> dict[str, dict[str, object]]:
     """What the server has of each deployment, but for when and by which call."""
     theirs = (
         "entrypoint",
@@ -102,7 +102,7 @@ def deployed(hub_address: HubAddress) -> dict[str, dict[str, object]]:
 
 
 def test_prefect_deploys_the_project_without_a_question_and_changes_nothing(hub_address: HubAddress) -> None:
-    before = deployed(hub_address)
+    before = deployments_of(hub_address)
     done = subprocess.run(
         [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
         cwd=project_directory(),
@@ -115,7 +115,7 @@ def test_prefect_deploys_the_project_without_a_question_and_changes_nothing(hub_
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "'up/up' successfully" in done.stdout
-    assert deployed(hub_address) == before
+    assert deployments_of(hub_address) == before
 
 
 def test_the_worker_runs_what_the_ui_asks_for(hub_address: HubAddress) -> None:
@@ -201,7 +201,7 @@ def test_other_addresses_than_loopback_need_a_password(own: OwnHub) -> None:
     bare = address_in(status)
     assert http_status(f"{bare.api_url}/variables/filter", "POST", b"{}", Content_Type="application/json") == 401
     with pytest.raises(HubError, match="401"):
-        deployments.found_on(bare)
-    assert "up" in deployments.found_on(address_in(status, auth=secret))
+        deployed.found_on(bare)
+    assert "up" in deployed.found_on(address_in(status, auth=secret))
     assert own.status()["api_url"], "a later command needs no variable: the password is on record"
     assert not [line for line in own.processes().values() if secret in line], "no password in a command line"

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from moorage.hub import address, api, deployments, process
-from moorage.hub.address import HubAddress
-from moorage.hub.folder import ServerRecord, WorkerRecord
+from moorage.hub import address, api, deployed, process
+from moorage.hub.api import HubAddress
+from moorage.hub.hub_home import ServerRecord, WorkerRecord
 from moorage.hub.process import ProcessRecord
 from tests.orchestrated.conftest import (
     OwnHub,
@@ -121,7 +121,7 @@ def missed_run(address: HubAddress, minutes: int) -> str:
         "parameters": {"dry_run": True, "volumes": minutes == 7},
         "state": {"type": "SCHEDULED", "state_details": when},
     }
-    sweep = deployments.found_on(address)["sweep"]
+    sweep = deployed.found_on(address)["sweep"]
     return str(api.call(address, "POST", f"/deployments/{sweep}/create_flow_run", body)["id"])
 
 

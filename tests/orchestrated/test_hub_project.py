@@ -8,8 +8,8 @@ from textwrap import dedent
 
 import pytest
 
-from moorage.hub.address import HubAddress
-from moorage.hub.folder import HubFolder
+from moorage.hub.api import HubAddress
+from moorage.hub.hub_home import HubHome
 from moorage.settings import settings
 from tests.orchestrated.conftest import python
 
@@ -77,5 +77,5 @@ def test_flows_run_quietly_and_keep_their_files_in_the_hub(hub_address: HubAddre
             print(settings.PREFECT_HOME.value())
     """
     ran = python(code, tmp_path)
-    assert ran.stdout.strip() == str(HubFolder(settings().home / "hub").prefect_home)
+    assert ran.stdout.strip() == str(HubHome(settings().home / "hub").prefect_home)
     assert ran.stderr == ""

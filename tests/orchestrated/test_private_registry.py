@@ -19,7 +19,7 @@ from tests.orchestrated.conftest import create_run, wait_for, wait_for_state
 from tests.orchestrated.test_forms import places_of, save_block
 
 if TYPE_CHECKING:
-    from moorage.hub.address import HubAddress
+    from moorage.hub.api import HubAddress
     from tests.conftest import MachineState, Project
 
 pytestmark = [pytest.mark.orchestrated, pytest.mark.engine, pytest.mark.timeout(300)]

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from moorage.hub import api, deployments
+from moorage.hub import api, deployed
 from tests.orchestrated.conftest import ENDED, create_run, wait_for, wait_for_state
 
 if TYPE_CHECKING:
-    from moorage.hub.address import HubAddress
+    from moorage.hub.api import HubAddress
     from tests.conftest import MachineState, Project
 
 pytestmark = [pytest.mark.orchestrated, pytest.mark.timeout(300)]
@@ -121,7 +121,7 @@ def _held(address: HubAddress, flow_run: str) -> tuple[str, str]:
 
 
 def test_a_schedule_fires(hub_address: HubAddress) -> None:
-    status = deployments.found_on(hub_address)["status"]
+    status = deployed.found_on(hub_address)["status"]
     body = [{"schedule": {"interval": 15}, "active": True, "slug": "often"}]
     made = api.call(hub_address, "POST", f"/deployments/{status}/schedules", body)
 
@@ -181,7 +181,7 @@ def test_a_tag_asks_for_approval_and_nobody_answers(
         "tags": ["production"],
         "job_variables": {"env": {"MOORAGE_APPROVE_TIMEOUT_S": "3"}},
     }
-    up = deployments.found_on(hub_address)["up"]
+    up = deployed.found_on(hub_address)["up"]
     run = api.call(hub_address, "POST", f"/deployments/{up}/create_flow_run", body)["id"]
     wait_for(lambda: run_of(hub_address, run)["state_type"] in ENDED, timeout_s=150)
     state = run_of(hub_address, run)["state"]

@@ -13,7 +13,7 @@ from moorage.hub import api
 from tests.orchestrated.conftest import create_run, state_of, wait_for, wait_for_state
 
 if TYPE_CHECKING:
-    from moorage.hub.address import HubAddress
+    from moorage.hub.api import HubAddress
     from tests.conftest import MachineState, Project
 
 pytestmark = [pytest.mark.orchestrated, pytest.mark.timeout(240)]

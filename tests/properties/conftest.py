@@ -11,7 +11,8 @@ import pytest
 
 pytest.register_assert_rewrite("tests.properties.transactions")
 
-from moorage.work import threads, waiting  # noqa: E402 - after what concerns imports
+from moorage.work import threads  # noqa: E402 - after what concerns imports
+from moorage.work.runs import wait  # noqa: E402 - the same
 from tests.properties.memory import CLOCK  # noqa: E402 - the same
 
 
@@ -40,5 +41,5 @@ def without_threads_and_time(monkeypatch):
         await pause(0)
 
     monkeypatch.setattr(threads, "_POOL", inline)
-    monkeypatch.setattr(waiting, "abandonable", at_once)
+    monkeypatch.setattr(wait, "in_thread_with_timeout", at_once)
     monkeypatch.setattr(asyncio, "sleep", sleep)

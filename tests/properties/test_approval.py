@@ -15,14 +15,14 @@ from moorage.interfaces import World
 from moorage.model.definition import Source
 from moorage.model.step import Operation, Plan
 from moorage.rules import naming
-from moorage.work import down as endings
-from moorage.work.approving import Approval
-from moorage.work.ending import Again, Ending
-from moorage.work.restart import restart
-from moorage.work.rollback import rollback
-from moorage.work.undo import directly
-from moorage.work.up import up
-from moorage.work.wish import Wish
+from moorage.work.definitions.request import UpRequest
+from moorage.work.operations import down as endings
+from moorage.work.operations.restart import restart
+from moorage.work.operations.rollback import rollback
+from moorage.work.operations.up import up
+from moorage.work.runs.approval import Approval
+from moorage.work.runs.lifecycle import DownOptions, RestartOptions
+from moorage.work.runs.steps import directly
 from tests.properties.memory import STACK, service
 from tests.properties.transactions import Transactions
 
@@ -60,11 +60,11 @@ def say(stack: Transactions, *, approve: bool) -> None:
 def do(stack: Transactions, operation: str, world: World, approval: Approval | None) -> None:
     """Do it, as its flow does."""
     asked: dict[str, Callable[[], Any]] = {
-        "up": lambda: up(world, Wish(source=Source(directory=stack.folder)), directly, None, approval),
-        "down": lambda: endings.down(world, STACK, Ending(volumes=True), directly, None, approval),
+        "up": lambda: up(world, UpRequest(source=Source(directory=stack.folder)), directly, None, approval),
+        "down": lambda: endings.down(world, STACK, DownOptions(volumes=True), directly, None, approval),
         "stop": lambda: endings.stop(world, STACK, (), None, directly, None, approval),
         "start": lambda: endings.start(world, STACK, (), directly, None, approval),
-        "restart": lambda: restart(world, STACK, (), Again(), directly, None, approval),
+        "restart": lambda: restart(world, STACK, (), RestartOptions(), directly, None, approval),
         "rollback": lambda: rollback(world, STACK, None, directly, None, approval),
     }
     asyncio.run(asked[operation]())
@@ -138,7 +138,7 @@ def test_what_has_changed_meanwhile_is_not_done(stack: Transactions, operation: 
         elif operation == "rollback":
             for environment in ({"A": "2"}, {"A": "3"}):
                 stack.write({"db": service(environment=environment)})
-                await up(world, Wish(source=Source(directory=stack.folder)))
+                await up(world, UpRequest(source=Source(directory=stack.folder)))
         elif operation == "start":
             world.engine.start(web.id)
         elif operation == "down":
@@ -162,7 +162,7 @@ def test_a_down_says_what_goes_and_what_stays(stack: Transactions) -> None:
     assert f"volumes and their data: {STACK}_data" in detail
     stopping = Person(stack.world())
     asyncio.run(stack.up(stack.world()))
-    asyncio.run(endings.down(stopping.world, STACK, Ending(), directly, None, Approval(stopping.ask)))
+    asyncio.run(endings.down(stopping.world, STACK, DownOptions(), directly, None, Approval(stopping.ask)))
     assert f"volumes that stay: {STACK}_data" in stopping.plans[0].steps[-1].detail
     assert "elsewhere" not in detail, "what is not ours is not spoken of"
 

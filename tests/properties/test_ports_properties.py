@@ -13,7 +13,7 @@ from moorage.rules import ports
 from moorage.testing import MemoryStore
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-# A small world, so that wishes collide.
+# A small world, so that requests collide.
 near = st.integers(8000, 8012)
 keys = st.builds(
     LeaseKey,
@@ -23,7 +23,7 @@ keys = st.builds(
     protocol=st.sampled_from(["tcp", "udp"]),
     slot=st.integers(0, 1),
 )
-wishes = st.builds(
+requests = st.builds(
     Request,
     key=keys,
     wanted=st.none() | near,
@@ -31,7 +31,7 @@ wishes = st.builds(
     count=st.integers(1, 3),
     host_ip=st.sampled_from([None, "0.0.0.0", "::1", "127.0.0.1"]),
 )
-calls = st.lists(st.lists(wishes, max_size=4, unique_by=lambda wish: wish.key), max_size=6)
+calls = st.lists(st.lists(requests, max_size=4, unique_by=lambda request: request.key), max_size=6)
 busy_ports = st.frozensets(st.tuples(near, st.sampled_from(["tcp", "udp"])), max_size=8)
 
 
@@ -66,14 +66,14 @@ def test_no_busy_port_is_leased(history, busy):
         assert not {(port, held.key.protocol) for port in held.ports} & busy
 
 
-@given(calls, st.lists(wishes, min_size=1, max_size=4, unique_by=lambda wish: wish.key), busy_ports)
+@given(calls, st.lists(requests, min_size=1, max_size=4, unique_by=lambda request: request.key), busy_ports)
 def test_asking_again_gives_the_same_whatever_became_busy(history, call, busy):
     store = store_after(history)
     first = lease(store, call)
     assert lease(store, call, busy, taken=busy) == first
 
 
-@given(calls, st.lists(wishes, max_size=4, unique_by=lambda wish: wish.key))
+@given(calls, st.lists(requests, max_size=4, unique_by=lambda request: request.key))
 def test_preview_is_what_lease_answers(history, call):
     store = store_after(history)
     before = store.leases()
@@ -109,22 +109,22 @@ def test_a_lost_registry_comes_back_whole(history):
     assert MemoryStore().restore(held) == held
 
 
-@given(wishes.filter(lambda wish: wish.wanted is not None), busy_ports)
-def test_strict_gives_what_was_asked_for_or_nothing(wish, busy):
-    market = ports.Market(bindable=lambda port, protocol, _ip: (port, protocol) not in busy, strict=True)
+@given(requests.filter(lambda request: request.wanted is not None), busy_ports)
+def test_strict_gives_what_was_asked_for_or_nothing(request, busy):
+    market = ports.PortView(bindable=lambda port, protocol, _ip: (port, protocol) not in busy, strict=True)
     try:
-        port = ports.choose(wish, None, market)
+        port = ports.choose(request, None, market)
     except PortError as error:
         held = error.fields["port"]
-        assume((held, wish.key.protocol) not in busy)
+        assume((held, request.key.protocol) not in busy)
         raise AssertionError(f"{held} is free") from error
-    assert wish.wanted <= port <= max(wish.wanted, wish.wanted_last or 0)
+    assert request.wanted <= port <= max(request.wanted, request.wanted_last or 0)
 
 
 @given(st.integers(1, 65535), st.integers(1, 5))
 def test_moved_ports_are_ones_that_browsers_open(wanted, count):
-    wish = Request(key=LeaseKey(stack="s", service="w", target=80), wanted=wanted, count=count)
+    request = Request(key=LeaseKey(stack="s", service="w", target=80), wanted=wanted, count=count)
     assume(wanted + count <= 65535)
-    market = ports.Market(bindable=lambda port, _protocol, _ip: port != wanted)
-    start = ports.choose(wish, None, market)
+    market = ports.PortView(bindable=lambda port, _protocol, _ip: port != wanted)
+    start = ports.choose(request, None, market)
     assert not set(range(start, start + count)) & (ports.BAD_PORTS | {wanted})

@@ -21,14 +21,14 @@ from moorage.errors import (
     MoorageError,
     UndoIncompleteError,
 )
-from moorage.fakes.faults import ENGINE_EFFECTS
 from moorage.model.definition import Source
 from moorage.testing import MemoryLocks, faulty
-from moorage.work.resolve import Wish
-from moorage.work.rollback import rollback
-from moorage.work.status import status
-from moorage.work.sweep import Sweep, sweep
-from moorage.work.up import up
+from moorage.testing.faults import ENGINE_EFFECTS
+from moorage.work.definitions.resolve import UpRequest
+from moorage.work.operations.rollback import rollback
+from moorage.work.operations.sweep import Sweep, sweep
+from moorage.work.operations.up import up
+from moorage.work.queries.status import status
 from tests.properties.memory import CLOCK, STACK, Look, cancelled_at, service
 from tests.properties.transactions import Transactions
 
@@ -108,7 +108,7 @@ def test_what_was_stopped_is_stopped_after_an_undo(stack):
 def keeps(stack: Transactions) -> None:
     """An `up --keep-failed` that fails."""
     with pytest.raises(MoorageError) as caught:
-        asyncio.run(up(stack.world(), Wish(source=Source(directory=stack.folder), keep_failed=True)))
+        asyncio.run(up(stack.world(), UpRequest(source=Source(directory=stack.folder), keep_failed=True)))
     assert caught.value.fields["undone"] is False
 
 

@@ -34,14 +34,14 @@ from moorage.testing import (
     fake_world,
     faulty,
 )
-from moorage.work import down as endings
-from moorage.work import generations
-from moorage.work.ending import Again
-from moorage.work.restart import restart
-from moorage.work.rollback import rollback
-from moorage.work.sweep import Sweep, sweep
-from moorage.work.up import up
-from moorage.work.wish import Wish
+from moorage.work.definitions import generations
+from moorage.work.definitions.request import UpRequest
+from moorage.work.operations import down as endings
+from moorage.work.operations.restart import restart
+from moorage.work.operations.rollback import rollback
+from moorage.work.operations.sweep import Sweep, sweep
+from moorage.work.operations.up import up
+from moorage.work.runs.lifecycle import RestartOptions
 from tests.properties.memory import (
     BAD_IMAGES,
     CLOCK,
@@ -50,9 +50,9 @@ from tests.properties.memory import (
     PORTS,
     SLEEP,
     STACK,
-    Act,
     Change,
     Look,
+    StepRunner,
     cancelled_at,
     harmful,
     harmless,
@@ -124,17 +124,17 @@ class Transactions(RuleBasedStateMachine):
         return look(self.machine, self.store)
 
     def up(self, world: World) -> Coroutine[Any, Any, Any]:
-        return up(world, Wish(source=Source(directory=self.folder)))
+        return up(world, UpRequest(source=Source(directory=self.folder)))
 
-    def ending(self, kind: str) -> Act:
+    def ending(self, kind: str) -> StepRunner:
         """An operation that rolls forward, by name."""
         if kind == "stop":
             return lambda world: endings.stop(world, STACK, (), None)
         if kind == "restart":
-            return lambda world: restart(world, STACK, (), Again())
+            return lambda world: restart(world, STACK, (), RestartOptions())
         if kind == "start":
             return lambda world: endings.start(world, STACK, ())
-        ending = endings.Ending(volumes="volumes" in kind, release_ports="ports" in kind)
+        ending = endings.DownOptions(volumes="volumes" in kind, release_ports="ports" in kind)
         return lambda world: endings.down(world, STACK, ending)
 
     # --- rules
@@ -318,7 +318,7 @@ class Transactions(RuleBasedStateMachine):
 
     # --- how it goes on
 
-    def dies(self, act: Act, n: int) -> bool:
+    def dies(self, act: StepRunner, n: int) -> bool:
         """Do it in a process that dies before its n-th effect (0: it lives). False: it was done before that."""
         fault = fail_at(n, kill=True)
         try:

@@ -12,8 +12,9 @@ import zstandard
 
 from moorage.errors import ArchiveError
 from moorage.model.volume import Kind, Manifest
-from moorage.work import archives, tar_streams
-from moorage.work.archives import Reader, Writer
+from moorage.work.volumes import archive
+from moorage.work.volumes.archive import Reader, Writer
+from moorage.work.volumes.tar import Tally
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 MANIFEST = Manifest(kind=Kind.FILES, stack="shop", volume="data", created_at=NOW)
@@ -55,7 +56,7 @@ def forge(target, files, *, end=None, manifest=True):
             tar.addfile(one, io.BytesIO(content))
         for one, content in files:
             tar.addfile(one, io.BytesIO(content))
-        tally = tar_streams.Tally(("",))
+        tally = Tally(("",))
         tally.check = lambda _info: None
         for one, content in files:
             list(tally.watch(one, [content]))
@@ -143,7 +144,7 @@ def test_a_writer_that_fails_leaves_nothing(target):
 def test_truncated_anywhere(target):
     write(target, FILES[:3])
     whole = target.read_bytes()
-    archives.checksum_file(target).unlink()
+    archive.checksum_file(target).unlink()
     for length in range(0, len(whole) - 4, max(1, len(whole) // 60)):  # the last four bytes are zstd's own checksum
         target.write_bytes(whole[:length])
         refused(target, "damaged")
@@ -153,7 +154,7 @@ def test_a_flipped_bit_anywhere(target):
     """Refused; or one of the few bits that mean nothing to zstd, and then all is read as it was written."""
     write(target, [info(ROOT, type=tarfile.DIRTYPE), info(f"{ROOT}/a", bytes(range(256)) * 4)])
     whole = target.read_bytes()
-    archives.checksum_file(target).unlink()
+    archive.checksum_file(target).unlink()
     harmless = 0
     for place in range(len(whole)):
         target.write_bytes(whole[:place] + bytes([whole[place] ^ 0x10]) + whole[place + 1 :])
@@ -169,7 +170,7 @@ def test_a_flipped_bit_anywhere(target):
 
 def test_the_checksum_beside_it_counts(target):
     write(target)
-    beside = archives.checksum_file(target)
+    beside = archive.checksum_file(target)
     assert beside.read_text().split()[1] == target.name
     beside.write_text("0" * 64 + f"  {target.name}\n")
     assert "its checksum is" in refused(target, "damaged")

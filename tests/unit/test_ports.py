@@ -9,7 +9,7 @@ import pytest
 from moorage.errors import PortError
 from moorage.model.lease import Lease, LeaseKey, Request
 from moorage.rules import ports
-from moorage.rules.ports import Holding, Market
+from moorage.rules.ports import LeaseChange, PortView
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = datetime(2026, 1, 2, tzinfo=UTC)
@@ -31,7 +31,7 @@ def market(*leases, busy=(), taken=(), strict=False, any_port=range(20000, 20010
     leased = {}
     for each in leases:
         ports.note(leased, ports.holder(each), each.ports)
-    return Market(
+    return PortView(
         bindable=lambda port, _protocol, _ip: port not in busy,
         leased=leased,
         taken=frozenset((port, "tcp") for port in taken),
@@ -41,9 +41,9 @@ def market(*leases, busy=(), taken=(), strict=False, any_port=range(20000, 20010
     )
 
 
-def choose(wish, own=None, **state):
+def choose(wanted, own=None, **state):
     others = state.pop("others", ())
-    return ports.choose(wish, own, market(*others, *([own] if own else []), **state))
+    return ports.choose(wanted, own, market(*others, *([own] if own else []), **state))
 
 
 def test_the_wanted_port():
@@ -105,9 +105,9 @@ def test_consecutive_ports_for_replicas():
 
 
 def test_the_range_first_then_upward():
-    wish = request(8000, wanted_last=8003)
-    assert choose(wish, busy={8000, 8001}) == 8002
-    assert choose(wish, busy={8000, 8001, 8002, 8003}) == 8004
+    wanted = request(8000, wanted_last=8003)
+    assert choose(wanted, busy={8000, 8001}) == 8002
+    assert choose(wanted, busy={8000, 8001, 8002, 8003}) == 8004
 
 
 def test_replicas_stay_inside_the_range_while_they_fit():
@@ -154,9 +154,9 @@ def test_nothing_free_at_all():
 )
 @pytest.mark.parametrize("how", [{"fixed": True}, {"strict": True}], ids=["fixed", "strict"])
 def test_strict_names_the_holder(state, holder, how):
-    wish = request(8000, fixed=how.get("fixed", False))
+    wanted = request(8000, fixed=how.get("fixed", False))
     with pytest.raises(PortError, match=r"services\.web\.ports: port 8000/tcp is held by") as caught:
-        choose(wish, **state, strict=how.get("strict", False))
+        choose(wanted, **state, strict=how.get("strict", False))
     assert holder in str(caught.value)
     assert caught.value.fields == {"port": 8000, "service": "web", "target": 80, "holder": holder}
 
@@ -185,56 +185,56 @@ def test_one_container_port_at_two_addresses():
     assert choose(request(8000, of=key(slot=1)), others=[there]) == 8001
 
 
-def allot(wishes, held=(), run="r2", **state):
-    holdings = {each.key: Holding(each) for each in held}
-    return ports.allot(wishes, holdings, market(*held, **state), run, LATER)
+def allocate(requests, held=(), run="r2", **state):
+    holdings = {each.key: LeaseChange(each) for each in held}
+    return ports.allocate(requests, holdings, market(*held, **state), run, LATER)
 
 
 def test_nobody_moves_onto_a_port_that_another_wants():
-    wishes = [request(8000, of=key("backend")), request(8001, of=key("frontend"))]
-    assert [holding.lease.port for holding in allot(wishes, busy={8000})] == [8002, 8001]
+    requests = [request(8000, of=key("backend")), request(8001, of=key("frontend"))]
+    assert [holding.lease.port for holding in allocate(requests, busy={8000})] == [8002, 8001]
 
 
 def test_what_cannot_move_chooses_first():
-    wishes = [request(8000, of=key("web")), request(8000, of=key("host"), fixed=True)]
-    assert [holding.lease.port for holding in allot(wishes)] == [8001, 8000]
+    requests = [request(8000, of=key("web")), request(8000, of=key("host"), fixed=True)]
+    assert [holding.lease.port for holding in allocate(requests)] == [8001, 8000]
 
 
 def test_two_who_want_the_same_port():
-    wishes = [request(8000, of=key(name)) for name in ("a", "b", "c")]
-    assert [holding.lease.port for holding in allot(wishes)] == [8000, 8001, 8002]
+    requests = [request(8000, of=key(name)) for name in ("a", "b", "c")]
+    assert [holding.lease.port for holding in allocate(requests)] == [8000, 8001, 8002]
 
 
 def test_a_new_lease_belongs_to_its_run():
-    [holding] = allot([request(8000)])
+    [holding] = allocate([request(8000)])
     assert (holding.lease.run, holding.lease.since, holding.restored) == ("r2", LATER, None)
     assert holding.given_back
 
 
 def test_a_kept_lease_is_untouched():
     own = lease(8001, wanted=8000)
-    assert allot([request(8000)], held=[own]) == (Holding(own),)
+    assert allocate([request(8000)], held=[own]) == (LeaseChange(own),)
 
 
 def test_a_moved_lease_remembers_where_it_was():
     own = lease(8001, wanted=8000)
-    [holding] = allot([request(9000)], held=[own])
+    [holding] = allocate([request(9000)], held=[own])
     assert (holding.lease.port, holding.previous, holding.given_back) == (9000, own, True)
-    assert holding.restored == Holding(own)
+    assert holding.restored == LeaseChange(own)
 
 
 def test_fewer_replicas_give_nothing_back_when_undone():
-    [holding] = allot([request(8000, count=1)], held=[lease(8000, wanted=8000, count=3)])
+    [holding] = allocate([request(8000, count=1)], held=[lease(8000, wanted=8000, count=3)])
     assert (holding.lease.count, holding.given_back, holding.lease.since) == (1, False, NOW)
 
 
 def test_what_an_unfinished_run_left_is_taken_over():
-    [holding] = allot([request(8000)], held=[lease(8000, wanted=8000, run="r1")])
+    [holding] = allocate([request(8000)], held=[lease(8000, wanted=8000, run="r1")])
     assert (holding.lease.run, holding.previous) == ("r2", None)
 
 
 def test_compatible_leaves_out_what_is_held():
-    held = [Holding(lease(8000), lease(7000))]
+    held = [LeaseChange(lease(8000), lease(7000))]
     free = lease(8002, of=key("c"))
     asked = [lease(9000), lease(8000, of=key("a")), lease(7000, of=key("b")), free, lease(8001, of=key("d"), count=2)]
     assert ports.compatible(asked, held) == (free,)

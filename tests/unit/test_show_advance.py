@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from moorage.model.event import Action, Event
 from moorage.model.step import Step, StepKind
-from moorage.show.advance import Advance
+from moorage.show.progress_estimate import ProgressEstimate
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 STEPS = [Step(kind=kind, service=name) for name in ("db", "web") for kind in (StepKind.START, StepKind.READY)]
@@ -19,7 +19,7 @@ def event(action: Action, step: str = "", message: str = "") -> Event:
 
 
 def test_a_run_from_its_first_to_its_last_step():
-    advance = Advance(began=100.0)
+    advance = ProgressEstimate(began=100.0)
     advance.expect(STEPS)
     assert advance.percent(100.0) == 0
     assert advance.words(100.0) == "0 of 4 steps after 0.00 s"
@@ -34,7 +34,7 @@ def test_a_run_from_its_first_to_its_last_step():
 
 
 def test_it_moves_while_one_step_takes_long():
-    advance = Advance(began=0.0)
+    advance = ProgressEstimate(began=0.0)
     advance.expect(STEPS)
     advance.update(event(Action.STARTED, "ready db"), 0.0)
     seen = [(advance.percent(t), advance.words(t)) for t in range(0, 600, 2)]
@@ -43,7 +43,7 @@ def test_it_moves_while_one_step_takes_long():
 
 
 def test_an_undo_is_said_and_output_is_shown():
-    advance = Advance(began=0.0)
+    advance = ProgressEstimate(began=0.0)
     advance.update(event(Action.STARTED, "build web"), 0.0)
     advance.update(event(Action.PROGRESS, "build web", "Step 2/9: RUN make\n"), 1.0)
     assert advance.words(2.0) == "0 of 1 step after 2.00 s; build web (2.00 s); Step 2/9: RUN make"
@@ -55,7 +55,7 @@ def test_an_undo_is_said_and_output_is_shown():
     st.lists(st.tuples(st.sampled_from(list(Action)), st.sampled_from(["", *(s.id for s in STEPS)]), st.floats(0, 9)))
 )
 def test_it_never_goes_back_nor_past_the_end(story):
-    advance, now, last = Advance(began=0.0), 0.0, 0.0
+    advance, now, last = ProgressEstimate(began=0.0), 0.0, 0.0
     for action, step, pause in story:
         now += pause
         advance.update(event(action, step, "undoing"), now)
@@ -66,7 +66,7 @@ def test_it_never_goes_back_nor_past_the_end(story):
 
 
 def test_a_failure_is_not_as_good_as_done():
-    advance = Advance(began=0.0)
+    advance = ProgressEstimate(began=0.0)
     advance.expect(STEPS)
     for step in ("start db", "ready db", "start web"):
         advance.update(event(Action.DONE, step), 1.0)
@@ -82,7 +82,7 @@ def test_a_failure_is_not_as_good_as_done():
 
 
 def test_who_waits_says_for_whom():
-    advance = Advance(began=0.0)
+    advance = ProgressEstimate(began=0.0)
     waiting = Event(at=AT, stack="shop", action=Action.NOTICE, details={"waiting": "waiting: stack shop is held"})
     advance.update(waiting, 1.0)
     assert advance.words(3.0) == "waiting: stack shop is held; 3.00 s so far"

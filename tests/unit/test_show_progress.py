@@ -14,9 +14,10 @@ import pytest
 from moorage.errors import InterruptedRunError, NotReadyError
 from moorage.model.event import Action, Event
 from moorage.model.step import Operation, Plan, Step, StepKind
-from moorage.show import plain
-from moorage.show.board import Board, Mark
-from moorage.show.progress import Outlet, Progress
+from moorage.show import progress_plain
+from moorage.show.outlet import Outlet
+from moorage.show.progress import Progress
+from moorage.show.progress_state import ProgressState, RowState
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f]")
@@ -171,33 +172,33 @@ def test_live_without_a_terminal_is_plain():
 
 
 def test_a_sign_of_life_after_two_seconds_then_every_ten():
-    board = Board(0.0)
+    board = ProgressState(0.0)
     board.update(event(Action.STARTED, "build web"), 1.0)
-    said = [(now, line) for now in range(30) if (line := plain.still(board, now))]
+    said = [(now, line) for now in range(30) if (line := progress_plain.still(board, now))]
     assert said == [(3, "still: build web (2 s)"), (13, "still: build web (12 s)"), (23, "still: build web (22 s)")]
 
 
 def test_signs_of_life_of_several_steps_share_a_line():
-    board = Board(0.0)
+    board = ProgressState(0.0)
     for step in ("build web", "pull db"):
         board.update(event(Action.STARTED, step), 0.0)
-    assert plain.still(board, 2.0) == "still: build web (2 s), pull db (2 s)"
+    assert progress_plain.still(board, 2.0) == "still: build web (2 s), pull db (2 s)"
     board.update(event(Action.DONE, "pull db"), 3.0)
-    assert plain.still(board, 12.0) == "still: build web (12 s)"
+    assert progress_plain.still(board, 12.0) == "still: build web (12 s)"
 
 
 def test_signs_of_life_between_the_steps():
-    board = Board(0.0)
-    assert plain.still(board, 1.0) is None
-    assert plain.still(board, 2.5) == "still: planning (2 s)"
-    assert plain.still(board, 3.0) is None
+    board = ProgressState(0.0)
+    assert progress_plain.still(board, 1.0) is None
+    assert progress_plain.still(board, 2.5) == "still: planning (2 s)"
+    assert progress_plain.still(board, 3.0) is None
     board.update(event(Action.DONE, "ready db"), 4.0)
-    assert plain.still(board, 5.0) is None
-    assert plain.still(board, 6.5) == "still: finishing (2 s)"
+    assert progress_plain.still(board, 5.0) is None
+    assert progress_plain.still(board, 6.5) == "still: finishing (2 s)"
 
 
 def test_the_heart_beats(monkeypatch):
-    monkeypatch.setattr(plain, "FIRST_BEAT_S", 0.01)
+    monkeypatch.setattr(progress_plain, "FIRST_BEAT_S", 0.01)
     monkeypatch.setattr("moorage.show.progress._TICK_S", 0.01)
     stream = io.StringIO()
     with Progress(stream, live=False) as progress:
@@ -209,7 +210,7 @@ def test_the_heart_beats(monkeypatch):
 
 
 def test_a_service_goes_through_its_phases():
-    board = Board(0.0)
+    board = ProgressState(0.0)
     plan = Plan(
         stack="shop",
         operation=Operation.UP,
@@ -221,30 +222,34 @@ def test_a_service_goes_through_its_phases():
     )
     planned = event(Action.PLANNED, details={"plan": plan.model_dump(mode="json")})
     board.update(planned, 0.0)
-    assert list(plain.lines(planned, board, undoing=False)) == []
+    assert list(progress_plain.lines(planned, board, undoing=False)) == []
     db, web = board.rows["shop", "db"], board.rows["shop", "web"]
-    assert (db.mark, db.waits, web.waits) == (Mark.WAITING, "", "after ready db")
+    assert (db.mark, db.waits, web.waits) == (RowState.WAITING, "", "after ready db")
     marks = []
     for one in STORY:
         board.update(one, 1.0)
         marks.append(web.mark)
     assert [m for m, before in zip(marks, [None, *marks], strict=False) if m != before] == [
-        Mark.WAITING,
-        Mark.RUNNING,
-        Mark.WAITING,
-        Mark.RUNNING,
-        Mark.WAITING,
-        Mark.RUNNING,
-        Mark.DONE,
+        RowState.WAITING,
+        RowState.RUNNING,
+        RowState.WAITING,
+        RowState.RUNNING,
+        RowState.WAITING,
+        RowState.RUNNING,
+        RowState.DONE,
     ]
     assert [row.name for row in board.ordered] == ["lease", "create", "db", "web"]
 
 
 def test_an_undo_cuts_what_was_under_way_short():
-    board = Board(0.0)
+    board = ProgressState(0.0)
     for number, one in enumerate(FAILURE[:4]):
         board.update(one, float(number))
-    assert {row.name: row.mark for row in board.ordered} == {"web": Mark.FAILED, "db": Mark.CUT, "undo": Mark.RUNNING}
+    assert {row.name: row.mark for row in board.ordered} == {
+        "web": RowState.FAILED,
+        "db": RowState.CUT,
+        "undo": RowState.RUNNING,
+    }
     assert board.rows["shop", "db"].elapsed_s == 2.0
 
 

@@ -13,7 +13,7 @@ from moorage.errors import BusyError, DefinitionError, ImageError, NotReadyError
 from moorage.model.generation import GenerationRecord
 from moorage.model.lease import Lease, LeaseKey
 from moorage.model.state import BoundPort, RunRecord, ServiceStatus, StackRecord, StackState, StackStatus
-from moorage.show import words
+from moorage.show import formatting
 from moorage.show.text import error_text, history_text, leases_text, runs_text, stacks_text, status_text, summary_text
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -110,12 +110,12 @@ def test_summary():
     ],
 )
 def test_urls(port, url):
-    assert words.url_of(port) == url
+    assert formatting.url_of(port) == url
 
 
 def test_twins_of_both_ip_versions_are_shown_once():
     ports = (bound(80, 8080, "0.0.0.0"), bound(80, 8080, "::"), bound(22, 2222, "::"), bound(80, 8080, "0.0.0.0"))
-    assert [port.host_ip for port in words.without_twins(ports)] == ["::", "0.0.0.0"]
+    assert [port.host_ip for port in formatting.without_twins(ports)] == ["::", "0.0.0.0"]
 
 
 def test_stacks():
@@ -288,7 +288,7 @@ def test_an_undo_that_failed_says_what_is_left_and_what_removes_it():
     ],
 )
 def test_seconds(value, said):
-    assert words.seconds(value) == said
+    assert formatting.seconds(value) == said
 
 
 @pytest.mark.parametrize(
@@ -308,11 +308,11 @@ def test_seconds(value, said):
     ],
 )
 def test_clean(text, shown):
-    assert words.clean(text) == shown
+    assert formatting.clean(text) == shown
 
 
 def test_wide_characters_are_aligned():
-    assert words.table(("A", "B"), [("例え", "x"), ("e\u0301", "y")]) == "A     B\n例え  x\ne\u0301     y"
+    assert formatting.table(("A", "B"), [("例え", "x"), ("e\u0301", "y")]) == "A     B\n例え  x\ne\u0301     y"
 
 
 def test_an_error_message_cannot_command_the_terminal():

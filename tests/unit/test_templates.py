@@ -9,7 +9,7 @@ import pytest
 from moorage.adapters.build_context import BuildContexts
 from moorage.errors import DefinitionError
 from moorage.model.image import Survey
-from moorage.rules import commandcenter, templates
+from moorage.rules import starter_template, templates
 
 
 def survey(*names, **texts):
@@ -98,7 +98,7 @@ def test_a_folder_that_is_not_there_is_somebody_else_s_complaint(tmp_path):
 def test_commandcenter_has_what_the_project_has():
     back = survey("requirements.txt", "main.py", main_py="")
     front = survey("package.json", package_json=json.dumps({"scripts": {"start": "x"}}))
-    written = commandcenter.files({"backend": back, "frontend": front, ".": front})
+    written = starter_template.files({"backend": back, "frontend": front, ".": front})
     assert sorted(written) == [
         "backend/.dockerignore",
         "backend/Dockerfile",
@@ -107,8 +107,8 @@ def test_commandcenter_has_what_the_project_has():
         "frontend/Dockerfile",
     ]
     assert "backend: {condition: service_started}" in written["compose.yaml"]
-    alone = commandcenter.files({"backend": None, "frontend": None, ".": back})
+    alone = starter_template.files({"backend": None, "frontend": None, ".": back})
     assert sorted(alone) == [".dockerignore", "Dockerfile", "compose.yaml"]
     assert "context: .\n" in alone["compose.yaml"]
     with pytest.raises(DefinitionError, match="no project without a Dockerfile"):
-        commandcenter.files({"backend": None, "frontend": None, ".": survey("README.md")})
+        starter_template.files({"backend": None, "frontend": None, ".": survey("README.md")})

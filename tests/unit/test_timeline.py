@@ -13,7 +13,7 @@ from moorage.rules.timeline import chart, has_started_something
 from moorage.show.timeline_svg import timeline_svg
 from moorage.show.timeline_text import tick_label, tick_s, timeline_text
 from moorage.testing import MemoryStore
-from moorage.work.timeline import timeline
+from moorage.work.queries.timeline import timeline
 
 AT = datetime(2026, 11, 21, 9, tzinfo=UTC)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from moorage.adapters import worktrees
+from moorage.adapters import git
 from moorage.errors import DefinitionError
 from tests.unit.test_git import run_git
 
@@ -20,7 +20,7 @@ def shop(tmp_path):
 
 @pytest.mark.parametrize("name", ["feature/x", "v1.2", "ünï", "a-b_c", "1", "x;rm", "$(id)", "a'b"])
 def test_names_of_branches(shop, name):
-    assert worktrees.checked_branch(shop, name) == name
+    assert git.checked_branch(shop, name) == name
 
 
 @pytest.mark.parametrize(
@@ -56,36 +56,36 @@ def test_names_of_branches(shop, name):
 )
 def test_what_is_no_name(shop, name):
     with pytest.raises(DefinitionError, match="not the name of a branch"):
-        worktrees.checked_branch(shop, name)
+        git.checked_branch(shop, name)
 
 
 def test_made_listed_and_removed(shop, tmp_path):
     odd = tmp_path / "od d\nplace"
-    assert worktrees.add(shop, tmp_path / "new", "feature/x", None) is True
+    assert git.add(shop, tmp_path / "new", "feature/x", None) is True
     run_git(shop, "branch", "old")
-    assert worktrees.add(shop, odd, "old", None) is False
-    found = worktrees.listed(shop)
+    assert git.add(shop, odd, "old", None) is False
+    found = git.listed(shop)
     assert [(tree.path, tree.branch, tree.main) for tree in found] == [
         (shop, "main", True),
         (tmp_path / "new", "feature/x", False),
         (odd, "old", False),
     ]
-    assert worktrees.top_of(odd) == odd
-    worktrees.remove(shop, odd, force=False)
+    assert git.top_of(odd) == odd
+    git.remove(shop, odd, force=False)
     assert not odd.exists()
-    assert len(worktrees.listed(shop)) == 2
+    assert len(git.listed(shop)) == 2
 
 
 def test_a_branch_begins_where_it_is_told_to(shop, tmp_path):
     first = run_git(shop, "rev-parse", "HEAD")
     run_git(shop, "commit", "-q", "--allow-empty", "-m", "second")
-    worktrees.add(shop, tmp_path / "x", "x", "HEAD~1")
+    git.add(shop, tmp_path / "x", "x", "HEAD~1")
     assert run_git(tmp_path / "x", "rev-parse", "HEAD") == first
     with pytest.raises(DefinitionError, match="is there already"):
-        worktrees.add(shop, tmp_path / "y", "x", "HEAD~1")
+        git.add(shop, tmp_path / "y", "x", "HEAD~1")
     for start in ("--detach", "no-such-commit"):
         with pytest.raises(DefinitionError):
-            worktrees.add(shop, tmp_path / "z", "z", start)
+            git.add(shop, tmp_path / "z", "z", start)
     assert not (tmp_path / "z").exists()
 
 
@@ -93,35 +93,35 @@ def test_a_branch_of_the_remote_is_followed(shop, tmp_path):
     run_git(tmp_path, "clone", "-q", str(shop), "copy")
     run_git(shop, "branch", "theirs")
     run_git(tmp_path / "copy", "fetch", "-q")
-    assert worktrees.add(tmp_path / "copy", tmp_path / "theirs", "theirs", None) is False
+    assert git.add(tmp_path / "copy", tmp_path / "theirs", "theirs", None) is False
     assert run_git(tmp_path / "theirs", "rev-parse", "--abbrev-ref", "@{upstream}") == "origin/theirs"
 
 
 def test_a_branch_that_is_checked_out_elsewhere(shop, tmp_path):
     with pytest.raises(DefinitionError, match="main"):
-        worktrees.add(shop, tmp_path / "x", "main", None)
+        git.add(shop, tmp_path / "x", "main", None)
 
 
 def test_changes_are_not_lost(shop, tmp_path):
     tree = tmp_path / "x"
-    worktrees.add(shop, tree, "x", None)
-    assert worktrees.changes(tree) == ()
+    git.add(shop, tree, "x", None)
+    assert git.changes(tree) == ()
     (tree / "new file").write_text("precious")
-    assert worktrees.changes(tree) == ("?? new file",)
+    assert git.changes(tree) == ("?? new file",)
     with pytest.raises(DefinitionError, match="modified or untracked"):
-        worktrees.remove(shop, tree, force=False)
+        git.remove(shop, tree, force=False)
     assert (tree / "new file").exists()
-    worktrees.remove(shop, tree, force=True)
+    git.remove(shop, tree, force=True)
     assert not tree.exists()
 
 
 def test_no_repository(tmp_path):
     with pytest.raises(DefinitionError, match="no git working tree"):
-        worktrees.top_of(tmp_path)
+        git.top_of(tmp_path)
     with pytest.raises(DefinitionError):
-        worktrees.listed(tmp_path)
+        git.listed(tmp_path)
 
 
 def test_the_environment_of_a_hook_does_not_lead_elsewhere(shop, tmp_path, monkeypatch):
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))
-    assert worktrees.top_of(shop) == shop
+    assert git.top_of(shop) == shop

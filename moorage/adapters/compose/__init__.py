@@ -1,0 +1,1 @@
+"""The Compose CLI, and what belongs to its builds."""

@@ -1,0 +1,106 @@
+"""Credentials of private registries, for one call of Compose: a folder in place of the user's `~/.docker`.
+
+The password is in a file of ours (0600) for as long as the call takes, never in a command line or a variable. The
+folder belongs to the process by a kernel lock: one that a killed process has left is removed by whoever looks next.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+from base64 import b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from moorage.adapters.files import PRIVATE_FILE, home_errors, private_folder
+from moorage.model.image import RegistryLogin
+
+_FOLDER = "logins"
+_CONFIG = "config.json"
+_ALIVE = ".alive"
+_HUB_KEY = "https://index.docker.io/v1/"
+_HUB_HOSTS = ("index.docker.io", "docker.io", "registry-1.docker.io", "hub.docker.com")
+
+
+@contextmanager
+def logged_in(home: Path, logins: Sequence[RegistryLogin]) -> Iterator[dict[str, str]]:
+    """The variables of a call that may pull as `logins`; none where there are none. Raises HomeError."""
+    if not logins:
+        yield {}
+        return
+    own = own_folder()
+    with home_errors(home / _FOLDER):
+        private_folder(home / _FOLDER)
+        remove_left_behind(home)
+        folder = Path(tempfile.mkdtemp(dir=home / _FOLDER))  # 0700
+        alive = os.open(folder / _ALIVE, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, PRIVATE_FILE)
+    try:
+        with home_errors(folder):
+            fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _fill(folder, own, logins)
+        yield {"DOCKER_CONFIG": str(folder)}
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(alive)
+
+
+def remove_left_behind(home: Path) -> None:
+    """Remove the folders of processes that were killed."""
+    with suppress(OSError):
+        for folder in (home / _FOLDER).iterdir():
+            _remove_if_dead(folder)
+
+
+def _remove_if_dead(folder: Path) -> None:
+    try:
+        alive = os.open(folder / _ALIVE, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return  # just being made, or just being removed
+    try:
+        fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(folder, ignore_errors=True)
+    except OSError:
+        return
+    finally:
+        os.close(alive)
+
+
+def own_folder() -> Path | None:
+    """The user's own. None: there is no home directory."""
+    if named := os.environ.get("DOCKER_CONFIG"):
+        return Path(named)
+    with suppress(RuntimeError):
+        return Path.home() / ".docker"
+    return None
+
+
+def _fill(folder: Path, own: Path | None, logins: Sequence[RegistryLogin]) -> None:
+    """The user's configuration with the logins in it; all else that lies beside it (plugins, contexts) as links."""
+    config: dict[str, Any] = {}
+    if own and own.is_dir():
+        with suppress(OSError, ValueError):  # the CLI goes on without it, too
+            found = json.loads((own / _CONFIG).read_text(encoding="utf-8"))
+            config = found if isinstance(found, dict) else {}
+        for entry in own.iterdir():
+            if entry.name not in (_CONFIG, _ALIVE):
+                (folder / entry.name).symlink_to(entry.absolute())
+    file = os.open(folder / _CONFIG, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, PRIVATE_FILE)
+    with os.fdopen(file, "w", encoding="utf-8") as opened:
+        json.dump(merged(config, logins), opened)
+
+
+def merged(own: Mapping[str, Any], logins: Sequence[RegistryLogin]) -> dict[str, Any]:
+    """A `config.json` with logins; for their registries no helper is asked, which would hide them."""
+    auths, helpers = dict(own.get("auths") or {}), dict(own.get("credHelpers") or {})
+    for login in logins:
+        key = _HUB_KEY if login.registry in _HUB_HOSTS else login.registry
+        auths[key] = {"auth": b64encode(f"{login.username}:{login.password}".encode()).decode()}
+        for name in {key, login.registry}:
+            if own.get("credsStore") or name in helpers:
+                helpers[name] = ""
+    return {**own, "auths": auths, **({"credHelpers": helpers} if helpers else {})}

@@ -1,0 +1,1 @@
+"""Dagger: its engine, its CLI, its session."""

@@ -1,0 +1,161 @@
+"""The program that speaks Dagger: one session of the SDK in a process of its own, asked over its standard input.
+
+The SDK cannot be interrupted while its CLI starts or ends, keeps its settings in the environment of the process, and
+leaves the CLI behind when that is killed. A process can be given an environment and be ended, with all that it
+started. Lines of JSON in, lines of JSON out; the end of the input is the end of the session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import json
+import os
+import shutil
+import signal
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    import dagger
+
+SCRATCH = "MOORAGE_DAGGER_SCRATCH"
+"""Names the folder for temporary files of a session; who asks removes it, and if that one was killed, this program."""
+_TAIL_LINES = 60
+_CLOSING_S = 20.0
+_GIVING_UP_S = 1.0
+"""How long a session that never opened has to end."""
+
+
+class Tail(io.StringIO):
+    """What the CLI logs: the last lines are kept, each is told."""
+
+    def __init__(self, out: TextIO) -> None:
+        super().__init__()
+        self.lines: deque[str] = deque(maxlen=_TAIL_LINES)
+        self._out = out
+
+    def write(self, text: str) -> int:
+        """Keep and tell what is not empty."""
+        for line in text.splitlines():
+            if line.strip():
+                self.lines.append(line.rstrip())
+                say(self._out, line=line.rstrip())
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:  # type: ignore[override]
+        """The same for many."""
+        for line in lines:
+            self.write(line)
+
+
+_saying = threading.Lock()
+_opened = threading.Event()
+
+
+def say(out: TextIO, **facts: Any) -> None:
+    """One line to whoever asked; nobody reads any more: no error."""
+    with _saying, contextlib.suppress(OSError, ValueError):
+        out.write(json.dumps(facts) + "\n")
+        out.flush()
+
+
+async def serve(requests: asyncio.Queue[dict[str, Any] | None], out: TextIO) -> None:
+    """Open a session, answer requests side by side until there are no more, close it: all in this task."""
+    import dagger
+
+    tail = Tail(out)
+    config = dagger.Config(retry=None, log_output=tail)
+    try:
+        async with dagger.Connection(config) as client:
+            _opened.set()
+            say(out, ready={"version": await client.version()})
+            await _answer_all(client, requests, out, tail)
+    except Exception as error:  # noqa: BLE001 - whatever the SDK raises is told, not printed
+        say(out, failed=described(error, tail.lines))
+
+
+async def _answer_all(
+    client: dagger.Client, requests: asyncio.Queue[dict[str, Any] | None], out: TextIO, tail: Tail
+) -> None:
+    from moorage.adapters.dagger.pipeline import Pipelines
+
+    pipelines = Pipelines(client)
+    under_way: set[asyncio.Task[None]] = set()
+
+    async def answer(request: dict[str, Any]) -> None:
+        try:
+            say(out, id=request["id"], done=await pipelines.do(request))
+        except Exception as error:  # noqa: BLE001 - the same
+            say(out, id=request["id"], failed=described(error, tail.lines))
+
+    while (request := await requests.get()) is not None:
+        task = asyncio.create_task(answer(request))
+        under_way.add(task)
+        task.add_done_callback(under_way.discard)
+    for task in under_way:
+        task.cancel()
+    await asyncio.gather(*under_way, return_exceptions=True)
+
+
+def described(error: BaseException, tail: Iterable[str]) -> dict[str, Any]:
+    """An error of the SDK as data: its kind, its words, of a failed command exit code and output, the log's tail.
+
+    A CLI that died makes the SDK raise a SessionError at the close, which hides what was wrong: that is looked for.
+    """
+    seen = error
+    while type(seen).__name__ == "SessionError" and isinstance(seen.__context__, Exception):
+        if not type(seen.__context__).__module__.startswith("dagger"):
+            break
+        seen = seen.__context__
+    facts: dict[str, Any] = {"kind": type(seen).__name__, "message": str(seen) or repr(seen), "log": list(tail)}
+    for name in ("command", "exit_code", "stdout", "stderr"):  # an ExecError's
+        if hasattr(seen, name):
+            facts[name] = getattr(seen, name)
+    return facts
+
+
+def _read(loop: asyncio.AbstractEventLoop, requests: asyncio.Queue[dict[str, Any] | None]) -> None:
+    """Pass requests on; when there are no more, the session has a while to close, then all of it is killed."""
+    for line in sys.stdin:
+        loop.call_soon_threadsafe(requests.put_nowait, json.loads(line))
+    with contextlib.suppress(RuntimeError):  # it has ended already
+        loop.call_soon_threadsafe(requests.put_nowait, None)
+    threading.Timer(_CLOSING_S if _opened.is_set() else _GIVING_UP_S, _kill_all).start()
+
+
+def _kill_all() -> None:
+    _remove_scratch()
+    if os.getpgid(0) == os.getpid():  # started as we start it: leader of a group of its own, with the CLI in it
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)
+
+
+def _remove_scratch() -> None:
+    if folder := os.environ.get(SCRATCH):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _main(out: TextIO) -> None:
+    requests: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+    threading.Thread(target=_read, args=(asyncio.get_running_loop(), requests), daemon=True).start()
+    await serve(requests, out)
+
+
+def main() -> None:
+    """Serve one session."""
+    out = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no answer
+    try:
+        asyncio.run(_main(out))
+    finally:
+        _remove_scratch()
+        os._exit(0)  # threads of the SDK may hang in a CLI that does
+
+
+if __name__ == "__main__":
+    main()

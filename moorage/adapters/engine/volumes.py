@@ -1,0 +1,165 @@
+"""Volumes of the Docker engine. What is in them goes through `GET` and `PUT /containers/ID/archive`.
+
+The container that mounts the volume for it is made of an image of the stack itself and never started: no other image
+is needed, nothing of the image runs. It has no network and goes with the call.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from typing import Any
+
+from docker.errors import NotFound
+
+from moorage.adapters.engine.client import DockerEngine
+from moorage.adapters.engine.exec import Conversation
+from moorage.errors import EngineError, MoorageError
+from moorage.model.volume import ROOT, Volume, VolumeUser
+from moorage.rules import labels
+
+_CHUNK = 1 << 18
+
+
+class DockerVolumes:
+    """`Volumes` by the Docker SDK, over the connection of an engine."""
+
+    def __init__(self, engine: DockerEngine, home: str) -> None:
+        self._engine = engine
+        self._home = home
+
+    def all(self) -> tuple[Volume, ...]:
+        """All volumes, by name, with sizes and who mounts them."""
+        with self._engine.speaking() as client:
+            listed = client.volumes()["Volumes"] or []
+            # Engines from API 1.42 on look only at what is asked for; older ones take no notice of `type`.
+            measured = _measured(client)
+            users = _users(client.containers(all=True))
+        sizes = {one["Name"]: (one.get("UsageData") or {}).get("Size", -1) for one in measured}
+        return tuple(_volume(raw, users, sizes) for raw in sorted(listed, key=lambda raw: str(raw["Name"])))
+
+    def find(self, name: str) -> Volume | None:
+        """One, without its size. None: there is none of that name."""
+        with self._engine.speaking() as client:
+            raw = next((one for one in client.volumes()["Volumes"] or [] if one["Name"] == name), None)
+            return _volume(raw, _users(client.containers(all=True)), {}) if raw else None
+
+    def make(self, volume: Volume) -> None:
+        """Make it, empty."""
+        with self._engine.speaking() as client:
+            client.create_volume(volume.name, volume.driver, dict(volume.options), dict(volume.labels))
+
+    def read(self, name: str, image: str, stack: str) -> Iterator[bytes]:
+        """What is in a volume, as a tar stream."""
+        with self._helper(name, image, stack) as helper, self._engine.speaking() as client:
+            stream, _ = client.get_archive(helper, f"/{ROOT}", chunk_size=_CHUNK)
+            yield from stream
+
+    def write(self, name: str, image: str, stack: str, tar: Iterable[bytes]) -> None:
+        """Unpack a tar stream into a volume."""
+        with self._helper(name, image, stack) as helper, self._engine.speaking() as client:
+            # At the root, because the engine skips a member `.`: the volume's own owner and mode come with its name.
+            if not client.put_archive(helper, "/", _sendable(tar)):
+                raise EngineError(f"volume {name}: the engine did not take the files")
+
+    def dump(self, container: str, command: Sequence[str], environment: Mapping[str, str]) -> Iterator[bytes]:
+        """What a program in a running container writes to stdout. Raises EngineError at the end if it failed."""
+        with self._engine.speaking() as client, closing(Conversation(client, container, command, environment)) as it:
+            it.end_input()
+            yield from it.output()
+            it.check()
+
+    def load(
+        self, container: str, command: Sequence[str], environment: Mapping[str, str], stdin: Iterable[bytes]
+    ) -> None:
+        """Run a program in a running container on `stdin`. Raises EngineError if it failed, with what it wrote."""
+        with self._engine.speaking() as client, closing(Conversation(client, container, command, environment)) as it:
+            it.answer(stdin)
+            it.check()
+
+    def remove_helpers(self, stack: str) -> None:
+        """Remove what a crash has left behind."""
+        marks = [f"{labels.HELPER}={stack}", f"{labels.HOME}={self._home}"]
+        with self._engine.speaking() as client:
+            left = client.containers(all=True, filters={"label": marks})
+        for one in left:
+            self._engine.remove(one["Id"], volumes=True)
+
+    def free_bytes(self) -> int | None:
+        """What is free where the engine keeps volumes, if that is a directory of this machine."""
+        if not self._engine.address.startswith("unix:"):
+            return None
+        try:
+            with self._engine.speaking() as client:
+                root = client.info()["DockerRootDir"]
+            found = os.statvfs(root)
+        except (MoorageError, OSError, KeyError):
+            return None
+        return found.f_bavail * found.f_frsize
+
+    @contextmanager
+    def _helper(self, volume: str, image: str, stack: str) -> Iterator[str]:
+        """A container that mounts the volume, never started, removed at the end."""
+        with self._engine.speaking() as client:
+            host = client.create_host_config(binds={volume: {"bind": f"/{ROOT}", "mode": "rw"}}, network_mode="none")
+            marks = {labels.HELPER: stack, labels.HOME: self._home}
+            name = f"moorage-volume-{secrets.token_hex(6)}"
+            made = client.create_container(image, ["-"], host_config=host, labels=marks, name=name)
+        try:
+            yield made["Id"]
+        finally:
+            with suppress(NotFound):
+                self._engine.remove(made["Id"], volumes=True)
+
+
+def _measured(client: Any) -> list[dict[str, Any]]:
+    """`client.df()` measures images and containers too, which takes long."""
+    answer = client._get(client._url("/system/df"), params={"type": "volume"})  # noqa: SLF001
+    return client._result(answer, json=True)["Volumes"] or []  # noqa: SLF001
+
+
+def _sendable(tar: Iterable[bytes]) -> Iterator[bytes]:
+    """Chunks of some size: each is a chunk of HTTP, and an empty one would be the last."""
+    pool = bytearray()
+    for chunk in tar:
+        pool += chunk
+        if len(pool) >= _CHUNK:
+            yield bytes(pool)
+            pool.clear()
+    if pool:
+        yield bytes(pool)
+
+
+def _users(containers: Iterable[Mapping[str, Any]]) -> dict[str, list[VolumeUser]]:
+    """Volume → the containers that mount it; helpers left out."""
+    found: dict[str, list[VolumeUser]] = {}
+    for one in containers:
+        marks = one.get("Labels") or {}
+        for mount in () if labels.HELPER in marks else one.get("Mounts") or ():
+            if mount.get("Type") == "volume" and mount.get("Name"):
+                user = VolumeUser(
+                    container=one["Id"],
+                    name=(one.get("Names") or ["?"])[0].lstrip("/"),
+                    stack=marks.get(labels.COMPOSE_PROJECT, ""),
+                    service=marks.get(labels.COMPOSE_SERVICE, ""),
+                    running=one.get("State") in ("running", "paused", "restarting"),
+                )
+                found.setdefault(mount["Name"], []).append(user)
+    return found
+
+
+def _volume(raw: Mapping[str, Any], users: Mapping[str, list[VolumeUser]], sizes: Mapping[str, int]) -> Volume:
+    marks, name = raw.get("Labels") or {}, str(raw["Name"])
+    size = sizes.get(name, -1)
+    return Volume(
+        name=name,
+        stack=marks.get(labels.STACK, ""),
+        key=marks.get(labels.COMPOSE_VOLUME, ""),
+        driver=raw.get("Driver") or "local",
+        options=raw.get("Options") or {},
+        labels=marks,
+        size_bytes=None if size < 0 else size,
+        users=tuple(sorted(users.get(name, ()), key=lambda user: user.name)),
+    )

@@ -1,0 +1,150 @@
+"""The lock of a stack: the kernel's, so that a crash frees it. Who holds it stands in a file beside it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from moorage.adapters.files import PRIVATE_FILE, LocalFiles, home_errors, private_folder
+from moorage.errors import BusyError
+
+if TYPE_CHECKING:
+    from filelock import FileLock
+
+    from moorage.adapters.locks.machine import MachineLock
+
+_POLL_S = 0.02
+_LEAST_WAIT_S = 0.1
+_UNSIGNED_WAIT_S = 1.0
+"""`held` of another process has the lock for an instant, unsigned; so even "do not wait" looks more than once."""
+
+
+class StackLock:
+    """The lock of one stack, `<folder>/<stack>.lock`.
+
+    One object holds it once at a time; it may be released from another thread than the one that acquired it. Child
+    processes do not inherit it.
+    """
+
+    def __init__(self, folder: Path, stack: str, guard: MachineLock | None = None) -> None:
+        self.stack = stack
+        self._guard = guard
+        """Of the same name in other homes on the engine. None: others are none of its business."""
+        self._elsewhere = False
+        """The last try found it held by another home."""
+        self.path = folder / f"{stack}.lock"
+        self._files = LocalFiles(folder)
+        self._holder_name = f"{stack}.holder"
+        self._lock: FileLock | None = None
+
+    def acquire(self, operation: str, timeout_s: float, on_wait: Callable[[str], None] | None = None) -> Self:
+        """Take the lock, waiting up to `timeout_s` (0: not at all).
+
+        `on_wait` is told once, in a sentence, for whom we wait, and again when that changes. Raises BusyError (fields
+        stack, operation, pid, since), HomeError.
+        """
+        began = time.monotonic()
+        said = ""
+        while not self._take():
+            sentence = self._sentence()
+            least_s = _LEAST_WAIT_S if self._holder()["pid"] else _UNSIGNED_WAIT_S
+            if time.monotonic() - began >= max(timeout_s, least_s):
+                raise self._busy(sentence)
+            if on_wait and timeout_s > 0 and sentence != said and time.monotonic() - began >= _LEAST_WAIT_S:
+                on_wait(sentence)
+                said = sentence
+            time.sleep(_POLL_S)
+        self._sign(operation)
+        return self
+
+    def release(self) -> None:
+        """Give the lock back; no effect if this object does not hold it."""
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            if self._guard:
+                self._guard.release()
+            # First the name, then the lock: whoever takes it next writes his own.
+            with suppress(Exception):
+                self._files.remove(self._holder_name)
+            lock.release()
+
+    def held(self) -> dict[str, Any] | None:
+        """Who holds the lock now: `operation`, `pid`, `since` (None where not known). None: nobody. Does not wait."""
+        try:
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return None  # nobody has ever taken it
+        try:
+            # Shared, so that two who look do not see each other.
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return self._holder()
+        else:
+            return None
+        finally:
+            os.close(descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.release()
+
+    def _take(self) -> bool:
+        # Imported here: `held` is on the path of verbs that only read and has to be quick.
+        from filelock import FileLock, Timeout
+
+        with home_errors(self.path):
+            private_folder(self.path.parent)
+            lock = FileLock(self.path, timeout=0, mode=PRIVATE_FILE, thread_local=False)
+            try:
+                lock.acquire(blocking=False)
+            except Timeout:
+                self._elsewhere = False
+                return False
+        if self._guard and not self._guard.take():
+            self._elsewhere = True
+            lock.release()
+            return False
+        self._lock = lock
+        return True
+
+    def _sign(self, operation: str) -> None:
+        holder = {"operation": operation, "pid": os.getpid(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
+        try:
+            self._files.write(self._holder_name, json.dumps(holder))
+        except BaseException:
+            self.release()
+            raise
+
+    def _holder(self) -> dict[str, Any]:
+        holder: dict[str, Any] = {"operation": None, "pid": None, "since": None}
+        with suppress(ValueError, TypeError):
+            holder |= json.loads(self._files.read(self._holder_name) or "{}")
+        return holder
+
+    def _sentence(self) -> str:
+        if self._elsewhere and self._guard:
+            other = self._guard.holder()
+            who = f" (pid {other})" if other else ""
+            return f"stack {self.stack} is held by a run of another $MOORAGE_HOME on this engine{who}"
+        holder = self._holder()
+        pid = f" (pid {holder['pid']})" if holder["pid"] else ""
+        since = f" since {holder['since']}" if holder["since"] else ""
+        return f"stack {self.stack} is held by `{holder['operation'] or 'another run'}`{pid}{since}"
+
+    def _busy(self, sentence: str) -> BusyError:
+        return BusyError(
+            sentence,
+            hint="Wait for it to end, or wait longer: --lock-timeout SECONDS, for the hub MOORAGE_HUB_LOCK_TIMEOUT_S.",
+            stack=self.stack,
+            **self._holder(),
+        )

@@ -1,0 +1,83 @@
+"""Options that name a stack or a definition, the same for every verb; they follow `docker compose`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from moorage.errors import DefinitionError
+from moorage.interfaces import World
+from moorage.rules import naming
+from moorage.work.definitions.request import UpRequest, name_of, source_of
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Selection:
+    """What the command is about."""
+
+    file: Annotated[list[str], Parameter(name=["--file", "-f"], help="Compose file; may be given several times.")] = (
+        field(default_factory=list)
+    )
+    project_directory: Annotated[Path | None, Parameter(help="Directory of the project.")] = None
+    profile: Annotated[list[str], Parameter(help="Profile to enable; may be given several times.")] = field(
+        default_factory=list
+    )
+    env_file: Annotated[list[str], Parameter(help="File with variables; may be given several times.")] = field(
+        default_factory=list
+    )
+    name: Annotated[str | None, Parameter(name=["--name", "--project-name", "-p"], help="Name of the stack.")] = None
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class LongSelection(Selection):
+    """The same for verbs whose `-f` is another option, as in `docker compose logs -f`."""
+
+    file: Annotated[list[str], Parameter(name="--file", help="Compose file; may be given several times.")] = field(
+        default_factory=list
+    )
+
+
+def request_of(selection: Selection) -> UpRequest:
+    """The plain request of a selection. Raises DefinitionError."""
+    name = naming.validate_name(selection.name) if selection.name is not None else None
+    source = source_of(selection.project_directory, selection.file, selection.profile, selection.env_file)
+    return UpRequest(source=source, name=name)
+
+
+def stack_of(world: World, selection: Selection, stack: str | None = None) -> str:
+    """The stack that a command is about: named, else the one of the working directory.
+
+    Raises DefinitionError: nothing is named, and the directory has no stack and no compose file, or several stacks.
+    """
+    named = selection.name if stack is None else stack
+    if named is not None:
+        return naming.validate_name(named)
+    request = request_of(selection)
+    names = [record.name for record in world.store.stacks() if record.path == str(request.source.directory)]
+    if len(names) > 1:
+        message = f"{request.source.directory}: it has several stacks: {', '.join(names)}"
+        raise DefinitionError(message, hint="Name one with --name.")
+    return names[0] if names else name_of(world, request, world.compose.raw_config(request.source))
+
+
+def known_stack_of(world: World, selection: Selection, stack: str | None = None) -> str:
+    """The same, but a stack of that name must be on record or on the engine, as ours. Raises DefinitionError."""
+    name = stack_of(world, selection, stack)
+    if world.store.stack(name) or world.store.leases(name) or _on_engine(world, name):
+        return name
+    known = [record.name for record in world.store.stacks()]
+    message = f"there is no stack {name!r}"
+    raise DefinitionError(
+        message, hint=f"There are: {', '.join(known)}." if known else "`moorage up` makes one.", stack=name
+    )
+
+
+def _on_engine(world: World, name: str) -> bool:
+    from moorage.rules import labels
+
+    return labels.ours(world.engine.stacks().get(name, {}), name, world.home)

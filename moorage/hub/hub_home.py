@@ -1,0 +1,129 @@
+"""The hub's files: `$MOORAGE_HOME/hub/` with its logs, the records of its processes and Prefect's own home."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from moorage.adapters.files import LocalFiles
+from moorage.hub.process import ProcessRecord
+from moorage.model.base import Frozen
+from moorage.settings import settings
+
+_SERVER = "server.json"
+_WORKER = "worker.json"
+_DEPLOYED = "deployed"
+
+
+class ServerRecord(Frozen):
+    """The Prefect server that we started, and where it listens."""
+
+    process: ProcessRecord
+    host: str
+    port: int
+    api_url: str
+    ui_url: str
+    auth: str | None = Field(default=None, repr=False)
+    """`user:password`. None: no password."""
+    version: str
+    """Version of Moorage that started it."""
+
+
+class WorkerRecord(Frozen):
+    """The worker that we started, and for which server."""
+
+    process: ProcessRecord
+    api_url: str
+    version: str
+
+
+@dataclass(frozen=True)
+class HubHome:
+    """The files below `path`."""
+
+    path: Path
+
+    @property
+    def prefect_home(self) -> Path:
+        """PREFECT_HOME of the hub: its SQLite database, leases, results."""
+        return self.path / "prefect"
+
+    @property
+    def server_log(self) -> Path:
+        """What the server prints."""
+        return self.path / "server.log"
+
+    @property
+    def worker_log(self) -> Path:
+        """What the worker and its flow runs print."""
+        return self.path / "worker.log"
+
+    @property
+    def deploy_log(self) -> Path:
+        """What the last deploy of the flows printed."""
+        return self.path / "deploy.log"
+
+    @property
+    def lock(self) -> Path:
+        """Held by whoever starts or stops the hub."""
+        return self.path / "hub.lock"
+
+    def server(self) -> ServerRecord | None:
+        """The server that was started last. None: none, or it was stopped."""
+        text = self._files.read(_SERVER)
+        try:
+            return ServerRecord.model_validate_json(text) if text else None
+        except ValidationError:
+            return None
+
+    def worker(self) -> WorkerRecord | None:
+        """The worker that was started last. None: none, or it was stopped."""
+        text = self._files.read(_WORKER)
+        try:
+            return WorkerRecord.model_validate_json(text) if text else None
+        except ValidationError:
+            return None
+
+    def deployed(self) -> str:
+        """Fingerprint of what was deployed last. Empty: nothing."""
+        return self._files.read(_DEPLOYED) or ""
+
+    def save_server(self, record: ServerRecord) -> None:
+        """Write it down. Raises HomeError."""
+        self._files.write(_SERVER, record.model_dump_json(indent=1))
+
+    def save_worker(self, record: WorkerRecord) -> None:
+        """Write it down. Raises HomeError."""
+        self._files.write(_WORKER, record.model_dump_json(indent=1))
+
+    def save_deployed(self, fingerprint: str) -> None:
+        """Write it down. Raises HomeError."""
+        self._files.write(_DEPLOYED, fingerprint)
+
+    def forget_server(self) -> None:
+        """It was stopped."""
+        self._files.remove(_SERVER)
+
+    def forget_worker(self) -> None:
+        """It was stopped."""
+        self._files.remove(_WORKER)
+
+    @property
+    def _files(self) -> LocalFiles:
+        return LocalFiles(self.path)
+
+
+def hub_home() -> HubHome:
+    """The hub's folder of this process's `$MOORAGE_HOME`."""
+    return HubHome(settings().home.expanduser().absolute() / "hub")
+
+
+def tail(log: Path, lines: int) -> tuple[str, ...]:
+    """The last lines of a log. Empty: there is none."""
+    try:
+        text = log.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ()
+    return tuple(text.splitlines()[-lines:]) if lines > 0 else ()

@@ -1,0 +1,31 @@
+"""The protocols of all that is outside, one file each. `world.py` says which adapter stands behind each."""
+
+from moorage.interfaces.builder import ImageBuilder
+from moorage.interfaces.clock import Clock
+from moorage.interfaces.compose import Compose
+from moorage.interfaces.contexts import Contexts
+from moorage.interfaces.engine import Engine
+from moorage.interfaces.files import Files
+from moorage.interfaces.lock import Lock
+from moorage.interfaces.output import Line
+from moorage.interfaces.prober import Prober
+from moorage.interfaces.store import Store
+from moorage.interfaces.streams import Streams
+from moorage.interfaces.volumes import Volumes
+from moorage.interfaces.world import World
+
+__all__ = [
+    "Clock",
+    "Compose",
+    "Contexts",
+    "Engine",
+    "Files",
+    "ImageBuilder",
+    "Line",
+    "Lock",
+    "Prober",
+    "Store",
+    "Streams",
+    "Volumes",
+    "World",
+]

@@ -1,0 +1,44 @@
+"""The Compose CLI."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from moorage.interfaces.output import Line
+from moorage.model.definition import Config, Source
+
+
+class Compose(Protocol):
+    """The Compose CLI: reads definitions, creates containers, builds and pulls images."""
+
+    def version(self) -> str:
+        """Version of the CLI, `5.6.1`. Raises ComposeUnavailableError."""
+
+    def config(self, source: Source, name: str | None, environment: Mapping[str, str]) -> Config:
+        """The canonical project. `name` None: Compose derives it. Raises DefinitionError."""
+
+    def raw_config(self, source: Source) -> Config:
+        """The project as written, variables not replaced: for `x-moorage` of services and for port variables."""
+
+    def interpolate(self, source: Source, values: Config, environment: Mapping[str, str]) -> Config:
+        """`values` with their variables replaced by Compose's own rules."""
+
+    def variables(self, source: Source, name: str | None = None) -> dict[str, str]:
+        """The environment that Compose interpolates with (process, env files). `name` None: Compose derives it."""
+
+    def create(self, stack: str, file: Path, services: Sequence[str], recreate: bool, on_line: Line) -> None:
+        """Create what `file` defines; changed containers are re-created. Empty `services`: all. Raises EngineError."""
+
+    def build(self, stack: str, file: Path, service: str, on_line: Line) -> None:
+        """Build the image of one service. Raises ImageError."""
+
+    def pull(self, stack: str, file: Path, service: str, on_line: Line) -> None:
+        """Pull the image of one service. Raises ImageError."""
+
+    def abort(self) -> None:
+        """End the builds and pulls under way: their calls raise ImageError."""
+
+    def end_strays(self, stack: str) -> None:
+        """End what calls of a Moorage that died still do for a stack; to be called with the stack's lock held."""

@@ -1,0 +1,125 @@
+"""The registry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from moorage.model.generation import GenerationRecord
+from moorage.model.lease import Lease, LeaseKey, Request
+from moorage.model.state import RunRecord, StackRecord
+
+
+class Store(Protocol):
+    """The registry: stacks, generations, leases, runs, timings. Every method is one transaction."""
+
+    def lease(
+        self,
+        requests: Sequence[Request],
+        *,
+        run: str | None,
+        taken: frozenset[tuple[int, str]],
+        bindable: Callable[[int, str, str], bool],
+        strict: bool = False,
+        complete: bool = False,
+        now: datetime,
+    ) -> tuple[Lease, ...]:
+        """Lease a port for each request, in one write transaction, in their order.
+
+        A key that has a lease keeps it (sticky). `taken` are (port, protocol) that the engine publishes now; the ports
+        of leases that the same stack holds already do not count as taken. `strict`: the wanted port or PortError.
+        `complete`, for runs: these are all requests of their stack, so a lease that none is about can be inherited.
+        """
+
+    def preview(
+        self,
+        requests: Sequence[Request],
+        *,
+        taken: frozenset[tuple[int, str]],
+        bindable: Callable[[int, str, str], bool],
+        strict: bool = False,
+        complete: bool = False,
+        now: datetime,
+    ) -> tuple[Lease, ...]:
+        """What `lease` would answer, with nothing stored."""
+
+    def leases(self, stack: str | None = None) -> tuple[Lease, ...]:
+        """The leases of a stack, by port. None: of all stacks."""
+
+    def release(self, keys: Sequence[LeaseKey]) -> None:
+        """Give ports back; a key without a lease is no error."""
+
+    def release_run(self, run: str) -> tuple[Lease, ...]:
+        """Give back what an unfinished run acquired, and say what that was."""
+
+    def restore(self, leases: Sequence[Lease]) -> tuple[Lease, ...]:
+        """Put leases on record as they are, after the file was lost; those whose key or port is held are left out."""
+
+    def commit_run(self, run: str) -> None:
+        """What the run acquired is held from now on (until released)."""
+
+    def commit(
+        self,
+        run: RunRecord,
+        stack: StackRecord,
+        generations: Sequence[GenerationRecord],
+        released: Sequence[LeaseKey],
+    ) -> None:
+        """End a run well, in one write transaction: all of it is on record afterwards, or nothing.
+
+        Stack and generations are as given, the run's leases are held, `released` are given back, the run is closed.
+        """
+
+    def stack(self, name: str) -> StackRecord | None:
+        """One stack. None: not on record."""
+
+    def stacks(self) -> tuple[StackRecord, ...]:
+        """All stacks, by name."""
+
+    def save_stack(self, record: StackRecord) -> None:
+        """Add or replace."""
+
+    def forget_stack(self, name: str) -> None:
+        """Remove the stack with its generations and timings; leases stay until they are released."""
+
+    def generations(self, stack: str) -> tuple[GenerationRecord, ...]:
+        """All on record, newest first."""
+
+    def save_generation(self, record: GenerationRecord) -> None:
+        """Add or replace by (stack, number)."""
+
+    def forget_generation(self, stack: str, number: int) -> None:
+        """Remove one; no error if it is gone."""
+
+    def open_run(self, record: RunRecord) -> None:
+        """Write a run down before its first effect."""
+
+    def update_run(self, record: RunRecord) -> None:
+        """Replace the record of a run."""
+
+    def close_run(self, run: str, outcome: str, now: datetime) -> None:
+        """The run has ended."""
+
+    def unfinished_runs(self, stack: str | None = None) -> tuple[RunRecord, ...]:
+        """Runs without an end, oldest first."""
+
+    def runs(self, stack: str | None, limit: int = 50) -> tuple[RunRecord, ...]:
+        """The last runs, newest first. None: of all stacks."""
+
+    def add_timing(self, stack: str, service: str, generation: int, phase: str, seconds: float, now: datetime) -> None:
+        """How long a phase (`create`, `start`, `ready`) of a service took."""
+
+    def timings(self, stack: str, service: str, phase: str, limit: int = 10) -> tuple[float, ...]:
+        """The last ones, newest first."""
+
+    @property
+    def set_aside(self) -> Path | None:
+        """Where a damaged file was put, until `rebuilt` is called. None: nothing was lost."""
+
+    def rebuilt(self) -> None:
+        """What was lost with the damaged file is on record again."""
+
+    def close(self) -> None:
+        """Close the file."""

@@ -1,0 +1,157 @@
+"""A running stack in the hands of a Python program: addresses, logs, commands, and faults for tests."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from moorage.errors import DefinitionError
+from moorage.interfaces import World
+from moorage.model.state import BoundPort, Container, StackStatus
+from moorage.rules import addresses
+from moorage.work.operations import down as endings
+from moorage.work.queries.status import status as status_of
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Executed:
+    """What a command in a service came to."""
+
+    exit_code: int
+    output: str
+    """Both streams, the end of them."""
+
+
+class RunningStack:
+    """One stack that is up. All calls block; they may be made from async code too."""
+
+    def __init__(self, world: World, status: StackStatus) -> None:
+        self._world = world
+        self._status = status
+        self.name = status.stack
+
+    def __repr__(self) -> str:
+        return f"<stack {self.name}: {', '.join(self._status.services)}>"
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """Names of the services."""
+        return tuple(self._status.services)
+
+    def status(self) -> StackStatus:
+        """How the stack is now."""
+        self._status = finish(lambda: status_of(self._world, self.name))
+        return self._status
+
+    def port(self, service: str, target: int | None = None, protocol: str = "tcp") -> int:
+        """The host port of a container port. `target` None: the only one. Raises DefinitionError."""
+        return self._published(service, target, protocol).published
+
+    def host(self, service: str, target: int | None = None, protocol: str = "tcp") -> str:
+        """The address at which this machine reaches it. Raises DefinitionError."""
+        return addresses.host_of(self._published(service, target, protocol))
+
+    def url(self, service: str, target: int | None = None, scheme: str | None = None) -> str:
+        """`http://127.0.0.1:20001`. `scheme` None: what is usual for the container port. Raises DefinitionError."""
+        return addresses.url_of(self._published(service, target, "tcp"), scheme)
+
+    def environment(self) -> dict[str, str]:
+        """MOORAGE_STACK, and MOORAGE_URL_…, MOORAGE_HOST_…, MOORAGE_PORT_… of all services, as in `moorage ci`."""
+        return addresses.variables(self._status)
+
+    def exec(self, service: str, command: Sequence[str] | str, *arguments: str, user: str = "") -> Executed:
+        """Run a command in a service: a list, one argument a word, or one text, which is split as a shell would.
+
+        It runs without a shell. Raises EngineError.
+        """
+        if isinstance(command, str):
+            command = [command] if arguments else shlex.split(command)
+        words = [*command, *arguments]
+        code, output = self._world.engine.exec(self._containers(service)[0].id, words, user=user)
+        return Executed(code, output)
+
+    def logs(self, service: str, tail: int | None = None) -> str:
+        """What a service wrote, both streams. `tail` None: all."""
+        return "\n".join(self._world.engine.logs(container.id, tail) for container in self._containers(service))
+
+    def kill(self, service: str, signal: str = "SIGKILL") -> None:
+        """Send a signal to a service: for tests of what happens without it. `start` or `restart` brings it back."""
+        for container in self._containers(service):
+            self._world.engine.kill(container.id, signal)
+
+    def stop(self, *services: str) -> None:
+        """Stop services (none named: all) with what depends on them in order."""
+        self._known(*services)
+        finish(lambda: endings.stop(self._world, self.name, services, None))
+
+    def start(self, *services: str) -> None:
+        """Start services (none named: all) and wait until they are ready. Raises NotReadyError."""
+        self._known(*services)
+        _, self._status = finish(lambda: endings.start(self._world, self.name, services))
+
+    def restart(self, *services: str) -> None:
+        """Stop services and start them again; ends when they are ready. Raises NotReadyError."""
+        self.stop(*services)
+        self.start(*services)
+
+    def _published(self, service: str, target: int | None, protocol: str) -> BoundPort:
+        self._known(service)
+        found = [
+            port
+            for name, port in addresses.published(self._status)
+            if name == service and port.protocol == protocol and target in (None, port.target)
+        ]
+        if len(found) == 1:
+            return found[0]
+        has = ", ".join(f"{p.target}/{p.protocol}" for n, p in addresses.published(self._status) if n == service)
+        wanted = f"port {target}/{protocol}" if target else f"one {protocol} port"
+        raise DefinitionError(
+            f"services.{service}: it does not publish {wanted}", hint=f"It publishes: {has or 'none'}."
+        )
+
+    def _containers(self, service: str) -> tuple[Container, ...]:
+        self._known(service)
+        found = self._world.engine.containers(self.name, service)
+        if not found:
+            raise DefinitionError(f"services.{service}: it has no container", service=service)
+        return found
+
+    def _known(self, *services: str) -> None:
+        for service in services:
+            if service not in self._status.services:
+                names = ", ".join(self._status.services)
+                raise DefinitionError(f"{self.name}: no service {service!r}", hint=f"It has: {names}.", service=service)
+
+
+def finish(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Do async work to its end, from code with or without a running loop.
+
+    Ctrl-C cancels the work once, waits until it has put things in order, and is raised then.
+    """
+    result: Future[T] = Future()
+    cancels: Future[Callable[[], object]] = Future()
+
+    async def main() -> None:
+        loop, doing = asyncio.get_running_loop(), asyncio.ensure_future(work())
+        cancels.set_result(lambda: loop.call_soon_threadsafe(doing.cancel))
+        try:
+            result.set_result(await doing)
+        except BaseException as error:  # noqa: BLE001 - raised again in the calling thread
+            result.set_exception(error)
+
+    thread = threading.Thread(target=asyncio.run, args=(main(),), name="moorage-stack", daemon=True)
+    thread.start()
+    try:
+        thread.join()
+    except BaseException:
+        cancels.result()()
+        thread.join()
+        raise
+    return result.result()

@@ -1,0 +1,50 @@
+"""Fakes of all that is outside, for tests of projects that build on Moorage and for its own.
+
+They pass the same contract suite as the real adapters. A whole world without an engine, and one whose process dies:
+
+    machine, store, files = FakeMachine(), MemoryStore(), MemoryFiles()
+    machine.add_image("app:1", ["sleep", "600"])
+    world = fake_world(machine, store, files)
+    dying = faulty(world, fail_at(7, kill=True))
+
+programs      what a container's command does, as far as tests need it
+machine       containers, networks, volumes, images: what is there, and what the daemon allows
+engine        `interfaces.Engine` on it
+composefile   compose files written as JSON, in canonical form
+compose       `interfaces.Compose` on it
+faults        the n-th effect fails, or the process dies there
+store, files  the registry and the files of `$MOORAGE_HOME`, in memory
+world         probes, locks and build contexts that fit
+"""
+
+from moorage.testing.builder import FakeBuilder
+from moorage.testing.clock import ManualClock
+from moorage.testing.compose import FakeCompose
+from moorage.testing.engine import FakeEngine
+from moorage.testing.faults import Fault, Killed, fail_at, faulty
+from moorage.testing.files import MemoryFiles
+from moorage.testing.machine import FakeMachine
+from moorage.testing.store import MemoryStore
+from moorage.testing.streams import FakeStreams
+from moorage.testing.volumes import FakeVolumes
+from moorage.testing.world import FakeProber, MemoryContexts, MemoryLocks, fake_world
+
+__all__ = [
+    "FakeBuilder",
+    "FakeCompose",
+    "FakeEngine",
+    "FakeMachine",
+    "FakeProber",
+    "FakeStreams",
+    "FakeVolumes",
+    "Fault",
+    "Killed",
+    "ManualClock",
+    "MemoryContexts",
+    "MemoryFiles",
+    "MemoryLocks",
+    "MemoryStore",
+    "fail_at",
+    "fake_world",
+    "faulty",
+]

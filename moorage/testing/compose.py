@@ -1,0 +1,297 @@
+"""`interfaces.Compose` on a machine in memory. It passes the same contract suite as the real one."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from moorage.errors import EngineError, ImageError
+from moorage.interfaces import Files, Line
+from moorage.model.definition import Config, HealthCheck, Source
+from moorage.rules import graph, labels
+from moorage.rules.durations import seconds
+from moorage.testing import composefile, programs
+from moorage.testing.machine import Box, FakeMachine, Image, Published, full
+
+VERSION = "5.0.0"
+_IMAGE = "com.docker.compose.image"
+_NOT_IN_HASH = frozenset({"depends_on", "profiles", "scale", "pull_policy", "build", "x-moorage"})
+
+
+def _unseen(_effect: str) -> None:
+    """No one looks at the effects."""
+
+
+class FakeCompose:
+    """Compose in memory: reads compose files written as JSON, creates on a machine that is not there.
+
+    `files`: where generation files are read from if they are not on disk. None: they are. `on_effect` is called with
+    a word before each thing that is created, stopped, removed, built or pulled; what it raises ends the call there.
+    """
+
+    def __init__(
+        self, machine: FakeMachine, files: Files | None = None, on_effect: Callable[[str], None] = _unseen
+    ) -> None:
+        self.machine = machine
+        self._files = files
+        self._on_effect = on_effect
+
+    def seen_by(self, on_effect: Callable[[str], None]) -> FakeCompose:
+        """The same Compose with another look at its effects."""
+        return FakeCompose(self.machine, self._files, on_effect)
+
+    def version(self) -> str:
+        """A version that is new enough."""
+        return VERSION
+
+    def config(self, source: Source, name: str | None, environment: Mapping[str, str]) -> Config:
+        """The canonical project. Raises DefinitionError."""
+        variables = {**self.variables(source), **environment}
+        written = composefile.interpolated(composefile.read(source), variables, escape=True)
+        return composefile.canonical(written, name or str(written.get("name") or source.directory.name), source)
+
+    def raw_config(self, source: Source) -> Config:
+        """The project as written."""
+        return composefile.read(source)
+
+    def interpolate(self, source: Source, values: Config, environment: Mapping[str, str]) -> Config:
+        """`values` with their variables replaced."""
+        answer: Config = composefile.interpolated(values, {**self.variables(source), **environment}, escape=True)
+        return answer
+
+    def variables(self, source: Source, name: str | None = None) -> dict[str, str]:
+        """The environment, above it the env files, below the source's own."""
+        files = source.env_files or (source.directory / ".env",)
+        lines = [line for file in files if file.is_file() for line in file.read_text().splitlines() if "=" in line]
+        of_files = dict(line.split("=", 1) for line in lines if not line.startswith("#"))
+        return {**of_files, **os.environ, **dict(source.environment)}
+
+    def build(self, stack: str, file: Path, service: str, on_line: Line) -> None:
+        """Have an image that runs what its inline Dockerfile's `CMD` says. Raises ImageError."""
+        self._on_effect(f"build {service}")
+        config = self._read(file)["services"][service]
+        build = config["build"]
+        text = self._text(Path(build["context"]) / build.get("dockerfile", "Dockerfile"))
+        copied = [line.split()[1] for line in text.splitlines() if line.startswith("COPY ")]
+        if missing := [name for name in copied if not (Path(build["context"]) / name).exists()]:
+            message = f"services.{service}: build failed: COPY {missing[0]}: no such file"
+            raise ImageError(message, service=service, reason="build failed", log=text)
+        command = next((line[4:] for line in text.splitlines() if line.startswith("CMD ")), '["sh"]')
+        on_line("built")
+        reference = config.get("image") or f"{stack}-{service}"
+        self.machine.add_image(reference, json.loads(command), labels=build.get("labels") or {})
+
+    def pull(self, stack: str, file: Path, service: str, on_line: Line) -> None:
+        """Take the image out of the machine's registry. Raises ImageError."""
+        self._on_effect(f"pull {service}")
+        reference = full(self._read(file)["services"][service]["image"])
+        with self.machine.mutex:
+            image = self.machine.registry.get(reference)
+            if image is None:
+                message = f"services.{service}: pull failed: manifest for {reference} not found: manifest unknown"
+                raise ImageError(message, service=service, reason="pull failed")
+            self.machine.keep(image, reference)
+        on_line("Pulled")
+
+    def abort(self) -> None:
+        """Nothing takes long enough here."""
+
+    def end_strays(self, stack: str) -> None:
+        """Nothing goes on after its process here."""
+
+    def create(self, stack: str, file: Path, services: Sequence[str], recreate: bool, on_line: Line) -> None:
+        """Create what `file` defines. Raises EngineError."""
+        config = self._read(file)
+        with self.machine.mutex:
+            self._create(stack, file, config, services, recreate, on_line)
+
+    def _create(
+        self, stack: str, file: Path, config: Config, services: Sequence[str], recreate: bool, on_line: Line
+    ) -> None:
+        creation = _Creation(self.machine, stack, config, file.parent, self._on_effect, on_line)
+        creation.create_networks()
+        creation.create_volumes()
+        creation.remove_orphans()
+        for name in graph.order(composefile.typed(config)):
+            if not services or name in services:
+                creation.create_service(name, recreate=recreate)
+
+    def _read(self, file: Path) -> Config:
+        written = composefile.interpolated(json.loads(self._text(file)), {}, escape=False)
+        return composefile.canonical(written, written["name"], Source(directory=file.parent))
+
+    def _text(self, file: Path) -> str:
+        root: Path | None = getattr(self._files, "root", None)
+        kept = self._files.read(str(file.relative_to(root))) if self._files and root in file.parents and root else None
+        return kept if kept is not None else file.read_text()
+
+
+class _Creation:
+    """One call of `create`."""
+
+    def __init__(
+        self,
+        machine: FakeMachine,
+        stack: str,
+        config: Config,
+        directory: Path,
+        on_effect: Callable[[str], None],
+        on_line: Line,
+    ) -> None:
+        self.machine = machine
+        self.stack = stack
+        self.config = config
+        self.directory = directory
+        self.on_effect = on_effect
+        self.on_line = on_line
+
+    def create_networks(self) -> None:
+        """Those that services use and that are not there."""
+        used = {name for service in self.config["services"].values() for name in service.get("networks") or {}}
+        for key, thing in (self.config.get("networks") or {}).items():
+            if key in used and thing["name"] not in self.machine.networks:
+                self._refuse_external("network", thing)
+                self.on_effect(f"create network {thing['name']}")
+                marks = {**(thing.get("labels") or {}), **self._project(), "com.docker.compose.network": key}
+                self.machine.networks[thing["name"]] = marks
+                self.on_line(f" Network {thing['name']} Created")
+
+    def create_volumes(self) -> None:
+        """Those that are not there."""
+        for key, thing in (self.config.get("volumes") or {}).items():
+            if thing["name"] not in self.machine.volumes:
+                self._refuse_external("volume", thing)
+                self.on_effect(f"create volume {thing['name']}")
+                marks = {**(thing.get("labels") or {}), **self._project(), "com.docker.compose.volume": key}
+                self.machine.add_volume(thing["name"], marks)
+                self.on_line(f" Volume {thing['name']} Created")
+
+    def _refuse_external(self, kind: str, thing: Config) -> None:
+        if thing.get("external"):
+            message = f"compose create: {kind} {thing['name']} declared as external, but could not be found"
+            raise EngineError(message, call="create")
+
+    def remove_orphans(self) -> None:
+        """Containers of services that the definition does not have; their anonymous volumes stay, as with Compose."""
+        for box in self.machine.of_project(self.stack):
+            if box.labels[labels.COMPOSE_SERVICE] not in self.config["services"]:
+                self._remove(box)
+
+    def create_service(self, name: str, *, recreate: bool) -> None:
+        """Have the right number of containers, each as the definition says."""
+        service = self.config["services"][name]
+        wanted = composefile.typed(self.config)[name].replicas
+        image = self._image(name, service) if wanted else None
+        mine = [box for box in self.machine.of_project(self.stack) if box.labels[labels.COMPOSE_SERVICE] == name]
+        mine.sort(key=lambda box: (self._is_stale(box, service, image), int(box.labels[labels.COMPOSE_NUMBER])))
+        for box in mine[wanted:]:
+            self._remove(box)
+        for box in mine[:wanted]:
+            if recreate or self._is_stale(box, service, image):
+                self._recreate(box, name, image)
+        highest = max((int(box.labels[labels.COMPOSE_NUMBER]) for box in mine[:wanted]), default=0)
+        for number in range(highest + 1, highest + 1 + wanted - len(mine[:wanted])):
+            box = self._box(name, number, image)
+            self.on_effect(f"create container {box.name}")
+            self.machine.add_box(box)
+            self.on_line(f" Container {box.name} Created")
+
+    def _image(self, name: str, service: Config) -> Image:
+        reference = service.get("image") or f"{self.stack}-{name}"
+        image = self.machine.image(reference)
+        if image is None:
+            message = f"compose create: No such image: {reference}"
+            raise EngineError(message, call="create")
+        return image
+
+    def _is_stale(self, box: Box, service: Config, image: Image | None) -> bool:
+        return box.labels.get(labels.COMPOSE_HASH) != _hash(service) or (
+            image is not None and box.labels.get(_IMAGE) != image.id
+        )
+
+    def _remove(self, box: Box) -> None:
+        if box.running:
+            self.on_effect(f"stop {box.name}")
+            self.machine.end(box, programs.code_on_term(box.command))
+        self.on_effect(f"remove {box.name}")
+        self.machine.drop(box, volumes=False)
+        self.on_line(f" Container {box.name} Removed")
+
+    def _recreate(self, old: Box, service: str, image: Image | None) -> None:
+        """The new one is made beside the old one, takes over its anonymous volumes, then its name."""
+        new = self._box(service, int(old.labels[labels.COMPOSE_NUMBER]), image)
+        kept = {*new.mounts, *(image.volumes if image else ())}
+        for path, volume in old.mounts.items():
+            if self.machine.is_anonymous(volume) and path in kept and not new.mounts.get(path):
+                new.mounts[path] = volume
+        temporary = replace(new, name=f"{old.id[:12]}_{old.name}")
+        self.on_effect(f"create container {temporary.name}")
+        self.machine.add_box(temporary)
+        self._remove(old)
+        self.on_effect(f"rename {temporary.name}")
+        temporary.name = new.name
+        self.on_line(f" Container {new.name} Recreated")
+
+    def _box(self, name: str, number: int, image: Image | None) -> Box:
+        assert image is not None, "a service with containers has an image"  # noqa: S101 - a mistake of ours
+        service = self.config["services"][name]
+        marks = {
+            **(service.get("labels") or {}),
+            **self._project(),
+            labels.COMPOSE_SERVICE: name,
+            labels.COMPOSE_NUMBER: str(number),
+            labels.COMPOSE_ONEOFF: "False",
+            labels.COMPOSE_DIRECTORY: str(self.directory),
+            labels.COMPOSE_HASH: _hash(service),
+            _IMAGE: image.id,
+        }
+        command = service.get("command") or image.command
+        return Box(
+            id=self.machine.new_id(),
+            name=service.get("container_name") or f"{self.stack}-{name}-{number}",
+            image_id=image.id,
+            labels=marks,
+            command=tuple(command.split() if isinstance(command, str) else command),
+            environment={key: value or "" for key, value in (service.get("environment") or {}).items()},
+            ports=tuple(_published(port) for port in service.get("ports") or ()),
+            mounts=dict(self._mounts(service)),
+            networks=tuple(self.config["networks"][key]["name"] for key in service.get("networks") or {}),
+            health_check=_health_check(service.get("healthcheck") or {}),
+        )
+
+    def _mounts(self, service: Config) -> Iterator[tuple[str, str]]:
+        for mount in service.get("volumes") or ():
+            if mount["type"] == "volume":
+                key = mount.get("source")
+                yield mount["target"], self.config["volumes"][key]["name"] if key else ""
+
+    def _project(self) -> dict[str, str]:
+        return {labels.COMPOSE_PROJECT: self.stack}
+
+
+def _hash(service: Config) -> str:
+    body: dict[str, Any] = {key: value for key, value in service.items() if key not in _NOT_IN_HASH}
+    if "deploy" in body:
+        body["deploy"] = {key: value for key, value in body["deploy"].items() if key != "replicas"}
+    return sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def _published(port: Config) -> Published:
+    first, _, last = str(port.get("published") or "0").partition("-")
+    return Published(int(port["target"]), port["protocol"], port.get("host_ip", ""), int(first), int(last or first))
+
+
+def _health_check(written: Config) -> HealthCheck | None:
+    test = written.get("test")
+    if not test or written.get("disable") or test == ["NONE"]:
+        return None
+    shell = ["/bin/sh", "-c"]
+    command = [*shell, test] if isinstance(test, str) else [*shell, *test[1:]] if test[0] == "CMD-SHELL" else test[1:]
+    keys = ("interval", "timeout", "start_period")
+    times = {f"{key}_s": seconds(written[key], f"healthcheck.{key}") for key in keys if key in written}
+    return HealthCheck.model_validate({"command": command, "retries": written.get("retries") or 3, **times})

@@ -1,0 +1,111 @@
+"""Faults: the n-th effect of a world fails, or its process dies just before it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+from moorage.errors import EngineError, HomeError
+from moorage.interfaces import Engine, Files, Store, World
+from moorage.testing.compose import FakeCompose
+
+ENGINE_EFFECTS = (
+    *("start", "stop", "kill", "remove", "rename", "hold", "remove_network", "remove_volume", "load", "tag", "untag"),
+    "put_file",
+)
+STORE_EFFECTS = (
+    *(
+        "lease",
+        "release",
+        "release_run",
+        "restore",
+        "commit_run",
+        "commit",
+        "save_stack",
+        "forget_stack",
+        "save_generation",
+    ),
+    *("forget_generation", "open_run", "update_run", "close_run", "add_timing"),
+)
+FILES_EFFECTS = ("write", "remove", "drop")
+
+
+class Killed(BaseException):
+    """The process is dead: none of its effects happens any more. No code of ours catches it to go on."""
+
+
+class Fault:
+    """Counts effects; at the n-th something happens instead of it."""
+
+    def __init__(self, at: int | None, *, kill: bool = False) -> None:
+        self.at = at
+        """None: nothing ever happens; for counting."""
+        self.kill = kill
+        self.effects: list[str] = []
+        """All so far, in words, with the one that failed."""
+        self.dead = False
+        self._mutex = threading.Lock()
+
+    def __call__(self, effect: str) -> None:
+        """Just before an effect."""
+        with self._mutex:
+            if self.dead:
+                raise Killed(effect)
+            self.effects.append(effect)
+            if len(self.effects) != self.at:
+                return
+            self.dead = self.kill
+        if self.kill:
+            raise Killed(effect)
+        kind = HomeError if effect.startswith(("store", "files")) else EngineError
+        raise kind(f"made to fail: {effect}")
+
+    @property
+    def struck(self) -> bool:
+        """True: it has happened."""
+        return self.at is not None and 0 < self.at <= len(self.effects)
+
+
+def fail_at(n: int, *, kill: bool = False) -> Fault:
+    """The n-th effect (from 1) raises; with `kill` it raises `Killed`, and so does every effect after it.
+
+    After a kill, open another world on the same machine, store and files, as a new process would.
+    """
+    return Fault(n, kill=kill)
+
+
+def faulty(world: World, fault: Callable[[str], None]) -> World:
+    """The same world, whose effects on engine, Compose (a fake one), store and files all pass by the fault first."""
+    compose = world.compose
+    if isinstance(compose, FakeCompose):
+        compose = compose.seen_by(fault)
+    return replace(
+        world,
+        engine=cast("Engine", _Seen(world.engine, "engine", ENGINE_EFFECTS, fault)),
+        compose=compose,
+        store=cast("Store", _Seen(world.store, "store", STORE_EFFECTS, fault)),
+        files=cast("Files", _Seen(world.files, "files", FILES_EFFECTS, fault)),
+    )
+
+
+class _Seen:
+    """An adapter, each of whose effects is announced first."""
+
+    def __init__(self, adapter: object, name: str, effects: Sequence[str], on_effect: Callable[[str], None]) -> None:
+        self._adapter = adapter
+        self._name = name
+        self._effects = effects
+        self._on_effect = on_effect
+
+    def __getattr__(self, attribute: str) -> Any:
+        found = getattr(self._adapter, attribute)
+        if attribute not in self._effects:
+            return found
+
+        def announced(*args: Any, **options: Any) -> Any:
+            self._on_effect(" ".join([self._name, attribute, *(str(one)[:80] for one in args[:1])]))
+            return found(*args, **options)
+
+        return announced

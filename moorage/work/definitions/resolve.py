@@ -1,0 +1,145 @@
+"""Resolving: from a directory to a definition with a name, and from that to what is desired."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from http import HTTPStatus
+
+from moorage.errors import DefinitionError, EngineError, ImageError
+from moorage.interfaces import World
+from moorage.model.definition import Config, Definition, Source
+from moorage.model.generation import PinnedImage
+from moorage.model.lease import Lease
+from moorage.model.step import StepKind
+from moorage.rules import composing, labels, reading, templates
+from moorage.rules.planning import Desired, ImageNeed
+from moorage.work.definitions.request import UpRequest, name_of
+
+
+def resolve(world: World, request: UpRequest) -> Definition:
+    """The definition of a request. Raises DefinitionError, UnsupportedKeyError."""
+    raw = world.compose.raw_config(request.source)
+    return _read(world, request.source, raw, name_of(world, request, raw), {})
+
+
+def read(world: World, request: UpRequest, name: str) -> Definition:
+    """The definition of a request under a name that nobody else has, which no engine has to be asked for."""
+    return _read(world, request.source, world.compose.raw_config(request.source), name, {})
+
+
+def _read(world: World, source: Source, raw: Config, name: str, ports: dict[str, str]) -> Definition:
+    config = world.compose.config(source, name, ports)
+    templates.fill_in(config, world.contexts.survey)
+    extensions = reading.service_extensions(raw)
+    if extensions:
+        extensions = world.compose.interpolate(source, extensions, ports)
+    variables = world.compose.variables(source, name) if reading.needs_variables(config) else {}
+    return reading.read_definition(config, raw, extensions, variables, source)
+
+
+def desire(world: World, request: UpRequest, definition: Definition, leases: Sequence[Lease]) -> Desired:
+    """What a plan is to lead to: resolved again with the leased ports, with the images that are there."""
+    definition = with_leased_variables(world, request, definition, leases)
+    needs = {need.service: need for need in image_needs(world, definition, request)}
+    pins = pins_of(definition, needs)
+    _, digests = composing.compose_config(definition, leases, pins, world.home)
+    return Desired(
+        definition=definition,
+        leases=tuple(leases),
+        held=world.store.leases(definition.name),
+        images=needs,
+        digests=digests,
+        force_recreate=request.force_recreate,
+    )
+
+
+def with_leased_variables(
+    world: World, request: UpRequest, definition: Definition, leases: Sequence[Lease]
+) -> Definition:
+    """The definition resolved again, if a variable of a port mapping has to have another value."""
+    variables = composing.leased_variables(definition, leases)
+    wanted: dict[tuple[str, int, str, int], int | None] = {
+        (p.service, p.target, p.protocol, p.slot): p.wanted for s in definition.services.values() for p in s.ports
+    }
+    if all(str(wanted.get(place)) == variables.get(name) for name, place in definition.port_variables.items()):
+        return definition
+    raw = world.compose.raw_config(request.source)
+    return _read(world, request.source, raw, definition.name, variables)
+
+
+def image_needs(world: World, definition: Definition, request: UpRequest) -> tuple[ImageNeed, ...]:
+    """What has to be done for the image of each service. An image that two services share is made once."""
+    needs: list[ImageNeed] = []
+    seen: set[str] = set()
+    for name in sorted(definition.services):
+        if not definition.services[name].replicas:
+            continue
+        reference = composing.image_reference(definition, name)
+        need = _image_need(world, definition, name, reference, request)
+        needs.append(need.model_copy(update={"action": None}) if need.action and reference in seen else need)
+        seen.add(reference)
+    return tuple(needs)
+
+
+def _image_need(world: World, definition: Definition, name: str, reference: str, request: UpRequest) -> ImageNeed:
+    service = definition.services[name]
+    found = _image(world, name, reference)
+    image_id = found[0] if found else None
+    if service.builds:
+        digest = _digest(world, definition, name)
+        why = _why_build(found, digest, asked=request.build or service.pull_policy == "build")
+        action = StepKind.BUILD if why else None
+    else:
+        why = "asked for (pull_policy: always)" if service.pull_policy == "always" else "" if found else "not here yet"
+        action = StepKind.PULL if why else None
+        if action and service.pull_policy == "never":
+            message = f"services.{name}: image {reference} is not here, and pull_policy is never"
+            raise ImageError(message, service=name, image=reference, hint="Build, load or pull it first.")
+    return ImageNeed(service=name, reference=reference, image_id=None if action else image_id, action=action, why=why)
+
+
+def _image(world: World, service: str, reference: str) -> tuple[str, dict[str, str]] | None:
+    try:
+        return world.engine.image(reference)
+    except EngineError as error:
+        if error.fields.get("status") != HTTPStatus.BAD_REQUEST:
+            raise
+        where = f"services.{service}.image"  # engines differ in what they take for a name
+        raise DefinitionError(f"{where}: {error}", service=service, key=where, hint="Is it spelt right?") from None
+
+
+def _why_build(found: tuple[str, dict[str, str]] | None, digest: str, *, asked: bool) -> str:
+    if found is None:
+        return "no image yet"
+    if found[1].get(labels.BUILD) != digest:
+        return "its sources changed"
+    return "asked for" if asked else ""
+
+
+def source_digests(world: World, definition: Definition) -> dict[str, str]:
+    """Of each service that is built: digest of its sources."""
+    return {name: _digest(world, definition, name) for name, service in definition.services.items() if service.builds}
+
+
+def _digest(world: World, definition: Definition, name: str) -> str:
+    try:
+        return world.contexts.digest(reading.unescaped(definition.config["services"][name]["build"]))
+    except DefinitionError as error:
+        key = f"services.{name}.{error.fields['key']}"
+        raise DefinitionError(
+            f"services.{name}.{error}", hint=error.hint, service=name, key=key, file=error.fields["file"]
+        ) from None
+
+
+def pins_of(definition: Definition, needs: dict[str, ImageNeed]) -> dict[str, PinnedImage]:
+    """The pinned images of all services whose image is there."""
+    return {
+        name: PinnedImage(
+            service=name,
+            reference=need.reference,
+            image_id=need.image_id,
+            tag=labels.pin_tag(definition.name, name, need.image_id),
+        )
+        for name, need in needs.items()
+        if need.image_id
+    }

@@ -1,0 +1,111 @@
+"""What a test run leaves for people: addresses, logs and state of all services, the history."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from moorage.errors import HomeError, MoorageError
+from moorage.interfaces import World
+from moorage.model.state import Container, StackStatus
+from moorage.rules import addresses
+from moorage.work.definitions import generations
+
+PRIVATE = 0o600
+_MOST_LINES = 100_000
+"""Of a service's log among the artifacts, the last ones: it goes through memory."""
+
+
+class Artifacts:
+    """A directory for the artifacts of a run. None: there is none, and nothing is written."""
+
+    def __init__(self, directory: Path | None) -> None:
+        self.directory = directory.absolute() if directory else None
+        if self.directory:
+            try:
+                self.directory.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                message = f"{directory}: {error.strerror or error}"
+                raise HomeError(message, path=str(directory), hint="Name a directory that can be written to.") from None
+
+    def write(self, name: str, text: str) -> None:
+        """Write a file below the directory, readable for its owner only: logs may hold more than names suggest."""
+        if self.directory:
+            path = self.directory / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch(mode=PRIVATE)
+            path.write_text(text, encoding="utf-8", errors="replace")
+
+    def write_json(self, name: str, data: Any) -> None:
+        """The same for data."""
+        self.write(name, json.dumps(data, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def save_addresses(artifacts: Artifacts, status: StackStatus) -> None:
+    """`ports.env` and `ports.json`: where each service answers."""
+    lines = [f"{name}={value}" for name, value in addresses.variables(status).items()]
+    artifacts.write("ports.env", "\n".join(lines) + "\n")
+    artifacts.write_json("ports.json", addresses.as_data(status))
+
+
+def save_services(world: World, stack: str, artifacts: Artifacts) -> None:
+    """`logs/NAME.log` and `inspect/NAME.json` of each container, and the definition as applied; secrets hidden.
+
+    Raises MoorageError when the engine no longer answers; what was written until then stays.
+    """
+    if artifacts.directory is None:
+        return
+    generation = generations.current(world, stack)
+    hide = _hiding(world, stack)
+    if generation:
+        artifacts.write_json("compose.json", hide(generation.config))
+    for container in world.engine.observe(stack).containers:
+        name = _file_name(container)
+        artifacts.write(f"logs/{name}.log", hide(world.engine.logs(container.id, _MOST_LINES)))
+        artifacts.write_json(f"inspect/{name}.json", hide(container.model_dump(mode="json")))
+
+
+def save_failure(artifacts: Artifacts, error: MoorageError) -> dict[str, Any] | None:
+    """`failure.json` and the logs in it, of a start that is undone already. None: there is no report of it."""
+    if not (path := error.fields.get("report")):
+        return None
+    try:
+        report: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    artifacts.write_json("failure.json", report)
+    for service in report.get("services") or ():
+        if service.get("container"):
+            name = re.sub(r"[^\w.-]", "_", str(service["container"]).removeprefix(f"{report.get('stack')}-"))
+            artifacts.write(f"logs/{name}.log", "\n".join(service.get("log") or ()) + "\n")
+            facts = {key: value for key, value in service.items() if key != "log"}
+            artifacts.write_json(f"inspect/{name}.json", facts)
+    return report
+
+
+def last_lines(world: World, stack: str, lines: int) -> dict[str, str]:
+    """The end of each service's log, secrets hidden."""
+    hide = _hiding(world, stack)
+    return {
+        f"{c.service}-{c.number}": hide(world.engine.logs(c.id, lines)) for c in world.engine.observe(stack).containers
+    }
+
+
+def environment_of(base: Mapping[str, str], status: StackStatus, more: Mapping[str, str]) -> dict[str, str]:
+    """The environment of the command: ours, `more`, and where each service answers."""
+    return {**base, **more, **addresses.variables(status)}
+
+
+def _hiding(world: World, stack: str) -> Callable[[Any], Any]:
+    generation = generations.current(world, stack)
+    if generation is None:
+        return lambda data: data
+    injected = [file.content for service in generation.services.values() for file in service.inject]
+    return world.censor(generation.config, injected)
+
+
+def _file_name(container: Container) -> str:
+    return f"{container.service}-{container.number}"

@@ -1,0 +1,223 @@
+"""A throw-away stack: services that live in a session of somebody else's engine, for one command."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+
+from moorage.errors import DefinitionError, EngineError, MoorageError, NotReadyError
+from moorage.interfaces import World
+from moorage.model.definition import Check, Definition, PortMapping, Service
+from moorage.model.image import Availability, BuilderName, BuildSpec
+from moorage.model.lease import Lease
+from moorage.model.sandbox import SandboxService
+from moorage.model.state import BoundPort, ServiceStatus, StackState, StackStatus
+from moorage.rules import building, composing, throwaway
+from moorage.work.definitions import resolve
+from moorage.work.definitions.request import UpRequest
+from moorage.work.runs import images
+
+_PAUSE_S = 0.1
+_PROBE_S = 2.0
+_NO_FILE = Path()
+Tell = Callable[[str], None]
+
+
+class Sandbox(Protocol):
+    """A session that services live in. Dagger's adapter is `adapters/dagger_sandbox.py`."""
+
+    def preflight(self) -> Availability:
+        """Whether it can be used, found out within 5 s and without an effect."""
+
+    def open(self) -> None:
+        """Open the session. Raises BackendUnavailableError."""
+
+    def start(
+        self,
+        service: SandboxService,
+        build: BuildSpec | None,
+        bound: dict[str, str],
+        tunnels: Sequence[tuple[int, int]],
+    ) -> None:
+        """Start a service, `tunnels` (port inside, loopback port) with it. `build` None: it has an image.
+
+        Raises RunError with its output.
+        """
+
+    def run(self, service: SandboxService, build: BuildSpec | None, bound: dict[str, str]) -> str:
+        """Run a one-shot to its end; gives its output. Raises RunError."""
+
+    def stop(self, name: str) -> None:
+        """Close the tunnels of a service, then let it end by its signal. Raises MoorageError."""
+
+    def log(self, service: str | None = None) -> list[str]:
+        """The last lines of a service, as far as they were seen. None: of the session."""
+
+    def close(self) -> None:
+        """End the session and all that lives in it; no error if it is closed."""
+
+
+class Throwaway:
+    """One throw-away stack, from its leases to its end."""
+
+    def __init__(self, world: World, sandbox: Sandbox, request: UpRequest) -> None:
+        self.world = world
+        self.sandbox = sandbox
+        self.request = request
+        self.stack = str(request.name)
+        self.started: list[str] = []
+        self._leases: tuple[Lease, ...] = ()
+        self._ready_s: dict[str, float] = {}
+
+    def prepare(self) -> None:
+        """Read the definition, refuse what cannot be done, see whether the sandbox is there, lease the ports.
+
+        Raises DefinitionError, UnsupportedByBackendError, BackendUnavailableError, PortError.
+        """
+        definition = resolve.read(self.world, self.request, self.stack)
+        throwaway.services_of(definition)
+        for name, service in definition.services.items():
+            if service.builds:
+                building.refuse_unhonoured(self._build(definition, name), BuilderName.DAGGER)
+        found = self.sandbox.preflight()
+        if not found.usable:
+            raise images.unavailable(found)
+        self._leases = self._lease(definition)
+        self.definition = resolve.with_leased_variables(self.world, self.request, definition, self._leases)
+        self.parts = throwaway.services_of(self.definition)
+
+    def up(self, tell: Tell) -> StackStatus:
+        """Bring up all services, each when what it depends on is ready. What fails leaves the rest to `down`.
+
+        Raises what `prepare` does, and RunError, NotReadyError.
+        """
+        self.prepare()
+        for notice in throwaway.notices(self.definition):
+            tell(f"note: {notice}")
+        self.sandbox.open()
+        by_name = {part.name: part for part in self.parts}
+        for part in self.parts:
+            began = time.monotonic()
+            self._bring_up(part, throwaway.bindings(part, by_name))
+            self._ready_s[part.name] = round(time.monotonic() - began, 3)
+            tell(f"{part.name}: {'ended well' if part.one_shot else 'ready'} ({self._ready_s[part.name]:.2f} s)")
+        return self._status()
+
+    def down(self, tell: Tell) -> None:
+        """Stop all in reverse order, close the session, give the ports back: each whatever became of the one before."""
+        try:
+            for name in reversed(self.started):
+                with suppress(MoorageError):  # the session's end is the end of all in it
+                    self.sandbox.stop(name)
+                    tell(f"{name}: stopped")
+        finally:
+            try:
+                self.sandbox.close()
+            finally:
+                self.world.store.release([lease.key for lease in self.world.store.leases(self.stack)])
+
+    def _lease(self, definition: Definition) -> tuple[Lease, ...]:
+        taken: frozenset[tuple[int, str]] = frozenset()
+        with suppress(EngineError):  # a machine need not have an engine of Docker for this
+            taken = self.world.engine.published_ports()
+        return self.world.store.lease(
+            composing.requests_of(definition),
+            run=None,
+            taken=taken,
+            bindable=self.world.prober.bindable,
+            now=self.world.clock.now(),
+        )
+
+    def _bring_up(self, part: SandboxService, bound: dict[str, str]) -> None:
+        part = _with_contents(part)
+        build = self._build(self.definition, part.name) if part.image is None else None
+        if part.one_shot:
+            self.sandbox.run(part, build, bound)
+            return
+        ports = self._ports(part.name)
+        self.started.append(part.name)  # before its start: what is cut off half-way is stopped too
+        self.sandbox.start(part, build, bound, [(port.target, port.published) for port in ports])
+        self._wait(self.definition.services[part.name], ports)
+
+    def _build(self, definition: Definition, service: str) -> BuildSpec:
+        here = (_NO_FILE, definition.config)
+        return images.spec_of(self.world, definition, service, here, BuilderName.DAGGER)
+
+    def _ports(self, service: str) -> tuple[BoundPort, ...]:
+        leases = {lease.key: lease for lease in self._leases}
+
+        def bound(port: PortMapping) -> BoundPort:
+            lease = leases[composing.lease_key(self.stack, port)]
+            return BoundPort(
+                target=port.target, protocol=port.protocol, host_ip=composing.LOOPBACK, published=lease.port
+            )
+
+        return tuple(bound(port) for port in self.definition.services[service].ports)
+
+    def _wait(self, service: Service, ports: Sequence[BoundPort]) -> None:
+        """Until the ports of a service answer by its own check, else accept connections. Raises NotReadyError."""
+        began = time.monotonic()
+        limit_s = (
+            self.request.wait_timeout_s
+            or (service.ready and service.ready.timeout_s)
+            or self.world.settings.ready_timeout_s
+        )
+        while (answer := self._ask(service, ports)) is not None:
+            if time.monotonic() - began >= limit_s:
+                log = "\n".join(self.sandbox.log(service.name) or self.sandbox.log())
+                message = f"services.{service.name}: not ready after {limit_s:.1f} s; last probe: {answer}"
+                hint = "The lines above are what Dagger logged last."
+                raise NotReadyError(message, service=service.name, reason="timeout", probe=answer, log=log, hint=hint)
+            time.sleep(_PAUSE_S)
+
+    def _ask(self, service: Service, ports: Sequence[BoundPort]) -> str | None:
+        """One look. None: ready."""
+        check = service.ready
+        wanted = [port for port in ports if not check or check.port in (None, port.target)]
+        if check and check.check == Check.HTTP and wanted:
+            path = check.path if check.path.startswith("/") else f"/{check.path}"
+            url = f"http://{wanted[0].host_ip}:{wanted[0].published}{path}"
+            return self.world.prober.http(url, _PROBE_S, check.status)
+        looks = (self.world.prober.tcp(port.host_ip, port.published, _PROBE_S) for port in wanted)
+        return next((answer for answer in looks if answer), None)
+
+    def _status(self) -> StackStatus:
+        services = {
+            part.name: ServiceStatus(
+                state="exited" if part.one_shot else "running",
+                ready=True,
+                exit_code=0 if part.one_shot else None,
+                time_to_ready_s=self._ready_s[part.name],
+                ports=() if part.one_shot else self._ports(part.name),
+            )
+            for part in self.parts
+        }
+        return StackStatus(
+            stack=self.stack,
+            path=str(self.definition.source.directory),
+            state=StackState.RUNNING,
+            generation=None,
+            services=services,
+        )
+
+
+def _with_contents(part: SandboxService) -> SandboxService:
+    """The service with what stands in its secrets and configs of this machine. Raises DefinitionError."""
+    files = [
+        file.model_copy(update={"content": _text(part.sources[file.target], part.name)})
+        if file.target in part.sources
+        else file
+        for file in part.files
+    ]
+    return part.model_copy(update={"files": tuple(files)})
+
+
+def _text(path: str, service: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"services.{service}: {path}: {getattr(error, 'strerror', None) or 'no text in UTF-8'}"
+        raise DefinitionError(message, service=service, file=path) from None

@@ -1,0 +1,57 @@
+"""Stacks that live with a process: a test run, a CI job, a `with` block.
+
+Such a stack has a name of its own. A kernel lock says whether its process lives, a file that there is such a stack:
+when the lock is free and the file is there, the process was killed, and whoever comes next removes the stack.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from types import TracebackType
+from typing import Self
+
+from moorage.interfaces import World
+from moorage.rules import naming
+from moorage.work.operations.orphans import _file, remove
+
+_LONGEST_BASE = 48 - len("-ci-123456")
+
+
+def unique_name(base: str, kind: str = "ci") -> str:
+    """A name that no other stack has: `shop-ci-3fa0b2`. Raises DefinitionError for a base that names cannot have."""
+    return naming.validate_name(f"{base[:_LONGEST_BASE].rstrip('-_')}-{kind}-{secrets.token_hex(3)}")
+
+
+class EphemeralStack:
+    """Says that a stack lives with this process, from `with` to the end of `remove` or `keep`.
+
+    When the block ends without either (the process is killed, the removal fails), the stack counts as left behind and
+    the next `remove_orphans` of the machine ends it.
+    """
+
+    def __init__(self, world: World, stack: str) -> None:
+        self.world = world
+        self.stack = stack
+        self._lock = world.lock(naming.owner_lock(stack))
+
+    def __enter__(self) -> Self:
+        self._lock.acquire("owner", 0)
+        # After the lock: a file without a held lock means that the process has ended.
+        self.world.files.write(_file(self.stack), json.dumps({"stack": self.stack, "pid": os.getpid()}))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self.world.files.read(_file(self.stack)) is None:
+            self.world.files.remove(f"locks/{naming.owner_lock(self.stack)}.lock")
+        self._lock.release()
+
+    async def remove(self) -> None:
+        """Remove the stack with volumes, leases and records."""
+        await remove(self.world, self.stack)
+        self.keep()
+
+    def keep(self) -> None:
+        """Let the stack outlive the process, as any other."""
+        self.world.files.remove(_file(self.stack))

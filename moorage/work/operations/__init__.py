@@ -1,0 +1,1 @@
+"""What Moorage does: one file a verb."""

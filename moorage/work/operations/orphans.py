@@ -1,0 +1,86 @@
+"""Stacks whose process was killed before it removed them: found by their free kernel lock, and removed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import PurePosixPath
+
+from moorage.errors import BusyError
+from moorage.interfaces import World
+from moorage.rules import labels, naming
+from moorage.work.operations.down import DownOptions, down
+from moorage.work.threads import in_thread
+
+_FOLDER = "temporary"
+
+
+async def remove(world: World, stack: str) -> None:
+    """Remove all of a stack: containers, networks, volumes, images built for it, leases, records, its lock."""
+    if await in_thread(lambda: _is_there(world, stack)):
+        ending = DownOptions(volumes=True, release_ports=True, grace_s=world.settings.undo_grace_s)
+        await down(world, stack, ending)
+    await in_thread(lambda: _untag(world, stack))
+    world.files.remove(f"locks/{stack}.lock")
+
+
+def _is_there(world: World, stack: str) -> bool:
+    store, observed = world.store, world.engine.observe(stack)
+    return bool(
+        observed.containers
+        or observed.networks
+        or observed.volumes
+        or store.stack(stack)
+        or store.leases(stack)
+        or store.unfinished_runs(stack)
+    )
+
+
+def _untag(world: World, stack: str) -> None:
+    """Images that were built or pinned for this stack bear its name, which no other has."""
+    for prefix in (f"{stack}-", labels.pin_prefix(stack)):
+        for tag in world.engine.tags(prefix):
+            world.engine.untag(tag)
+
+
+def orphans(world: World) -> list[str]:
+    """Names of the stacks whose process has ended without removing them; nothing is removed."""
+    stacks = [PurePosixPath(name).stem for name in world.files.names(_FOLDER)]
+    return [stack for stack in stacks if not world.lock(naming.owner_lock(stack)).held()]
+
+
+async def remove_orphans(world: World, on_orphan: Callable[[str], None] = lambda _stack: None) -> list[str]:
+    """Remove the stacks whose process has ended without doing so; gives their names.
+
+    Costs the listing of one folder when there are none. `on_orphan` is told each name before the work. Raises
+    MoorageError; what is left then is found again by the next call.
+    """
+    removed = []
+    for name in tuple(world.files.names(_FOLDER)):
+        stack = PurePosixPath(name).stem
+        if await _remove_orphan(world, stack, on_orphan):
+            removed.append(stack)
+    return removed
+
+
+async def _remove_orphan(world: World, stack: str, on_orphan: Callable[[str], None]) -> bool:
+    lock = world.lock(naming.owner_lock(stack))
+    if lock.held():
+        return False
+    try:
+        lock.acquire("sweep", 0)
+    except BusyError:
+        return False
+    try:
+        if world.files.read(_file(stack)) is None:  # another one was quicker
+            return False
+        on_orphan(stack)
+        await remove(world, stack)
+        world.files.remove(_file(stack))
+    finally:
+        world.files.remove(f"locks/{naming.owner_lock(stack)}.lock")
+        lock.release()
+    return True
+
+
+def _file(stack: str) -> str:
+    return f"{_FOLDER}/{stack}.json"

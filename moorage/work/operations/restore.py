@@ -1,0 +1,155 @@
+"""`volumes restore`: a volume gets the content of a snapshot, whole or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from moorage.errors import (
+    InterruptedRunError,
+    MoorageError,
+    RunError,
+    UndoIncompleteError,
+)
+from moorage.interfaces import World
+from moorage.model.event import Action
+from moorage.model.state import Observed
+from moorage.model.step import Operation
+from moorage.model.volume import Kind, Snapshot
+from moorage.rules import volumes as rules
+from moorage.work.runs import lifecycle, volume_copies
+from moorage.work.runs.recovery import recover
+from moorage.work.runs.run import Run
+from moorage.work.runs.steps import StepRunnerFor, directly
+from moorage.work.runs.transaction import locked
+from moorage.work.runs.volume_copies import Subject, close
+from moorage.work.threads import in_thread, uncancelled
+from moorage.work.volumes import archive, copying
+from moorage.work.volumes.archive import Reader
+
+
+@dataclass(frozen=True)
+class Restoring:
+    """What is to be restored, and where."""
+
+    stack: str
+    source: Path
+    volume: str | None = None
+    """None: the one that the snapshot was taken of."""
+    force: bool = False
+    """True: what is in the volume is replaced."""
+
+
+async def restore(
+    world: World, asked: Restoring, act_of: StepRunnerFor = directly, flow_run_id: str | None = None
+) -> tuple[Subject, Snapshot]:
+    """Replace what is in a volume by a snapshot, and compare; services on it rest meanwhile, dependents too.
+
+    The snapshot is read whole before anything is touched. If anything fails later, the volume gets back what was in it.
+    Raises ArchiveError, DefinitionError, RunError, UndoIncompleteError.
+    """
+    with Reader(asked.source.absolute()) as reader:
+        found = await in_thread(lambda: reader.verify(_limit(world)))
+        run = lifecycle.new_run(world, Operation.RESTORE, asked.stack, flow_run_id, None)
+        async with locked(run, recover):
+            observed = await lifecycle.look(run)
+            about = await in_thread(lambda: volume_copies.subject(run, asked.volume or found.manifest.volume, observed))
+            empty = await in_thread(lambda: volume_copies.refuse_irreplaceable(about, found, force=asked.force))
+            facts = await in_thread(lambda: _facts(about, observed, empty=empty))
+            await in_thread(lambda: run.open(observed, facts))
+            async with _put_back_on_failure(run, facts, act_of):
+                await _replace(about, reader, found, facts, act_of)
+                await uncancelled(close(run, "committed"))
+        await in_thread(lambda: archive.discard(Path(facts["safety"]), run.id))
+        return about, found
+
+
+def _limit(world: World) -> int:
+    free = world.volumes.free_bytes()
+    limit = world.settings.archive_limit_bytes
+    return limit if free is None else min(limit, free)
+
+
+def _facts(about: Subject, observed: Observed, *, empty: bool) -> dict[str, Any]:
+    """What undoes the restore, also after a crash."""
+    run = about.run
+    affected = rules.with_dependents(run.services, about.users)
+    safety = run.world.settings.home.expanduser().absolute() / "snapshots" / run.stack / f"before-{run.id}.tar.zst"
+    return {
+        "services": sorted(affected & rules.running_services(observed)),
+        "users": list(about.users),
+        "volume": about.volume.model_dump(mode="json"),
+        "image": about.image,
+        "generation": about.generation.number,
+        "empty": empty,
+        "safety": str(safety),
+        "emptied": False,
+    }
+
+
+async def _replace(
+    about: Subject, reader: Reader, found: Snapshot, facts: dict[str, Any], act_of: StepRunnerFor
+) -> None:
+    run, name = about.run, about.volume.name
+    if facts["services"]:
+        await lifecycle.halt(run, about.observed, facts["services"], act_of)
+    run.tell(Action.STARTED, f"restore {about.key}", found.path)
+    if not facts["empty"]:
+        await in_thread(lambda: _make_folder(run))
+        safety = Path(facts["safety"])
+        await copying.interruptible(lambda stop: volume_copies.take_files(about, safety, True, stop))
+    facts["emptied"] = True
+    await in_thread(lambda: _note(run, facts))
+    await volume_copies.renew(run, about.volume, about.users)
+    if found.manifest.kind == Kind.FILES:
+        await copying.interruptible(lambda stop: volume_copies.fill(run, name, facts["image"], reader, found, stop))
+    if about.users:
+        await volume_copies.create(run, about.generation, act_of)
+    if found.manifest.kind == Kind.POSTGRES:
+        await volume_copies.wake(run, about.users, act_of)
+        await volume_copies.load_dump(about, reader, found)
+    run.tell(Action.DONE, f"restore {about.key}", f"{name}: {found.contents.members} members, verified")
+    await volume_copies.wake(run, facts["services"], act_of)
+
+
+def _make_folder(run: Run) -> None:
+    run.world.files.write(f"snapshots/{run.stack}/.place", "")
+    run.world.files.remove(f"snapshots/{run.stack}/.place")
+
+
+def _note(run: Run, facts: dict[str, Any]) -> None:
+    """From here on an undo has something to put back."""
+    assert run.record is not None  # noqa: S101 - written down before
+    run.record = run.record.model_copy(update={"arguments": dict(facts)})
+    run.world.store.update_run(run.record)
+
+
+@asynccontextmanager
+async def _put_back_on_failure(run: Run, facts: dict[str, Any], act_of: StepRunnerFor) -> AsyncIterator[None]:
+    try:
+        yield
+    except BaseException as error:
+        run.tell(Action.NOTICE, message="undoing")
+        try:
+            await uncancelled(volume_copies.put_back(run, facts, act_of))
+            await uncancelled(close(run, "undone"))
+        except MoorageError as problem:
+            cause = "interrupted" if isinstance(error, asyncio.CancelledError) else error
+            raise UndoIncompleteError(
+                f"{run.stack}: {cause}; the undo is incomplete: {problem}",
+                hint="`moorage sweep` tries again; what was in the volume is in the file named.",
+                stack=run.stack,
+                left=[str(problem)],
+                command=f"moorage volumes restore {facts['safety']} --force --name {run.stack}",
+            ) from error
+        if isinstance(error, asyncio.CancelledError):
+            message = f"{run.stack}: interrupted; the volume is as it was"
+            raise InterruptedRunError(message, stack=run.stack, undone=True) from None
+        if not isinstance(error, MoorageError):
+            raise
+        fields = {**error.fields, "stack": run.stack, "undone": True}
+        raise RunError(f"{run.stack}: {error}; the volume is as it was", hint=error.hint, **fields) from error

@@ -1,0 +1,103 @@
+"""Health of a stack: every check run now, drift from the generation found, and mended where that is wanted."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+from moorage.errors import EngineError
+from moorage.interfaces import World
+from moorage.model.definition import Service
+from moorage.model.generation import Generation
+from moorage.model.health import CheckResult, Drift, Health
+from moorage.model.state import Container, Observed
+from moorage.rules import drift as rules
+from moorage.rules import readiness
+from moorage.rules.readiness import Way
+from moorage.work.definitions import generations
+from moorage.work.queries.readiness import ask
+from moorage.work.threads import in_thread, in_thread_with_timeout
+
+
+async def health(world: World, stack: str) -> Health:
+    """Run every service's check now, and compare what runs with the generation. Touches nothing."""
+    observed = await in_thread(lambda: world.engine.observe(stack))
+    generation = await in_thread(lambda: generations.current(world, stack))
+    known = generation or await in_thread(lambda: generations.known(world, stack))
+    services = dict(known.services) if known else {}
+    for container in observed.containers:
+        services.setdefault(container.service, Service(name=container.service))
+    asleep = rules.resting(world.store.runs(stack, rules.RUNS), services)
+    awake = [name for name in sorted(services) if name not in asleep and services[name].replicas]
+    answers = await asyncio.gather(*(_check_service(world, services, name, observed) for name in awake))
+    checks = tuple(check for answer in answers for check in answer)
+    return Health(
+        stack=stack,
+        generation=generation.number if generation else None,
+        ready=all(check.ready for check in checks) and bool(checks or services),
+        resting=bool(services) and not awake,
+        checks=checks,
+        drift=_drift(world, generation, observed, checks, asleep),
+    )
+
+
+def _drift(
+    world: World,
+    generation: Generation | None,
+    observed: Observed,
+    checks: tuple[CheckResult, ...],
+    asleep: frozenset[str],
+) -> tuple[Drift, ...]:
+    """Empty also while a run is under way: it will not have drifted, it is on its way."""
+    if generation is None or world.lock(observed.stack).held():
+        return ()
+    return rules.drifts(generation, observed, checks, asleep, home=world.home, now=world.clock.now())
+
+
+async def _check_service(
+    world: World, services: dict[str, Service], name: str, observed: Observed
+) -> tuple[CheckResult, ...]:
+    containers = observed.of(name)
+    found = await asyncio.gather(*(_check(world, services, name, container) for container in containers))
+    missing = services[name].replicas - len(containers)
+    if missing > 0:
+        words = "there is no container" if not containers else f"{missing} more should be there"
+        absent = CheckResult(service=name, container="", state="absent", ready=False, check="", message=words)
+        return (*found, absent)
+    return tuple(found)
+
+
+async def _check(world: World, services: dict[str, Service], name: str, container: Container) -> CheckResult:
+    """Ask one container, whatever the engine thinks of it: its word may be as old as the check's interval."""
+    settings = world.settings
+    probe = readiness.probe_of(services, name, container, settings.ready_timeout_s, settings.settle_s)
+    began = world.clock.monotonic()
+    if probe.way == Way.EXIT:
+        well = readiness.judge(services[name], container, probe, world.clock.now()).ended_well
+        answer = None if well else f"it is {container.state}" + _code(container)
+    elif container.state != "running":
+        answer = f"it is {container.state}" + _code(container)
+    else:
+        answer = await _asked(world, container, probe)
+    return CheckResult(
+        service=name,
+        container=container.name,
+        state=container.state,
+        ready=answer is None,
+        check=probe.source,
+        message=answer or "",
+        elapsed_s=round(world.clock.monotonic() - began, 3),
+    )
+
+
+def _code(container: Container) -> str:
+    return "" if container.exit_code is None else f", exit code {container.exit_code}"
+
+
+async def _asked(world: World, container: Container, probe: readiness.Probe) -> str | None:
+    try:
+        return await in_thread_with_timeout(partial(ask, world, container, probe, 0.0), probe.timeout_s)
+    except TimeoutError:
+        return f"{probe.source}: no answer within {probe.timeout_s:g} s"
+    except EngineError as error:
+        return str(error)

@@ -1,0 +1,81 @@
+"""State of stacks, read from the engine each time."""
+
+from __future__ import annotations
+
+import asyncio
+
+from moorage.interfaces import World
+from moorage.model.definition import Service
+from moorage.model.state import Container, Observed, ServiceStatus, StackState, StackStatus
+from moorage.rules import composing, graph
+from moorage.work.definitions import generations
+from moorage.work.queries.readiness import is_ready
+from moorage.work.threads import in_thread
+
+
+async def status(world: World, stack: str, *, ask: bool = True) -> StackStatus:
+    """State of one stack. `ask`: services are asked whether they are ready; else the engine's view must do."""
+    observed = await in_thread(lambda: world.engine.observe(stack))
+    record = world.store.stack(stack)
+    generation = generations.known(world, stack)
+    services = dict(generation.services) if generation else {}
+    names = sorted({*services, *(c.service for c in observed.containers)})
+    known = {name: services.get(name) or Service(name=name) for name in names}
+    answers = await asyncio.gather(*(_ready(world, known, name, observed, ask=ask) for name in names))
+    found = {
+        name: service_status(observed.of(name), ready=ready, time_s=_time_to_ready(world, stack, name))
+        for name, ready in zip(names, answers, strict=True)
+    }
+    return StackStatus(
+        stack=stack,
+        path=record.path if record else None,
+        state=_state(world, stack, found, known),
+        generation=record.generation if record else None,
+        services=found,
+        networks=observed.networks,
+        shared_networks=composing.shared_networks(generation.config) if generation else (),
+    )
+
+
+async def _ready(world: World, services: dict[str, Service], name: str, observed: Observed, *, ask: bool) -> bool:
+    containers = observed.of(name)
+    if len(containers) != services[name].replicas:
+        return False
+    if not ask:
+        return all(c.state == "running" and c.health in (None, "healthy") for c in containers)
+    return await is_ready(world, services, name, observed)
+
+
+def _time_to_ready(world: World, stack: str, service: str) -> float | None:
+    return next(iter(world.store.timings(stack, service, "ready", 1)), None)
+
+
+def service_status(containers: tuple[Container, ...], *, ready: bool, time_s: float | None) -> ServiceStatus:
+    """One service by its containers. `time_s`: from start to ready; None: not known."""
+    worst = min(containers, key=lambda c: c.state == "running", default=None)
+    return ServiceStatus(
+        state=worst.state if worst else "absent",
+        ready=ready,
+        engine_health=worst.health if worst else None,
+        containers=tuple(c.id[:12] for c in containers),
+        image_id=containers[0].image_id if containers else None,
+        exit_code=worst.exit_code if worst else None,
+        oom_killed=any(c.oom_killed for c in containers),
+        restarts=sum(c.restarts for c in containers),
+        time_to_ready_s=time_s,
+        ports=tuple(port for c in containers for port in c.ports),
+    )
+
+
+def _state(world: World, stack: str, services: dict[str, ServiceStatus], known: dict[str, Service]) -> StackState:
+    wanted = [service for name, service in services.items() if known[name].replicas]
+    if not any(service.containers for service in wanted):
+        return StackState.ABSENT
+    if all(service.ready for service in wanted):
+        return StackState.RUNNING
+    if world.lock(stack).held():
+        return StackState.STARTING
+    lasting = [s for name, s in services.items() if not graph.is_one_shot(known, name)]
+    if all(service.state != "running" for service in lasting):
+        return StackState.STOPPED
+    return StackState.DEGRADED

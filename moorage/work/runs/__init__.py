@@ -1,0 +1,1 @@
+"""How one run goes: lock, record, steps in order, waiting, commit, undo, recovery."""

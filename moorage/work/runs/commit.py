@@ -1,0 +1,157 @@
+"""The commit of a start: from one write transaction on, its generation is the current one."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from moorage.errors import HomeError, MoorageError, NotReadyError
+from moorage.model.event import Action
+from moorage.model.generation import Generation, GenerationRecord
+from moorage.model.state import Observed, StackRecord, StackState, StackStatus
+from moorage.model.step import Operation
+from moorage.rules import composing, graph, planning
+from moorage.work.definitions import generations
+from moorage.work.queries.status import service_status
+from moorage.work.runs.run import Run
+from moorage.work.runs.wait import LOG_LINES, not_ready
+from moorage.work.threads import in_thread
+
+
+async def commit(run: Run) -> None:
+    """Look once more, write down that the generation is current, tidy up. To be called uncancelled.
+
+    What it raises, it raises before the generation is current: then there is something to undo.
+    """
+    observed = await in_thread(lambda: run.world.engine.observe(run.stack))
+    _check_all_there(run, observed)
+    await in_thread(lambda: _write_down(run))
+    run.committed = observed
+    await in_thread(lambda: _tidy(run))
+
+
+def keep(run: Run) -> None:
+    """Write down that a start that failed is kept as it is: it is listed, and has what it leased.
+
+    What it was to become stands among the generations as `kept`, and is not the current one.
+    """
+    generation, store = run.generation, run.world.store
+    assert generation is not None  # noqa: S101 - nothing else is kept
+    for record in store.generations(run.stack):
+        if record.number == generation.number and record.outcome == "pending":
+            store.save_generation(record.model_copy(update={"outcome": "kept"}))
+    if store.stack(run.stack) is None:
+        store.save_stack(_stack_record(run, generation).model_copy(update={"generation": None}))
+    store.commit_run(run.id)
+
+
+def status_of_committed(run: Run) -> StackStatus:
+    """The status by the look before the commit, when all but the optional was ready.
+
+    For after the commit: neither engine nor registry can break off any more what is done. Raises nothing of theirs.
+    """
+    observed, generation = run.committed, run.generation
+    assert observed is not None and generation is not None  # noqa: S101, PT018 - for what is committed only
+    names = sorted({*run.services, *(c.service for c in observed.containers)})
+    services = {
+        name: service_status(observed.of(name), ready=name not in run.missed, time_s=_time_to_ready(run, name))
+        for name in names
+    }
+    return StackStatus(
+        stack=run.stack,
+        path=str(generation.source.directory),
+        state=StackState.DEGRADED if run.missed else StackState.RUNNING,
+        generation=generation.number,
+        services=services,
+        networks=observed.networks,
+        shared_networks=composing.shared_networks(generation.config),
+    )
+
+
+def _time_to_ready(run: Run, service: str) -> float | None:
+    """Seconds; what was not started in this run, the last time. None: not known."""
+    if service in run.ready_s:
+        return run.ready_s[service]
+    try:
+        return next(iter(run.world.store.timings(run.stack, service, "ready", 1)), None)
+    except HomeError:
+        return None
+
+
+def _check_all_there(run: Run, observed: Observed) -> None:
+    """What became ready may have ended while others started: a start ends with everything ready, or undone."""
+    for name, service in run.services.items():
+        if name in run.missed:
+            continue
+        containers = observed.of(name)
+        one_shot = graph.is_one_shot(run.services, name)
+        settled = planning.is_settled(service, containers, one_shot=one_shot)
+        if service.replicas and not settled and not service.restarts:
+            ended = next((c for c in containers if c.state != "running"), None)
+            log = run.world.engine.logs(ended.id, LOG_LINES) if ended else ""
+            reason = "removed" if ended is None else "oom" if ended.oom_killed else "exited"
+            error: NotReadyError = not_ready(name, reason, ended, "", log, 0.0)
+            raise error
+
+
+def _write_down(run: Run) -> None:
+    """The commit itself. Before it a crash is undone, after it there is nothing to undo."""
+    # Where nothing had to be created the definition may still differ from what is on record.
+    generation = run.generation or run.pin()
+    run.generation = generation
+    record = run.record
+    assert record is not None  # noqa: S101 - a run is written down before its first effect
+    now = run.world.clock.now()
+    ended = {"outcome": "committed", "finished_at": now, "generation": generation.number, "spans": tuple(run.spans)}
+    closed = record.model_copy(update=ended)
+    keys = composing.lease_keys(run.stack, run.services)
+    run.world.store.commit(
+        closed,
+        _stack_record(run, generation),
+        _generation_records(run, generation),
+        [lease.key for lease in run.world.store.leases(run.stack) if lease.key not in keys],
+    )
+
+
+def _generation_records(run: Run, generation: Generation) -> list[GenerationRecord]:
+    """Those that the commit changes: the one that is current now, the one that was."""
+    changed = []
+    elapsed_s = round(run.world.clock.monotonic() - run.began, 3)
+    for record in run.world.store.generations(run.stack):
+        if record.number == generation.number:
+            time_s = elapsed_s if record.time_to_ready_s is None else record.time_to_ready_s
+            changed.append(record.model_copy(update={"outcome": "current", "time_to_ready_s": time_s}))
+        elif record.outcome == "current":
+            changed.append(record.model_copy(update={"outcome": "superseded"}))
+    return changed
+
+
+def _stack_record(run: Run, generation: Generation) -> StackRecord:
+    world = run.world
+    known = world.store.stack(run.stack)
+    repository, branch, _ = world.place(generation.source.directory)
+    now = world.clock.now()
+    ttl_s = (run.request.ttl_s if run.request else None) or (run.desired.definition.ttl_s if run.desired else None)
+    expires_at = now + timedelta(seconds=ttl_s) if ttl_s else None
+    if run.operation == Operation.ROLLBACK and known:
+        expires_at = known.expires_at
+    return StackRecord(
+        name=run.stack,
+        path=str(generation.source.directory),
+        created_at=known.created_at if known else now,
+        generation=generation.number,
+        expires_at=expires_at,
+        repository=repository,
+        branch=branch,
+    )
+
+
+def _tidy(run: Run) -> None:
+    """What may fail without harm: the stack is committed, and `sweep` tidies up what is left here."""
+    world = run.world
+    try:
+        number = run.generation.number if run.generation else 0
+        for name, seconds in run.ready_s.items():
+            world.store.add_timing(run.stack, name, number, "ready", seconds, world.clock.now())
+        generations.prune(world, run.stack)
+    except MoorageError as error:
+        run.tell(Action.NOTICE, message=f"not tidied up: {error}")

@@ -1,0 +1,66 @@
+"""The failure report: all that helps to see why a run failed, collected before it is undone."""
+
+from __future__ import annotations
+
+import json
+import re
+import traceback
+from pathlib import Path
+from typing import Any
+
+from moorage.errors import MoorageError
+from moorage.interfaces import World
+from moorage.model.state import Container
+from moorage.work.runs.run import Run
+
+_LOG_LINES = 1000
+
+
+def write(run: Run, error: BaseException) -> Path:
+    """Write the report of a failed run and give its path; what cannot be collected is said in it."""
+    at = run.world.clock.now()
+    name = f"failures/{run.stack}-{at:%Y%m%dT%H%M%S%f}-{run.id}.json"
+    body = {
+        "stack": run.stack,
+        "operation": run.operation,
+        "run": run.id,
+        "flow_run_id": run.flow_run_id,
+        "at": at.isoformat(),
+        "error": error.as_dict() if isinstance(error, MoorageError) else _foreign(error),
+        "services": _services(run),
+    }
+    return run.world.files.write(name, json.dumps(run.hide(body), indent=2, default=str))
+
+
+def _foreign(error: BaseException) -> dict[str, Any]:
+    return {"error": type(error).__name__, "message": str(error), "traceback": traceback.format_exception(error)}
+
+
+def _services(run: Run) -> list[dict[str, Any]]:
+    try:
+        observed = run.world.engine.observe(run.stack)
+        return [_service(run, container) for container in observed.containers]
+    except MoorageError as error:
+        return [{"error": str(error)}]
+
+
+def _service(run: Run, container: Container) -> dict[str, Any]:
+    return {
+        "service": container.service,
+        "container": container.name,
+        "state": container.state,
+        "engine_health": container.health,
+        "exit_code": container.exit_code,
+        "oom_killed": container.oom_killed,
+        "restarts": container.restarts,
+        "error": container.error or None,
+        "log": run.world.engine.logs(container.id, _LOG_LINES).splitlines(),
+    }
+
+
+def last_report(world: World, stack: str) -> dict[str, Any] | None:
+    """The newest failure report of a stack, secrets hidden in it, its file as `file`. None: there is none."""
+    pattern = re.compile(rf"failures/{re.escape(stack)}-\d{{8}}T\d{{12}}-[0-9a-f]+\.json")
+    names = sorted(name for name in world.files.names("failures") if pattern.fullmatch(name))
+    text = world.files.read(names[-1]) if names else None
+    return {**json.loads(text), "file": names[-1]} if text else None

@@ -1,0 +1,118 @@
+"""Images of a run: built by whoever was chosen for it, or pulled by Compose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from moorage.errors import BackendUnavailableError
+from moorage.interfaces import World
+from moorage.model.definition import Config, Definition
+from moorage.model.event import Action
+from moorage.model.image import Availability, BuilderName, BuildSecret, BuildSpec
+from moorage.model.step import Plan, Step, StepKind
+from moorage.rules import building, composing, templates
+from moorage.rules.planning import Desired
+from moorage.rules.reading import unescaped
+from moorage.work.definitions.request import UpRequest
+from moorage.work.runs.run import Run
+from moorage.work.threads import in_thread
+
+_NO_FILE = Path()
+
+
+def chosen(world: World, request: UpRequest | None, definition: Definition) -> BuilderName:
+    """Who builds the images of a definition."""
+    return building.chosen(request.builder if request else None, world.settings.builder, definition.builder)
+
+
+async def require_builder(world: World, request: UpRequest, desired: Desired, plan: Plan) -> None:
+    """Look, before anything is touched, whether a builder that was asked for can do what the plan has for it.
+
+    Compose is asked for nothing here: the definition was read by it. Raises BackendUnavailableError,
+    UnsupportedByBackendError.
+    """
+    name = chosen(world, request, desired.definition)
+    building_ = [step.service for step in plan.steps if step.kind == StepKind.BUILD and step.service]
+    if name == BuilderName.COMPOSE or not building_:
+        return
+    for service in building_:
+        spec = spec_of(world, desired.definition, service, (_NO_FILE, desired.definition.config), name)
+        building.refuse_unhonoured(spec, name)
+    found = await in_thread(world.builder(world, name).preflight)
+    if not found.usable:
+        raise unavailable(found)
+
+
+def unavailable(found: Availability) -> BackendUnavailableError:
+    """The error of a backend that was asked for by name: what was looked at, why not, what helps."""
+    seen = "".join(f"\n  {line}" for line in found.found)
+    return BackendUnavailableError(
+        f"{found.backend} cannot be used: {found.reason}{seen}",
+        backend=found.backend,
+        hint=found.hint,
+    )
+
+
+def spec_of(
+    world: World, definition: Definition, service: str, file: tuple[Path, Config], builder: BuilderName
+) -> BuildSpec:
+    """What is to be built for a service. `file`: where it stands, and what stands there.
+
+    Secrets are looked up for builders other than Compose, which does so itself.
+    """
+    path, config = file
+    build = unescaped(config["services"][service]["build"])
+    secrets: list[BuildSecret] = []
+    if build.get("secrets") and builder != BuilderName.COMPOSE:
+        variables = world.compose.variables(definition.source, definition.name)
+        secrets = building.secrets(service, build, unescaped(definition.config), variables.get)
+    return BuildSpec(
+        stack=definition.name,
+        service=service,
+        tag=composing.image_reference(definition, service),
+        file=path,
+        build=build,
+        secrets=tuple(secrets),
+        recipe=templates.recipe_of(config["services"][service], world.contexts.survey),
+    )
+
+
+async def build(step: Step, run: Run) -> str:
+    """Build the image of a service; on cancel the build is ended."""
+    assert run.desired is not None, "only a plan has builds"  # noqa: S101 - a mistake of ours, not of users
+    definition, service = run.desired.definition, step.service or ""
+    name = chosen(run.world, run.request, definition)
+    builder = run.world.builder(run.world, name)
+
+    def call() -> None:
+        spec = spec_of(run.world, definition, service, run.build_file(), name)
+        building.refuse_unhonoured(spec, name)
+        builder.build(spec, _teller(step, run))
+
+    await in_thread(call, on_cancel=builder.abort)
+    return _done("built", step, "" if name == BuilderName.COMPOSE else f"by {name}")
+
+
+async def pull(step: Step, run: Run) -> str:
+    """Pull the image of a service; on cancel the pull is ended."""
+
+    def call() -> None:
+        run.world.compose.pull(run.stack, run.build_file()[0], step.service or "", _teller(step, run))
+
+    await in_thread(call, on_cancel=run.world.compose.abort)
+    return _done("pulled", step, "")
+
+
+def _teller(step: Step, run: Run) -> Callable[[str], None]:
+    return partial(_tell, step, run)
+
+
+def _tell(step: Step, run: Run, line: str) -> None:
+    if line.strip():
+        run.tell(Action.PROGRESS, step.id, line, service=step.service)
+
+
+def _done(word: str, step: Step, by: str) -> str:
+    return " ".join(part for part in (word, step.detail[0] if step.detail else "", by) if part)

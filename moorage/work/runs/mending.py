@@ -1,0 +1,32 @@
+"""What a heal does to a stack whose lock is held; doing it again finishes what was cut off."""
+
+from __future__ import annotations
+
+from moorage.model.state import Observed
+from moorage.model.step import Step, StepKind
+from moorage.rules import graph, restarting
+from moorage.work.definitions import generations
+from moorage.work.runs import lifecycle
+from moorage.work.runs.run import Run
+from moorage.work.runs.scheduler import carry_out
+from moorage.work.runs.steps import StepRunnerFor
+
+
+async def mend(run: Run, observed: Observed, anew: frozenset[str], names: list[str], act_of: StepRunnerFor) -> None:
+    """The steps of a heal; doing them again finishes what was cut off."""
+    known = generations.current(run.world, run.stack)
+    services = dict(known.services) if known else {}
+    surplus = [name for name in names if name not in services]
+    steps = tuple(Step(kind=StepKind.REMOVE, service=name, why="it is in no generation") for name in surplus)
+    await carry_out(steps, act_of(run))
+    wanted = [name for name in names if name in services]
+    if not wanted:
+        return
+    run.services, run.generation = services, known
+    ready = await lifecycle.ready_ones(run, observed, services)
+    chosen = restarting.choose(services, observed, wanted, ready - set(wanted))
+    chosen = chosen.model_copy(update={"create": chosen.create | anew})
+    run.again = frozenset(name for name in chosen.again if not graph.is_one_shot(services, name) or name in wanted)
+    run.recreated = (chosen.create, True)
+    plan = restarting.restart_plan(run.stack, services, observed, chosen, ready - set(wanted))
+    await carry_out(plan.steps, act_of(run))

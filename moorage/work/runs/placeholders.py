@@ -1,0 +1,49 @@
+"""Containers that stand in for others: replacements under temporary names, holders of anonymous volumes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from moorage.errors import EngineError, EngineUnavailableError
+from moorage.model.event import Action
+from moorage.rules import labels, undo
+from moorage.rules.undo import Placeholder
+from moorage.work.runs.run import Run
+
+
+def give_names_back(run: Run) -> None:
+    """Give replacements the names of what they replace, where that is gone; remove them where it is not.
+
+    Compose makes a replacement under a temporary name. One that it was cut off at it would keep as it is, for ever.
+    """
+    engine = run.world.engine
+    containers = engine.observe(run.stack).containers
+    names = {c.name for c in containers}
+    for one in containers:
+        plain = undo.plain_name(one.name, run.stack)
+        if plain == one.name or not labels.ours(one.labels, run.stack, run.world.home):
+            continue
+        if plain in names:
+            # What a holder holds is not its own: another undo will look for it.
+            engine.remove(one.id, volumes=labels.HOLDER not in one.labels)
+        else:
+            engine.rename(one.id, plain)
+            names.add(plain)
+
+
+def hold_places(run: Run, holders: Iterable[Placeholder]) -> None:
+    """Keep number and anonymous volumes of what is gone, for what Compose creates in its place.
+
+    Compose hands volumes on from a container to its replacement only: where the failed definition had no place for one,
+    the service would have lost it.
+    """
+    for holder in holders:
+        image = run.generation.images.get(holder.service) if run.generation else None
+        try:
+            if image:
+                run.world.engine.hold(holder.name, image.tag, holder.labels, holder.volumes)
+        except EngineUnavailableError:
+            raise
+        except EngineError as error:
+            message = f"services.{holder.service}: what {undo.plain_name(holder.name, run.stack)} was is lost: {error}"
+            run.tell(Action.NOTICE, message=message)

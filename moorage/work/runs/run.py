@@ -1,0 +1,211 @@
+"""One run: what it is about, what it has found out so far, and what it tells."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import socket
+import threading
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from moorage.errors import MoorageError
+from moorage.interfaces import World
+from moorage.model.definition import Config, Service
+from moorage.model.event import Action, Event
+from moorage.model.generation import Generation
+from moorage.model.lease import Lease
+from moorage.model.state import Observed, RunRecord, Span
+from moorage.model.step import Operation, Plan, Step
+from moorage.rules import composing, labels
+from moorage.rules.planning import Desired
+from moorage.rules.undo import snapshot
+from moorage.work.definitions import generations
+from moorage.work.definitions.request import UpRequest
+
+
+class Run:
+    """What one run of one stack knows. Not a model: it grows while the run goes on."""
+
+    def __init__(self, world: World, operation: Operation, stack: str, request: UpRequest | None = None) -> None:
+        self.id = uuid.uuid4().hex[:12]
+        self.world = world
+        self.operation = operation
+        self.stack = stack
+        self.request = request
+        self.services: dict[str, Service] = {}
+        self.desired: Desired | None = None
+        self.generation: Generation | None = None
+        self.excluded: set[tuple[int, str]] = set()
+        """Ports that the engine refused although nobody was seen to hold them."""
+        self.ready_s: dict[str, float] = {}
+        """Service → seconds from the start of its containers to ready."""
+        self.started: dict[str, float] = {}
+        self.spans: list[Span] = []
+        self.missed: set[str] = set()
+        """Services that did not become ready and that nobody requires."""
+        self.began = world.clock.monotonic()
+        self.record: RunRecord | None = None
+        self.flow_run_id: str | None = None
+        self.committed: Observed | None = None
+        """What was there when it committed. None: it has not."""
+        self.with_volumes = False
+        """`down --volumes`: anonymous and named volumes go too."""
+        self.grace_s: float | None = None
+        """Grace period of stops. None: what the definition says."""
+        self.force = False
+        """`stop --force`: when the grace period is over all is killed, whatever pre_stop hooks are doing."""
+        self.spared: set[str] = set()
+        """Ids of containers and names of volumes that an undo leaves alone: they were there before."""
+        self.discarded: dict[str, Service] = {}
+        """Services of the definition that is undone: how long what it started wants to be asked to stop."""
+        self.again: frozenset[str] = frozenset()
+        """Services that a restart starts anew: one-shots among them run although they have ended well."""
+        self.recreated: tuple[frozenset[str], bool] = (frozenset(), False)
+        """Services whose containers a restart creates, and whether it does so where they are as they should be."""
+        self.hide: Callable[[Any], Any] = world.censor({}, self._secrets())
+        """Hides the definition's secrets in whatever leaves the run: events, errors, reports."""
+        self._file_guard = threading.Lock()
+
+    def note(self, step: Step, began: float, outcome: str) -> None:
+        """Remember when a step was done; `began`: by the monotonic clock."""
+        now = self.world.clock.monotonic()
+        span = Span(
+            step=step.id,
+            kind=step.kind,
+            service=step.service,
+            needs=step.needs,
+            began_s=round(max(0.0, began - self.began), 4),
+            ended_s=round(max(0.0, now - self.began), 4),
+            outcome=outcome,
+        )
+        self.spans.append(span)
+
+    def ended(self, outcome: str | None = None) -> None:
+        """Write down when the steps were done, and how the run ended (None: it has not yet)."""
+        if self.record is None:
+            return
+        facts: dict[str, Any] = {"spans": tuple(self.spans)}
+        if outcome:
+            facts |= {"outcome": outcome, "finished_at": self.world.clock.now()}
+        self.record = self.record.model_copy(update=facts)
+        self.world.store.update_run(self.record)
+
+    def tell(self, action: Action, step: str = "", message: str = "", **facts: Any) -> None:
+        """Send an event. `facts`: service, elapsed_s; the rest goes to `details`."""
+        service, elapsed_s = facts.pop("service", None), facts.pop("elapsed_s", None)
+        self.world.emit(
+            Event(
+                at=self.world.clock.now(),
+                stack=self.stack,
+                action=action,
+                step=step,
+                service=service,
+                message=self.hide(message),
+                elapsed_s=elapsed_s,
+                details=self.hide(facts),
+            )
+        )
+
+    def censor(self, error: MoorageError) -> None:
+        """Hide secrets in an error before it leaves the step: Prefect stores its words, people paste them."""
+        error.args = (self.hide(str(error)),)
+        error.hint, error.fields = self.hide(error.hint), self.hide(error.fields)
+
+    def open(self, observed: Observed, arguments: dict[str, Any] | None = None) -> None:
+        """Write the run down before its first effect."""
+        store = self.world.store
+        current = store.stack(self.stack)
+        record = RunRecord(
+            id=self.id,
+            stack=self.stack,
+            operation=self.operation,
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            user=_account(),
+            started_at=self.world.clock.now(),
+            previous_generation=current.generation if current else None,
+            before=snapshot(
+                observed,
+                store.leases(self.stack),
+                self.world.engine.tags(labels.pin_prefix(self.stack)),
+                on_record=current is not None,
+            ),
+            arguments=arguments or {},
+            flow_run_id=self.flow_run_id,
+        )
+        store.open_run(record)
+        self.record = record
+
+    def lease(self) -> tuple[Lease, ...]:
+        """Lease what the definition publishes, and resolve again with it; for a stored generation its very ports."""
+        if self.desired is None and self.generation:
+            return generations.lease_again(self.world, self.generation, self.id)
+        desired, request = self._desired(), self._request()
+        world = self.world
+        leases = world.store.lease(
+            composing.requests_of(desired.definition),
+            run=self.id,
+            taken=world.engine.published_ports() | self.excluded,
+            bindable=world.prober.bindable,
+            strict=request.strict_ports,
+            complete=True,
+            now=world.clock.now(),
+        )
+        if leases != desired.leases:
+            from moorage.work.definitions.resolve import desire
+
+            self.desired = desire(world, request, desired.definition, leases)
+        return leases
+
+    def build_file(self) -> tuple[Path, Config]:
+        """The file that images are built and pulled from, and what stands in it."""
+        from moorage.work.definitions.resolve import source_digests
+
+        desired = self._desired()
+        with self._file_guard:
+            digests = source_digests(self.world, desired.definition)
+            config = composing.build_config(desired.definition, desired.leases, self.world.home, digests)
+            return generations.write_build(self.world, self.stack, config), config
+
+    def pin(self) -> Generation:
+        """Pin the images that are there now, and write down the generation that comes of it."""
+        desired = self._desired()
+        self.generation = generations.make(self.world, desired, self.record)
+        return self.generation
+
+    def know(self, generation: Generation) -> None:
+        """The run is about the services of a generation; its secrets are hidden in what the run tells."""
+        self.services = dict(generation.services)
+        self.hide = generations.censor(self.world, generation)
+
+    def adopt(self, desired: Desired, plan: Plan) -> None:
+        """Take over what a plan is to lead to."""
+        self.desired = desired
+        self.services = dict(desired.definition.services)
+        secrets = [*self._secrets(), *generations.injected_secrets(self.services)]
+        self.hide = self.world.censor(desired.definition.config, secrets)
+        self.tell(Action.PLANNED, plan=plan.model_dump(mode="json"))
+        for notice in plan.notices:
+            self.tell(Action.NOTICE, message=notice)
+
+    def _secrets(self) -> tuple[str, ...]:
+        return self.request.source.secret_values if self.request else ()
+
+    def _desired(self) -> Desired:
+        assert self.desired is not None, "a plan comes first"  # noqa: S101 - a mistake of ours, not of users
+        return self.desired
+
+    def _request(self) -> UpRequest:
+        assert self.request is not None, "an up has a request"  # noqa: S101
+        return self.request
+
+
+def _account() -> str:
+    """Name of the account that this process runs under. Not of `LOGNAME` and the like, which anybody can set."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # an account without a line in passwd, as in many containers
+        return f"uid {os.getuid()}"

@@ -1,0 +1,242 @@
+"""Performing one step. Each function looks again before it acts: the plan may have gone stale."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from moorage.errors import EngineError, MoorageError, NotReadyError, PortTakenError, RunError
+from moorage.model.definition import Hook, Service
+from moorage.model.event import Action
+from moorage.model.state import Container
+from moorage.model.step import Step, StepKind
+from moorage.rules import graph, planning
+from moorage.work.definitions import generations
+from moorage.work.runs import images, placeholders
+from moorage.work.runs.removal import remove
+from moorage.work.runs.run import Run
+from moorage.work.runs.scheduler import StepRunner, _first
+from moorage.work.runs.wait import LOG_LINES, Wait, not_ready
+from moorage.work.threads import in_thread, in_thread_with_timeout
+
+_SETTLE_S = 3.0
+_SETTLE_POLL_S = 0.05
+
+
+async def perform(step: Step, run: Run) -> str:
+    """Do one step and tell about it. Gives a word on what was done."""
+    began = run.world.clock.monotonic()
+    run.tell(Action.STARTED, step.id, step.why, service=step.service)
+    try:
+        done = await _BY_KIND[step.kind](step, run)
+    except asyncio.CancelledError:
+        run.note(step, began, "cut off")
+        raise
+    except MoorageError as error:
+        run.note(step, began, "failed")
+        run.censor(error.with_fields(step=step.id, service=step.service))
+        elapsed_s = run.world.clock.monotonic() - began
+        facts = {key: value for key, value in error.fields.items() if key not in ("step", "service", "message")}
+        run.tell(Action.FAILED, step.id, str(error), **{**facts, "service": step.service, "elapsed_s": elapsed_s})
+        raise
+    elapsed_s = run.world.clock.monotonic() - began
+    action = Action.SKIPPED if done.startswith("already") else Action.DONE
+    run.note(step, began, "skipped" if action == Action.SKIPPED else "done")
+    run.tell(action, step.id, done, service=step.service, elapsed_s=elapsed_s)
+    return done
+
+
+async def lease(_step: Step, run: Run) -> str:
+    """Lease the ports."""
+    leases = await in_thread(run.lease)
+    return ", ".join(f"{lease.key.service} {lease.key.target} at {lease.host_ip}:{lease.port}" for lease in leases)
+
+
+async def create(step: Step, run: Run) -> str:
+    """Pin the images, write the generation down, and let Compose create what it says."""
+    told: set[str] = set()
+
+    def tell(line: str) -> None:
+        """What Compose did, each thing once; what it is about to do is its own business."""
+        text = line.strip()
+        if text not in told and text.endswith(("Created", "Recreated", "Removed")):
+            told.add(text)
+            run.tell(Action.PROGRESS, step.id, text)
+
+    def call() -> str:
+        generation = run.generation if run.desired is None and run.generation else run.pin()
+        file = generations.compose_file(run.world, generation)
+        services, recreate = run.recreated
+        recreate = recreate or bool(run.desired and run.desired.force_recreate)
+        placeholders.give_names_back(run)
+        try:
+            run.world.compose.create(run.stack, file, sorted(services), recreate, tell)
+        except EngineError as error:
+            _let_settle(run, error.fields.get("unfinished", ()))
+            raise
+        return f"generation {generation.number}"
+
+    return await in_thread(call)
+
+
+def _let_settle(run: Run, names: Sequence[str]) -> None:
+    """Wait a while for what Compose had asked the engine for when it gave up, so that the undo sees it."""
+    deadline = run.world.clock.monotonic() + _SETTLE_S
+    with suppress(MoorageError):
+        while names and run.world.clock.monotonic() < deadline:
+            seen = run.world.engine.observe(run.stack)
+            there = {*seen.networks, *seen.volumes, *(container.name for container in seen.containers)}
+            names = [name for name in names if name not in there]
+            time.sleep(_SETTLE_POLL_S)
+
+
+async def start(step: Step, run: Run) -> str:
+    """Start the containers of a service, its injected files written first, its post_start hooks run after."""
+    service = run.services[step.service or ""]
+    containers = await in_thread(lambda: run.world.engine.containers(run.stack, service.name))
+    if not containers:
+        message = f"services.{service.name}: it has no container"
+        raise RunError(message, service=service.name, reason="removed", hint="Someone removed it; try again.")
+    run.started[service.name] = run.world.clock.monotonic()
+    one_shot = graph.is_one_shot(run.services, service.name) and service.name not in run.again
+    answers = await asyncio.gather(*(in_thread(partial(_start, run, service, c, one_shot)) for c in containers))
+    return "started" if any(answers) else "already running"
+
+
+def _advice(service: Service, complaint: str) -> str | None:
+    """What next, where the engine's own words leave it open."""
+    if "read-only" in complaint and service.inject:
+        return "As it is read_only, its secrets and configs have to come from a `file`."
+    if 'exec: "' in complaint and ("not found" in complaint or "no such file" in complaint):
+        return "Are `command` and `entrypoint` spelt right, and is that program in the image?"
+    if "could not select device driver" in complaint:
+        return "The engine has no driver for the devices or GPUs that it reserves."
+    return None
+
+
+def _start(run: Run, service: Service, container: Container, one_shot: bool) -> bool:
+    """Start one container. False: nothing was to be done."""
+    ended_well = one_shot and container.state == "exited" and container.exit_code == planning.good_exit(service)
+    if container.state == "running" or ended_well:
+        return False
+    engine = run.world.engine
+    try:
+        for file in service.inject:
+            engine.put_file(container.id, file.target, file.content.encode(), file.mode, file.uid, file.gid)
+        engine.start(container.id)
+    except PortTakenError as error:
+        raise error.with_fields(service=service.name) from None
+    except EngineError as error:
+        log = engine.logs(container.id, LOG_LINES)
+        message = f"services.{service.name}: the engine cannot start it: {error}"
+        hint = _advice(service, str(error)) or error.hint
+        raise RunError(message, service=service.name, reason="not started", log=log, hint=hint) from None
+    for hook in service.post_start:
+        _run_hook(run, service.name, "post_start", container, hook)
+    return True
+
+
+def _run_hook(run: Run, service: str, kind: str, container: Container, hook: Hook) -> None:
+    code, output = run.world.engine.exec(
+        container.id,
+        hook.command,
+        user=hook.user,
+        working_dir=hook.working_dir,
+        environment=hook.environment,
+        privileged=hook.privileged,
+    )
+    if code:
+        message = f"services.{service}.{kind}: {' '.join(hook.command)}: exit code {code}: {output}"
+        raise RunError(message, service=service, reason=f"{kind} failed", exit_code_of_service=code, probe=output)
+
+
+async def ready(step: Step, run: Run) -> str:
+    """Wait until all containers of a service are ready."""
+    service = run.services[step.service or ""]
+    containers = await in_thread(lambda: run.world.engine.containers(run.stack, service.name))
+    if not containers:
+        raise not_ready(service.name, "removed", None, "", "", 0.0)
+    limit_s = run.request.wait_timeout_s if run.request else None
+    try:
+        async with asyncio.TaskGroup() as group:
+            for container in containers:
+                group.create_task(Wait(run.world, run.services, service.name, limit_s).until_ready(container))
+    except BaseExceptionGroup as errors:
+        return _went_without(run, service, step, _first(errors))
+    began = run.started.get(service.name, run.world.clock.monotonic())
+    run.ready_s[service.name] = round(run.world.clock.monotonic() - began, 3)
+    return "ready"
+
+
+def _went_without(run: Run, service: Service, step: Step, error: BaseException) -> str:
+    """Go on without a service that nobody requires; else raise."""
+    if not isinstance(error, NotReadyError) or not graph.is_optional(run.services, service.name):
+        raise error from None
+    run.missed.add(service.name)
+    run.tell(Action.NOTICE, step.id, f"{error}; nobody requires it", service=service.name)
+    return "not ready, and not required"
+
+
+async def stop(step: Step, run: Run) -> str:
+    """Stop the containers of a service, after its pre_stop hooks."""
+    name = step.service or ""
+    containers = await in_thread(lambda: run.world.engine.containers(run.stack, name))
+    running = [c for c in containers if c.state in ("running", "paused", "restarting")]
+    await asyncio.gather(*(_stop(run, name, c) for c in running))
+    return "stopped" if running else "already stopped"
+
+
+async def _stop(run: Run, name: str, container: Container) -> None:
+    service, clock = run.services.get(name), run.world.clock
+    grace_s = run.grace_s
+    if grace_s is None:
+        grace_s = (
+            service.stop_grace_s if service and service.stop_grace_s is not None else run.world.settings.stop_grace_s
+        )
+    if service and service.pre_stop and run.force:
+        began = clock.monotonic()
+        try:
+            await in_thread_with_timeout(lambda: _pre_stop(run, service, container), grace_s)
+        except TimeoutError:  # it ends with the container
+            run.tell(Action.NOTICE, f"stop {name}", f"a pre_stop hook takes longer than {grace_s:g} s", service=name)
+        grace_s = max(0.0, grace_s - (clock.monotonic() - began))
+    elif service:
+        await in_thread(lambda: _pre_stop(run, service, container))
+    await in_thread(lambda: run.world.engine.stop(container.id, grace_s))
+
+
+def _pre_stop(run: Run, service: Service, container: Container) -> None:
+    for hook in service.pre_stop:
+        try:
+            _run_hook(run, service.name, "pre_stop", container, hook)
+        except (EngineError, RunError) as error:  # as with Compose, a hook does not keep a service from stopping
+            run.tell(Action.NOTICE, f"stop {service.name}", str(error), service=service.name)
+
+
+_BY_KIND: dict[StepKind, Callable[[Step, Run], Awaitable[str]]] = {
+    StepKind.LEASE: lease,
+    StepKind.BUILD: images.build,
+    StepKind.PULL: images.pull,
+    StepKind.CREATE: create,
+    StepKind.START: start,
+    StepKind.READY: ready,
+    StepKind.STOP: stop,
+    StepKind.REMOVE: remove,
+}
+
+
+StepRunnerFor = Callable[[Run], StepRunner]
+"""For a run, what does one of its steps: directly, or as a task run."""
+
+
+def directly(run: Run) -> StepRunner:
+    """Steps are done as they are, without Prefect."""
+
+    async def act(step: Step, _needs: list[Any]) -> str:
+        return await perform(step, run)
+
+    return act

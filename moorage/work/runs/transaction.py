@@ -1,0 +1,255 @@
+"""The frame around every run: lock, recovery of what did not finish, record, undo.
+
+lock → recover → open the record → (the run's own steps) → close it → unlock
+└ on any failure: report, undo
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import Any, TypeVar
+
+from moorage.errors import (
+    BusyError,
+    EngineUnavailableError,
+    HomeError,
+    InterruptedRunError,
+    MoorageError,
+    PortError,
+    PortTakenError,
+    RunError,
+    UndoIncompleteError,
+)
+from moorage.interfaces import Lock, World
+from moorage.model.event import Action
+from moorage.model.state import RunRecord
+from moorage.work.queries import ports
+from moorage.work.runs import failure_report
+from moorage.work.runs.commit import keep
+from moorage.work.runs.run import Run
+from moorage.work.runs.steps import StepRunnerFor, directly
+from moorage.work.runs.undo import undo
+from moorage.work.threads import in_thread, to_the_end, uncancelled
+
+T = TypeVar("T")
+Recover = Callable[[World, RunRecord], Awaitable[None]]
+
+_LOCK_POLL_S = 0.1
+_ENGINE_BACK_S = 30.0
+"""How long an undo waits for an engine that is being restarted."""
+_ENGINE_POLL_S = 0.5
+_OWN_CODES = (BusyError, EngineUnavailableError, RunError, UndoIncompleteError)
+
+
+@asynccontextmanager
+async def locked(run: Run, recover: Recover) -> AsyncIterator[None]:
+    """Hold the stack's lock; a run that did not finish is recovered first. Raises BusyError."""
+    world = run.world
+    lock = world.lock(run.stack)
+    try:
+        await _acquire(run, lock)
+        for record in await in_thread(lambda: world.store.unfinished_runs(run.stack)):
+            message = f"recovering: {record.operation} of {record.started_at:%H:%M:%S} did not finish"
+            run.tell(Action.NOTICE, message=message, recovering=record.operation)
+            await to_the_end(recover(world, record))
+        run.began = world.clock.monotonic()
+        yield
+    finally:
+        lock.release()
+
+
+async def _acquire(run: Run, lock: Lock) -> None:
+    """Take the lock; asked for again and again, so that a cancel ends the wait at once.
+
+    For whom it waits is told, and again when that changes.
+    """
+    began = run.world.clock.monotonic()
+    said: tuple[Any, ...] = ()
+    while True:
+        try:
+            await in_thread(lambda: lock.acquire(run.operation, 0))
+        except BusyError as error:
+            if run.world.clock.monotonic() >= began + run.world.settings.lock_timeout_s:
+                raise
+            holder = tuple(error.fields.get(key) for key in ("operation", "pid", "since"))
+            if holder != said and (holder[1] or not said):  # who has just taken it has not signed yet
+                words = await in_thread(partial(_waiting_words, run, error))
+                run.tell(Action.NOTICE, message=words, waiting=words)
+                said = holder
+        else:
+            if said:
+                waited_s = run.world.clock.monotonic() - began
+                run.tell(Action.NOTICE, message=f"its turn, after {waited_s:.1f} s", waiting="")
+            return
+        await asyncio.sleep(_LOCK_POLL_S)
+
+
+def _waiting_words(run: Run, error: BusyError) -> str:
+    """`waiting: stack shop is held by …`, with the flow run where it is one: that can be cancelled."""
+    with suppress(HomeError):
+        for record in run.world.store.unfinished_runs(run.stack):
+            if record.pid == error.fields.get("pid") and record.flow_run_id:
+                return f"waiting: {error}, run {record.flow_run_id[:8]}"
+    return f"waiting: {error}"
+
+
+@asynccontextmanager
+async def undone_on_failure(run: Run, act_of: StepRunnerFor = directly) -> AsyncIterator[None]:
+    """Undo what the run did if its body fails or is cancelled; then say so with the right error.
+
+    The body closes the run itself, by its commit.
+    """
+    try:
+        yield
+    except BaseException as error:
+        raise await uncancelled(_fail(run, error, act_of)) from error
+
+
+@asynccontextmanager
+async def closed_at_end(run: Run) -> AsyncIterator[None]:
+    """Close a run that is not undone when its body has ended, been interrupted, or come to a service's own failure.
+
+    A port that somebody else has taken is such a failure: doing it again would come to the same.
+    The body writes the run down first: a cancel that comes meanwhile must not leave it to be carried on.
+    After any other failure, as after a crash, it stays open: whoever comes next carries it on.
+    """
+    try:
+        yield
+    except asyncio.CancelledError:
+        if run.record:
+            await uncancelled(_close(run, "interrupted"))
+        raise InterruptedRunError(
+            f"{run.stack}: interrupted",
+            hint=f"`moorage {run.operation}` goes on with it, `moorage up` brings all of it back.",
+            stack=run.stack,
+            undone=False,
+        ) from None
+    except PortTakenError as error:
+        told = await uncancelled(in_thread(partial(ports.taken, run.world, run.stack, error)))
+        await uncancelled(_close(run, "failed"))
+        raise told.with_fields(stack=run.stack, undone=False) from error
+    except (RunError, PortError):
+        await uncancelled(_close(run, "failed"))
+        raise
+    await uncancelled(_close(run, "committed"))
+
+
+async def _close(run: Run, outcome: str) -> None:
+    if run.record:
+        await in_thread(lambda: run.ended(outcome))
+    else:
+        await in_thread(lambda: run.world.store.close_run(run.id, outcome, run.world.clock.now()))
+
+
+async def _fail(run: Run, error: BaseException, act_of: StepRunnerFor) -> BaseException:
+    """Report and undo; gives the error to raise."""
+    path = await in_thread(lambda: _report(run, error))
+    with suppress(HomeError):  # the undo comes first
+        await in_thread(run.ended)
+    # Before anything was created there is nothing to look at.
+    if run.request and run.request.keep_failed and run.generation and not isinstance(error, asyncio.CancelledError):
+        return await _keep(run, error, path)
+    run.tell(Action.NOTICE, message="undoing")
+    left = await undo_and_close(run.world, run.record, act_of, "undone") if run.record else []
+    run.tell(Action.UNDONE, message=undone_line(run.record) if not left else f"left: {'; '.join(left)}")
+    if not left:
+        return _verdict(run, error, path)
+    return UndoIncompleteError(
+        f"{run.stack}: {_said(error)}; the undo is incomplete: {'; '.join(left)}",
+        hint=f"`moorage sweep` tries again, `moorage down --name {run.stack}` removes what is left.",
+        stack=run.stack,
+        left=left,
+        command=f"moorage down --name {run.stack}",
+        report=path,
+    )
+
+
+def _report(run: Run, error: BaseException) -> str | None:
+    """Where the failure report is. None: it could not be written, which must not keep the undo from its work."""
+    try:
+        return str(failure_report.write(run, error))
+    except Exception as problem:  # noqa: BLE001 - whatever it is, the undo comes first
+        run.tell(Action.NOTICE, message=f"no failure report could be written: {problem}")
+        return None
+
+
+async def undo_and_close(world: World, record: RunRecord, act_of: StepRunnerFor, outcome: str) -> list[str]:
+    """Undo, and close the record if nothing is left; else it stays open, and whoever comes next tries again."""
+    try:
+        left = await _undo_patiently(world, record, act_of)
+    except Exception as error:  # noqa: BLE001 - an undo that fails is told of, never a traceback instead of the run's error
+        left = [_said(error)]
+    try:
+        if left:
+            unfinished = record.model_copy(update={"outcome": "undo incomplete"})
+            await in_thread(lambda: world.store.update_run(unfinished))
+        else:
+            await in_thread(lambda: world.store.close_run(record.id, outcome, world.clock.now()))
+    except HomeError as error:
+        left.append(f"the record of the run: {error}")
+    return left
+
+
+async def _undo_patiently(world: World, record: RunRecord, act_of: StepRunnerFor) -> list[str]:
+    """Undo; an engine that is being restarted gets the time for it. Raises EngineUnavailableError."""
+    deadline: float | None = None
+    while True:
+        try:
+            return await undo(world, record, act_of)
+        except EngineUnavailableError:
+            deadline = deadline or world.clock.monotonic() + _ENGINE_BACK_S
+            # Also after one that answers again: it may go on breaking off the very calls that an undo needs.
+            while True:
+                if world.clock.monotonic() >= deadline:
+                    raise
+                await asyncio.sleep(_ENGINE_POLL_S)
+                if await in_thread(lambda: _answers(world)):
+                    break
+
+
+def _answers(world: World) -> bool:
+    try:
+        world.engine.ping()
+    except MoorageError:
+        return False
+    return True
+
+
+async def _keep(run: Run, error: BaseException, path: str | None) -> BaseException:
+    """`--keep-failed`: nothing is undone; what the run leased and created stays until `down`, or the next `up`."""
+    await in_thread(lambda: keep(run))
+    await _close(run, "kept")
+    if isinstance(error, MoorageError):
+        error.with_fields(undone=False, report=path)
+        before = run.record.previous_generation if run.record else None
+        back = f", `moorage rollback --name {run.stack} --to {before}` goes back" if before else ""
+        error.hint = f"It was left as it is for a look; `moorage down --name {run.stack}` removes it{back}."
+    return error
+
+
+def _verdict(run: Run, error: BaseException, path: str | None) -> BaseException:
+    """The error to raise after a complete undo."""
+    facts: dict[str, Any] = {"stack": run.stack, "undone": True, "report": path}
+    if isinstance(error, asyncio.CancelledError | KeyboardInterrupt):
+        return InterruptedRunError(f"{run.stack}: interrupted; {undone_line(run.record)}", **facts)
+    if isinstance(error, MoorageError) and (isinstance(error, _OWN_CODES) or error.exit_code in (2, 3)):
+        return error.with_fields(**facts)
+    fields = {**facts, **(error.fields if isinstance(error, MoorageError) else {})}
+    hint = error.hint if isinstance(error, MoorageError) else "This looks like a mistake of Moorage: please report it."
+    return RunError(f"{run.stack}: {_said(error)}", hint=hint, **fields)
+
+
+def _said(error: BaseException) -> str:
+    if isinstance(error, asyncio.CancelledError | KeyboardInterrupt):
+        return "interrupted"
+    return str(error) if isinstance(error, MoorageError) else f"{type(error).__name__}: {error}"
+
+
+def undone_line(record: RunRecord | None) -> str:
+    """What the undo came to, in words."""
+    if record and record.previous_generation and record.before.get("containers"):
+        return f"undone: generation {record.previous_generation} is in place again"
+    return "undone: nothing of this run is left"

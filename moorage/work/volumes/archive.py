@@ -1,0 +1,309 @@
+"""Snapshots on disk: `tar.zst` files that say what they are at their beginning and prove it at their end.
+
+    moorage.json            the manifest
+    moorage-volume/…        the files; or postgres/…: parts of dumps
+    moorage-end.json        how many members there were, and their SHA-256
+
+Read and written as streams: neither a volume nor the list of its files is held in memory. What is not as it should be
+is refused: a name that leads elsewhere, a device, the same name twice, a header that wants much memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tarfile
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+from pydantic import ValidationError
+
+from moorage.errors import ArchiveError
+from moorage.model.volume import ROOT, Contents, Manifest, Snapshot
+from moorage.work.volumes.tar import BLOCK, CHUNK, Chunks, Forward, Member, Tally, header, members
+
+MANIFEST = "moorage.json"
+END = "moorage-end.json"
+_DUMPS = "postgres"
+_LARGEST_NOTE = 1 << 20
+"""Manifest and end are read into memory."""
+_LARGEST_WINDOW = 1 << 27
+
+
+class Writer:
+    """Writes a snapshot beside its place; `finish` puts it there, whole. Nothing is overwritten without `force`."""
+
+    def __init__(self, target: Path, manifest: Manifest, *, run: str, force: bool = False) -> None:
+        self.target = target
+        self.manifest = manifest
+        self.unfinished = unfinished(target, run)
+        self._force = force
+        self.tally = Tally((ROOT, _DUMPS))
+        self._digest = hashlib.sha256()
+
+    def __enter__(self) -> Self:
+        import zstandard
+
+        refuse_existing(self.target, force=self._force)
+        self._file = _Hashing(os.fdopen(os.open(self.unfinished, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "wb"))
+        self._zstd = zstandard.ZstdCompressor(level=3, write_checksum=True).stream_writer(self._file, closefd=False)  # type: ignore[arg-type]
+        self._note(MANIFEST, self.manifest.model_dump_json(indent=1))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._file.close()
+        with suppress(FileNotFoundError):
+            self.unfinished.unlink()
+
+    def add(self, info: tarfile.TarInfo, content: Iterable[bytes]) -> None:
+        """Write one member. Raises ArchiveError for one that could not be restored."""
+        self.tally.check(info)
+        self._write(header(info))
+        for chunk in self.tally.watch(info, content):
+            self._write(chunk)
+        self._write(b"\0" * (-info.size % BLOCK if info.isreg() else 0))
+
+    def add_stream(self, name: str, chunks: Iterable[bytes]) -> None:
+        """Write a stream of unknown length as members `name.000000`, `name.000001` and so on."""
+        pool = Chunks(chunks)
+        number = 0
+        while part := _up_to(pool, 16 * CHUNK):
+            info = tarfile.TarInfo(f"{_DUMPS}/{name}.{number:06}")
+            info.size, info.mode = len(part), 0o600
+            self.add(info, [part])
+            number += 1
+
+    def finish(self) -> Snapshot:
+        """Write the end, make it last, and put it in its place. Raises ArchiveError: something is there by now."""
+        contents = self.tally.contents(self._digest.hexdigest())
+        self._note(END, contents.model_dump_json(indent=1))
+        self._write(b"\0" * BLOCK * 2)
+        self._zstd.close()  # type: ignore[no-untyped-call]
+        self._file.sync()
+        _put_in_place(self.unfinished, self.target, force=self._force)
+        sha256 = self._file.digest.hexdigest()
+        _write_checksum(self.target, sha256)
+        return Snapshot(
+            path=str(self.target),
+            size_bytes=self._file.size,
+            sha256=sha256,
+            manifest=self.manifest,
+            contents=contents,
+        )
+
+    def _note(self, name: str, text: str) -> None:
+        content = text.encode()
+        info = tarfile.TarInfo(name)
+        info.size, info.mode = len(content), 0o600
+        info.mtime = int(self.manifest.created_at.timestamp())
+        self._write(header(info) + content + b"\0" * (-len(content) % BLOCK))
+
+    def _write(self, data: bytes) -> None:
+        self._digest.update(data)
+        self._zstd.write(data)
+
+
+def _up_to(pool: Chunks, size: int) -> bytes:
+    found = bytearray()
+    while len(found) < size and (part := pool.read(size - len(found))):
+        found += part
+    return bytes(found)
+
+
+class _Hashing:
+    """A file that knows its SHA-256."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.digest = hashlib.sha256()
+        self.size = 0
+
+    def write(self, data: bytes) -> int:
+        self.digest.update(data)
+        self.size += len(data)
+        return self._file.write(data)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def sync(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def unfinished(target: Path, run: str) -> Path:
+    """Where a run writes a snapshot before it is whole; a crash may leave it."""
+    return target.with_name(f".{target.name}.{run}.unfinished")
+
+
+def checksum_file(target: Path) -> Path:
+    """Where the checksum of a snapshot stands, as `sha256sum --check` reads it."""
+    return target.with_name(f"{target.name}.sha256")
+
+
+def discard(target: Path, run: str) -> None:
+    """Remove a snapshot that was only for the case of a failure, with what was written beside it."""
+    for file in (target, checksum_file(target), unfinished(target, run)):
+        file.unlink(missing_ok=True)
+
+
+def refuse_existing(target: Path, *, force: bool) -> None:
+    """Raises ArchiveError for a place that is taken."""
+    if target.is_dir() or (target.exists() and not force):
+        what = "is a folder" if target.is_dir() else "is there already"
+        raise ArchiveError(f"{target} {what}", reason="exists", path=str(target), hint="--force overwrites a file.")
+    if not target.parent.is_dir():
+        raise ArchiveError(f"{target.parent} is no folder", reason="no folder", path=str(target))
+
+
+def _put_in_place(unfinished_file: Path, target: Path, *, force: bool) -> None:
+    with suppress(FileNotFoundError):
+        if force:
+            checksum_file(target).unlink()  # it would be that of another file
+    if force:
+        unfinished_file.replace(target)
+    else:
+        try:
+            os.link(unfinished_file, target)
+        except FileExistsError:
+            raise ArchiveError(f"{target} is there already", reason="exists", hint="--force overwrites it.") from None
+        except OSError:  # a file system without hard links
+            refuse_existing(target, force=False)
+            unfinished_file.replace(target)
+    descriptor = os.open(target.parent, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_checksum(target: Path, sha256: str) -> None:
+    place = checksum_file(target)
+    place.write_text(f"{sha256}  {target.name}\n")
+    place.chmod(0o600)
+
+
+class Reader:
+    """Reads a snapshot; `verify` comes first and reads all of it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._verified: Snapshot | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self._file = self.path.open("rb")
+        except OSError as error:
+            raise ArchiveError(f"{self.path}: {error.strerror}", path=str(self.path), reason="unreadable") from None
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._file.close()
+
+    def verify(self, limit_bytes: int | None = None) -> Snapshot:
+        """Read it from its beginning to its end. Raises ArchiveError: it is not whole, or must not be unpacked."""
+        try:
+            sha256, size = self._sum_of_file()
+            tally = Tally((ROOT, _DUMPS), limit_bytes)
+            found: dict[str, Any] = {}
+            for info, content in self._members(found):
+                tally.check(info)
+                for _ in tally.watch(info, content):
+                    pass
+            self._verified = self._judge(found, tally, sha256, size)
+        except ArchiveError as error:
+            error.args = (f"{self.path}: {error}",)
+            raise error.with_fields(path=str(self.path)) from None
+        return self._verified
+
+    def members(self) -> Iterator[Member]:
+        """The members once more, for unpacking. Raises ArchiveError at the end if the file is not the same any more."""
+        assert self._verified is not None, "verify comes first"  # noqa: S101
+        tally = Tally((ROOT, _DUMPS))
+        for info, content in self._members({}):
+            tally.check(info)
+            watched = tally.watch(info, content)
+            yield info, watched
+            for _ in watched:  # what was of no interest counts too
+                pass
+        if tally.contents().digest != self._verified.contents.digest:
+            raise ArchiveError(f"{self.path} has changed while it was read", path=str(self.path), reason="changed")
+
+    def stream(self, name: str) -> Iterator[bytes]:
+        """The content of `postgres/NAME.…`, its parts in order."""
+        for info, content in self.members():
+            if info.name.rpartition(".")[0] == f"{_DUMPS}/{name}":
+                yield from content
+
+    def _sum_of_file(self) -> tuple[str, int]:
+        """(SHA-256, size). Raises ArchiveError if the file beside it says otherwise."""
+        self._file.seek(0)
+        sha256, size = hashlib.file_digest(self._file, "sha256").hexdigest(), self._file.tell()
+        try:
+            said = checksum_file(self.path).read_text(errors="replace").split()
+        except (OSError, ValueError):
+            return sha256, size
+        if said and said[0].lower() != sha256:
+            message = f"its checksum is {sha256}, not {said[0][:64]} as {checksum_file(self.path).name} says"
+            raise ArchiveError(message, reason="damaged")
+        return sha256, size
+
+    def _members(self, found: dict[str, Any]) -> Iterator[Member]:
+        """All members but ours, which are put into `found`."""
+        import zstandard
+
+        self._file.seek(0)
+        decompressor = zstandard.ZstdDecompressor(max_window_size=_LARGEST_WINDOW)
+        try:
+            with decompressor.stream_reader(self._file, closefd=False) as opened:
+                forward = Forward(opened.read)
+                for info, content in members(forward):
+                    if info.name == END:
+                        sha256 = forward.digest.hexdigest()  # of all before: its own content is yet to be read
+                        found[END] = (_small(info, content), sha256)
+                        _refuse_more(forward)
+                        return
+                    forward.settle()
+                    if info.name == MANIFEST and MANIFEST not in found:
+                        found[MANIFEST] = _small(info, content)
+                    else:
+                        yield info, content
+                    for _ in content:
+                        pass
+                    forward.settle()
+        except zstandard.ZstdError as error:
+            raise ArchiveError(f"not a whole zstd file: {error}", reason="damaged") from None
+
+    def _judge(self, found: dict[str, Any], tally: Tally, sha256: str, size: int) -> Snapshot:
+        if MANIFEST not in found:
+            raise ArchiveError("it is no snapshot of Moorage", reason="damaged")
+        if END not in found:
+            raise ArchiveError("it ends too early", reason="damaged")
+        try:
+            manifest = Manifest.model_validate_json(found[MANIFEST])
+            said = Contents.model_validate_json(found[END][0])
+        except ValidationError:
+            raise ArchiveError("what it says about itself cannot be read", reason="damaged") from None
+        if said != tally.contents(found[END][1]):
+            raise ArchiveError("its content is not what its checksum says", reason="damaged")
+        return Snapshot(path=str(self.path), size_bytes=size, sha256=sha256, manifest=manifest, contents=said)
+
+
+def _refuse_more(forward: Forward) -> None:
+    """Only zeros may follow; reading them to their end has zstd compare its own checksum."""
+    rest = forward.read(1 << 16)
+    if rest.strip(b"\0") or len(rest) == 1 << 16:
+        raise ArchiveError("something stands behind its end", reason="damaged")
+
+
+def _small(info: tarfile.TarInfo, content: Iterable[bytes]) -> bytes:
+    if not info.isreg() or info.size > _LARGEST_NOTE:
+        raise ArchiveError(f"{info.name} is not what it should be", reason="damaged")
+    return b"".join(content)

@@ -1,0 +1,53 @@
+"""Copies of volumes: out of a volume into a snapshot, and back. Whoever calls this holds the stack's lock."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+from moorage.interfaces import World
+from moorage.model.volume import ROOT, Contents
+from moorage.work.threads import in_thread
+from moorage.work.volumes import tar
+from moorage.work.volumes.tar import Tally
+
+T = TypeVar("T")
+
+
+class _Stopped(Exception):  # noqa: N818 - no error of anybody's
+    """A copy was asked to end."""
+
+
+def until(stop: threading.Event, chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The chunks, until the copy is asked to end."""
+    for chunk in chunks:
+        if stop.is_set():
+            raise _Stopped
+        yield chunk
+
+
+async def interruptible(copy: Callable[[threading.Event], T]) -> T:
+    """Do a long copy in a thread; on cancel it is told to end, and its end is awaited."""
+    stop = threading.Event()
+    try:
+        return await in_thread(lambda: copy(stop), on_cancel=stop.set)
+    except _Stopped:
+        raise asyncio.CancelledError from None
+
+
+def content_of(world: World, volume: str, image: str, stack: str) -> Contents:
+    """What is in a volume now, to compare with a snapshot."""
+    tally = Tally()
+    for info, content in tar.members(tar.stream_of(world.volumes.read(volume, image, stack))):
+        tally.check(info)
+        for _ in tally.watch(info, content):
+            pass
+    return tally.contents()
+
+
+def is_empty(world: World, volume: str, image: str, stack: str) -> bool:
+    """True: nothing is in the volume."""
+    stream = world.volumes.read(volume, image, stack)
+    return all(info.name == ROOT for info, _ in tar.members(tar.stream_of(stream)))

@@ -1,0 +1,53 @@
+"""Events of a run as lines of its log."""
+
+from __future__ import annotations
+
+import logging
+
+from prefect.context import FlowRunContext
+
+from moorage.interfaces import World
+from moorage.model.event import Action, Event
+from moorage.model.image import RegistryLogin
+from moorage.settings import Settings
+from moorage.settings import settings as of_process
+from moorage.world import open_world, tell
+from tasks.run_artifacts import SHOWING
+
+_LOGGER = logging.getLogger("moorage.run")
+_LOGGER.setLevel(logging.INFO)  # Prefect gives extra loggers its handler but not its level
+_LEVELS = {Action.FAILED: logging.ERROR, Action.NOTICE: logging.WARNING, Action.RETRY: logging.WARNING}
+
+
+def log(event: Event) -> None:
+    """One event, one line: `start db: it does not exist yet`, then `start db: started (0.34 s)`."""
+    if event.action == Action.PLANNED:  # its steps tell of themselves
+        return
+    took = f" ({event.elapsed_s:.2f} s)" if event.elapsed_s is not None else ""
+    mark = event.action if event.action in (Action.FAILED, Action.RETRY, Action.UNDONE) else ""
+    words = ": ".join(part for part in (mark, event.step or event.stack, event.message) if part)
+    _LOGGER.log(_LEVELS.get(event.action, logging.INFO), "%s%s", words, took)
+
+
+def logging_world(settings: Settings | None = None, logins: tuple[RegistryLogin, ...] = ()) -> World:
+    """The world of a flow run: its events go to the run's log and to whoever listens in this process.
+
+    `logins`: what builds and pulls may use of private registries.
+    """
+    showing = SHOWING.get()
+
+    def emit(event: Event) -> None:
+        log(event)
+        tell(event)
+        if showing:
+            showing(event)
+
+    return open_world(emit, _patient(settings or of_process()), logins)
+
+
+def _patient(settings: Settings) -> Settings:
+    """In a worker nobody stands before the screen: a run waits longer for another one of its stack."""
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None or context.flow_run.deployment_id is None:
+        return settings
+    return settings.model_copy(update={"lock_timeout_s": settings.hub_lock_timeout_s})
