@@ -9,14 +9,12 @@ from prefect import State, flow
 from prefect.runtime import flow_run
 
 from moorage.errors import DefinitionError
-from moorage.model.image import RegistryLogin
 from moorage.work.definitions.request import UpRequest
 from moorage.work.operations.build import build as make_images
+from moorage.work.runs.context import Context
 from tasks import parameters
-from tasks.cancelling import cancellable
+from tasks.driver import carried_out
 from tasks.parameters import Builder, switch
-from tasks.run_log import logging_world
-from tasks.steps import as_task_runs
 
 
 def _run_name() -> str:
@@ -56,9 +54,10 @@ async def build(
     request = source.request() if source else parameters.request_of_path(path, files, profiles, env, env_files)
     asked = {"build": again, "builder": None if builder == Builder.AUTO else builder.value}
     logins = await parameters.logins_named(registry_credentials, source)
-    return await cancellable(_build(request.model_copy(update=asked), logins))
+    wanted = request.model_copy(update=asked)
+    return await carried_out(lambda context: _build(context, wanted), logins=logins)
 
 
-async def _build(request: UpRequest, logins: tuple[RegistryLogin, ...]) -> dict[str, Any]:
-    stack, made = await make_images(logging_world(logins=logins), request, as_task_runs, str(flow_run.id))
-    return {"stack": stack, "made": made, "flow_run_id": str(flow_run.id)}
+async def _build(context: Context, request: UpRequest) -> dict[str, Any]:
+    stack, made = await make_images(context, request)
+    return {"stack": stack, "made": made, "flow_run_id": context.flow_run_id}

@@ -5,15 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from prefect import State, flow
-from prefect.runtime import flow_run
 
-from moorage.work.operations.down import DownOptions
+from moorage.model.request import DownRequest
 from moorage.work.operations.down import down as take_down
 from tasks import parameters
-from tasks.approval import approval
-from tasks.cancelling import cancellable
-from tasks.run_log import logging_world
-from tasks.steps import as_task_runs
+from tasks.driver import carried_out
 
 
 @flow(name="down", flow_run_name="down {stack}", persist_result=False)
@@ -22,7 +18,7 @@ async def down(
     volumes: Annotated[bool, parameters.switch("Volumes too")] = False,
     release_ports: Annotated[bool, parameters.switch("Give ports back")] = False,
     timeout_s: parameters.Grace = None,
-) -> dict[str, str] | State[Any]:
+) -> dict[str, Any] | State[Any]:
     """Remove a stack's containers and networks.
 
     Args:
@@ -31,10 +27,5 @@ async def down(
         release_ports: Give its host ports back; else they are kept for its next start.
         timeout_s: Grace period of stops, in seconds. Empty: what the definition says.
     """
-    ending = DownOptions(volumes=volumes, release_ports=release_ports, grace_s=timeout_s)
-    return await cancellable(_down(stack, ending))
-
-
-async def _down(stack: str, ending: DownOptions) -> dict[str, str]:
-    run = await take_down(logging_world(), stack, ending, as_task_runs, str(flow_run.id), approval())
-    return {"stack": stack, "state": "absent", "flow_run_id": str(run.flow_run_id)}
+    request = DownRequest(stack=stack, volumes=volumes, release_ports=release_ports, timeout_s=timeout_s)
+    return await carried_out(lambda context: take_down(context, request))

@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from prefect import State, flow
-from prefect.runtime import flow_run
 from prefect.states import Failed
 
+from moorage.model.request import HealRequest
 from moorage.work.operations.heal import heal as bring_back
 from moorage.work.queries.health import health as look
+from moorage.work.runs.context import Context
 from tasks import parameters
-from tasks.cancelling import cancellable
 from tasks.drift_events import tell
-from tasks.run_log import logging_world
-from tasks.steps import as_task_runs
+from tasks.driver import carried_out
 
 
 @flow(name="health", flow_run_name="health {stack}", persist_result=False)
@@ -27,16 +26,14 @@ async def health(
         stack: Name of the stack, as `moorage ls` shows it.
         heal: Mend what has drifted: start what is down, make anew what is not as the generation has it.
     """
-    found = await cancellable(_health(stack, heal))
+    found = await carried_out(lambda context: _health(context, stack, heal))
     if isinstance(found, dict) and not found["well"]:
         return Failed(message=f"{stack} is not well: {found['said']}")
     return found
 
 
-async def _health(stack: str, heal: bool) -> dict[str, Any]:
-    world = logging_world()
-    found = await (
-        bring_back(world, stack, as_task_runs, str(flow_run.id), insist=True) if heal else look(world, stack)
-    )
+async def _health(context: Context, stack: str, heal: bool) -> dict[str, Any]:
+    asked = HealRequest(stack=stack, insist=True)
+    found = await (bring_back(context, asked) if heal else look(context.world, stack))
     said = tell(found)
-    return {**found.model_dump(mode="json"), "well": found.well, "said": said, "flow_run_id": str(flow_run.id)}
+    return {**found.model_dump(mode="json"), "well": found.well, "said": said, "flow_run_id": context.flow_run_id}

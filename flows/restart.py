@@ -5,15 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from prefect import State, flow
-from prefect.runtime import flow_run
 
+from moorage.model.request import RestartRequest
 from moorage.work.operations.restart import restart as begin_again
-from moorage.work.runs.lifecycle import RestartOptions
 from tasks import parameters
-from tasks.approval import approval
-from tasks.cancelling import cancellable
-from tasks.run_log import logging_world
-from tasks.steps import as_task_runs
+from tasks.driver import carried_out
 
 
 @flow(name="restart", flow_run_name="restart {stack}", persist_result=False)
@@ -31,9 +27,5 @@ async def restart(
         recreate: Make their containers anew, from the current generation. Named volumes and ports stay.
         timeout_s: Grace period of stops, in seconds. Empty: what the definition says.
     """
-    return await cancellable(_restart(stack, services, RestartOptions(recreate=recreate, grace_s=timeout_s)))
-
-
-async def _restart(stack: str, services: list[str], asked: RestartOptions) -> dict[str, Any]:
-    run, status = await begin_again(logging_world(), stack, services, asked, as_task_runs, str(flow_run.id), approval())
-    return {**status.model_dump(mode="json"), "changed": sorted(run.again), "flow_run_id": run.flow_run_id}
+    request = RestartRequest(stack=stack, services=tuple(services), recreate=recreate, timeout_s=timeout_s)
+    return await carried_out(lambda context: begin_again(context, request))

@@ -5,14 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from prefect import State, flow
-from prefect.runtime import flow_run
 
+from moorage.model.request import RollbackRequest
 from moorage.work.operations.rollback import rollback as go_back
 from tasks import parameters
-from tasks.approval import approval
-from tasks.cancelling import cancellable
-from tasks.run_log import logging_world
-from tasks.steps import as_task_runs
+from tasks.driver import carried_out
 
 
 @flow(name="rollback", flow_run_name="rollback {stack}", persist_result=False)
@@ -23,9 +20,5 @@ async def rollback(stack: parameters.StackName, to: parameters.Number = None) ->
         stack: Name of the stack, as `moorage ls` shows it.
         to: Number of the generation. Empty: the one before the current.
     """
-    return await cancellable(_rollback(stack, to))
-
-
-async def _rollback(stack: str, to: int | None) -> dict[str, Any]:
-    run, status = await go_back(logging_world(), stack, to, as_task_runs, str(flow_run.id), approval())
-    return {**status.model_dump(mode="json"), "changed": sorted(run.ready_s), "flow_run_id": run.flow_run_id}
+    request = RollbackRequest(stack=stack, to=to)
+    return await carried_out(lambda context: go_back(context, request))

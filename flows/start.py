@@ -5,14 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from prefect import State, flow
-from prefect.runtime import flow_run
 
-from moorage.work.operations.down import start as begin
+from moorage.model.request import StartRequest
+from moorage.work.operations.start import start as begin
 from tasks import parameters
-from tasks.approval import approval
-from tasks.cancelling import cancellable
-from tasks.run_log import logging_world
-from tasks.steps import as_task_runs
+from tasks.driver import carried_out
 
 
 @flow(name="start", flow_run_name="start {stack}", persist_result=False)
@@ -25,9 +22,5 @@ async def start(
         stack: Name of the stack, as `moorage ls` shows it.
         services: Services to start. Empty: all.
     """
-    return await cancellable(_start(stack, services))
-
-
-async def _start(stack: str, services: list[str]) -> dict[str, Any]:
-    run, status = await begin(logging_world(), stack, services, as_task_runs, str(flow_run.id), approval())
-    return {**status.model_dump(mode="json"), "flow_run_id": run.flow_run_id}
+    request = StartRequest(stack=stack, services=tuple(services))
+    return await carried_out(lambda context: begin(context, request))

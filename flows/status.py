@@ -7,17 +7,17 @@ from typing import Annotated, Any
 from prefect import State, flow
 from prefect.runtime import flow_run
 
-from moorage.interfaces import World
+from moorage.model.request import HealRequest
 from moorage.work.operations.heal import heal as bring_back
 from moorage.work.operations.heal import wants_healing
 from moorage.work.queries.health import health
 from moorage.work.queries.status import status as look
+from moorage.work.runs.context import Context
+from moorage.work.threads import in_thread
 from tasks import parameters
 from tasks.artifacts import publish
-from tasks.cancelling import cancellable
 from tasks.drift_events import tell
-from tasks.run_log import logging_world
-from tasks.steps import as_task_runs
+from tasks.driver import carried_out
 
 
 @flow(
@@ -32,21 +32,19 @@ async def status(
         stack: Name of the stack. Empty: all stacks on record.
         heal: Mend what has drifted. Empty: where the definition says `x-moorage.heal: true`.
     """
-    return await cancellable(_status(stack, heal))
+    return await carried_out(lambda context: _status(context, stack, heal))
 
 
-async def _status(stack: str | None, heal: bool | None) -> list[dict[str, Any]]:
-    world = logging_world()
-    names = [stack] if stack else [record.name for record in world.store.stacks()]
-    return [await _one(world, name, heal) for name in names]
+async def _status(context: Context, stack: str, heal: bool | None) -> list[dict[str, Any]]:
+    records = await in_thread(context.world.store.stacks)
+    names = [stack] if stack else [record.name for record in records]
+    return [await _one(context, name, heal) for name in names]
 
 
-async def _one(world: World, stack: str, heal: bool | None) -> dict[str, Any]:
-    wanted = wants_healing(world, stack) if heal is None else heal
-    if wanted:
-        drifted = await bring_back(world, stack, as_task_runs, str(flow_run.id))
-    else:
-        drifted = await health(world, stack)
+async def _one(context: Context, stack: str, heal: bool | None) -> dict[str, Any]:
+    world = context.world
+    wanted = await in_thread(lambda: wants_healing(world, stack)) if heal is None else heal
+    drifted = await (bring_back(context, HealRequest(stack=stack)) if wanted else health(world, stack))
     tell(drifted)
     found = await look(world, stack)
     await publish(found)

@@ -5,15 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from prefect import State, flow
-from prefect.runtime import flow_run
 
-from moorage.work.operations.down import stop as halt
-from moorage.work.queries.status import status as look
+from moorage.model.request import StopRequest
+from moorage.work.operations.stop import stop as halt
 from tasks import parameters
-from tasks.approval import approval
-from tasks.cancelling import cancellable
-from tasks.run_log import logging_world
-from tasks.steps import as_task_runs
+from tasks.driver import carried_out
 
 
 @flow(name="stop", flow_run_name="stop {stack}", persist_result=False)
@@ -31,10 +27,5 @@ async def stop(
         timeout_s: Grace period in seconds. Empty: what the definition says.
         force: Kill when the grace period is over, also where a pre_stop hook is still at work.
     """
-    return await cancellable(_stop(stack, services, timeout_s, force=force))
-
-
-async def _stop(stack: str, services: list[str], timeout_s: float | None, *, force: bool) -> dict[str, Any]:
-    world = logging_world()
-    run = await halt(world, stack, services, timeout_s, as_task_runs, str(flow_run.id), approval(), force=force)
-    return {**(await look(world, stack)).model_dump(mode="json"), "flow_run_id": run.flow_run_id}
+    request = StopRequest(stack=stack, services=tuple(services), timeout_s=timeout_s, force=force)
+    return await carried_out(lambda context: halt(context, request))

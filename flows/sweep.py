@@ -6,18 +6,18 @@ from contextlib import suppress
 from typing import Annotated, Any
 
 from prefect import State, flow
-from prefect.runtime import flow_run
 
 from moorage.errors import HubError
 from moorage.hub.dead_runs import set_to_crashed
 from moorage.hub.outcome import own_address
-from moorage.work.operations.sweep import Sweep
+from moorage.interfaces import World
+from moorage.model.request import SweepRequest
+from moorage.model.state import RunOutcome
 from moorage.work.operations.sweep import sweep as clear_away
+from moorage.work.runs.context import Context
 from moorage.work.threads import in_thread
 from tasks import parameters
-from tasks.cancelling import cancellable
-from tasks.run_log import logging_world
-from tasks.steps import as_task_runs
+from tasks.driver import carried_out
 
 _RUNS = 500
 """How many of the last runs are looked at."""
@@ -34,19 +34,21 @@ async def sweep(
         dry_run: Only say what would be done.
         volumes: Also remove the volumes of stacks whose directory is gone or whose time has passed: their data is lost.
     """
-    return await cancellable(_sweep(Sweep(logging_world(), dry_run=dry_run, volumes=volumes, act_of=as_task_runs)))
+    request = SweepRequest(dry_run=dry_run, volumes=volumes)
+    return await carried_out(lambda context: _sweep(context, request))
 
 
-async def _sweep(asked: Sweep) -> dict[str, Any]:
-    found = await clear_away(asked)
-    if not asked.dry_run:
-        await in_thread(lambda: _tell_prefect(asked))
-    return {"findings": [one.model_dump(mode="json") for one in found], "flow_run_id": str(flow_run.id)}
+async def _sweep(context: Context, request: SweepRequest) -> dict[str, Any]:
+    found = await clear_away(context, request)
+    if not request.dry_run:
+        await in_thread(lambda: _tell_prefect(context.world))
+    return {"findings": [one.model_dump(mode="json") for one in found], "flow_run_id": context.flow_run_id}
 
 
-def _tell_prefect(asked: Sweep) -> None:
+def _tell_prefect(world: World) -> None:
     """Flow runs of killed processes would be Running for ever; those too that an `up` has recovered meanwhile."""
-    recovered = [run for run in asked.world.store.runs(None, _RUNS) if (run.outcome or "").startswith("recover")]
+    ended = (RunOutcome.RECOVERED, RunOutcome.RECOVERY_INCOMPLETE)
+    recovered = [run for run in world.store.runs(None, _RUNS) if run.outcome in ended]
     if address := own_address():
         with suppress(HubError):  # the next sweep tells it
             set_to_crashed(address, [run.flow_run_id for run in recovered if run.flow_run_id])

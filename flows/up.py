@@ -10,16 +10,14 @@ from prefect.runtime import flow_run
 
 from blocks.stack_source import StackSource
 from moorage.errors import DefinitionError
-from moorage.model.image import RegistryLogin
-from moorage.settings import Settings, settings
 from moorage.work.definitions.request import UpRequest
 from moorage.work.operations.up import up as bring_up
+from moorage.work.operations.up import up_resolved
+from moorage.work.runs.context import Context
+from moorage.work.runs.result import Result
 from tasks import parameters
-from tasks.approval import approval
-from tasks.cancelling import cancellable
+from tasks.driver import carried_out
 from tasks.parameters import Builder, OnFailure, switch
-from tasks.run_log import logging_world
-from tasks.steps import as_task_runs
 
 if TYPE_CHECKING:
     from blocks.dagger_engine import DaggerEngine
@@ -85,21 +83,23 @@ async def up(
         "force_recreate": force_recreate,
     }
     engine = await parameters.dagger_named(dagger) if dagger else None
-    logins = await parameters.logins_named(registry_credentials, source)
-    return await cancellable(_up(request.model_copy(update=asked), _settings(source, engine), engine, logins))
+    logins = (
+        *await parameters.logins_named(registry_credentials, source),
+        *(await engine.logins() if engine else ()),
+    )
+    wanted = request.model_copy(update=asked)
+    return await carried_out(lambda context: _bring_up(context, wanted), _settings(source, engine), logins)
 
 
-def _settings(source: StackSource | None, engine: DaggerEngine | None) -> Settings:
-    """Those of the process, with what source and engine say."""
+async def _bring_up(context: Context, request: UpRequest) -> Result:
+    """Resolve, lease, plan, run each step after what it waits for, commit; or undo."""
+    resolved = parameters.resolved_by_caller(request)
+    return await (up_resolved(context, resolved) if resolved else bring_up(context, request))
+
+
+def _settings(source: StackSource | None, engine: DaggerEngine | None) -> dict[str, Any]:
+    """What source and engine say of settings."""
     said: dict[str, Any] = engine.settings() if engine else {}
     if source and source.ports:
         said["port_range"] = source.ports.text
-    return settings().model_copy(update=said)
-
-
-async def _up(
-    request: UpRequest, chosen: Settings, engine: DaggerEngine | None, logins: tuple[RegistryLogin, ...]
-) -> dict[str, Any]:
-    world = logging_world(chosen, (*logins, *(await engine.logins() if engine else ())))
-    run, status = await bring_up(world, request, as_task_runs, str(flow_run.id), approval())
-    return {**status.model_dump(mode="json"), "changed": sorted(run.ready_s), "flow_run_id": run.flow_run_id}
+    return said

@@ -145,11 +145,9 @@ def _wait_timeout_s(config: pytest.Config) -> float | None:
 
 def _up(world: World, asked: UpRequest) -> RunningStack:
     """Bring it up, or find it up: several processes may do so at once."""
-    from moorage.running_stack import RunningStack, finish
-    from moorage.work.operations.up import up
+    from moorage.running_stack import bring_up
 
-    _, status = finish(lambda: up(world, asked))
-    return RunningStack(world, status)
+    return bring_up(world, asked)
 
 
 def _noted(config: pytest.Config, stack: RunningStack, *, keep: bool) -> RunningStack:

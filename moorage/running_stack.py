@@ -12,10 +12,15 @@ from typing import Any, TypeVar
 
 from moorage.errors import DefinitionError
 from moorage.interfaces import World
+from moorage.model.request import StartRequest, StopRequest
 from moorage.model.state import BoundPort, Container, StackStatus
 from moorage.rules import addresses
-from moorage.work.operations import down as endings
+from moorage.work.definitions.request import UpRequest
+from moorage.work.operations.start import start
+from moorage.work.operations.stop import stop
+from moorage.work.operations.up import up
 from moorage.work.queries.status import status as status_of
+from moorage.work.runs.context import Context
 
 T = TypeVar("T")
 
@@ -89,12 +94,13 @@ class RunningStack:
     def stop(self, *services: str) -> None:
         """Stop services (none named: all) with what depends on them in order."""
         self._known(*services)
-        finish(lambda: endings.stop(self._world, self.name, services, None))
+        finish(lambda: stop(Context(self._world), StopRequest(stack=self.name, services=services)))
 
     def start(self, *services: str) -> None:
         """Start services (none named: all) and wait until they are ready. Raises NotReadyError."""
         self._known(*services)
-        _, self._status = finish(lambda: endings.start(self._world, self.name, services))
+        found = finish(lambda: start(Context(self._world), StartRequest(stack=self.name, services=services)))
+        self._status = found.status or self._status
 
     def restart(self, *services: str) -> None:
         """Stop services and start them again; ends when they are ready. Raises NotReadyError."""
@@ -128,6 +134,13 @@ class RunningStack:
             if service not in self._status.services:
                 names = ", ".join(self._status.services)
                 raise DefinitionError(f"{self.name}: no service {service!r}", hint=f"It has: {names}.", service=service)
+
+
+def bring_up(world: World, request: UpRequest) -> RunningStack:
+    """Bring a stack up from a Python program. Raises what `up` raises."""
+    found = finish(lambda: up(Context(world), request))
+    assert found.status is not None  # noqa: S101 - it is up
+    return RunningStack(world, found.status)
 
 
 def finish(work: Callable[[], Coroutine[Any, Any, T]]) -> T:

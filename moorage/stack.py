@@ -15,11 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from moorage.interfaces import World
 from moorage.model.definition import Condition, Config
 from moorage.rules import naming
-from moorage.running_stack import RunningStack, finish
+from moorage.running_stack import RunningStack, bring_up, finish
 from moorage.work.definitions.request import UpRequest, source_of
 from moorage.work.ephemeral import stack
 from moorage.work.operations import orphans
-from moorage.work.operations.up import up
 from moorage.world import open_world
 
 
@@ -166,8 +165,7 @@ def own_stack(
     name = stack.unique_name(base, kind)
     with stack.EphemeralStack(world, name) as owned:
         try:
-            _, status = finish(lambda: up(world, request.model_copy(update={"name": name})))
-            yield RunningStack(world, status)
+            yield bring_up(world, request.model_copy(update={"name": name}))
         finally:
             if keep:
                 owned.keep()

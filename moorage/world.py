@@ -32,36 +32,19 @@ from moorage.settings import Settings
 from moorage.settings import settings as of_process
 from moorage.work.operations.rebuild import rebuild
 
-_listeners: list[Callable[[Event], None]] = []
-_untold: list[Event] = []
 
-
-def listen(listener: Callable[[Event], None]) -> None:
-    """Tell `listener` every event of this process from now on."""
-    _listeners.append(listener)
-
-
-def tell(event: Event) -> None:
-    """Tell all who listen; what is of no stack and nobody hears is kept for `untold`."""
-    for listener in _listeners:
-        listener(event)
-    if not _listeners and not event.stack:
-        _untold.append(event)
-
-
-def untold() -> tuple[Event, ...]:
-    """What was told while nobody listened, once: a registry that had to be rebuilt, most likely."""
-    events = tuple(_untold)
-    _untold.clear()
-    return events
+def ignore(_event: Event) -> None:
+    """Nobody listens."""
 
 
 def open_world(
-    emit: Callable[[Event], None] = tell,
+    emit: Callable[[Event], None] = ignore,
     settings: Settings | None = None,
     logins: tuple[RegistryLogin, ...] = (),
 ) -> World:
-    """The world of this process. `settings` None: the process's own. `logins`: for builds and pulls.
+    """The world of this process. `emit`: where events go.
+
+    `settings` None: the process's own. `logins`: for builds and pulls.
 
     Nothing is contacted before it is needed; but a registry that was damaged or lost is rebuilt first.
     """

@@ -15,7 +15,7 @@ from moorage.hub.outcome import own_address
 from moorage.model.step import Plan
 from moorage.settings import settings
 from moorage.show.as_markdown import plan_markdown
-from moorage.work.runs.approval import Approval
+from moorage.work.runs.context import Approval
 from tasks.artifacts import key_of
 
 TAG = "production"

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
@@ -16,11 +16,10 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled
 
 from moorage.errors import HubError, InterruptedRunError
-from moorage.hub.outcome import OUTCOME, Outcome, is_cancelled, own_address
-from moorage.work.runs.scheduler import EXPECTING
+from moorage.hub.outcome import CALLER, Outcome, is_cancelled, own_address
 from moorage.work.threads import in_thread_with_timeout, uncancelled
 from tasks.artifacts import briefly
-from tasks.run_artifacts import SHOWING, RunArtifacts
+from tasks.run_artifacts import RunArtifacts
 
 T = TypeVar("T")
 
@@ -31,19 +30,17 @@ _IN_A_WORKER_S = 20.0
 """How long a run that has ended may take to show what came of it, where somebody waits, and where nobody does."""
 
 
-async def cancellable(body: Coroutine[Any, Any, T]) -> T | State[Any]:
+async def cancellable(body: Callable[[], Awaitable[T]], showing: RunArtifacts) -> T | State[Any]:
     """Do the work of a flow: however it is interrupted, it is cancelled once, undoes, and the run ends Cancelled.
 
     Prefect tells a flow that runs in a shell nothing of a cancel in the UI: we look at the state of our own run.
     """
-    outcome = OUTCOME.get() or Outcome()
-    showing = RunArtifacts()
-    SHOWING.set(showing)
-    EXPECTING.set(showing.expect)
+    caller = CALLER.get()
+    outcome = caller.outcome if caller else Outcome()
     _outlive_the_worker()
     moving = asyncio.ensure_future(showing.keep_moving())
     # A task of its own: what cancels it can never hit Prefect's bookkeeping after it.
-    doing = asyncio.ensure_future(body)
+    doing = asyncio.ensure_future(body())
     watching = asyncio.ensure_future(_cancel_on_request(doing))
     outcome.began.set()
     error: Exception | None = None
@@ -59,7 +56,7 @@ async def cancellable(body: Coroutine[Any, Any, T]) -> T | State[Any]:
         watching.cancel()
         moving.cancel()
     outcome.end(value, error)
-    patience_s = _AT_A_SHELL_S if OUTCOME.get() else _IN_A_WORKER_S
+    patience_s = _AT_A_SHELL_S if caller else _IN_A_WORKER_S
     await uncancelled(briefly(showing.end(value, error), patience_s))
     if isinstance(error, InterruptedRunError):
         return Cancelled(message=str(error), data=error)

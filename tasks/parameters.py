@@ -10,11 +10,13 @@ from pydantic import BeforeValidator, Field
 
 from blocks.stack_source import DURATION, StackSource
 from moorage.errors import DefinitionError
+from moorage.hub.outcome import CALLER
 from moorage.hub.registry_login import login_of
 from moorage.model.image import RegistryLogin
 from moorage.rules.durations import seconds
 from moorage.show.secret_names import looks_secret
 from moorage.work.definitions.request import UpRequest, source_of
+from moorage.work.definitions.resolve import Resolved
 
 if TYPE_CHECKING:
     from blocks.dagger_engine import DaggerEngine
@@ -86,6 +88,14 @@ def request_of_path(path: str, files: Files, profiles: Profiles, env: Variables,
     folder = Path(path).expanduser()
     source = source_of(folder, _within(folder, files), profiles or (), _within(folder, env_files))
     return UpRequest(source=source.model_copy(update={"environment": tuple((env or {}).items())}))
+
+
+def resolved_by_caller(request: UpRequest) -> Resolved | None:
+    """The definition, if the command that runs this flow has read it for the same request. None: read it."""
+    caller = CALLER.get()
+    resolved = caller.resolved if caller else None
+    named = request if request.name or resolved is None else request.model_copy(update={"name": resolved.name})
+    return resolved if resolved and resolved.request == named else None
 
 
 def _within(folder: Path, files: list[str] | None) -> list[str]:

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from contextvars import ContextVar
 from typing import Any
 
 from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
@@ -19,7 +18,6 @@ from prefect.runtime import flow_run
 from moorage.errors import InterruptedRunError, MoorageError
 from moorage.model.event import Event
 from moorage.model.state import StackState, StackStatus
-from moorage.model.step import Step
 from moorage.show.ci_summary import StepTimings
 from moorage.show.formatting import one_line, seconds
 from moorage.show.progress_estimate import ProgressEstimate
@@ -28,9 +26,6 @@ from tasks.artifacts import key_of, publish, publish_failure, publish_timeline
 _EVERY_S = 1.0
 _LOOK_S = 0.1
 _ENDS = ("down", "stop")
-
-SHOWING: ContextVar[RunArtifacts | None] = ContextVar("SHOWING", default=None)
-"""What shows the flow run of this context. None: nobody looks."""
 
 
 class RunArtifacts:
@@ -48,11 +43,6 @@ class RunArtifacts:
         with self._lock:
             self._timeline(event)
             self._advance.update(event, time.monotonic())
-
-    def expect(self, steps: Sequence[Step]) -> None:
-        """These steps are to be done."""
-        with self._lock:
-            self._advance.expect(steps)
 
     @property
     def events(self) -> list[Event]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from prefect.context import FlowRunContext
 
+from moorage.hub.outcome import CALLER
 from moorage.interfaces import World
 from moorage.model.event import Action, Event
 from moorage.model.image import RegistryLogin
 from moorage.settings import Settings
 from moorage.settings import settings as of_process
-from moorage.world import open_world, tell
-from tasks.run_artifacts import SHOWING
+from moorage.world import open_world
 
 _LOGGER = logging.getLogger("moorage.run")
 _LOGGER.setLevel(logging.INFO)  # Prefect gives extra loggers its handler but not its level
@@ -29,20 +31,23 @@ def log(event: Event) -> None:
     _LOGGER.log(_LEVELS.get(event.action, logging.INFO), "%s%s", words, took)
 
 
-def logging_world(settings: Settings | None = None, logins: tuple[RegistryLogin, ...] = ()) -> World:
-    """The world of a flow run: its events go to the run's log and to whoever listens in this process.
+def logging_world(
+    also: Callable[[Event], None], said: Mapping[str, Any] | None = None, logins: tuple[RegistryLogin, ...] = ()
+) -> World:
+    """The world of a flow run: its events go to the run's log, to who called the flow in this process, and to `also`.
 
-    `logins`: what builds and pulls may use of private registries.
+    `said`: settings that the run's parameters have. `logins`: what builds and pulls may use of private registries.
     """
-    showing = SHOWING.get()
+    caller = CALLER.get()
 
     def emit(event: Event) -> None:
         log(event)
-        tell(event)
-        if showing:
-            showing(event)
+        if caller:
+            caller.emit(event)
+        also(event)
 
-    return open_world(emit, _patient(settings or of_process()), logins)
+    chosen = (caller.settings if caller else None) or of_process()
+    return open_world(emit, _patient(chosen.model_copy(update=dict(said or {}))), logins)
 
 
 def _patient(settings: Settings) -> Settings:

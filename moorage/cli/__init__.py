@@ -10,6 +10,7 @@ import gc
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -54,6 +55,10 @@ _LEAVES_ORPHANS = frozenset({"sweep"})
 """Verbs that do not first remove the stacks of killed test runs: it is `sweep`'s own work, or only shown by it."""
 
 
+hung_threads = threading.Event()
+"""Set: a thread hangs in a call to Prefect. The process must end without waiting for it."""
+
+
 def main() -> None:
     """Run the command of this process and exit with its code."""
     # Most of a short command is imports, and a tenth of those the collector looking at what never becomes garbage.
@@ -76,9 +81,8 @@ def _leave(code: int) -> Never:
     Without Prefect, whose log is sent on the way out, nothing is left to be done then: taking the interpreter apart is
     a fifth of a short command's time. With it, at once too if a thread hangs in a call to a Prefect that is silent.
     """
-    attending = sys.modules.get("moorage.cli.signals")
     gc.freeze()
-    if "prefect" in sys.modules and not (attending and attending.hung_threads.is_set()):
+    if "prefect" in sys.modules and not hung_threads.is_set():
         sys.exit(code)
     os._exit(_written() or code)
 
@@ -129,8 +133,6 @@ def run(arguments: Sequence[str]) -> int:
         with suppress(OSError):  # the terminal may have gone
             sys.stderr.write("interrupted\n")
         return 130
-    finally:
-        _say_untold()
 
 
 def _wants_json(arguments: Sequence[str]) -> bool:
@@ -148,14 +150,6 @@ def _show_os_error(error: OSError) -> int:
     with suppress(OSError):
         sys.stderr.write(f"error: {where}\n")
     return 1
-
-
-def _say_untold() -> None:
-    """What a verb without progress was told beside its own work: that the registry had to be rebuilt."""
-    world = sys.modules.get("moorage.world")
-    for event in world.untold() if world else ():
-        with suppress(OSError, ValueError):
-            sys.stderr.write(f"note: {event.message}\n")
 
 
 def _ends_orphans(arguments: Sequence[str]) -> bool:

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,21 +16,22 @@ from cyclopts import Parameter
 
 from moorage.adapters.registry.history import copy_history
 from moorage.cli.output import as_json
-from moorage.cli.up import parameters_of
+from moorage.cli.world import open_world
 from moorage.errors import DefinitionError, HubError, InterruptedRunError, MoorageError
 from moorage.interfaces import World
 from moorage.model.definition import FILE_NAMES, Source
+from moorage.model.event import Event
 from moorage.model.state import StackStatus
 from moorage.rules import addresses
 from moorage.show.ci_summary import CiSummary, summary_markdown
 from moorage.show.console import console
 from moorage.show.formatting import one_line
-from moorage.work.definitions.request import UpRequest, name_of, source_of
+from moorage.work.definitions.request import UpRequest, name_of, parameters_of, source_of
 from moorage.work.ephemeral import artifacts as leaving
 from moorage.work.ephemeral import stack
 from moorage.work.ephemeral.artifacts import Artifacts
 from moorage.work.ephemeral.command import Interrupts, run_command
-from moorage.world import listen, open_world
+from moorage.work.runs.context import Context
 
 LAST_LINES = 30
 
@@ -89,7 +90,6 @@ class CiRun:
         self.source: Source | None = None
         self.world = open_world()
         self.summary = CiSummary(command=command)
-        listen(self.summary.timeline)
 
     def request_of(self, source: Source) -> UpRequest:
         """The request, with a name that no other stack has. Raises DefinitionError."""
@@ -156,7 +156,7 @@ class CiRun:
         began = time.monotonic()
         try:
             with self.out.guarded(f"moorage up {self.stack}"):
-                found = bring_up(self.world, self.request)
+                found = bring_up(self.world, self.request, self.summary.timeline)
         finally:
             self.summary.up_s = time.monotonic() - began
         self.summary.flow_run_url = found.get("flow_run_url")
@@ -284,7 +284,7 @@ class CiRun:
         (folder / "moorage.xml").write_text(report, encoding="utf-8")
 
 
-def bring_up(world: World, request: UpRequest) -> dict[str, Any]:
+def bring_up(world: World, request: UpRequest, listener: Callable[[Event], None]) -> dict[str, Any]:
     """Bring the stack up: as a flow run where the environment names a Prefect API, else directly."""
     from moorage.cli.flow_runner import run_flow, with_progress
     from moorage.hub.address import wanted_url
@@ -292,18 +292,17 @@ def bring_up(world: World, request: UpRequest) -> dict[str, Any]:
 
     if url := wanted_url():
         try:
-            return run_flow("up", parameters_of(request, None), start_hub=False)
+            return run_flow("up", parameters_of(request), start_hub=False, listener=listener)
         except MoorageError:
             raise
         except Exception as error:  # Prefect's: a wrong password, another version; our own become MoorageErrors
             hint = "Look at PREFECT_API_AUTH_STRING and the server's version, or unset PREFECT_API_URL."
             raise HubError(f"the Prefect API at {url}: {one_line(str(error))}", hint=hint, api_url=url) from error
 
-    async def directly() -> dict[str, Any]:
-        _, status = await up(world, request)
-        return status.model_dump(mode="json")
+    async def directly(emit: Callable[[Event], None]) -> dict[str, Any]:
+        return (await up(Context(replace(world, emit=emit)), request)).as_dict()
 
-    return with_progress(directly)
+    return with_progress(directly, listener=listener)
 
 
 def remove(owned: stack.EphemeralStack, *, over_hub: bool) -> None:

@@ -8,10 +8,10 @@ from cyclopts import Parameter
 
 from moorage.cli.options import Selection, request_of
 from moorage.cli.output import as_json, say
+from moorage.cli.world import open_world
 from moorage.rules import composing
 from moorage.work.definitions import resolve
 from moorage.work.queries import plan
-from moorage.world import open_world
 
 
 def config(
@@ -26,13 +26,13 @@ def config(
     """Show the definition as Compose resolves it, with the leased ports (a Compose file in JSON)."""
     del json  # it always is: JSON is YAML
     world, request = open_world(), request_of(selection)
-    definition = resolve.resolve(world, request)
-    leases = plan.preview_leases(world, request, definition)
+    resolved = resolve.resolve(world, request)
+    leases = plan.preview_leases(world, resolved)
     if override:
-        say(composing.override_text(definition, leases))
+        say(composing.override_text(resolved.definition, leases))
         return 0
-    resolved = resolve.with_leased_variables(world, request, definition, leases)
-    shown, _ = composing.compose_config(resolved, leases, {}, world.home)
+    definition = resolve.with_leased_variables(world, resolved, leases)
+    shown, _ = composing.compose_config(definition, leases, {}, world.home)
     if not show_secrets:
         from moorage.show.redaction import redact_config
 

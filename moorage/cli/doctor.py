@@ -10,9 +10,9 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from moorage.cli.output import as_json, say
+from moorage.cli.world import open_world
 from moorage.errors import BackendUnavailableError, MoorageError
 from moorage.interfaces import World
-from moorage.world import open_world
 
 _LEAST_FREE_BYTES = 1 << 30
 

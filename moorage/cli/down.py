@@ -6,10 +6,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from moorage.cli.options import Selection, stack_of
+from moorage.cli.options import LockTimeout, Selection, stack_of
 from moorage.cli.output import as_json, remark
-from moorage.cli.patience import LockTimeout
-from moorage.world import open_world
+from moorage.cli.world import open_world
+from moorage.model.request import DownRequest
 
 
 def down(
@@ -31,7 +31,6 @@ def down(
     stack
         Name of the stack; without it, the stack of the working directory.
     """
-    patience.apply()
     world = open_world()
     name = stack_of(world, selection, stack)
     observed = world.engine.observe(name)
@@ -42,11 +41,8 @@ def down(
         found = {"stack": name, "state": "absent"}
         remark(f"{name}: nothing to do, there is no such stack")
     else:
-        found = run_flow(
-            "down",
-            {"stack": name, "volumes": volumes, "release_ports": release_ports, "timeout_s": timeout},
-            start_hub=False,
-        )
+        request = DownRequest(stack=name, volumes=volumes, release_ports=release_ports, timeout_s=timeout)
+        found = run_flow("down", request.model_dump(mode="json"), start_hub=False, settings=patience.settings())
         remark(f"{name}: down")
     if json:
         as_json(found)

@@ -9,10 +9,10 @@ from cyclopts import Parameter
 
 from moorage.cli.options import Selection, known_stack_of
 from moorage.cli.output import as_json, remark, say
+from moorage.cli.world import open_world
 from moorage.rules import addresses
 from moorage.show.variables_text import dotenv_text, shell_text
 from moorage.work.queries.status import status
-from moorage.world import open_world
 
 
 def env(

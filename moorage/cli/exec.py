@@ -11,11 +11,11 @@ from cyclopts import Parameter
 
 from moorage.adapters.compose.cli import find_program
 from moorage.cli.options import Selection, known_stack_of
+from moorage.cli.world import open_world
 from moorage.errors import ComposeUnavailableError, DefinitionError, MoorageError
 from moorage.interfaces import World
 from moorage.work.definitions import generations
 from moorage.work.queries.logs import chosen
-from moorage.world import open_world
 
 _WITH_VALUE = frozenset(
     {

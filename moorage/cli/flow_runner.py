@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any, TypeVar
 
+from moorage.cli import hung_threads
 from moorage.cli.output import patient_remarks, remark
-from moorage.cli.signals import InterruptibleRun, hung_threads
+from moorage.cli.signals import InterruptibleRun, LoopThread
+from moorage.cli.world import open_world
 from moorage.errors import HubError, MoorageError
 from moorage.hub import api
 from moorage.hub.address import find, flow_run_url
 from moorage.hub.api import HubAddress
-from moorage.hub.outcome import OUTCOME, Outcome, explained
+from moorage.hub.outcome import CALLER, Caller, Outcome, explained
+from moorage.model.event import Event
+from moorage.settings import Settings
+from moorage.work.definitions.resolve import Resolved
 
 T = TypeVar("T")
+Listener = Callable[[Event], None]
 
 _UNDONE = ("up", "rollback")
 """Flows that are undone when they are interrupted; the others roll forward."""
@@ -27,11 +34,21 @@ _BEGIN_S = 10.0
 _HEALTH_S = 3.0
 
 
-def run_flow(name: str, parameters: dict[str, Any], *, start_hub: bool) -> dict[str, Any]:
+def run_flow(
+    name: str,
+    parameters: dict[str, Any],
+    *,
+    start_hub: bool,
+    settings: Settings | None = None,
+    resolved: Resolved | None = None,
+    loop: LoopThread | None = None,
+    listener: Listener | None = None,
+) -> dict[str, Any]:
     """Run a flow and give what it returns, with the page of its run as `flow_run_url`.
 
-    `start_hub`: start our own server if none answers; else the run is recorded only if one does. Raises what the run
-    raises.
+    `start_hub`: start our own server if none answers; else the run is recorded only if one does. `settings` None: those
+    of the process. `resolved`: the definition, if it has been read. `loop` None: one of its own. `listener`: is told
+    every event, besides the progress that is shown. Raises what the run raises.
     """
     from moorage.hub.control import ensure_server
     from moorage.hub.project import load_flow, use
@@ -39,14 +56,29 @@ def run_flow(name: str, parameters: dict[str, Any], *, start_hub: bool) -> dict[
     with patient_remarks() as on_line:
         address = ensure_server(on_line) if start_hub else find()
     assert address is not None or not start_hub  # noqa: S101 - ensure_server gives one or raises
+    undoes = name in _UNDONE
     if address is None:
         from moorage.cli.without_hub import run_directly
 
-        return with_progress(lambda: run_directly(name, parameters), undoes=name in _UNDONE)
+        return with_progress(
+            lambda emit: run_directly(name, parameters, open_world(emit, settings)),
+            undoes=undoes,
+            loop=loop,
+            listener=listener,
+        )
     use(address)
     logging.raiseExceptions = False  # else Prefect's handler prints that it cannot log; we say so once, at the end
-    found = _run(load_flow(name), parameters, address, undoes=name in _UNDONE)
+    flow = load_flow(name)
+    with _shown(listener) as emit, _own(loop) as own:
+        outcome = Outcome()
+        caller = Caller(outcome, emit, settings, resolved)
+        found = _attended(own, partial(_called, flow, parameters, caller), caller, address, undoes=undoes)
     return {**found, "flow_run_url": url_of(address, found.get("flow_run_id"))}
+
+
+async def _called(flow: Callable[..., Awaitable[Any]], parameters: dict[str, Any], caller: Caller) -> Any:
+    CALLER.set(caller)
+    return await flow(**parameters)
 
 
 def url_of(address: HubAddress, flow_run_id: Any) -> str | None:
@@ -54,42 +86,66 @@ def url_of(address: HubAddress, flow_run_id: Any) -> str | None:
     return flow_run_url(address, flow_run_id) if flow_run_id else None
 
 
-def with_progress(work: Callable[[], Awaitable[T]], *, undoes: bool = True) -> T:
+def with_progress(
+    work: Callable[[Listener], Coroutine[Any, Any, T]],
+    *,
+    undoes: bool = True,
+    loop: LoopThread | None = None,
+    listener: Listener | None = None,
+) -> T:
     """Do async work to its end, its events shown on stderr, signals turned into one orderly cancel.
 
-    `undoes`: a cancel undoes it. Else it ends with what is under way.
+    `work` is given where events go. `undoes`: a cancel undoes it. Else it ends with what is under way.
     """
-    with _progress(), InterruptibleRun(work, undoes=undoes) as attendance:
+    with (
+        _shown(listener) as emit,
+        _own(loop) as own,
+        InterruptibleRun(own, lambda: work(emit), undoes=undoes) as attendance,
+    ):
         attendance.wait()
         return attendance.result()
 
 
-def _progress() -> AbstractContextManager[object]:
+@contextmanager
+def _shown(listener: Listener | None) -> Iterator[Listener]:
+    """Progress on stderr while the block lasts; gives what is to be told the events."""
     from moorage.show.progress import Progress
-    from moorage.world import listen
 
-    progress = Progress(sys.stderr, live=sys.stderr.isatty())
-    listen(progress)
-    return progress
+    with Progress(sys.stderr, live=sys.stderr.isatty()) as progress:
+
+        def emit(event: Event) -> None:
+            if listener:
+                listener(event)
+            progress(event)
+
+        yield emit
 
 
-def _run(
-    flow: Callable[..., Awaitable[Any]], parameters: dict[str, Any], address: HubAddress, *, undoes: bool
+def _own(loop: LoopThread | None) -> AbstractContextManager[LoopThread]:
+    return nullcontext(loop) if loop else LoopThread()
+
+
+def _attended(
+    loop: LoopThread,
+    call: Callable[[], Coroutine[Any, Any, Any]],
+    caller: Caller,
+    address: HubAddress,
+    *,
+    undoes: bool,
 ) -> dict[str, Any]:
-    """The same for a flow. What its body came to counts, whether or not Prefect could write it down."""
-    with _progress():
-        outcome = Outcome(on_end=lambda: attendance.wake())  # noqa: PLW0108 - there is no attendance yet
-        OUTCOME.set(outcome)
-        with InterruptibleRun(lambda: flow(**parameters), undoes=undoes) as attendance:
-            _until_body_ends(attendance, outcome, address)
-            if not outcome.ended.is_set():
-                return _failed_outside(attendance, address)
-            attendance.cancellable = False
-            _until_written_down(attendance)
-        if outcome.error:
-            raise outcome.error
-        value: dict[str, Any] = outcome.value
-        return value
+    """What the body of the flow came to counts, whether or not Prefect could write it down."""
+    outcome = caller.outcome
+    with InterruptibleRun(loop, call, undoes=undoes) as attendance:
+        outcome.on_end = attendance.wake
+        _until_body_ends(attendance, outcome, address)
+        if not outcome.ended.is_set():
+            return _failed_outside(attendance, address)
+        attendance.cancellable = False
+        _until_written_down(attendance)
+    if outcome.error:
+        raise outcome.error
+    value: dict[str, Any] = outcome.value
+    return value
 
 
 def _until_body_ends(attendance: InterruptibleRun[Any], outcome: Outcome, address: HubAddress) -> None:

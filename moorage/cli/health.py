@@ -9,8 +9,8 @@ from cyclopts import Parameter
 
 from moorage.cli.options import Selection, known_stack_of
 from moorage.cli.output import as_json, say
+from moorage.cli.world import open_world
 from moorage.model.health import Health
-from moorage.world import open_world
 
 
 def health(

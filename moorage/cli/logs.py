@@ -12,6 +12,7 @@ from cyclopts import Parameter
 
 from moorage.cli.options import LongSelection, known_stack_of, stack_of
 from moorage.cli.output import remark
+from moorage.cli.world import open_world
 from moorage.errors import DefinitionError
 from moorage.interfaces import World
 from moorage.model.log import LogSpan
@@ -21,7 +22,6 @@ from moorage.show.loglines import LogView
 from moorage.work.definitions import generations
 from moorage.work.queries.logs import Logs, chosen, services_of
 from moorage.work.runs.failure_report import last_report
-from moorage.world import open_world
 
 
 def logs(

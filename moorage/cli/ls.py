@@ -8,9 +8,9 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from moorage.cli.output import as_json, say
+from moorage.cli.world import open_world
 from moorage.interfaces import World
 from moorage.work.queries.status import status
-from moorage.world import open_world
 
 
 def ls(*, json: Annotated[bool, Parameter(help="Print the list as JSON.")] = False) -> int:

@@ -11,12 +11,12 @@ from cyclopts import Parameter
 
 from moorage.cli.options import Selection, known_stack_of
 from moorage.cli.output import remark, say
+from moorage.cli.world import open_world
 from moorage.errors import DefinitionError, MoorageError
 from moorage.model.state import BoundPort
 from moorage.rules import addresses
 from moorage.work.queries.logs import chosen
 from moorage.work.queries.status import status
-from moorage.world import open_world
 
 _BROWSABLE = ("http", "https")
 

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 
 from moorage.errors import DefinitionError
 from moorage.interfaces import World
 from moorage.rules import naming
+from moorage.settings import Settings, settings
 from moorage.work.definitions.request import UpRequest, name_of, source_of
 
 
@@ -40,6 +41,25 @@ class LongSelection(Selection):
     file: Annotated[list[str], Parameter(name="--file", help="Compose file; may be given several times.")] = field(
         default_factory=list
     )
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class LockTimeout:
+    """How long to wait for another run of the same stack."""
+
+    lock_timeout: Annotated[
+        float | None,
+        Parameter(
+            help="Longest wait for another run of the same stack, in seconds; 60 unless the setting says otherwise.",
+            validator=validators.Number(gte=0),
+        ),
+    ] = None
+
+    def settings(self) -> Settings:
+        """The settings of this command."""
+        own = settings()
+        return own if self.lock_timeout is None else own.model_copy(update={"lock_timeout_s": self.lock_timeout})
 
 
 def request_of(selection: Selection) -> UpRequest:

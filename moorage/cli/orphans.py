@@ -7,10 +7,10 @@ import signal
 
 from moorage.adapters.compose.orphan_processes import end_bearers
 from moorage.cli.output import remark
+from moorage.cli.world import open_world
 from moorage.errors import MoorageError
 from moorage.rules import addresses
 from moorage.work.operations.orphans import orphans, remove_orphans
-from moorage.world import open_world
 
 
 def end_orphans() -> None:

@@ -9,8 +9,9 @@ from cyclopts import Parameter
 
 from moorage.cli.options import Selection, request_of
 from moorage.cli.output import as_json, say
+from moorage.cli.world import open_world
+from moorage.work.definitions.resolve import resolve
 from moorage.work.queries.plan import plan_up
-from moorage.world import open_world
 
 
 def plan(
@@ -25,7 +26,8 @@ def plan(
     request = request_of(selection).model_copy(
         update={"strict_ports": strict_ports, "build": build, "force_recreate": force_recreate}
     )
-    _, _, steps = asyncio.run(plan_up(open_world(), request))
+    world = open_world()
+    steps = asyncio.run(plan_up(world, resolve(world, request))).plan
     if json:
         as_json(
             {**steps.model_dump(mode="json"), "steps": [{"id": s.id, **s.model_dump(mode="json")} for s in steps.steps]}

@@ -8,9 +8,9 @@ from cyclopts import Parameter
 
 from moorage.cli.options import Selection, stack_of
 from moorage.cli.output import as_json, remark, say
+from moorage.cli.world import open_world
 from moorage.errors import DefinitionError
 from moorage.interfaces import World
-from moorage.world import open_world
 
 
 def ports(

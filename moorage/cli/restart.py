@@ -7,11 +7,11 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from moorage.cli.options import Selection, known_stack_of
+from moorage.cli.options import LockTimeout, Selection, known_stack_of
 from moorage.cli.output import as_json, say
-from moorage.cli.patience import LockTimeout
+from moorage.cli.world import open_world
+from moorage.model.request import RestartRequest
 from moorage.model.state import StackStatus
-from moorage.world import open_world
 
 
 def restart(
@@ -35,14 +35,13 @@ def restart(
     services
         Services to restart; without one, all but the one-shots that have ended well.
     """
-    patience.apply()
     from moorage.cli.flow_runner import run_flow
     from moorage.show.text import summary_text
 
     began = time.monotonic()
     name = known_stack_of(open_world(), selection)
-    parameters = {"stack": name, "services": list(services), "recreate": recreate, "timeout_s": timeout}
-    found = run_flow("restart", parameters, start_hub=False)
+    request = RestartRequest(stack=name, services=services, recreate=recreate, timeout_s=timeout)
+    found = run_flow("restart", request.model_dump(mode="json"), start_hub=False, settings=patience.settings())
     found["elapsed_s"] = round(time.monotonic() - began, 3)
     if json:
         as_json(found)

@@ -7,11 +7,11 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from moorage.cli.options import Selection, known_stack_of
+from moorage.cli.options import LockTimeout, Selection, known_stack_of
 from moorage.cli.output import as_json, say
-from moorage.cli.patience import LockTimeout
+from moorage.cli.world import open_world
+from moorage.model.request import RollbackRequest
 from moorage.model.state import StackStatus
-from moorage.world import open_world
 
 
 def rollback(
@@ -33,13 +33,13 @@ def rollback(
     stack
         Name of the stack; without it, the stack of the working directory.
     """
-    patience.apply()
     from moorage.cli.flow_runner import run_flow
     from moorage.show.text import summary_text
 
     began = time.monotonic()
     name = known_stack_of(open_world(), selection, stack)
-    found = run_flow("rollback", {"stack": name, "to": to}, start_hub=True)
+    request = RollbackRequest(stack=name, to=to)
+    found = run_flow("rollback", request.model_dump(mode="json"), start_hub=True, settings=patience.settings())
     found["elapsed_s"] = round(time.monotonic() - began, 3)
     if json:
         as_json(found)

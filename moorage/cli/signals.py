@@ -8,33 +8,78 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, Self, TypeVar
 
+from moorage.cli import hung_threads
 from moorage.cli.output import remark
 from moorage.errors import InterruptedRunError
 
 T = TypeVar("T")
 
 _INTERRUPTED = 130
+_END_S = 1.0
+"""How long the loop may take to end, with what is left in it."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-hung_threads = threading.Event()
-"""Set: a thread hangs in a call to Prefect. The process must end without waiting for it."""
+
+class LoopThread:
+    """The one event loop of a command, in a thread of its own.
+
+    In the main thread Prefect would raise from SIGTERM wherever the code happens to be, also in an undo.
+    """
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._started = threading.Event()
+        self._end: Callable[[], object] = lambda: None
+        context = contextvars.copy_context()
+        self._thread = threading.Thread(
+            target=context.run, args=(asyncio.run, self._whole()), name="moorage-run", daemon=True
+        )
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._started.wait()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+        if not hung_threads.is_set():
+            self._thread.join(_END_S)
+
+    def begin(self, work: Callable[[], Coroutine[Any, Any, T]]) -> Future[T]:
+        """Begin async work; its future can be cancelled."""
+        assert self._loop is not None  # noqa: S101 - it runs from `with` on
+        return asyncio.run_coroutine_threadsafe(work(), self._loop)
+
+    def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Do async work to its end. An interrupt cancels it."""
+        doing = self.begin(work)
+        try:
+            return doing.result()
+        except KeyboardInterrupt:
+            doing.cancel()
+            raise
+
+    async def _whole(self) -> None:
+        self._loop, end = asyncio.get_running_loop(), asyncio.Event()
+        self._end = partial(self._loop.call_soon_threadsafe, end.set)
+        self._started.set()
+        await end.wait()
 
 
 class InterruptibleRun(Generic[T]):
-    """Async work in a thread of its own, attended to by the main thread.
-
-    In the main thread Prefect would raise from SIGTERM wherever the code happens to be, also in an undo.
+    """Async work in the loop of a command, attended to by the main thread.
 
     First signal: one orderly cancel. Second: answered. Third: the end, at once; `sweep` does the rest.
     """
 
-    def __init__(self, work: Callable[[], Awaitable[T]], *, undoes: bool = True) -> None:
+    def __init__(self, loop: LoopThread, work: Callable[[], Coroutine[Any, Any, T]], *, undoes: bool = True) -> None:
+        self._loop = loop
         self._work = work
         self._doing = "undoing" if undoes else "finishing"
         """What a cancel leads to: what rolls forward ends with what is under way just then."""
@@ -50,11 +95,7 @@ class InterruptibleRun(Generic[T]):
         heard = [n for n in _SIGNALS if n != signal.SIGHUP or signal.getsignal(n) is not signal.SIG_IGN]
         self._before = {number: signal.signal(number, self._interrupted) for number in heard}
         started = threading.Event()
-        context = contextvars.copy_context()
-        thread = threading.Thread(
-            target=context.run, args=(asyncio.run, self._run(started)), name="moorage-run", daemon=True
-        )
-        thread.start()
+        self._loop.begin(partial(self._run, started))
         started.wait()
         return self
 

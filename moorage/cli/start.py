@@ -6,11 +6,11 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from moorage.cli.options import Selection, known_stack_of
+from moorage.cli.options import LockTimeout, Selection, known_stack_of
 from moorage.cli.output import as_json, say
-from moorage.cli.patience import LockTimeout
+from moorage.cli.world import open_world
+from moorage.model.request import StartRequest
 from moorage.model.state import StackStatus
-from moorage.world import open_world
 
 
 def start(
@@ -26,12 +26,12 @@ def start(
     services
         Services to start; without one, all.
     """
-    patience.apply()
     from moorage.cli.flow_runner import run_flow
     from moorage.show.text import status_text
 
     name = known_stack_of(open_world(), selection)
-    found = run_flow("start", {"stack": name, "services": list(services)}, start_hub=False)
+    request = StartRequest(stack=name, services=services)
+    found = run_flow("start", request.model_dump(mode="json"), start_hub=False, settings=patience.settings())
     if json:
         as_json(found)
     else:

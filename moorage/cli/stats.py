@@ -10,11 +10,11 @@ from cyclopts import Parameter
 
 from moorage.cli.options import Selection, known_stack_of
 from moorage.cli.output import as_json, say
+from moorage.cli.world import open_world
 from moorage.model.usage import StackUsage
 from moorage.show.usage_text import usage_text
 from moorage.work.queries.logs import services_of
 from moorage.work.queries.usage import Meter
-from moorage.world import open_world
 
 _FIRST_LOOK_S = 0.5
 _PAUSE_S = 1.0

@@ -9,8 +9,8 @@ from cyclopts import Parameter
 
 from moorage.cli.options import Selection, stack_of
 from moorage.cli.output import as_json, say
+from moorage.cli.world import open_world
 from moorage.work.queries.status import status as look
-from moorage.world import open_world
 
 
 def status(

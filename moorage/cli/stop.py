@@ -6,10 +6,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from moorage.cli.options import Selection, known_stack_of
+from moorage.cli.options import LockTimeout, Selection, known_stack_of
 from moorage.cli.output import as_json, remark
-from moorage.cli.patience import LockTimeout
-from moorage.world import open_world
+from moorage.cli.world import open_world
+from moorage.model.request import StopRequest
 
 
 def stop(
@@ -32,12 +32,11 @@ def stop(
     services
         Services to stop; without one, all.
     """
-    patience.apply()
     from moorage.cli.flow_runner import run_flow
 
     name = known_stack_of(open_world(), selection)
-    parameters = {"stack": name, "services": list(services), "timeout_s": timeout, "force": force}
-    found = run_flow("stop", parameters, start_hub=False)
+    request = StopRequest(stack=name, services=services, timeout_s=timeout, force=force)
+    found = run_flow("stop", request.model_dump(mode="json"), start_hub=False, settings=patience.settings())
     remark(f"{name}: stopped")
     if json:
         as_json(found)

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from moorage.cli.output import as_json, say
+from moorage.cli.world import open_world
 from moorage.errors import UndoIncompleteError
-from moorage.world import open_world
+from moorage.model.request import SweepRequest
 
 
 def sweep(
@@ -26,15 +27,16 @@ def sweep(
     without a stack, removes our stray networks and image tags. What is not Moorage's is never touched. Exit code 6 if
     something could not be cleared away.
     """
+    request = SweepRequest(dry_run=dry_run, volumes=volumes)
     if dry_run:
-        from moorage.work.operations.sweep import Sweep
         from moorage.work.operations.sweep import sweep as look
+        from moorage.work.runs.context import Context
 
-        found = [one.model_dump(mode="json") for one in asyncio.run(look(Sweep(open_world(), dry_run=True)))]
+        found = [one.model_dump(mode="json") for one in asyncio.run(look(Context(open_world()), request))]
     else:
         from moorage.cli.flow_runner import run_flow
 
-        found = run_flow("sweep", {"dry_run": False, "volumes": volumes}, start_hub=False)["findings"]
+        found = run_flow("sweep", request.model_dump(mode="json"), start_hub=False)["findings"]
     if json:
         as_json(found)
     else:

@@ -10,8 +10,8 @@ from cyclopts import Parameter
 
 from moorage.cli.options import Selection, known_stack_of
 from moorage.cli.output import as_json, remark, say
+from moorage.cli.world import open_world
 from moorage.errors import DefinitionError
-from moorage.world import open_world
 
 
 def timeline(

@@ -7,15 +7,17 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from moorage.cli.options import Selection, request_of
+from moorage.cli.options import LockTimeout, Selection, request_of
 from moorage.cli.output import as_json, remark, say
-from moorage.cli.patience import LockTimeout
+from moorage.cli.signals import LoopThread
+from moorage.cli.world import open_world
 from moorage.model.image import BuilderName
 from moorage.model.state import StackStatus
 from moorage.rules.durations import seconds
-from moorage.work.definitions.request import UpRequest
+from moorage.settings import Settings
+from moorage.work.definitions.request import parameters_of
+from moorage.work.definitions.resolve import Resolved
 from moorage.work.runs.single_flight import single_flight
-from moorage.world import open_world
 
 
 def up(
@@ -43,7 +45,6 @@ def up(
     json: Annotated[bool, Parameter(help="Print the result as JSON.")] = False,
 ) -> int:
     """Bring the stack of this directory up: it ends with all services ready, or with everything undone."""
-    patience.apply()
     began = time.monotonic()
     request = request_of(selection).model_copy(
         update={
@@ -63,9 +64,10 @@ def up(
         from moorage.cli.detached import hand_over
 
         return hand_over("up", asked, request.name or request.source.directory.name, json=json)
-    with single_flight(open_world(), request, remark) as idle:
-        found = _already(idle) if idle else _now(asked)
-    _show({**found, "elapsed_s": round(time.monotonic() - began, 3)}, json=json, idle=idle is not None)
+    settings = patience.settings()
+    with LoopThread() as loop, single_flight(open_world(settings=settings), request, remark, loop.run) as turn:
+        found = _already(turn.idle) if turn.idle else _now(asked, settings, turn.resolved, loop)
+    _show({**found, "elapsed_s": round(time.monotonic() - began, 3)}, json=json, idle=turn.idle is not None)
     return 0
 
 
@@ -73,28 +75,10 @@ def _already(idle: StackStatus) -> dict[str, Any]:
     return {**idle.model_dump(mode="json"), "changed": [], "flow_run_id": None, "flow_run_url": None}
 
 
-def _now(asked: dict[str, Any]) -> dict[str, Any]:
+def _now(asked: dict[str, Any], settings: Settings, resolved: Resolved, loop: LoopThread) -> dict[str, Any]:
     from moorage.cli.flow_runner import run_flow
 
-    return run_flow("up", asked, start_hub=True)
-
-
-def parameters_of(request: UpRequest, ttl: str | None) -> dict[str, Any]:
-    """The request as the flow's parameters: plain values that Prefect can store and show."""
-    return {
-        "path": str(request.source.directory),
-        "name": request.name,
-        "files": [str(file) for file in request.source.files],
-        "profiles": list(request.source.profiles),
-        "env_files": [str(file) for file in request.source.env_files],
-        "wait_timeout_s": request.wait_timeout_s,
-        "on_failure": "keep" if request.keep_failed else "undo",
-        "ttl": ttl,
-        "strict_ports": request.strict_ports,
-        "build": request.build,
-        "builder": request.builder or "auto",
-        "force_recreate": request.force_recreate,
-    }
+    return run_flow("up", asked, start_hub=True, settings=settings, resolved=resolved, loop=loop)
 
 
 def _show(found: dict[str, Any], *, json: bool, idle: bool) -> None:

@@ -10,11 +10,13 @@ from cyclopts import App, Parameter
 
 from moorage.cli.options import Selection, known_stack_of
 from moorage.cli.output import as_json, remark, say
+from moorage.cli.world import open_world
 from moorage.errors import UndoIncompleteError
+from moorage.model.request import RestoreRequest, SnapshotRequest
 from moorage.model.volume import Volume
 from moorage.work.operations.prune import prune as remove_unneeded
 from moorage.work.operations.prune import to_prune
-from moorage.world import open_world
+from moorage.work.runs.context import Context
 
 app = App(name="volumes", help="Look after volumes: what stacks keep.")
 
@@ -143,12 +145,11 @@ def snapshot(
     """
     from moorage.cli.flow_runner import with_progress
     from moorage.show.volumes_text import snapshot_text
-    from moorage.work.operations.snapshot import Taking
     from moorage.work.operations.snapshot import snapshot as take
 
-    world = open_world()
-    taking = Taking(known_stack_of(world, selection), volume, output, files, force)
-    found = with_progress(lambda: take(world, taking))
+    stack = known_stack_of(open_world(), selection)
+    request = SnapshotRequest(stack=stack, volume=volume, target=output, as_files=files, force=force)
+    found = with_progress(lambda emit: take(Context(open_world(emit)), request))
     if json:
         as_json(found.model_dump(mode="json"))
     else:
@@ -178,13 +179,11 @@ def restore(
         Where to; without it, the volume of the same name as the one that the snapshot was taken of.
     """
     from moorage.cli.flow_runner import with_progress
-    from moorage.work.operations.restore import Restoring
     from moorage.work.operations.restore import restore as put
 
-    world = open_world()
-    asked = Restoring(known_stack_of(world, selection), file, volume, force)
-    about, found = with_progress(lambda: put(world, asked))
-    result = {"stack": asked.stack, "volume": about.volume.name, "verified": True, **found.model_dump(mode="json")}
+    request = RestoreRequest(stack=known_stack_of(open_world(), selection), source=file, volume=volume, force=force)
+    about, found = with_progress(lambda emit: put(Context(open_world(emit)), request))
+    result = {"stack": request.stack, "volume": about.volume.name, "verified": True, **found.model_dump(mode="json")}
     if json:
         as_json(result)
     else:

@@ -10,11 +10,11 @@ from cyclopts import Parameter
 
 from moorage.cli.options import Selection, known_stack_of
 from moorage.cli.output import as_json, say
+from moorage.cli.world import open_world
 from moorage.errors import NotReadyError
 from moorage.interfaces import World
 from moorage.model.state import StackState, StackStatus
 from moorage.work.queries.status import status
-from moorage.world import open_world
 
 _PAUSE_S = 0.2
 _LENGTH_OF_ID = 36

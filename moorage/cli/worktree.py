@@ -13,11 +13,12 @@ from moorage.adapters import git
 from moorage.adapters.git import Worktree, repository_and_branch
 from moorage.cli.options import Selection
 from moorage.cli.output import as_json, remark, say
+from moorage.cli.world import open_world
 from moorage.errors import DefinitionError, MoorageError
 from moorage.interfaces import World
+from moorage.model.request import DownRequest
 from moorage.model.state import StackRecord
 from moorage.rules import naming
-from moorage.world import open_world
 
 app = App(name="worktree", help="Branches side by side, each in a git worktree with a stack of its own.")
 
@@ -101,7 +102,7 @@ def remove(
     world = open_world()
     stacks = _stacks_in(world, tree.path)
     for record in stacks:
-        _end(world, record, volumes=volumes)
+        _end(record, volumes=volumes)
     main = next(one.path for one in git.listed(top) if one.main)
     git.remove(main, tree.path, force=force)
     for record in stacks:
@@ -141,13 +142,12 @@ def _stacks_in(world: World, path: Path) -> list[StackRecord]:
     return [record for record in world.store.stacks() if Path(record.path).resolve().is_relative_to(inside)]
 
 
-def _end(world: World, record: StackRecord, *, volumes: bool) -> None:
+def _end(record: StackRecord, *, volumes: bool) -> None:
     from moorage.cli.flow_runner import run_flow
 
-    asked: dict[str, Any] = {"stack": record.name, "volumes": volumes, "release_ports": True, "timeout_s": None}
-    run_flow("down", asked, start_hub=False)
+    request = DownRequest(stack=record.name, volumes=volumes, release_ports=True)
+    run_flow("down", request.model_dump(mode="json"), start_hub=False)
     remark(f"{record.name}: down")
-    del world
 
 
 def _forget(world: World, stack: str) -> None:

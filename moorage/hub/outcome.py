@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 from moorage.errors import DefinitionError, MoorageError
@@ -13,6 +14,9 @@ from moorage.hub import api
 from moorage.hub.address import address_of
 from moorage.hub.api import HubAddress
 from moorage.hub.hub_home import hub_home
+from moorage.model.event import Event
+from moorage.settings import Settings
+from moorage.work.definitions.resolve import Resolved
 
 _ASKING_TO_END = ("CANCELLING", "CANCELLED")
 _TIMEOUT_S = 5.0
@@ -21,23 +25,40 @@ _TIMEOUT_S = 5.0
 class Outcome:
     """What the body of a flow came to, told before Prefect has written it down: that may take long, or for ever."""
 
-    def __init__(self, on_end: Callable[[], None] = lambda: None) -> None:
+    def __init__(self) -> None:
         self.began = threading.Event()
         self.ended = threading.Event()
         self.value: Any = None
         self.error: Exception | None = None
         """None: the body returned `value`."""
-        self._on_end = on_end
+        self.on_end: Callable[[], None] = lambda: None
+        """Called when the body has ended."""
 
     def end(self, value: Any = None, error: Exception | None = None) -> None:
         """The body has ended."""
         self.value, self.error = value, error
         self.ended.set()
-        self._on_end()
+        self.on_end()
 
 
-OUTCOME: ContextVar[Outcome | None] = ContextVar("OUTCOME", default=None)
-"""Where the flow that this context runs tells its outcome. None: nobody asks."""
+@dataclass(frozen=True)
+class Caller:
+    """What the command hands to the flow that Prefect runs for it in this process, beside the flow's parameters.
+
+    Those are plain data that Prefect stores; what has been read and who listens cannot be among them.
+    """
+
+    outcome: Outcome
+    emit: Callable[[Event], None]
+    """Where the events of the run go, besides the log and the artifacts."""
+    settings: Settings | None = None
+    """None: those of the process."""
+    resolved: Resolved | None = None
+    """The definition, where it has been read. None: the flow reads it."""
+
+
+CALLER: ContextVar[Caller | None] = ContextVar("CALLER", default=None)
+"""Who called the flow that runs in this context. None: a worker runs it."""
 
 
 def own_address() -> HubAddress | None:

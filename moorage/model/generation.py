@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 from pydantic import Field
@@ -45,6 +46,21 @@ class Generation(Frozen):
         return sha256("\n".join(f"{k}={v}" for k, v in sorted(self.digests.items())).encode()).hexdigest()[:12]
 
 
+class GenerationOutcome(StrEnum):
+    """How a generation stands. `pending → current → superseded`; `pending → undone` or `kept` if its start fails."""
+
+    PENDING = "pending"
+    """Written down, and being applied."""
+    CURRENT = "current"
+    """Committed last."""
+    SUPERSEDED = "superseded"
+    """Committed before the current one."""
+    UNDONE = "undone"
+    """Never committed."""
+    KEPT = "kept"
+    """It failed, and was left as it is for inspection."""
+
+
 class GenerationRecord(Frozen):
     """A line of `moorage history`."""
 
@@ -53,8 +69,7 @@ class GenerationRecord(Frozen):
     digest: str
     created_at: datetime
     run: str
-    outcome: str
-    """`current`, `superseded`, `undone`, `pending`, `kept` (it failed, and was left for a look)."""
+    outcome: GenerationOutcome
     changed: tuple[str, ...] = ()
     """Services that differ from the generation before."""
     time_to_ready_s: float | None = None

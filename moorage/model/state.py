@@ -129,6 +129,54 @@ class StackRecord(Frozen):
     branch: str | None = None
 
 
+class RunOutcome(StrEnum):
+    """How a run stands in the registry.
+
+    ```text
+                 open (no outcome, no end)
+                  │
+      ┌───────────┼──────────────┬─────────────┬──────────────┐
+      ▼           ▼              ▼             ▼              ▼  killed
+    committed   undone     undo incomplete   kept        whoever takes the lock next
+                 ▲             │  (no end)   failed          │
+                 └─────────────┤             interrupted     │
+                               ▼                             ▼
+                      recovered, recovery incomplete ◄───────┘
+    ```
+
+    `up` and `rollback` end as committed, undone, undo incomplete or kept; the others roll forward and end as committed,
+    failed or interrupted. The commit is the end of the frame: nothing after it can undo or fail the run.
+    """
+
+    COMMITTED = "committed"
+    """All of it was done, and is on record."""
+    UNDONE = "undone"
+    """It failed or was interrupted, and nothing of it is left."""
+    UNDO_INCOMPLETE = "undo incomplete"
+    """The undo failed too. It has no end: whoever takes the lock next tries again."""
+    KEPT = "kept"
+    """It failed, and was left as it is for inspection (`--keep-failed`)."""
+    FAILED = "failed"
+    """A service failed it; what was done stays."""
+    INTERRUPTED = "interrupted"
+    """It was cancelled; what was done stays."""
+    RECOVERED = "recovered"
+    """Its process died, and somebody else brought it to its end."""
+    RECOVERY_INCOMPLETE = "recovery incomplete"
+    """The same, but for what was told."""
+
+
+class SpanOutcome(StrEnum):
+    """How a step of a run ended."""
+
+    DONE = "done"
+    SKIPPED = "skipped"
+    """It was done already."""
+    FAILED = "failed"
+    CUT_OFF = "cut off"
+    """Something else failed, or the run was cancelled."""
+
+
 class Span(Frozen):
     """When one step of a run was done. Seconds since the run began."""
 
@@ -139,8 +187,7 @@ class Span(Frozen):
     needs: tuple[str, ...] = ()
     began_s: float
     ended_s: float
-    outcome: str = "done"
-    """`done`, `skipped` (it was done already), `failed`, `cut off`."""
+    outcome: SpanOutcome = SpanOutcome.DONE
 
 
 class RunRecord(Frozen):
@@ -165,11 +212,8 @@ class RunRecord(Frozen):
     flow_run_id: str | None = None
     finished_at: datetime | None = None
     """None: it did not finish: whoever takes the lock next recovers it."""
-    outcome: str | None = None
-    """`committed`, `undone`, `kept`, `failed`, `interrupted`, `recovered`, `recovery incomplete`.
-
-    `undo incomplete` without an end: whoever takes the lock next tries again. None: not finished.
-    """
+    outcome: RunOutcome | None = None
+    """None: not finished. UNDO_INCOMPLETE has no end either."""
 
     @property
     def by(self) -> str:

@@ -47,6 +47,20 @@ def lease_keys(stack: str, services: Mapping[str, Service]) -> frozenset[LeaseKe
     return frozenset(lease_key(stack, port) for one in services.values() if one.replicas for port in one.ports)
 
 
+def with_wanted_ports(definition: Definition, file: Definition) -> Definition:
+    """A definition that was read with leased ports in its variables, with the ports that the file wants."""
+    wanted = {
+        lease_key(file.name, port): {"wanted": port.wanted, "wanted_last": port.wanted_last}
+        for service in file.services.values()
+        for port in service.ports
+    }
+    services = {}
+    for name, service in definition.services.items():
+        ports = (port.model_copy(update=wanted.get(lease_key(file.name, port))) for port in service.ports)
+        services[name] = service.model_copy(update={"ports": tuple(ports)})
+    return definition.model_copy(update={"services": services})
+
+
 def leased_variables(definition: Definition, leases: Sequence[Lease]) -> dict[str, str]:
     """Variable → leased port, for the second resolve: all that is built from it then agrees."""
     ports = {lease.key: lease.port for lease in leases}

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from moorage.model.definition import Service
 from moorage.model.generation import Generation
 from moorage.model.health import CheckResult, Drift, DriftKind, HealState, Treatment
-from moorage.model.state import Container, Observed, RunRecord
+from moorage.model.state import Container, Observed, RunOutcome, RunRecord
 from moorage.model.step import Operation
 from moorage.rules import graph, labels, readiness, undo
 from moorage.rules.readiness import is_crash_loop, life_s
@@ -32,7 +32,7 @@ def resting(runs: Iterable[RunRecord], services: Mapping[str, Service]) -> froze
     started: set[str] = set()
     for run in runs:
         names = set(run.arguments.get("services") or services)
-        if run.outcome in ("undone", "interrupted") or run.finished_at is None:
+        if run.outcome in (RunOutcome.UNDONE, RunOutcome.INTERRUPTED) or run.finished_at is None:
             continue
         if run.operation in (Operation.UP, Operation.ROLLBACK):
             break

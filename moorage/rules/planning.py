@@ -23,6 +23,8 @@ class ImageNeed(Frozen):
     action: StepKind | None = None
     """BUILD, PULL. None: it is there."""
     why: str = ""
+    source_digest: str = ""
+    """Of all that it is built from. Empty: it is not built."""
 
 
 class Desired(Frozen):

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from moorage.model.base import Frozen
 from moorage.model.definition import Check, ReadyCheck, Service
-from moorage.model.state import Container, RunRecord
+from moorage.model.state import Container, RunOutcome, RunRecord, SpanOutcome
 from moorage.rules import graph
 from moorage.rules.planning import image_kind
 
@@ -120,10 +120,10 @@ def found_ready(container: Container, run: RunRecord | None, now: datetime) -> b
 
     Docker's first look comes after a whole interval of the health check. Until then ours counts as its `healthy` would.
     """
-    if container.health != "starting" or run is None or run.finished_at is None or run.outcome != "committed":
+    if container.health != "starting" or run is None or run.finished_at is None or run.outcome != RunOutcome.COMMITTED:
         return False
     step = f"ready {container.service}"
-    looked = next((span for span in run.spans if span.step == step and span.outcome == "done"), None)
+    looked = next((span for span in run.spans if span.step == step and span.outcome == SpanOutcome.DONE), None)
     if looked is None or container.started_at is None:
         return False
     looked_at = run.started_at + timedelta(seconds=looked.ended_s)

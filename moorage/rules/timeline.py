@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 
-from moorage.model.state import RunRecord, Span
+from moorage.model.state import RunRecord, Span, SpanOutcome
 from moorage.model.step import StepKind
 from moorage.model.timeline import Chart, Phase, Row, Segment, Slow
 
@@ -91,7 +91,7 @@ def _segments(spans: Mapping[str, Span], service: str | None, path: Sequence[str
             began_s=span.began_s,
             ended_s=span.ended_s,
             step=span.step,
-            failed=span.outcome not in ("done", "skipped"),
+            failed=span.outcome not in (SpanOutcome.DONE, SpanOutcome.SKIPPED),
             critical=span.step in path,
         )
         at = span.ended_s

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from moorage.model.event import Action, Event
-from moorage.model.step import Step, StepKind
+from moorage.model.step import Plan, StepKind
 from moorage.show.formatting import count, one_line, seconds
 from moorage.show.progress_state import begins_undo
 
@@ -36,12 +35,10 @@ class ProgressEstimate:
     """Percent done when it failed or was interrupted: what comes then is no progress. None: it has not."""
     _percent: float = 0.0
 
-    def expect(self, steps: Iterable[Step]) -> None:
-        """These are to be done."""
-        self.expected.update(step.id for step in steps)
-
     def update(self, event: Event, now: float) -> None:
         """Take an event in."""
+        if event.action == Action.PLANNED and (plan := event.details.get("plan")):
+            self.expected.update(step.id for step in Plan.model_validate(plan).steps)
         if begins_undo(event):
             self.undoing = True
             self.end()

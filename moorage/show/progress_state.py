@@ -92,7 +92,8 @@ class ProgressState:
         elif event.action == Action.UNDONE:
             self._end_undo(event, now)
         elif event.action == Action.PLANNED and (plan := event.details.get("plan")):
-            self.expect(Plan.model_validate(plan))
+            if event.stack not in self.undoing:  # the rows of an undo come as its steps begin
+                self.expect(Plan.model_validate(plan))
         elif event.step:
             self._step(event, now)
 

@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from moorage.errors import MoorageError, PortTakenError
+
 T = TypeVar("T")
 
 _POOL = ThreadPoolExecutor(max_workers=32, thread_name_prefix="moorage")
@@ -91,3 +93,16 @@ async def _ended(task: asyncio.Future[Any]) -> bool:
         except asyncio.CancelledError:
             cancelled = True
     return cancelled
+
+
+def most_telling(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error of a group that says most: a port that was taken can be mended, one of ours explains itself."""
+    flat = [
+        e
+        for error in errors.exceptions
+        for e in (error.exceptions if isinstance(error, BaseExceptionGroup) else [error])
+    ]
+    for kind in (PortTakenError, MoorageError):
+        if found := [error for error in flat if isinstance(error, kind)]:
+            return found[0]
+    return flat[0]

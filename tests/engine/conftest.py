@@ -21,16 +21,21 @@ from moorage.errors import MoorageError
 from moorage.interfaces import World
 from moorage.model.event import Action, Event
 from moorage.model.lease import Lease
+from moorage.model.request import DownRequest, RestartRequest, StartRequest, StopRequest
 from moorage.model.state import StackStatus
 from moorage.model.step import Plan
 from moorage.settings import Settings
 from moorage.work.definitions.request import UpRequest, source_of
-from moorage.work.operations import down as endings
+from moorage.work.definitions.resolve import resolve
+from moorage.work.operations.down import down
 from moorage.work.operations.restart import restart
+from moorage.work.operations.start import start
+from moorage.work.operations.stop import stop
 from moorage.work.operations.up import up
 from moorage.work.queries.plan import plan_up
 from moorage.work.queries.status import status
-from moorage.work.runs.lifecycle import RestartOptions
+from moorage.work.runs.context import Context
+from moorage.work.runs.result import Result
 from moorage.work.runs.run import Run
 from moorage.world import open_world
 from tests.conftest import run_in
@@ -94,8 +99,12 @@ class Stack:
     async def up(self, **more: Any) -> StackStatus:
         """Bring it up."""
         self.events.clear()
-        self.run, found = await up(self.world, self.request(**more))
-        return found
+        return self._came_to(await up(Context(self.world), self.request(**more)))
+
+    def _came_to(self, result: Result) -> StackStatus:
+        self.run = result.run
+        assert result.status is not None
+        return result.status
 
     async def fails(self, kind: type[E], **more: Any) -> E:
         """Bring it up, which has to end with this very error, not one derived from it."""
@@ -106,7 +115,7 @@ class Stack:
 
     async def plan(self, **more: Any) -> Plan:
         """What `up` would do."""
-        return (await plan_up(self.world, self.request(**more)))[2]
+        return (await plan_up(self.world, resolve(self.world, self.request(**more)))).plan
 
     async def status(self) -> StackStatus:
         """How it is, every service asked."""
@@ -114,21 +123,23 @@ class Stack:
 
     async def down(self, **ending: Any) -> None:
         """Take it down."""
-        await endings.down(self.world, self.name, endings.DownOptions(**ending))
+        await down(Context(self.world), DownRequest(stack=self.name, **ending))
 
     async def stop(self, *names: str, grace_s: float | None = None, force: bool = False) -> None:
         """Stop services."""
-        await endings.stop(self.world, self.name, names, grace_s, force=force)
+        await stop(
+            Context(self.world), StopRequest(stack=self.name, services=tuple(names), timeout_s=grace_s, force=force)
+        )
 
     async def start(self, *names: str) -> StackStatus:
         """Start services."""
-        return (await endings.start(self.world, self.name, names))[1]
+        return self._came_to(await start(Context(self.world), StartRequest(stack=self.name, services=tuple(names))))
 
     async def restart(self, *names: str, **how: Any) -> StackStatus:
-        """Restart services; `how`: recreate, grace_s."""
+        """Restart services; `how`: recreate, timeout_s."""
         self.events.clear()
-        self.run, found = await restart(self.world, self.name, names, RestartOptions(**how))
-        return found
+        request = RestartRequest(stack=self.name, services=tuple(names), **how)
+        return self._came_to(await restart(Context(self.world), request))
 
     @property
     def leases(self) -> dict[str, Lease]:

@@ -26,11 +26,12 @@ from moorage.errors import (
     UndoIncompleteError,
 )
 from moorage.model.event import Action, Event
+from moorage.model.request import RestartRequest, RollbackRequest, SweepRequest
 from moorage.model.state import StackState
 from moorage.rules import labels
 from moorage.work.operations.restart import restart
-from moorage.work.operations.sweep import Sweep, sweep
-from moorage.work.runs.lifecycle import RestartOptions
+from moorage.work.operations.sweep import sweep
+from moorage.work.runs.context import Context
 from moorage.world import open_world
 from tests.engine.conftest import Stack
 
@@ -142,7 +143,7 @@ async def test_between_two_runs(operation, stack, machine_state, free_ports):
             assert (caught.value.fields["service"], caught.value.fields["reason"]) == ("web", "removed")
             assert s.world.store.unfinished_runs(s.name) == ()
         case "restart":
-            _, found = await restart(s.world, s.name, (), RestartOptions())
+            found = (await restart(Context(s.world), RestartRequest(stack=s.name))).status
             assert found.state == "running"
     assert (await s.up()).state == "running"
     assert s.ports == ports
@@ -215,7 +216,7 @@ async def test_images_of_earlier_generations_are_kept_alive(stack, machine_state
     assert (await s.status()).generation == 2
     from moorage.work.operations.rollback import rollback
 
-    await rollback(s.world, s.name, 1)
+    await rollback(Context(s.world), RollbackRequest(stack=s.name, to=1))
     assert (s.sh("web", "cat /version"), s.container("web").image.id) == ("one", first)
     await gone(s)
 
@@ -265,7 +266,7 @@ async def test_a_disk_that_fills_up_during_an_up(step, action, stack, settings, 
     assert "space" in f"{caught.value} {caught.value.hint}" or "disk" in str(caught.value)
     assert machine_state.now()["containers"] == set()
     free(small_home)
-    assert not [one for one in await sweep(Sweep(s.world)) if one.error]
+    assert not [one for one in await sweep(Context(s.world), SweepRequest()) if one.error]
     machine_state.assert_same()
     assert (s.leases, s.world.store.stack(s.name), s.world.store.unfinished_runs(), tags(s)) == ({}, None, (), ())
     assert (await s.up()).state == "running"

@@ -32,7 +32,7 @@ def resolved(world):
     """Resolves a stack's request, with nothing started."""
 
     def look(stack, **more):
-        return resolve.resolve(world, stack.request(**more))
+        return resolve.resolve(world, stack.request(**more)).definition
 
     return look
 
@@ -65,7 +65,7 @@ def test_paths_are_relative_to_the_first_file(stack, resolved):
     s.write("a/web.env", "FROM_FILE=a")
     (s.path / "a" / "data").mkdir()
     request = UpRequest(source=source_of(None, [str(s.path / "a/one.yaml"), str(s.path / "compose.yaml")], (), ()))
-    definition = resolve.resolve(s.world, request)
+    definition = resolve.resolve(s.world, request).definition
     assert definition.source.directory == s.path / "a"
     assert definition.config["services"]["web"]["volumes"][0]["source"] == str(s.path / "a" / "data")
     assert environment(definition)["FROM_FILE"] == "a"
@@ -127,7 +127,7 @@ def test_compose_file_of_the_environment(stack, monkeypatch):
     monkeypatch.setenv("COMPOSE_FILE", f"deploy/base.yaml{os.pathsep}deploy/more.yaml")
     monkeypatch.chdir(s.path)
     source = source_of(None, (), (), ())
-    definition = resolve.resolve(s.world, UpRequest(source=source))
+    definition = resolve.resolve(s.world, UpRequest(source=source)).definition
     assert set(definition.services) == {"base", "more"}
     assert source.directory == s.path / "deploy"
     assert definition.name == "deploy"
@@ -144,7 +144,7 @@ def test_a_directory_below_finds_the_file_above(stack, monkeypatch):
     s = stack(WEB)
     (s.path / "src" / "deep").mkdir(parents=True)
     monkeypatch.chdir(s.path / "src" / "deep")
-    definition = resolve.resolve(s.world, UpRequest(source=source_of(None, (), (), ())))
+    definition = resolve.resolve(s.world, UpRequest(source=source_of(None, (), (), ()))).definition
     assert (definition.source.directory, definition.name) == (s.path, s.name)
 
 

@@ -23,6 +23,7 @@ from moorage.errors import (
 )
 from moorage.model.event import Action
 from moorage.work.operations.up import up
+from moorage.work.runs.context import Context
 from moorage.world import open_world
 
 pytestmark = pytest.mark.engine
@@ -325,7 +326,7 @@ async def test_an_interrupt_is_undone(stack, machine_state):
             if event.step == "start web" and event.action == Action.DONE:
                 loop.call_soon_threadsafe(started.set)
 
-        task = asyncio.ensure_future(up(replace(s.world, emit=told), s.request()))
+        task = asyncio.ensure_future(up(Context(replace(s.world, emit=told)), s.request()))
         await started.wait()
         task.cancel()
         with pytest.raises(InterruptedRunError) as caught:
@@ -335,9 +336,9 @@ async def test_an_interrupt_is_undone(stack, machine_state):
 
 async def test_two_at_once_make_one_stack(stack):
     s = stack(failing(["sleep", "infinity"], 'x-moorage: {ready: {exec: "true"}}'))
-    (first, one), (second, two) = await asyncio.gather(up(s.world, s.request()), up(s.world, s.request()))
-    assert one.services.keys() == two.services.keys() == {"db", "web"}
-    assert sorted(len(run.ready_s) for run in (first, second)) == [0, 2]
+    results = await asyncio.gather(*(up(Context(s.world), s.request()) for _ in range(2)))
+    assert all(one.status.services.keys() == {"db", "web"} for one in results)
+    assert sorted(len(one.changed) for one in results) == [0, 2]
     assert len(s.containers()) == 2
 
 
@@ -354,7 +355,7 @@ async def test_an_engine_that_does_not_answer(stack, settings, tmp_path, monkeyp
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nobody.sock")
     began = time.monotonic()
     with pytest.raises(EngineUnavailableError) as caught:
-        await up(open_world(events.append, settings), s.request())
+        await up(Context(open_world(events.append, settings)), s.request())
     assert time.monotonic() - began < 15
     assert caught.value.exit_code == 4
     assert "nobody.sock" in str(caught.value)
@@ -367,6 +368,6 @@ async def test_an_engine_that_listens_and_says_nothing(stack, settings, listen, 
     monkeypatch.setenv("DOCKER_HOST", f"tcp://127.0.0.1:{port}")
     began = time.monotonic()
     with pytest.raises(MoorageError) as caught:
-        await up(open_world(events.append, settings.model_copy(update={"connect_timeout_s": 1})), s.request())
+        await up(Context(open_world(events.append, settings.model_copy(update={"connect_timeout_s": 1}))), s.request())
     assert time.monotonic() - began < 15
     assert caught.value.exit_code == 4

@@ -10,9 +10,11 @@ import pytest
 
 from moorage.errors import DefinitionError, NotReadyError
 from moorage.model.event import Action
+from moorage.model.request import RollbackRequest
 from moorage.rules import labels
 from moorage.work.definitions import generations
 from moorage.work.operations.rollback import rollback
+from moorage.work.runs.context import Context
 from moorage.world import open_world
 
 pytestmark = pytest.mark.engine
@@ -64,8 +66,8 @@ async def test_old_ones_are_pruned_with_their_image_tags(stack, settings, free_p
         f"{number}.{ending}" for number in (3, 4, 5) for ending in ("json", "compose.json")
     }
     with pytest.raises(DefinitionError, match="2"):
-        await rollback(s.world, s.name, 2)
-    await rollback(s.world, s.name, 3)
+        await rollback(Context(s.world), RollbackRequest(stack=s.name, to=2))
+    await rollback(Context(s.world), RollbackRequest(stack=s.name, to=3))
     assert s.sh("web", "cat /version") == "v3"
     assert tags(s) == set(seen[-3:]), "going back makes no new generation and loses none"
     version(s, "v6")
@@ -82,7 +84,7 @@ async def test_the_current_one_is_never_pruned(stack, settings, free_ports):
     for number in range(1, 4):
         version(s, f"v{number}")
         await s.up()
-    await rollback(s.world, s.name, 1)
+    await rollback(Context(s.world), RollbackRequest(stack=s.name, to=1))
     s.world = open_world(s.events.append, settings.model_copy(update={"keep_generations": 1}))
     generations.prune(s.world, s.name)
     assert numbers(s) == [3, 1]

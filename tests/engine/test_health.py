@@ -11,11 +11,13 @@ import pytest
 from moorage.errors import EngineUnavailableError
 from moorage.model.event import Action
 from moorage.model.health import DriftKind, HealState
+from moorage.model.request import HealRequest
 from moorage.model.state import StackState
 from moorage.model.step import Operation
 from moorage.rules import drift
 from moorage.work.operations.heal import heal, wants_healing
 from moorage.work.queries.health import health
+from moorage.work.runs.context import Context
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 SHOP = """
@@ -69,7 +71,7 @@ async def test_found_and_mended(stack, free_ports, docker_client):
     down = await health(s.world, s.name)
     assert kinds(down) == {"web": DriftKind.DOWN}
     assert "exit code 137" in down.drift[0].what
-    mended = await heal(s.world, s.name)
+    mended = await heal(Context(s.world), HealRequest(stack=s.name))
     assert mended.well, [event.message[-300:] for event in s.events][-2:]
     assert mended.healed == ("web",)
     assert s.ids() == before, "started again, not made anew"
@@ -82,7 +84,7 @@ async def test_found_and_mended(stack, free_ports, docker_client):
     s.compose(SHOP.format(port=port))
     strange = await health(s.world, s.name)
     assert {one.kind for one in strange.drift if one.service == "web"} >= {DriftKind.FOREIGN, DriftKind.PORT}
-    mended = await heal(s.world, s.name, insist=True)
+    mended = await heal(Context(s.world), HealRequest(stack=s.name, insist=True))
     assert mended.well, [event.message[-300:] for event in s.events][-2:]
     assert s.container("web").labels["moorage.stack"] == s.name
     assert (await s.plan()).empty
@@ -91,11 +93,11 @@ async def test_found_and_mended(stack, free_ports, docker_client):
     network = docker_client.networks.get(f"{s.name}_default")
     network.disconnect(s.container("web").id, force=True)
     assert DriftKind.PORT in {one.kind for one in (await health(s.world, s.name)).drift}
-    assert (await heal(s.world, s.name, insist=True)).well
+    assert (await heal(Context(s.world), HealRequest(stack=s.name, insist=True))).well
 
     # Stopped on purpose is no drift, and nothing heals it.
     await s.stop("web")
-    resting = await heal(s.world, s.name)
+    resting = await heal(Context(s.world), HealRequest(stack=s.name))
     assert resting.well
     assert s.container("web").status == "exited"
     assert (await s.start("web")).state == StackState.RUNNING
@@ -132,20 +134,20 @@ async def test_what_does_not_stay_mended_is_tried_ever_later_then_no_more(stack)
     clock = Later(s.world.clock)
     world = replace(s.world, clock=clock)
     for attempt in range(1, drift.MOST_ATTEMPTS + 1):
-        found = await heal(world, s.name)
+        found = await heal(Context(world), HealRequest(stack=s.name))
         assert not found.well
         [treatment] = found.treatments
         assert treatment.attempts == attempt
         if attempt < drift.MOST_ATTEMPTS:
             assert treatment.state == HealState.LATER
             begun = s.container("worker").attrs["State"]["StartedAt"]
-            await heal(world, s.name)
+            await heal(Context(world), HealRequest(stack=s.name))
             assert s.container("worker").attrs["State"]["StartedAt"] == begun, "not hammered"
             clock.later += timedelta(seconds=drift.FIRST_PAUSE_S * 2**attempt)
     assert treatment.state == HealState.GIVEN_UP
     clock.later += timedelta(hours=5)
     s.events.clear()
-    assert (await heal(world, s.name)).treatments[0].state == HealState.GIVEN_UP
+    assert (await heal(Context(world), HealRequest(stack=s.name))).treatments[0].state == HealState.GIVEN_UP
     assert not s.steps(Action.STARTED)
     s.client.api.put_archive(s.container("worker").id, "/", b"\0" * 1024)
     await s.up(force_recreate=True)
@@ -177,10 +179,10 @@ async def test_of_a_crash_in_the_middle_the_next_takes_over(stack, free_ports):
         return act
 
     with pytest.raises(EngineUnavailableError, match="gone at start web"):
-        await heal(s.world, s.name, dying)
+        await heal(Context(s.world, step_runner=dying), HealRequest(stack=s.name))
     [open_run] = s.world.store.unfinished_runs(s.name)
     assert open_run.operation == Operation.HEAL
-    assert (await heal(s.world, s.name)).well
+    assert (await heal(Context(s.world), HealRequest(stack=s.name))).well
     assert not s.world.store.unfinished_runs(s.name)
 
 

@@ -100,7 +100,7 @@ async def test_the_name_of_a_directory(which, tmp_path, world, canary):
     path.mkdir(parents=True)
     (path / "compose.yaml").write_text("services: {web: {image: x, volumes: ['.:/here'], env_file: a.env}}")
     (path / "a.env").write_text("A=1")
-    definition = resolve.resolve(world, UpRequest(source=source_of(path, (), (), ())))
+    definition = resolve.resolve(world, UpRequest(source=source_of(path, (), (), ()))).definition
     assert 1 <= len(definition.name) <= 48
     assert set(definition.name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-_")
     assert definition.config["services"]["web"]["volumes"][0]["source"].replace("$$", "$") == str(path)
@@ -113,7 +113,9 @@ async def test_the_name_of_a_directory_that_compose_cannot_read(which, tmp_path,
     path.mkdir(parents=True)
     (path / "compose.yaml").write_text("services: {web: {image: x, volumes: ['.:/here']}}")
     with contextlib.suppress(DefinitionError):  # newer ones may learn to
-        assert resolve.resolve(world, UpRequest(source=source_of(path, (), (), ()))).services.keys() == {"web"}
+        assert resolve.resolve(world, UpRequest(source=source_of(path, (), (), ()))).definition.services.keys() == {
+            "web"
+        }
 
 
 async def test_a_stack_from_a_hostile_directory_comes_up(stack, canary, docker_client, tmp_path, stack_prefix):
@@ -179,14 +181,14 @@ def test_names_of_files(payload, stack, canary):
     for chosen in ({"files": [payload]}, {"env_files": [payload]}):
         with pytest.raises(DefinitionError):
             resolve.resolve(s.world, s.request(**chosen))
-    assert set(resolve.resolve(s.world, s.request(profiles=[payload])).services) == {"web"}
+    assert set(resolve.resolve(s.world, s.request(profiles=[payload])).definition.services) == {"web"}
 
 
 def test_files_with_odd_names_can_be_read(stack, canary):
     s = stack(SLEEP)
     for name in (f"; touch {canary.name}.yaml", "-f.yaml", "$(id).yaml", "a b\nc.yaml", "日本.yaml", "--help"):
         s.write(name, "services: {odd: {image: x}}")
-        assert set(resolve.resolve(s.world, s.request(files=[name])).services) == {"odd"}
+        assert set(resolve.resolve(s.world, s.request(files=[name])).definition.services) == {"odd"}
 
 
 def used(kind, name):
@@ -205,7 +207,7 @@ def test_names_inside_the_definition(kind, payload, stack, canary):
     """Compose knows which names are names; what it lets through is taken as it is."""
     s = stack(json.dumps(used(kind, payload), ensure_ascii=False))
     try:
-        definition = resolve.resolve(s.world, s.request())
+        definition = resolve.resolve(s.world, s.request()).definition
     except DefinitionError as error:
         refused = error
     else:

@@ -18,6 +18,7 @@ from moorage.rules import composing
 from moorage.work.definitions import resolve
 from moorage.work.operations.up import up
 from moorage.work.queries import plan
+from moorage.work.runs.context import Context
 
 pytestmark = pytest.mark.engine
 
@@ -136,7 +137,7 @@ async def test_a_failed_change_gives_the_port_back(stack, free_ports):
 async def test_two_copies_of_a_project_side_by_side(stack, free_ports, machine_state):
     port = free_ports(2)
     copies = stack(WEB.format(port=port), "-a"), stack(WEB.format(port=port), "-b")
-    await asyncio.gather(*(up(s.world, s.request()) for s in copies))
+    await asyncio.gather(*(up(Context(s.world), s.request()) for s in copies))
     assert {s.ports["web 80/tcp"] for s in copies} == {port, port + 1}
     now = machine_state.now()
     assert now["networks"] == {f"{s.name}_default" for s in copies}
@@ -327,9 +328,9 @@ async def test_plain_compose_with_the_override_has_the_same_ports(stack, free_po
         + f'      three: {{image: x, ports: ["{port + 2}:80/udp", "{port + 2}:80"], profiles: [never]}}\n'
     )
     request = s.request(profiles=["never"])
-    definition = resolve.resolve(s.world, request)
-    leases = plan.preview_leases(s.world, request, definition)
-    override = s.write("moorage.override.yaml", composing.override_text(definition, leases))
+    resolved = resolve.resolve(s.world, request)
+    leases = plan.preview_leases(s.world, resolved)
+    override = s.write("moorage.override.yaml", composing.override_text(resolved.definition, leases))
     head = override.read_text().splitlines()[0]
     assert head == f"# Variables: BACKEND_PORT={port + 1}"
     done = subprocess.run(

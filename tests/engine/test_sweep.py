@@ -16,9 +16,11 @@ from docker.errors import APIError
 
 from moorage.model.finding import Finding, Leftover
 from moorage.model.lease import LeaseKey, Request
+from moorage.model.request import SweepRequest
 from moorage.rules import labels
-from moorage.work.operations.sweep import Sweep, sweep
+from moorage.work.operations.sweep import sweep
 from moorage.work.operations.up import up
+from moorage.work.runs.context import Context
 
 pytestmark = pytest.mark.engine
 
@@ -105,7 +107,7 @@ def plant(strangers: Strangers, name: str) -> None:
 
 
 async def found(world, **how: bool) -> list[Finding]:
-    return await sweep(Sweep(world, **how))
+    return await sweep(Context(world), SweepRequest(**how))
 
 
 def of(findings: list[Finding], stack: str) -> dict[Leftover, Finding]:
@@ -173,7 +175,7 @@ async def crash(s) -> None:
             return getattr(s.world.store, name)
 
     with pytest.raises(Dead):
-        await up(replace(s.world, store=Dying()), s.request())
+        await up(Context(replace(s.world, store=Dying())), s.request())
 
 
 async def test_a_network_that_others_use_too_is_told_of(stack, strangers, docker_client):

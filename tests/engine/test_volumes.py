@@ -14,13 +14,15 @@ from textwrap import dedent
 import pytest
 
 from moorage.errors import ArchiveError, DefinitionError, RunError
+from moorage.model.request import RestoreRequest, SnapshotRequest, SweepRequest
 from moorage.model.state import StackState
 from moorage.model.volume import Kind
 from moorage.work.operations import prune
-from moorage.work.operations.restore import Restoring, restore
-from moorage.work.operations.snapshot import Taking, snapshot
-from moorage.work.operations.sweep import Sweep, sweep
+from moorage.work.operations.restore import restore
+from moorage.work.operations.snapshot import snapshot
+from moorage.work.operations.sweep import sweep
 from moorage.work.queries import volumes
+from moorage.work.runs.context import Context
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 SHOP = """
@@ -81,11 +83,13 @@ async def test_postgres_and_redis_into_the_same_and_another_stack(stack, tmp_pat
     shop.sh("db", f"{PSQL} 'create role reader login' -c 'create database \"other=one\" owner reader'")
     before = shop.ids()
     shop.events.clear()
-    pg = await snapshot(shop.world, Taking(shop.name, "pg", tmp_path / "pg.tar.zst"))
+    pg = await snapshot(
+        Context(shop.world), SnapshotRequest(stack=shop.name, volume="pg", target=tmp_path / "pg.tar.zst")
+    )
     assert (pg.manifest.kind, pg.manifest.databases) == (Kind.POSTGRES, ("other=one", "postgres", "shop"))
     assert shop.ids() == before
     assert not [step for step in shop.steps() if step.startswith("stop")], "PostgreSQL runs on"
-    cache = await snapshot(shop.world, Taking(shop.name, f"{shop.name}_cache"))
+    cache = await snapshot(Context(shop.world), SnapshotRequest(stack=shop.name, volume=f"{shop.name}_cache"))
     assert cache.manifest.kind == Kind.FILES
     assert [step for step in shop.steps() if "cache" in step] == [
         "stop cache",
@@ -97,9 +101,9 @@ async def test_postgres_and_redis_into_the_same_and_another_stack(stack, tmp_pat
     put(shop, "later")
     for s in (shop, copy):
         with pytest.raises(ArchiveError, match="not empty"):
-            await restore(s.world, Restoring(s.name, tmp_path / "pg.tar.zst"))
+            await restore(Context(s.world), RestoreRequest(stack=s.name, source=tmp_path / "pg.tar.zst"))
         for file in (pg.path, cache.path):
-            await restore(s.world, Restoring(s.name, tmp_path / file, force=True))
+            await restore(Context(s.world), RestoreRequest(stack=s.name, source=tmp_path / file, force=True))
         assert words(s) == (["kept"], ["kept"])
         assert s.sh("db", f"{PSQL} \"select rolname from pg_roles where rolname = 'reader'\"") == "reader"
         assert "other=one|reader" in s.sh("db", f'{PSQL} "select datname, pg_get_userbyid(datdba) from pg_database"')
@@ -119,9 +123,9 @@ async def test_files_come_back_as_they_were(stack):
     )
     look = "cd /data && find . | sort | while read f; do stat -c '%n %F %a %u %g %h %N' \"$f\"; done; sha256sum big"
     before = s.sh("box", look)
-    taken = await snapshot(s.world, Taking(s.name, "data"))
+    taken = await snapshot(Context(s.world), SnapshotRequest(stack=s.name, volume="data"))
     s.sh("box", "rm -rf /data/* && echo bad > /data/new && chmod 755 /data")
-    await restore(s.world, Restoring(s.name, s.path / taken.path, force=True))
+    await restore(Context(s.world), RestoreRequest(stack=s.name, source=s.path / taken.path, force=True))
     assert s.sh("box", look) == before
     nothing_left(s)
 
@@ -130,18 +134,22 @@ async def test_a_broken_archive_touches_nothing(stack, tmp_path):
     s = stack(BOX)
     await s.up()
     s.sh("box", "echo precious > /data/a")
-    taken = await snapshot(s.world, Taking(s.name, "data", tmp_path / "ok.tar.zst"))
+    taken = await snapshot(
+        Context(s.world), SnapshotRequest(stack=s.name, volume="data", target=tmp_path / "ok.tar.zst")
+    )
     ids = s.ids()
     cut = tmp_path / "cut.tar.zst"
     cut.write_bytes((tmp_path / "ok.tar.zst").read_bytes()[:-40])
     with pytest.raises(ArchiveError) as caught:
-        await restore(s.world, Restoring(s.name, cut, force=True))
+        await restore(Context(s.world), RestoreRequest(stack=s.name, source=cut, force=True))
     assert caught.value.fields["reason"] == "damaged"
     limited = replace(s.world, settings=s.world.settings.model_copy(update={"archive_limit_bytes": 3}))
     with pytest.raises(ArchiveError, match="unpacks to more than 3"):
-        await restore(limited, Restoring(s.name, tmp_path / "ok.tar.zst", force=True))
+        await restore(Context(limited), RestoreRequest(stack=s.name, source=tmp_path / "ok.tar.zst", force=True))
     with pytest.raises(DefinitionError, match="no volume 'nope'"):
-        await restore(s.world, Restoring(s.name, tmp_path / taken.path, "nope", force=True))
+        await restore(
+            Context(s.world), RestoreRequest(stack=s.name, source=tmp_path / taken.path, volume="nope", force=True)
+        )
     assert s.ids() == ids
     assert s.sh("box", "cat /data/a") == "precious"
 
@@ -150,7 +158,7 @@ async def test_a_restore_that_fails_gives_back_what_was_there(stack, tmp_path, m
     s = stack(BOX)
     await s.up()
     s.sh("box", "echo precious > /data/a; chown 77 /data/a")
-    await snapshot(s.world, Taking(s.name, "data", tmp_path / "ok.tar.zst"))
+    await snapshot(Context(s.world), SnapshotRequest(stack=s.name, volume="data", target=tmp_path / "ok.tar.zst"))
     s.sh("box", "echo newer > /data/a")
 
     class Full:
@@ -172,7 +180,7 @@ async def test_a_restore_that_fails_gives_back_what_was_there(stack, tmp_path, m
 
     world = replace(s.world, volumes=Full(s.world.volumes))
     with pytest.raises(RunError, match="no space left on device; the volume is as it was") as caught:
-        await restore(world, Restoring(s.name, tmp_path / "ok.tar.zst", force=True))
+        await restore(Context(world), RestoreRequest(stack=s.name, source=tmp_path / "ok.tar.zst", force=True))
     assert caught.value.fields["undone"]
     assert s.sh("box", "cat /data/a; stat -c %u /data/a").split() == ["newer", "77"]
     assert (await s.status()).state == StackState.RUNNING
@@ -218,15 +226,15 @@ async def test_kill_9_in_the_middle(stack, tmp_path):
     dies(s, "snapshot", file)
     assert s.container("box").status == "exited"
     assert not file.exists()
-    await sweep(Sweep(s.world))
+    await sweep(Context(s.world), SweepRequest())
     assert s.container("box").status == "running"
     assert not list(tmp_path.glob(".*unfinished*"))
     nothing_left(s)
-    await snapshot(s.world, Taking(s.name, "data", file))
+    await snapshot(Context(s.world), SnapshotRequest(stack=s.name, volume="data", target=file))
     s.sh("box", "echo newer > /data/a")
     dies(s, "restore", file)
     assert not s.containers("box"), "its volume had just been made anew"
-    await sweep(Sweep(s.world))
+    await sweep(Context(s.world), SweepRequest())
     assert s.sh("box", "cat /data/a") == "newer", "undone"
     nothing_left(s)
 
@@ -240,7 +248,7 @@ async def test_what_others_use_is_not_touched(stack, docker_client, stack_prefix
     )
     try:
         with pytest.raises(DefinitionError, match="not of this stack"):
-            await snapshot(s.world, Taking(s.name, "data"))
+            await snapshot(Context(s.world), SnapshotRequest(stack=s.name, volume="data"))
         assert s.container("box").status == "running"
     finally:
         stranger.remove(force=True)

@@ -11,22 +11,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moorage.errors import EngineError, MoorageError
+from moorage.model.request import DownRequest, RestartRequest, RollbackRequest, StartRequest, StopRequest
 from moorage.settings import Settings
 from moorage.work.definitions.request import UpRequest, source_of
-from moorage.work.operations import down as endings
+from moorage.work.operations.down import down
 from moorage.work.operations.restart import restart
 from moorage.work.operations.rollback import rollback
+from moorage.work.operations.start import start
+from moorage.work.operations.stop import stop
 from moorage.work.operations.up import up
-from moorage.work.runs.lifecycle import RestartOptions
-from moorage.work.runs.steps import directly
+from moorage.work.runs.context import Context
+from moorage.work.runs.scheduler import directly
 from moorage.world import open_world
 
 if TYPE_CHECKING:
     from moorage.interfaces import World
     from moorage.model.step import Step
+    from moorage.work.runs.context import StepRunner
     from moorage.work.runs.run import Run
-    from moorage.work.runs.scheduler import StepRunner
-    from moorage.work.runs.steps import StepRunnerFor
 
 COMMIT = "commit"
 """The commit's one write, as if it were a step."""
@@ -69,22 +71,22 @@ def world_of(deed: Deed) -> World:
     return open_world(lambda _event: None, settings_of(deed))
 
 
-async def do(world: World, deed: Deed, act_of: StepRunnerFor = directly) -> None:
+async def do(world: World, deed: Deed, act_of: Any = None) -> None:
     """Do it."""
     stack = deed.directory.name
     match deed.operation:
         case "up":
-            await up(world, UpRequest(source=source_of(deed.directory, (), (), ())), act_of)
+            await up(Context(world, step_runner=act_of), UpRequest(source=source_of(deed.directory, (), (), ())))
         case "down":
-            await endings.down(world, stack, endings.DownOptions(), act_of)
+            await down(Context(world, step_runner=act_of), DownRequest(stack=stack))
         case "stop":
-            await endings.stop(world, stack, (), None, act_of)
+            await stop(Context(world, step_runner=act_of), StopRequest(stack=stack))
         case "start":
-            await endings.start(world, stack, (), act_of)
+            await start(Context(world, step_runner=act_of), StartRequest(stack=stack))
         case "restart":
-            await restart(world, stack, (), RestartOptions(recreate=deed.recreate), act_of)
+            await restart(Context(world, step_runner=act_of), RestartRequest(stack=stack, recreate=deed.recreate))
         case "rollback":
-            await rollback(world, stack, deed.to, act_of)
+            await rollback(Context(world, step_runner=act_of), RollbackRequest(stack=stack, to=deed.to))
         case other:
             raise ValueError(other)
 

@@ -8,9 +8,11 @@ import multiprocessing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from moorage.model.request import SweepRequest
 from moorage.rules import labels
 from moorage.work.definitions import generations
-from moorage.work.operations.sweep import Sweep, sweep
+from moorage.work.operations.sweep import sweep
+from moorage.work.runs.context import Context
 from tests.faults import driver
 from tests.faults.driver import Deed, Fault
 
@@ -81,7 +83,7 @@ class Stage:
 
     def sweep(self) -> None:
         """One sweep, as `moorage sweep` does it."""
-        found = asyncio.run(sweep(Sweep(self.world)))
+        found = asyncio.run(sweep(Context(self.world), SweepRequest()))
         assert not [one for one in found if one.error], found
 
     def state(self) -> State:

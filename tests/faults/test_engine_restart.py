@@ -25,15 +25,18 @@ from docker.errors import DockerException
 
 from moorage.errors import EngineUnavailableError, MoorageError
 from moorage.model.event import Action, Event
+from moorage.model.request import DownRequest, RestartRequest, StartRequest, StopRequest, SweepRequest
 from moorage.rules import labels
 from moorage.settings import Settings
 from moorage.work.definitions.request import UpRequest, source_of
-from moorage.work.operations.down import DownOptions, down, start, stop
+from moorage.work.operations.down import down
 from moorage.work.operations.restart import restart
-from moorage.work.operations.sweep import Sweep, sweep
+from moorage.work.operations.start import start
+from moorage.work.operations.stop import stop
+from moorage.work.operations.sweep import sweep
 from moorage.work.operations.up import up
 from moorage.work.queries.status import status
-from moorage.work.runs.lifecycle import RestartOptions
+from moorage.work.runs.context import Context
 from moorage.world import open_world
 from tests.conftest import run_in
 
@@ -182,7 +185,7 @@ class Place:
         )
 
     async def up(self) -> Any:
-        return (await up(self.world, UpRequest(source=source_of(self.directory, (), (), ()))))[1]
+        return (await up(Context(self.world), UpRequest(source=source_of(self.directory, (), (), ())))).status
 
     async def comes_to(self, work: Coroutine[Any, Any, Any]) -> Any:
         """What it gives, or the error that it ends with."""
@@ -227,7 +230,7 @@ def place(tmp_path: Path, engine: OwnEngine, tiny_image: str, monkeypatch: pytes
     one.define(1)
     yield one
     assert os.environ["DOCKER_HOST"] == engine.address
-    asyncio.run(down(world, one.name, DownOptions(volumes=True, release_ports=True)))
+    asyncio.run(down(Context(world), DownRequest(stack=one.name, volumes=True, release_ports=True)))
     world.store.close()
 
 
@@ -273,7 +276,7 @@ async def test_gone_for_longer_than_an_undo_waits(place, monkeypatch):
     with pytest.raises(EngineUnavailableError):
         await place.up()
     place.engine.start()
-    findings = await sweep(Sweep(place.world))
+    findings = await sweep(Context(place.world), SweepRequest())
     assert [(one.swept, one.error) for one in findings] == [(True, None)]
     assert place.state() == before
 
@@ -285,12 +288,12 @@ async def test_what_rolls_forward(operation, place):
     step = "remove" if operation == "down" else "stop web"
     place.at(step, Action.STARTED, lambda: place.engine.restart(signal.SIGTERM))
     doing = {
-        "down": lambda: down(place.world, place.name, DownOptions()),
-        "restart": lambda: restart(place.world, place.name, (), RestartOptions()),
+        "down": lambda: down(Context(place.world), DownRequest(stack=place.name)),
+        "restart": lambda: restart(Context(place.world), RestartRequest(stack=place.name)),
     }
     answer = await place.comes_to(doing[operation]())
     assert not isinstance(answer, MoorageError) or answer.exit_code in (4, 5), answer
-    assert not [one for one in await sweep(Sweep(place.world)) if one.error]
+    assert not [one for one in await sweep(Context(place.world), SweepRequest()) if one.error]
     assert place.state()["unfinished"] == ()
     wanted = {} if operation == "down" else {f"{place.name}-{name}-1": "running" for name in ("db", "web")}
     assert {name: state for name, (state, _) in place.state()["containers"].items()} == wanted
@@ -326,10 +329,10 @@ async def test_what_was_written_is_there_after_it(place, base_images):
         return in_db, sorted(sh("cache", "redis-cli lrange words 0 -1").split())
 
     async def begin() -> Any:
-        return (await start(place.world, place.name, ()))[1]
+        return (await start(Context(place.world), StartRequest(stack=place.name))).status
 
     async def again() -> Any:
-        return (await restart(place.world, place.name, (), RestartOptions()))[1]
+        return (await restart(Context(place.world), RestartRequest(stack=place.name))).status
 
     written: list[str] = []
     ids = {one.id for one in place.world.engine.observe(place.name).containers}
@@ -389,7 +392,7 @@ async def test_a_log_is_followed_across_it(policy, number, place, tmp_path):
         await asyncio.to_thread(place.engine.restart, number)
         if policy == "always":
             await asyncio.to_thread(follower.until_more, len(follower.fresh()) + 100)
-            await stop(place.world, place.name, (), None)
+            await stop(Context(place.world), StopRequest(stack=place.name))
         assert await asyncio.to_thread(follower.process.wait, PATIENCE_S) == 0, follower.err.read_text()
     finally:
         follower.process.kill()

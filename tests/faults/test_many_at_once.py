@@ -23,6 +23,7 @@ from moorage.settings import Settings
 from moorage.work.definitions import generations
 from moorage.work.definitions.request import UpRequest, source_of
 from moorage.work.operations.up import up
+from moorage.work.runs.context import Context
 from moorage.world import open_world
 from tests.conftest import Project
 
@@ -124,7 +125,7 @@ def test_who_waits_for_another_up_needs_no_prefect(project, world, tiny_image, w
         waiting = project.start("up", "--json")
         line = waiting.stderr.readline()
         assert line.startswith(f"waiting: `up` of {project.name} is under way (pid {os.getpid()}, since "), line
-        asyncio.run(up(world, UpRequest(source=source_of(project.path, (), (), ()))))
+        asyncio.run(up(Context(world), UpRequest(source=source_of(project.path, (), (), ()))))
     finally:
         single_flight.release()
     out, said = waiting.communicate(timeout=PATIENCE_S)

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from moorage.model.request import DownRequest
+from moorage.work.operations.down import down
+from moorage.work.runs.context import Context
 from tests.faults import driver
 from tests.faults.driver import COMMIT, Fault
 from tests.faults.stage import Stage, committed, same
@@ -114,9 +117,7 @@ def versions(stage: Stage, tiny_image: str, wanted_port: int) -> Callable[[int],
 
 def forget(stage: Stage) -> None:
     """No trace of the stack."""
-    asyncio.run(
-        driver.endings.down(stage.world, stage.name, driver.endings.DownOptions(volumes=True, release_ports=True))
-    )
+    asyncio.run(down(Context(stage.world), DownRequest(stack=stage.name, volumes=True, release_ports=True)))
 
 
 @pytest.mark.exhaustive

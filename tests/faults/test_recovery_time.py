@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from moorage.work.operations.sweep import Sweep, sweep
+from moorage.model.request import SweepRequest
+from moorage.work.operations.sweep import sweep
+from moorage.work.runs.context import Context
 from tests.faults.driver import COMMIT, Fault
 from tests.faults.stage import same
 
@@ -74,7 +76,7 @@ def test_a_killed_up_of_four_services(stage: Stage, tiny_image: str, record_prop
 
     engine = Counting(stage.world.engine)
     began = time.monotonic()
-    found = asyncio.run(sweep(Sweep(replace(stage.world, engine=engine))))
+    found = asyncio.run(sweep(Context(replace(stage.world, engine=engine)), SweepRequest()))
     elapsed_s = time.monotonic() - began
 
     assert [one.swept for one in found] == [True]

@@ -40,7 +40,7 @@ SLEEP = ["sleep", "600"]
 CLOCK = ManualClock()
 """What all processes look at; only who waits lets time pass."""
 Change = Callable[[dict[str, Any]], None]
-StepRunner = Callable[[World], Coroutine[Any, Any, Any]]
+Operate = Callable[[World], Coroutine[Any, Any, Any]]
 
 
 # --- what a definition is changed by -------------------------------------------------------------------------
@@ -164,7 +164,7 @@ def look(machine: FakeMachine, store: MemoryStore) -> Look:
     )
 
 
-async def cancelled_at(n: int, act: StepRunner, world: World) -> None:
+async def cancelled_at(n: int, act: Operate, world: World) -> None:
     """Do it; Ctrl-C comes just before the n-th effect."""
     loop, counted = asyncio.get_running_loop(), Fault(None)
 

@@ -13,16 +13,17 @@ import pytest
 from moorage.errors import DefinitionError, InterruptedRunError, RunError
 from moorage.interfaces import World
 from moorage.model.definition import Source
+from moorage.model.request import DownRequest, RestartRequest, RollbackRequest, StartRequest, StopRequest
 from moorage.model.step import Operation, Plan
 from moorage.rules import naming
 from moorage.work.definitions.request import UpRequest
-from moorage.work.operations import down as endings
+from moorage.work.operations.down import down
 from moorage.work.operations.restart import restart
 from moorage.work.operations.rollback import rollback
+from moorage.work.operations.start import start
+from moorage.work.operations.stop import stop
 from moorage.work.operations.up import up
-from moorage.work.runs.approval import Approval
-from moorage.work.runs.lifecycle import DownOptions, RestartOptions
-from moorage.work.runs.steps import directly
+from moorage.work.runs.context import Approval, Context
 from tests.properties.memory import STACK, service
 from tests.properties.transactions import Transactions
 
@@ -46,7 +47,7 @@ def brought_up(stack: Transactions, operation: str, *, approve: bool) -> None:
         say(stack, approve=approve)
         asyncio.run(stack.up(stack.world()))
     if operation == "start":
-        asyncio.run(endings.stop(stack.world(), STACK, (), None))
+        asyncio.run(stop(Context(stack.world()), StopRequest(stack=STACK)))
     if operation == "up":
         stack.write({**stack.services, "more": service()})
         say(stack, approve=approve)
@@ -60,12 +61,12 @@ def say(stack: Transactions, *, approve: bool) -> None:
 def do(stack: Transactions, operation: str, world: World, approval: Approval | None) -> None:
     """Do it, as its flow does."""
     asked: dict[str, Callable[[], Any]] = {
-        "up": lambda: up(world, UpRequest(source=Source(directory=stack.folder)), directly, None, approval),
-        "down": lambda: endings.down(world, STACK, DownOptions(volumes=True), directly, None, approval),
-        "stop": lambda: endings.stop(world, STACK, (), None, directly, None, approval),
-        "start": lambda: endings.start(world, STACK, (), directly, None, approval),
-        "restart": lambda: restart(world, STACK, (), RestartOptions(), directly, None, approval),
-        "rollback": lambda: rollback(world, STACK, None, directly, None, approval),
+        "up": lambda: up(Context(world, approval=approval), UpRequest(source=Source(directory=stack.folder))),
+        "down": lambda: down(Context(world, approval=approval), DownRequest(stack=STACK, volumes=True)),
+        "stop": lambda: stop(Context(world, approval=approval), StopRequest(stack=STACK)),
+        "start": lambda: start(Context(world, approval=approval), StartRequest(stack=STACK)),
+        "restart": lambda: restart(Context(world, approval=approval), RestartRequest(stack=STACK)),
+        "rollback": lambda: rollback(Context(world, approval=approval), RollbackRequest(stack=STACK)),
     }
     asyncio.run(asked[operation]())
 
@@ -133,12 +134,10 @@ def test_what_has_changed_meanwhile_is_not_done(stack: Transactions, operation: 
     async def change() -> None:
         world = stack.world()
         (web,) = world.engine.containers(STACK, "web")
-        if operation == "up":
-            stack.write({"db": service()})
-        elif operation == "rollback":
+        if operation == "rollback":
             for environment in ({"A": "2"}, {"A": "3"}):
                 stack.write({"db": service(environment=environment)})
-                await up(world, UpRequest(source=Source(directory=stack.folder)))
+                await up(Context(world), UpRequest(source=Source(directory=stack.folder)))
         elif operation == "start":
             world.engine.start(web.id)
         elif operation == "down":
@@ -153,6 +152,20 @@ def test_what_has_changed_meanwhile_is_not_done(stack: Transactions, operation: 
     assert all(one.outcome == "committed" for one in stack.store.runs(STACK))
 
 
+def test_what_is_written_meanwhile_is_for_the_next_start(stack: Transactions) -> None:
+    """The definition is read once: what was approved is what is done."""
+    brought_up(stack, "up", approve=True)
+
+    async def change() -> None:
+        stack.write({"db": service()})
+
+    person = Person(stack.world(), change)
+    do(stack, "up", person.world, Approval(person.ask))
+    (plan,) = person.plans
+    assert {step.service for step in plan.steps if step.service} == {"more"}
+    assert {box.service for box in person.world.engine.observe(STACK).containers} == {"db", "web", "more"}
+
+
 def test_a_down_says_what_goes_and_what_stays(stack: Transactions) -> None:
     brought_up(stack, "down", approve=True)
     person = Person(stack.world())
@@ -162,7 +175,7 @@ def test_a_down_says_what_goes_and_what_stays(stack: Transactions) -> None:
     assert f"volumes and their data: {STACK}_data" in detail
     stopping = Person(stack.world())
     asyncio.run(stack.up(stack.world()))
-    asyncio.run(endings.down(stopping.world, STACK, DownOptions(), directly, None, Approval(stopping.ask)))
+    asyncio.run(down(Context(stopping.world, approval=Approval(stopping.ask)), DownRequest(stack=STACK)))
     assert f"volumes that stay: {STACK}_data" in stopping.plans[0].steps[-1].detail
     assert "elsewhere" not in detail, "what is not ours is not spoken of"
 
@@ -171,9 +184,11 @@ def test_what_cannot_be_done_is_refused_before_anybody_is_asked(stack: Transacti
     brought_up(stack, "stop", approve=True)
     person = Person(stack.world())
     with pytest.raises(DefinitionError, match="no service 'nobody'"):
-        asyncio.run(endings.stop(person.world, STACK, ["nobody"], None, directly, None, Approval(person.ask)))
+        asyncio.run(
+            stop(Context(person.world, approval=Approval(person.ask)), StopRequest(stack=STACK, services=("nobody",)))
+        )
     with pytest.raises(DefinitionError, match="no generation 9"):
-        asyncio.run(rollback(person.world, STACK, 9, directly, None, Approval(person.ask)))
+        asyncio.run(rollback(Context(person.world, approval=Approval(person.ask)), RollbackRequest(stack=STACK, to=9)))
     assert not person.plans
 
 

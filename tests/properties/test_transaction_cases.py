@@ -22,13 +22,15 @@ from moorage.errors import (
     UndoIncompleteError,
 )
 from moorage.model.definition import Source
+from moorage.model.request import RollbackRequest, SweepRequest
 from moorage.testing import MemoryLocks, faulty
 from moorage.testing.faults import ENGINE_EFFECTS
-from moorage.work.definitions.resolve import UpRequest
+from moorage.work.definitions.request import UpRequest
 from moorage.work.operations.rollback import rollback
-from moorage.work.operations.sweep import Sweep, sweep
+from moorage.work.operations.sweep import sweep
 from moorage.work.operations.up import up
 from moorage.work.queries.status import status
+from moorage.work.runs.context import Context
 from tests.properties.memory import CLOCK, STACK, Look, cancelled_at, service
 from tests.properties.transactions import Transactions
 
@@ -70,7 +72,11 @@ def test_dies_before_every_effect(kind):
 def _dies_at(stack: Transactions, kind: str, n: int) -> bool:
     before = stack.look() if kind == "up" else brought_up(stack)
     services = stack.services
-    acts = {"up": stack.up, "change": stack.up, "rollback": lambda world: rollback(world, STACK, None)}
+    acts = {
+        "up": stack.up,
+        "change": stack.up,
+        "rollback": lambda world: rollback(Context(world), RollbackRequest(stack=STACK)),
+    }
     if kind == "change":
         stack.write(
             {"db": stack.services["db"], "web": service(ports=["8001:80"]), "api": service(volumes=["more:/x"])}
@@ -108,7 +114,7 @@ def test_what_was_stopped_is_stopped_after_an_undo(stack):
 def keeps(stack: Transactions) -> None:
     """An `up --keep-failed` that fails."""
     with pytest.raises(MoorageError) as caught:
-        asyncio.run(up(stack.world(), UpRequest(source=Source(directory=stack.folder), keep_failed=True)))
+        asyncio.run(up(Context(stack.world()), UpRequest(source=Source(directory=stack.folder), keep_failed=True)))
     assert caught.value.fields["undone"] is False
 
 
@@ -130,8 +136,8 @@ def test_a_first_start_that_was_kept(stack, n):
     found = asyncio.run(status(world, STACK))
     assert (found.state, {*found.services}, found.generation) == ("degraded", {"db", "web"}, None)
     with pytest.raises(DefinitionError, match="no earlier generation"):
-        asyncio.run(rollback(world, STACK, None))
-    assert asyncio.run(sweep(Sweep(world))) == []
+        asyncio.run(rollback(Context(world), RollbackRequest(stack=STACK)))
+    assert asyncio.run(sweep(Context(world), SweepRequest())) == []
 
     stack.write({**stack.services, "web": service(image="fails:1", ports=["8000:80"], environment={"A": "b"})})
     if n == 0:
@@ -172,7 +178,9 @@ def test_a_change_that_was_kept(stack, back):
     if back == "up":
         fails(stack)
     else:
-        asyncio.run(rollback(stack.world(), STACK, 2 if back == "rollback to" else None))
+        asyncio.run(
+            rollback(Context(stack.world()), RollbackRequest(stack=STACK, to=2 if back == "rollback to" else None))
+        )
     stack.write(services)
     assert stack.look().containers == before.containers
     assert stack.look().leases == before.leases
@@ -209,8 +217,8 @@ def test_what_is_committed_is_told(stack, operation, part):
     error = EngineUnavailableError("gone") if part == "engine" else HomeError("read-only")
     breaking = Breaking(getattr(world, part), error, committed)
     broken = replace(world, **{part: breaking})
-    act = stack.up(broken) if operation == "up" else rollback(broken, STACK, None)
-    _, status = asyncio.run(act)
+    act = stack.up(broken) if operation == "up" else rollback(Context(broken), RollbackRequest(stack=STACK))
+    status = asyncio.run(act).status
     assert breaking.broken
     assert (status.state, status.generation) == ("running", stack.store.stack(STACK).generation)
     assert all(one.ready for one in status.services.values())
@@ -254,7 +262,11 @@ def test_a_cancel_during_a_recovery_is_heard(stack):
 @pytest.mark.parametrize("kind", ["down", "stop", "start", "restart", "rollback"])
 def test_a_cancel_while_it_is_written_down_is_not_carried_on_later(stack, kind):
     before = brought_up(stack)
-    act = (lambda world: rollback(world, STACK, None)) if kind == "rollback" else stack.ending(kind)
+    act = (
+        (lambda world: rollback(Context(world), RollbackRequest(stack=STACK)))
+        if kind == "rollback"
+        else stack.ending(kind)
+    )
     with pytest.raises(InterruptedRunError):
         asyncio.run(cancelled_at(1, act, stack.world()))
     stack.nothing_is_unfinished()
@@ -317,7 +329,7 @@ def test_a_sweep_spares_what_was_just_given_more_time(stack):
 
     locks: list[str] = []
     before = stack.look()
-    asyncio.run(sweep(Sweep(replace(world, lock=lock))))
+    asyncio.run(sweep(Context(replace(world, lock=lock)), SweepRequest()))
     assert len(locks) > 1
     stack.same(before, "after the sweep")
     assert stack.store.stack(STACK) == later
@@ -357,8 +369,8 @@ def test_dies_again_before_every_effect_of_the_recovery():
                 stack.machine.put(box, "/scratch/kept", "what was written")
             before = stack.look()
             stack.machine.hidden_ports.add((8000, "tcp"))
-            assert stack.dies(lambda world: rollback(world, STACK, None), 10)
-            died = stack.dies(lambda world: sweep(Sweep(world)), again)
+            assert stack.dies(lambda world: rollback(Context(world), RollbackRequest(stack=STACK)), 10)
+            died = stack.dies(lambda world: sweep(Context(world), SweepRequest()), again)
             stack.recover(0)
             stack.same(before, f"after a death at {again}")
             stack.nothing_is_unfinished()

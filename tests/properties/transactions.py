@@ -22,6 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from moorage.errors import InterruptedRunError, MoorageError, PortError
 from moorage.interfaces import World
 from moorage.model.definition import Source
+from moorage.model.request import DownRequest, RestartRequest, RollbackRequest, StartRequest, StopRequest, SweepRequest
 from moorage.rules import labels
 from moorage.testing import (
     FakeMachine,
@@ -36,12 +37,14 @@ from moorage.testing import (
 )
 from moorage.work.definitions import generations
 from moorage.work.definitions.request import UpRequest
-from moorage.work.operations import down as endings
+from moorage.work.operations.down import down
 from moorage.work.operations.restart import restart
 from moorage.work.operations.rollback import rollback
-from moorage.work.operations.sweep import Sweep, sweep
+from moorage.work.operations.start import start
+from moorage.work.operations.stop import stop
+from moorage.work.operations.sweep import sweep
 from moorage.work.operations.up import up
-from moorage.work.runs.lifecycle import RestartOptions
+from moorage.work.runs.context import Context
 from tests.properties.memory import (
     BAD_IMAGES,
     CLOCK,
@@ -52,7 +55,7 @@ from tests.properties.memory import (
     STACK,
     Change,
     Look,
-    StepRunner,
+    Operate,
     cancelled_at,
     harmful,
     harmless,
@@ -124,18 +127,18 @@ class Transactions(RuleBasedStateMachine):
         return look(self.machine, self.store)
 
     def up(self, world: World) -> Coroutine[Any, Any, Any]:
-        return up(world, UpRequest(source=Source(directory=self.folder)))
+        return up(Context(world), UpRequest(source=Source(directory=self.folder)))
 
-    def ending(self, kind: str) -> StepRunner:
+    def ending(self, kind: str) -> Operate:
         """An operation that rolls forward, by name."""
         if kind == "stop":
-            return lambda world: endings.stop(world, STACK, (), None)
+            return lambda world: stop(Context(world), StopRequest(stack=STACK))
         if kind == "restart":
-            return lambda world: restart(world, STACK, (), RestartOptions())
+            return lambda world: restart(Context(world), RestartRequest(stack=STACK))
         if kind == "start":
-            return lambda world: endings.start(world, STACK, ())
-        ending = endings.DownOptions(volumes="volumes" in kind, release_ports="ports" in kind)
-        return lambda world: endings.down(world, STACK, ending)
+            return lambda world: start(Context(world), StartRequest(stack=STACK))
+        request = DownRequest(stack=STACK, volumes="volumes" in kind, release_ports="ports" in kind)
+        return lambda world: down(Context(world), request)
 
     # --- rules
 
@@ -280,7 +283,7 @@ class Transactions(RuleBasedStateMachine):
     def go_back(self, n: int, again: int) -> None:
         before = self.look()
         try:
-            died = self.dies(lambda world: rollback(world, STACK, None), n)
+            died = self.dies(lambda world: rollback(Context(world), RollbackRequest(stack=STACK)), n)
         except MoorageError as error:
             say(f"{type(error).__name__}: {error}")
             self.same(before, f"after {error}")
@@ -296,7 +299,7 @@ class Transactions(RuleBasedStateMachine):
     @rule()
     def sweep_finds_nothing(self) -> None:
         before = self.look()
-        asyncio.run(sweep(Sweep(self.world())))
+        asyncio.run(sweep(Context(self.world()), SweepRequest()))
         self.same(before, "after a sweep")
 
     @precondition(lambda self: any(box.mounts and box.running for box in self.machine.of_project(STACK)))
@@ -318,7 +321,7 @@ class Transactions(RuleBasedStateMachine):
 
     # --- how it goes on
 
-    def dies(self, act: StepRunner, n: int) -> bool:
+    def dies(self, act: Operate, n: int) -> bool:
         """Do it in a process that dies before its n-th effect (0: it lives). False: it was done before that."""
         fault = fail_at(n, kill=True)
         try:
@@ -331,8 +334,8 @@ class Transactions(RuleBasedStateMachine):
 
     def recover(self, again: int) -> None:
         """A sweep by the next process; `again`: that one dies as well, and the one after it finishes."""
-        self.dies(lambda world: sweep(Sweep(world)), again)
-        asyncio.run(sweep(Sweep(self.world())))
+        self.dies(lambda world: sweep(Context(world), SweepRequest()), again)
+        asyncio.run(sweep(Context(self.world()), SweepRequest()))
 
     # --- what has to be so
 

@@ -7,11 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moorage.model.event import Action, Event
-from moorage.model.step import Step, StepKind
+from moorage.model.step import Operation, Plan, Step, StepKind
 from moorage.show.progress_estimate import ProgressEstimate
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 STEPS = [Step(kind=kind, service=name) for name in ("db", "web") for kind in (StepKind.START, StepKind.READY)]
+
+
+PLAN = Plan(stack="shop", operation=Operation.UP, steps=tuple(STEPS))
+PLANNED = Event(at=AT, stack="shop", action=Action.PLANNED, details={"plan": PLAN.model_dump(mode="json")})
 
 
 def event(action: Action, step: str = "", message: str = "") -> Event:
@@ -20,7 +24,7 @@ def event(action: Action, step: str = "", message: str = "") -> Event:
 
 def test_a_run_from_its_first_to_its_last_step():
     advance = ProgressEstimate(began=100.0)
-    advance.expect(STEPS)
+    advance.update(PLANNED, 0.0)
     assert advance.percent(100.0) == 0
     assert advance.words(100.0) == "0 of 4 steps after 0.00 s"
     advance.update(event(Action.STARTED, "start db"), 100.0)
@@ -35,7 +39,7 @@ def test_a_run_from_its_first_to_its_last_step():
 
 def test_it_moves_while_one_step_takes_long():
     advance = ProgressEstimate(began=0.0)
-    advance.expect(STEPS)
+    advance.update(PLANNED, 0.0)
     advance.update(event(Action.STARTED, "ready db"), 0.0)
     seen = [(advance.percent(t), advance.words(t)) for t in range(0, 600, 2)]
     assert all(a != b for a, b in itertools.pairwise(seen))
@@ -67,7 +71,7 @@ def test_it_never_goes_back_nor_past_the_end(story):
 
 def test_a_failure_is_not_as_good_as_done():
     advance = ProgressEstimate(began=0.0)
-    advance.expect(STEPS)
+    advance.update(PLANNED, 0.0)
     for step in ("start db", "ready db", "start web"):
         advance.update(event(Action.DONE, step), 1.0)
     advance.update(event(Action.STARTED, "ready web"), 1.0)

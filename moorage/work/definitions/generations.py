@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from moorage.errors import ImageError, PortError
 from moorage.interfaces import World
 from moorage.model.definition import Config, Service
-from moorage.model.generation import Generation, GenerationRecord, PinnedImage
+from moorage.model.generation import Generation, GenerationOutcome, GenerationRecord, PinnedImage
 from moorage.model.lease import Lease
-from moorage.model.state import RunRecord
+from moorage.model.state import RunOutcome, RunRecord
 from moorage.model.step import Operation
 from moorage.rules import composing, labels, reading
 
@@ -74,7 +74,7 @@ def _record(generation: Generation, previous: Generation | None, run: RunRecord 
         digest=generation.digest,
         created_at=generation.created_at,
         run=run.id if run else "",
-        outcome="pending",
+        outcome=GenerationOutcome.PENDING,
         changed=tuple(name for name in names if before.get(name) != generation.digests.get(name)),
         flow_run_id=run.flow_run_id if run else None,
         by=run.by if run else "",
@@ -129,7 +129,7 @@ def known(world: World, stack: str) -> Generation | None:
     record = world.store.stack(stack)
     if record is None or record.generation:
         return current(world, stack)
-    kept = (one.number for one in world.store.generations(stack) if one.outcome == "kept")
+    kept = (one.number for one in world.store.generations(stack) if one.outcome == GenerationOutcome.KEPT)
     number = next(kept, None)
     return read(world, stack, number) if number else None
 
@@ -139,7 +139,7 @@ def was_kept(world: World, stack: str, but: str = "") -> bool:
     changing = (Operation.UP, Operation.ROLLBACK, Operation.DOWN)
     runs = (one for one in world.store.runs(stack, _RUNS) if one.id != but and one.finished_at)
     last = next((one for one in runs if one.operation in changing), None)
-    return last is not None and last.outcome == "kept"
+    return last is not None and last.outcome == RunOutcome.KEPT
 
 
 def censor(world: World, generation: Generation) -> Callable[[Any], Any]:

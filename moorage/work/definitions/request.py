@@ -41,6 +41,24 @@ class UpRequest(Frozen):
         return self.model_dump(mode="json", exclude={"source": {"environment"}})
 
 
+def parameters_of(request: UpRequest, ttl: str | None = None) -> dict[str, Any]:
+    """The request as parameters of the flow `up`: plain values that Prefect can store and show."""
+    return {
+        "path": str(request.source.directory),
+        "name": request.name,
+        "files": [str(file) for file in request.source.files],
+        "profiles": list(request.source.profiles),
+        "env_files": [str(file) for file in request.source.env_files],
+        "wait_timeout_s": request.wait_timeout_s,
+        "on_failure": "keep" if request.keep_failed else "undo",
+        "ttl": ttl,
+        "strict_ports": request.strict_ports,
+        "build": request.build,
+        "builder": request.builder or "auto",
+        "force_recreate": request.force_recreate,
+    }
+
+
 def source_of(
     directory: Path | None, files: Sequence[str], profiles: Sequence[str], env_files: Sequence[str]
 ) -> Source:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from http import HTTPStatus
 
 from moorage.errors import DefinitionError, EngineError, ImageError
@@ -16,30 +18,53 @@ from moorage.rules.planning import Desired, ImageNeed
 from moorage.work.definitions.request import UpRequest, name_of
 
 
-def resolve(world: World, request: UpRequest) -> Definition:
-    """The definition of a request. Raises DefinitionError, UnsupportedKeyError."""
+@dataclass(frozen=True)
+class Resolved:
+    """What Compose makes of a request: read once for each start, and handed on."""
+
+    request: UpRequest
+    raw: Config
+    """The files as written, variables not replaced."""
+    definition: Definition
+    """Its ports are the wanted ones: what was leased is no part of it."""
+    moved: dict[tuple[tuple[str, str], ...], Definition] = field(default_factory=dict)
+    """The same as read with leased ports in its variables, by their values: each is read once."""
+
+    @property
+    def name(self) -> str:
+        """The stack's name."""
+        return self.definition.name
+
+
+def resolve(world: World, request: UpRequest) -> Resolved:
+    """Read the definition of a request. Raises DefinitionError, UnsupportedKeyError."""
     raw = world.compose.raw_config(request.source)
-    return _read(world, request.source, raw, name_of(world, request, raw), {})
+    return _resolved(world, request, raw, name_of(world, request, raw))
 
 
-def read(world: World, request: UpRequest, name: str) -> Definition:
-    """The definition of a request under a name that nobody else has, which no engine has to be asked for."""
-    return _read(world, request.source, world.compose.raw_config(request.source), name, {})
+def resolve_as(world: World, request: UpRequest, name: str) -> Resolved:
+    """The same under a name that nobody else has, which no engine has to be asked for."""
+    return _resolved(world, request, world.compose.raw_config(request.source), name)
+
+
+def _resolved(world: World, request: UpRequest, raw: Config, name: str) -> Resolved:
+    definition = _read(world, request.source, raw, name, {})
+    return Resolved(request=request.model_copy(update={"name": name}), raw=raw, definition=definition)
 
 
 def _read(world: World, source: Source, raw: Config, name: str, ports: dict[str, str]) -> Definition:
     config = world.compose.config(source, name, ports)
     templates.fill_in(config, world.contexts.survey)
     extensions = reading.service_extensions(raw)
-    if extensions:
+    if "$" in json.dumps(extensions):  # else there is nothing to interpolate
         extensions = world.compose.interpolate(source, extensions, ports)
     variables = world.compose.variables(source, name) if reading.needs_variables(config) else {}
     return reading.read_definition(config, raw, extensions, variables, source)
 
 
-def desire(world: World, request: UpRequest, definition: Definition, leases: Sequence[Lease]) -> Desired:
-    """What a plan is to lead to: resolved again with the leased ports, with the images that are there."""
-    definition = with_leased_variables(world, request, definition, leases)
+def desire(world: World, resolved: Resolved, leases: Sequence[Lease]) -> Desired:
+    """What a plan is to lead to: with the leased ports, and with the images that are there."""
+    definition, request = with_leased_variables(world, resolved, leases), resolved.request
     needs = {need.service: need for need in image_needs(world, definition, request)}
     pins = pins_of(definition, needs)
     _, digests = composing.compose_config(definition, leases, pins, world.home)
@@ -53,18 +78,23 @@ def desire(world: World, request: UpRequest, definition: Definition, leases: Seq
     )
 
 
-def with_leased_variables(
-    world: World, request: UpRequest, definition: Definition, leases: Sequence[Lease]
-) -> Definition:
-    """The definition resolved again, if a variable of a port mapping has to have another value."""
+def with_leased_variables(world: World, resolved: Resolved, leases: Sequence[Lease]) -> Definition:
+    """The definition, read again if a variable of a port mapping has to have another value.
+
+    The wanted ports stay those of the file: a lease that is kept would else be taken for what was asked for.
+    """
+    definition = resolved.definition
     variables = composing.leased_variables(definition, leases)
     wanted: dict[tuple[str, int, str, int], int | None] = {
         (p.service, p.target, p.protocol, p.slot): p.wanted for s in definition.services.values() for p in s.ports
     }
     if all(str(wanted.get(place)) == variables.get(name) for name, place in definition.port_variables.items()):
         return definition
-    raw = world.compose.raw_config(request.source)
-    return _read(world, request.source, raw, definition.name, variables)
+    key = tuple(sorted(variables.items()))
+    if key not in resolved.moved:
+        again = _read(world, resolved.request.source, resolved.raw, definition.name, variables)
+        resolved.moved[key] = composing.with_wanted_ports(again, definition)
+    return resolved.moved[key]
 
 
 def image_needs(world: World, definition: Definition, request: UpRequest) -> tuple[ImageNeed, ...]:
@@ -90,12 +120,20 @@ def _image_need(world: World, definition: Definition, name: str, reference: str,
         why = _why_build(found, digest, asked=request.build or service.pull_policy == "build")
         action = StepKind.BUILD if why else None
     else:
+        digest = ""
         why = "asked for (pull_policy: always)" if service.pull_policy == "always" else "" if found else "not here yet"
         action = StepKind.PULL if why else None
         if action and service.pull_policy == "never":
             message = f"services.{name}: image {reference} is not here, and pull_policy is never"
             raise ImageError(message, service=name, image=reference, hint="Build, load or pull it first.")
-    return ImageNeed(service=name, reference=reference, image_id=None if action else image_id, action=action, why=why)
+    return ImageNeed(
+        service=name,
+        reference=reference,
+        image_id=None if action else image_id,
+        action=action,
+        why=why,
+        source_digest=digest,
+    )
 
 
 def _image(world: World, service: str, reference: str) -> tuple[str, dict[str, str]] | None:
@@ -114,11 +152,6 @@ def _why_build(found: tuple[str, dict[str, str]] | None, digest: str, *, asked: 
     if found[1].get(labels.BUILD) != digest:
         return "its sources changed"
     return "asked for" if asked else ""
-
-
-def source_digests(world: World, definition: Definition) -> dict[str, str]:
-    """Of each service that is built: digest of its sources."""
-    return {name: _digest(world, definition, name) for name, service in definition.services.items() if service.builds}
 
 
 def _digest(world: World, definition: Definition, name: str) -> str:

@@ -77,7 +77,8 @@ class Throwaway:
 
         Raises DefinitionError, UnsupportedByBackendError, BackendUnavailableError, PortError.
         """
-        definition = resolve.read(self.world, self.request, self.stack)
+        resolved = resolve.resolve_as(self.world, self.request, self.stack)
+        definition = resolved.definition
         throwaway.services_of(definition)
         for name, service in definition.services.items():
             if service.builds:
@@ -86,7 +87,7 @@ class Throwaway:
         if not found.usable:
             raise images.unavailable(found)
         self._leases = self._lease(definition)
-        self.definition = resolve.with_leased_variables(self.world, self.request, definition, self._leases)
+        self.definition = resolve.with_leased_variables(self.world, resolved, self._leases)
         self.parts = throwaway.services_of(self.definition)
 
     def up(self, tell: Tell) -> StackStatus:

@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
-from moorage.interfaces import World
+from dataclasses import replace
+
 from moorage.model.step import Operation, StepKind
-from moorage.work.definitions import resolve
 from moorage.work.definitions.request import UpRequest
+from moorage.work.definitions.resolve import resolve
 from moorage.work.queries.plan import plan_up
 from moorage.work.runs import images
+from moorage.work.runs.context import Context
 from moorage.work.runs.recovery import recover
 from moorage.work.runs.run import Run
 from moorage.work.runs.scheduler import carry_out
-from moorage.work.runs.steps import StepRunnerFor, directly
 from moorage.work.runs.transaction import locked
 from moorage.work.threads import in_thread
 
 _MAKES = (StepKind.BUILD, StepKind.PULL)
 
 
-async def build(
-    world: World, request: UpRequest, act_of: StepRunnerFor = directly, flow_run_id: str | None = None
-) -> tuple[str, list[str]]:
+async def build(context: Context, request: UpRequest) -> tuple[str, list[str]]:
     """Build or pull the images that a start would; gives the stack's name and the services whose image was made.
 
     Images stay, whatever becomes of the others: there is nothing to undo. Raises ImageError.
     """
-    definition = await in_thread(lambda: resolve.resolve(world, request))
-    run = Run(world, Operation.UP, definition.name, request.model_copy(update={"name": definition.name}))
-    run.flow_run_id = flow_run_id
+    resolved = await in_thread(lambda: resolve(context.world, request))
+    run = Run(context, Operation.UP, resolved.name, resolved.request)
     async with locked(run, recover):
-        desired, _, plan = await plan_up(world, run.request or request)
-        makes = tuple(step for step in plan.steps if step.kind in _MAKES)
-        await images.require_builder(world, run.request or request, desired, plan)
-        run.adopt(desired, plan.model_copy(update={"steps": makes}))
-        await carry_out(makes, act_of(run))
-    return definition.name, [step.service or "" for step in makes]
+        planned = await plan_up(run.world, resolved)
+        makes = tuple(step for step in planned.plan.steps if step.kind in _MAKES)
+        planned = replace(planned, plan=planned.plan.model_copy(update={"steps": makes}))
+        await images.require_builder(run.world, planned)
+        run.adopt(planned)
+        await carry_out(run, planned.plan)
+    return resolved.name, [step.service or "" for step in makes]

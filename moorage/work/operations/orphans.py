@@ -7,8 +7,10 @@ from pathlib import PurePosixPath
 
 from moorage.errors import BusyError
 from moorage.interfaces import World
+from moorage.model.request import DownRequest
 from moorage.rules import labels, naming
-from moorage.work.operations.down import DownOptions, down
+from moorage.work.operations.down import down
+from moorage.work.runs.context import Context
 from moorage.work.threads import in_thread
 
 _FOLDER = "temporary"
@@ -17,8 +19,8 @@ _FOLDER = "temporary"
 async def remove(world: World, stack: str) -> None:
     """Remove all of a stack: containers, networks, volumes, images built for it, leases, records, its lock."""
     if await in_thread(lambda: _is_there(world, stack)):
-        ending = DownOptions(volumes=True, release_ports=True, grace_s=world.settings.undo_grace_s)
-        await down(world, stack, ending)
+        grace_s = world.settings.undo_grace_s
+        await down(Context(world), DownRequest(stack=stack, volumes=True, release_ports=True, timeout_s=grace_s))
     await in_thread(lambda: _untag(world, stack))
     world.files.remove(f"locks/{stack}.lock")
 

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from moorage.errors import MoorageError
 from moorage.interfaces import World
 from moorage.model.event import Action, Event
-from moorage.model.generation import Generation, GenerationRecord
+from moorage.model.generation import Generation, GenerationOutcome, GenerationRecord
 from moorage.model.lease import Lease, LeaseKey
 from moorage.model.state import Container, Observed, StackRecord
 from moorage.rules import labels, undo
@@ -89,7 +89,7 @@ def _generation_record(generation: Generation, current: Generation | None) -> Ge
         digest=generation.digest,
         created_at=generation.created_at,
         run="",
-        outcome="current" if is_current else "superseded",
+        outcome=GenerationOutcome.CURRENT if is_current else GenerationOutcome.SUPERSEDED,
         by=_BY,
     )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +16,16 @@ from moorage.errors import (
 )
 from moorage.interfaces import World
 from moorage.model.event import Action
-from moorage.model.state import Observed
+from moorage.model.request import RestoreRequest
+from moorage.model.state import Observed, RunOutcome
 from moorage.model.step import Operation
 from moorage.model.volume import Kind, Snapshot
 from moorage.rules import volumes as rules
 from moorage.work.runs import lifecycle, volume_copies
+from moorage.work.runs.context import Context
 from moorage.work.runs.recovery import recover
 from moorage.work.runs.run import Run
-from moorage.work.runs.steps import StepRunnerFor, directly
+from moorage.work.runs.scheduler import carry_out
 from moorage.work.runs.transaction import locked
 from moorage.work.runs.volume_copies import Subject, close
 from moorage.work.threads import in_thread, uncancelled
@@ -32,38 +33,26 @@ from moorage.work.volumes import archive, copying
 from moorage.work.volumes.archive import Reader
 
 
-@dataclass(frozen=True)
-class Restoring:
-    """What is to be restored, and where."""
-
-    stack: str
-    source: Path
-    volume: str | None = None
-    """None: the one that the snapshot was taken of."""
-    force: bool = False
-    """True: what is in the volume is replaced."""
-
-
-async def restore(
-    world: World, asked: Restoring, act_of: StepRunnerFor = directly, flow_run_id: str | None = None
-) -> tuple[Subject, Snapshot]:
+async def restore(context: Context, request: RestoreRequest) -> tuple[Subject, Snapshot]:
     """Replace what is in a volume by a snapshot, and compare; services on it rest meanwhile, dependents too.
 
     The snapshot is read whole before anything is touched. If anything fails later, the volume gets back what was in it.
     Raises ArchiveError, DefinitionError, RunError, UndoIncompleteError.
     """
-    with Reader(asked.source.absolute()) as reader:
-        found = await in_thread(lambda: reader.verify(_limit(world)))
-        run = lifecycle.new_run(world, Operation.RESTORE, asked.stack, flow_run_id, None)
+    with Reader(request.source.absolute()) as reader:
+        found = await in_thread(lambda: reader.verify(_limit(context.world)))
+        run = lifecycle.new_run(context, Operation.RESTORE, request.stack, None)
         async with locked(run, recover):
             observed = await lifecycle.look(run)
-            about = await in_thread(lambda: volume_copies.subject(run, asked.volume or found.manifest.volume, observed))
-            empty = await in_thread(lambda: volume_copies.refuse_irreplaceable(about, found, force=asked.force))
+            about = await in_thread(
+                lambda: volume_copies.subject(run, request.volume or found.manifest.volume, observed)
+            )
+            empty = await in_thread(lambda: volume_copies.refuse_irreplaceable(about, found, force=request.force))
             facts = await in_thread(lambda: _facts(about, observed, empty=empty))
             await in_thread(lambda: run.open(observed, facts))
-            async with _put_back_on_failure(run, facts, act_of):
-                await _replace(about, reader, found, facts, act_of)
-                await uncancelled(close(run, "committed"))
+            async with _put_back_on_failure(run, facts):
+                await _replace(about, reader, found, facts)
+                await uncancelled(close(run, RunOutcome.COMMITTED))
         await in_thread(lambda: archive.discard(Path(facts["safety"]), run.id))
         return about, found
 
@@ -91,12 +80,10 @@ def _facts(about: Subject, observed: Observed, *, empty: bool) -> dict[str, Any]
     }
 
 
-async def _replace(
-    about: Subject, reader: Reader, found: Snapshot, facts: dict[str, Any], act_of: StepRunnerFor
-) -> None:
+async def _replace(about: Subject, reader: Reader, found: Snapshot, facts: dict[str, Any]) -> None:
     run, name = about.run, about.volume.name
     if facts["services"]:
-        await lifecycle.halt(run, about.observed, facts["services"], act_of)
+        await carry_out(run, lifecycle.stop_plan(run, about.observed, facts["services"]))
     run.tell(Action.STARTED, f"restore {about.key}", found.path)
     if not facts["empty"]:
         await in_thread(lambda: _make_folder(run))
@@ -108,12 +95,12 @@ async def _replace(
     if found.manifest.kind == Kind.FILES:
         await copying.interruptible(lambda stop: volume_copies.fill(run, name, facts["image"], reader, found, stop))
     if about.users:
-        await volume_copies.create(run, about.generation, act_of)
+        await volume_copies.create(run, about.generation)
     if found.manifest.kind == Kind.POSTGRES:
-        await volume_copies.wake(run, about.users, act_of)
+        await volume_copies.wake(run, about.users)
         await volume_copies.load_dump(about, reader, found)
     run.tell(Action.DONE, f"restore {about.key}", f"{name}: {found.contents.members} members, verified")
-    await volume_copies.wake(run, facts["services"], act_of)
+    await volume_copies.wake(run, facts["services"])
 
 
 def _make_folder(run: Run) -> None:
@@ -129,14 +116,14 @@ def _note(run: Run, facts: dict[str, Any]) -> None:
 
 
 @asynccontextmanager
-async def _put_back_on_failure(run: Run, facts: dict[str, Any], act_of: StepRunnerFor) -> AsyncIterator[None]:
+async def _put_back_on_failure(run: Run, facts: dict[str, Any]) -> AsyncIterator[None]:
     try:
         yield
     except BaseException as error:
         run.tell(Action.NOTICE, message="undoing")
         try:
-            await uncancelled(volume_copies.put_back(run, facts, act_of))
-            await uncancelled(close(run, "undone"))
+            await uncancelled(volume_copies.put_back(run, facts))
+            await uncancelled(close(run, RunOutcome.UNDONE))
         except MoorageError as problem:
             cause = "interrupted" if isinstance(error, asyncio.CancelledError) else error
             raise UndoIncompleteError(

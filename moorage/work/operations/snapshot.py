@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from moorage.errors import (
@@ -17,56 +16,42 @@ from moorage.errors import (
 )
 from moorage.interfaces import World
 from moorage.model.event import Action
-from moorage.model.state import Observed
+from moorage.model.request import SnapshotRequest
+from moorage.model.state import Observed, RunOutcome
 from moorage.model.step import Operation
 from moorage.model.volume import Kind, Snapshot
 from moorage.rules import volumes as rules
 from moorage.work.runs import lifecycle, volume_copies
+from moorage.work.runs.context import Context
 from moorage.work.runs.recovery import recover
 from moorage.work.runs.run import Run
-from moorage.work.runs.steps import StepRunnerFor, directly
+from moorage.work.runs.scheduler import carry_out
 from moorage.work.runs.transaction import locked
 from moorage.work.runs.volume_copies import Subject, close
 from moorage.work.threads import in_thread, uncancelled
 from moorage.work.volumes import archive, copying
 
 
-@dataclass(frozen=True)
-class Taking:
-    """What is to be taken a snapshot of, and how."""
-
-    stack: str
-    volume: str
-    target: Path | None = None
-    """None: in `snapshots/STACK` of `$MOORAGE_HOME`."""
-    as_files: bool = False
-    """True: files also of a PostgreSQL that runs; it is stopped for it."""
-    force: bool = False
-    """True: a file that is there is overwritten."""
-
-
-async def snapshot(
-    world: World, taking: Taking, act_of: StepRunnerFor = directly, flow_run_id: str | None = None
-) -> Snapshot:
+async def snapshot(context: Context, request: SnapshotRequest) -> Snapshot:
     """Take a snapshot: of PostgreSQL by `pg_dump` while it runs, else of the files while the services rest.
 
     The services run again afterwards, also when it fails. Raises ArchiveError, DefinitionError, EngineError, HomeError.
     """
-    run = lifecycle.new_run(world, Operation.SNAPSHOT, taking.stack, flow_run_id, None)
+    run = lifecycle.new_run(context, Operation.SNAPSHOT, request.stack, None)
     async with locked(run, recover):
         observed = await lifecycle.look(run)
-        about = await in_thread(lambda: volume_copies.subject(run, taking.volume, observed))
+        about = await in_thread(lambda: volume_copies.subject(run, request.volume, observed))
         kind = rules.way(run.services, about.users, running=bool(about.running))
-        kind = Kind.FILES if taking.as_files else kind
+        kind = Kind.FILES if request.as_files else kind
         resting = about.running if kind == Kind.FILES else ()
-        target = (taking.target or _default_target(world, about)).absolute()
-        await in_thread(lambda: archive.refuse_existing(target, force=taking.force))
+        target = (request.target or _default_target(context.world, about)).absolute()
+        await in_thread(lambda: archive.refuse_existing(target, force=request.force))
         part = archive.unfinished(target, run.id)
         await in_thread(lambda: run.open(observed, {"services": list(resting), "unfinished": str(part)}))
-        async with _resting(run, observed, resting, act_of):
+        async with _resting(run, observed, resting):
             take = volume_copies.take_dump if kind == Kind.POSTGRES else volume_copies.take_files
             run.tell(Action.STARTED, f"snapshot {about.key}", f"{about.volume.name} as {kind}")
-            found = await copying.interruptible(lambda stop: take(about, target, taking.force, stop))
+            found = await copying.interruptible(lambda stop: take(about, target, request.force, stop))
             run.tell(Action.DONE, f"snapshot {about.key}", found.path)
         return found
 
@@ -80,22 +65,22 @@ def _default_target(world: World, about: Subject) -> Path:
 
 
 @asynccontextmanager
-async def _resting(run: Run, observed: Observed, names: tuple[str, ...], act_of: StepRunnerFor) -> AsyncIterator[None]:
+async def _resting(run: Run, observed: Observed, names: tuple[str, ...]) -> AsyncIterator[None]:
     """Stop services for the body and start them again, whatever comes; then close the run.
 
     What was not started again, for want of an engine, is started by whoever takes the lock next.
     """
-    outcome = "failed"
+    outcome = RunOutcome.FAILED
     try:
         try:
             if names:
-                await lifecycle.halt(run, observed, names, act_of)
+                await carry_out(run, lifecycle.stop_plan(run, observed, names))
             yield
-            outcome = "committed"
+            outcome = RunOutcome.COMMITTED
         finally:
-            await uncancelled(volume_copies.wake(run, names, act_of))
+            await uncancelled(volume_copies.wake(run, names))
     except asyncio.CancelledError:
-        await uncancelled(close(run, "interrupted"))
+        await uncancelled(close(run, RunOutcome.INTERRUPTED))
         raise InterruptedRunError(f"{run.stack}: interrupted; its services run again", stack=run.stack) from None
     except OSError as error:
         await uncancelled(close(run, outcome))

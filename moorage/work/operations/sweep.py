@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from moorage.errors import BusyError, MoorageError
 from moorage.interfaces import World
 from moorage.model.finding import Finding, Leftover
+from moorage.model.request import DownRequest, SweepRequest
 from moorage.model.state import Observed, RunRecord, StackRecord
 from moorage.model.step import Operation
 from moorage.rules import labels, sweeping
 from moorage.work.definitions import generations
 from moorage.work.operations import orphans
 from moorage.work.runs import lifecycle
+from moorage.work.runs.context import Context
 from moorage.work.runs.recovery import recover
 from moorage.work.runs.run import Run
-from moorage.work.runs.steps import StepRunnerFor, directly
 from moorage.work.runs.transaction import closed_at_end, locked
 from moorage.work.threads import in_thread
 
@@ -27,26 +28,25 @@ Remedy = Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True)
-class Sweep:
-    """How to sweep."""
+class _Sweep:
+    """One sweep: what it is done with, and how."""
 
-    world: World
-    dry_run: bool = False
-    """True: only look."""
-    volumes: bool = False
-    """True: stacks that are ended lose their volumes too, and with them their data."""
-    act_of: StepRunnerFor = directly
+    context: Context
+    request: SweepRequest
+
+    @property
+    def world(self) -> World:
+        return self.context.world
 
 
-async def sweep(asked: Sweep) -> list[Finding]:
+async def sweep(context: Context, request: SweepRequest) -> list[Finding]:
     """Find what was left behind and clear it away; what could not be done is told in the finding. Busy stacks wait."""
     # Nobody is waited for: what is busy now is looked at the next time.
-    world = replace(asked.world, settings=asked.world.settings.model_copy(update={"lock_timeout_s": 0.0}))
-    asked = replace(asked, world=world)
+    asked = _Sweep(context.waiting(0.0), request)
     found: list[Finding] = []
     for look in (_runs, _stacks, _process_stacks, _leases, _networks, _tags):
         async for finding, remedy in look(asked):
-            found.append(finding if asked.dry_run else await _tried(finding, remedy))
+            found.append(finding if request.dry_run else await _tried(finding, remedy))
     return [finding for finding in found if finding.error != _BUSY]
 
 
@@ -66,7 +66,7 @@ async def _tried(finding: Finding, remedy: Remedy) -> Finding:
 Found = AsyncIterator[tuple[Finding, Remedy]]
 
 
-async def _runs(asked: Sweep) -> Found:
+async def _runs(asked: _Sweep) -> Found:
     """Runs that did not finish, and that no process is at: the lock is free."""
     world = asked.world
     for record in await in_thread(world.store.unfinished_runs):
@@ -79,7 +79,7 @@ async def _runs(asked: Sweep) -> Found:
                 what=f"{record.operation} of {record.started_at:%Y-%m-%d %H:%M:%S} (pid {record.pid})",
                 flow_run_id=record.flow_run_id,
             ),
-            partial(_recover, world, record),
+            partial(_recover, asked.context, record),
         )
 
 
@@ -87,20 +87,20 @@ def _is_busy(world: World, stack: str) -> bool:
     return world.lock(stack).held() is not None
 
 
-async def _recover(world: World, record: RunRecord) -> None:
-    async with _held(world, record.stack):
+async def _recover(context: Context, record: RunRecord) -> None:
+    async with _held(context, record.stack):
         return  # taking the lock is what recovers
 
 
 @asynccontextmanager
-async def _held(world: World, stack: str) -> AsyncIterator[Run]:
+async def _held(context: Context, stack: str) -> AsyncIterator[Run]:
     """The stack's lock for a sweep. Raises BusyError at once."""
-    run = lifecycle.new_run(world, Operation.SWEEP, stack, None, None)
+    run = lifecycle.new_run(context, Operation.SWEEP, stack, None)
     async with locked(run, recover):
         yield run
 
 
-async def _stacks(asked: Sweep) -> Found:
+async def _stacks(asked: _Sweep) -> Found:
     """Stacks whose directory is gone, or whose time to live has passed."""
     world = asked.world
     for record in await in_thread(world.store.stacks):
@@ -108,31 +108,36 @@ async def _stacks(asked: Sweep) -> Found:
         exists = Path(record.path).is_dir()
         why = sweeping.why_to_end(record, observed, directory_exists=exists, now=world.clock.now())
         if why and not await in_thread(partial(_is_busy, world, record.name)):
-            kept = "" if asked.volumes or not observed.volumes else f"; volumes stay: {', '.join(observed.volumes)}"
+            kept = (
+                ""
+                if asked.request.volumes or not observed.volumes
+                else f"; volumes stay: {', '.join(observed.volumes)}"
+            )
             finding = Finding(kind=Leftover.STACK, stack=record.name, what=why + kept)
             yield finding, partial(_end_stack, asked, record, exists=exists)
 
 
-async def _end_stack(asked: Sweep, record: StackRecord, *, exists: bool) -> None:
+async def _end_stack(asked: _Sweep, record: StackRecord, *, exists: bool) -> None:
     """Take it down and release its ports. Without its directory nothing of it stays but volumes, unless asked for."""
-    world, how = asked.world, lifecycle.DownOptions(volumes=asked.volumes, release_ports=True)
-    async with _held(world, record.name) as run:
+    world = asked.world
+    how = DownRequest(stack=record.name, volumes=asked.request.volumes, release_ports=True)
+    async with _held(asked.context, record.name) as run:
         run.operation = Operation.DOWN
-        observed = await lifecycle.look(run)
+        planned = await lifecycle.plan_down(run, how)
         now = await in_thread(lambda: world.store.stack(record.name))
         if now != record:  # somebody was here while it was looked for: the next sweep looks again
             raise BusyError(f"{record.name} has just been changed", stack=record.name)
         async with closed_at_end(run):
-            await in_thread(lambda: run.open(observed, {"volumes": how.volumes, "release_ports": True}))
-            await lifecycle.take_down(run, observed, how, asked.act_of)
+            await in_thread(lambda: run.open(planned.observed, lifecycle.on_record(how)))
+            await lifecycle.take_down(run, planned.plan, how)
         if not exists:
             await in_thread(lambda: generations.forget_all(world, record.name))
             await in_thread(lambda: world.store.forget_stack(record.name))
-        elif not asked.volumes:
+        elif not asked.request.volumes:
             await in_thread(lambda: world.store.save_stack(record.model_copy(update={"expires_at": None})))
 
 
-async def _process_stacks(asked: Sweep) -> Found:
+async def _process_stacks(asked: _Sweep) -> Found:
     """Stacks that were to live as long as a process that was killed."""
     for stack in await in_thread(lambda: orphans.orphans(asked.world)):
         finding = Finding(kind=Leftover.PROCESS_STACK, stack=stack, what="its process was killed")
@@ -143,14 +148,14 @@ async def _remove_orphans(world: World) -> None:
     await orphans.remove_orphans(world)
 
 
-async def _leases(asked: Sweep) -> Found:
+async def _leases(asked: _Sweep) -> Found:
     """Leases of stacks that are neither on record, nor on the engine, nor being started."""
     world = asked.world
     lost = sweeping.without_stack(await in_thread(world.store.leases), await in_thread(lambda: _known(world)))
     for stack, leases in lost.items():
         if not await in_thread(partial(_is_busy, world, stack)):
             ports = ", ".join(str(lease.port) for lease in leases)
-            yield Finding(kind=Leftover.LEASES, stack=stack, what=ports), partial(_release, world, stack)
+            yield Finding(kind=Leftover.LEASES, stack=stack, what=ports), partial(_release, asked.context, stack)
 
 
 def _known(world: World) -> frozenset[str]:
@@ -158,13 +163,14 @@ def _known(world: World) -> frozenset[str]:
     return frozenset(record.name for record in world.store.stacks()) | world.engine.stacks_of(world.home)
 
 
-async def _release(world: World, stack: str) -> None:
-    async with _held(world, stack):
+async def _release(context: Context, stack: str) -> None:
+    world = context.world
+    async with _held(context, stack):
         if stack not in await in_thread(lambda: _known(world)):
             await in_thread(lambda: world.store.release([lease.key for lease in world.store.leases(stack)]))
 
 
-async def _networks(asked: Sweep) -> Found:
+async def _networks(asked: _Sweep) -> Found:
     """Networks of ours whose stack is not on record and has no containers."""
     world = asked.world
     on_record = {record.name for record in await in_thread(world.store.stacks)}
@@ -173,7 +179,7 @@ async def _networks(asked: Sweep) -> Found:
         ours = await in_thread(partial(_own_networks, world, observed))
         if ours and not observed.containers and not await in_thread(partial(_is_busy, world, stack)):
             finding = Finding(kind=Leftover.NETWORKS, stack=stack, what=", ".join(ours))
-            yield finding, partial(_remove_networks, world, stack)
+            yield finding, partial(_remove_networks, asked.context, stack)
 
 
 def _own_networks(world: World, observed: Observed) -> tuple[str, ...]:
@@ -181,25 +187,27 @@ def _own_networks(world: World, observed: Observed) -> tuple[str, ...]:
     return tuple(n for n in observed.networks if labels.ours(owner("network", n), observed.stack, world.home))
 
 
-async def _remove_networks(world: World, stack: str) -> None:
-    async with _held(world, stack):
+async def _remove_networks(context: Context, stack: str) -> None:
+    world = context.world
+    async with _held(context, stack):
         observed = await in_thread(lambda: world.engine.observe(stack))
         if not observed.containers and world.store.stack(stack) is None:
             for name in await in_thread(lambda: _own_networks(world, observed)):
                 await in_thread(partial(world.engine.remove_network, name))
 
 
-async def _tags(asked: Sweep) -> Found:
+async def _tags(asked: _Sweep) -> Found:
     """Image tags that no generation of their stack uses. Of stacks on record only: a tag does not say whose it is."""
     world = asked.world
     for record in await in_thread(world.store.stacks):
         tags = await in_thread(partial(generations.superfluous_tags, world, record.name))
         if tags and not await in_thread(partial(_is_busy, world, record.name)):
             finding = Finding(kind=Leftover.IMAGE_TAGS, stack=record.name, what=", ".join(tags))
-            yield finding, partial(_untag, world, record.name)
+            yield finding, partial(_untag, asked.context, record.name)
 
 
-async def _untag(world: World, stack: str) -> None:
-    async with _held(world, stack):
+async def _untag(context: Context, stack: str) -> None:
+    world = context.world
+    async with _held(context, stack):
         for tag in await in_thread(lambda: generations.superfluous_tags(world, stack)):
             await in_thread(partial(world.engine.untag, tag))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from moorage.errors import DefinitionError
 from moorage.interfaces import World
-from moorage.model.state import RunRecord
+from moorage.model.state import RunOutcome, RunRecord
 from moorage.model.step import Operation
 from moorage.model.timeline import Chart
 from moorage.rules import timeline as rules
@@ -32,7 +32,9 @@ def _before(world: World, runs: list[RunRecord], chosen: RunRecord, service: str
     since = [
         one
         for one in runs[: runs.index(chosen) + 1]
-        if one.outcome == "committed" and one.operation in _TIMED and any(span.step == step for span in one.spans)
+        if one.outcome == RunOutcome.COMMITTED
+        and one.operation in _TIMED
+        and any(span.step == step for span in one.spans)
     ]
     found = world.store.timings(chosen.stack, service, "ready", _STARTS + len(since))
     return found[len(since) :]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Protocol, TypeVar
 
 from moorage.errors import RunError
 from moorage.interfaces import World
 from moorage.model.event import Action
+from moorage.model.state import RunOutcome
 from moorage.model.step import Operation, Plan
 from moorage.rules import naming
 from moorage.work.definitions import generations
+from moorage.work.runs.context import Approval
 from moorage.work.runs.recovery import recover
 from moorage.work.runs.run import Run
 from moorage.work.runs.transaction import locked
@@ -19,43 +22,42 @@ from moorage.work.threads import in_thread
 _RUNS = 200
 """How many of the last runs of a stack are looked at for the one that made it what it is."""
 
-Preview = Callable[[], Awaitable[Plan]]
+
+class HasPlan(Protocol):
+    """What is to be done, and whatever it was made from."""
+
+    @property
+    def plan(self) -> Plan:
+        """The steps."""
+
+
+P = TypeVar("P", bound=HasPlan)
+MakePlan = Callable[[], Awaitable[P]]
 """What would be done now; touches nothing."""
 
 
-class Approval:
-    """Who is asked, and when."""
-
-    def __init__(self, ask: Callable[[Plan, Callable[[str], None]], Awaitable[None]], *, always: bool = False) -> None:
-        self.ask = ask
-        """Returns when somebody has consented to the plan, raises InterruptedRunError if nobody does. It is given what
-        tells people that it waits."""
-        self.always = always
-        """Whatever the stack's definition says: the run's deployment is tagged."""
-
-
 @asynccontextmanager
-async def approved_and_locked(
-    run: Run, approval: Approval | None, preview: Preview, *, wanted: bool | None = None
-) -> AsyncIterator[None]:
-    """Hold the stack's lock; before that, ask for consent where it is wanted.
+async def approved_and_locked(run: Run, make_plan: MakePlan[P], *, wanted: bool | None = None) -> AsyncIterator[P]:
+    """Hold the stack's lock, for the plan that is given; before that, have it approved where that is wanted.
 
-    `approval` None: nobody is asked. `wanted` None: the stack's committed definition says so, or the source it came
-    from. What would be done is looked at again with the lock held. Raises BusyError; InterruptedRunError, RunError: it
-    was not consented to, or not to this.
+    `wanted` None: the stack's committed definition says so, or the source it came from. The plan is made with the lock
+    held, and is the one that was approved. Raises BusyError; InterruptedRunError, RunError: it was not approved, or is
+    another one by now.
     """
-    approved = await _approved(run, approval, preview, wanted)
+    approved = await _approved(run, make_plan, wanted)
     async with locked(run, recover):
+        planned = await make_plan()
         if approved:
-            _check_unchanged(approved, await preview())
-        yield
+            _check_unchanged(approved, planned.plan)
+        yield planned
 
 
-async def _approved(run: Run, approval: Approval | None, preview: Preview, wanted: bool | None) -> Plan | None:
-    """What somebody has consented to. None: nobody had to."""
+async def _approved(run: Run, make_plan: MakePlan[P], wanted: bool | None) -> Plan | None:
+    """What somebody has agreed to. None: nobody had to."""
+    approval = run.context.approval
     if approval is None or not await in_thread(lambda: _is_wanted(run, approval, wanted)):
         return None
-    plan = await preview()
+    plan = (await make_plan()).plan
     if plan.empty:
         return None
     await approval.ask(plan, lambda words: run.tell(Action.NOTICE, message=words, waiting=words))
@@ -76,7 +78,7 @@ def wants_approval(world: World, stack: str) -> bool:
     if generation and (generation.config.get("x-moorage") or {}).get("approve") is True:
         return True
     starts = (one for one in world.store.runs(stack, _RUNS) if one.operation == Operation.UP)
-    made_it = next((one for one in starts if one.outcome == "committed"), None)
+    made_it = next((one for one in starts if one.outcome == RunOutcome.COMMITTED), None)
     if made_it is None:
         return False
     # Versions before 0.2 wrote it down as `wish`.

@@ -11,11 +11,12 @@ from moorage.interfaces import World
 from moorage.model.definition import Config, Definition
 from moorage.model.event import Action
 from moorage.model.image import Availability, BuilderName, BuildSecret, BuildSpec
-from moorage.model.step import Plan, Step, StepKind
+from moorage.model.step import Step, StepKind
 from moorage.rules import building, composing, templates
-from moorage.rules.planning import Desired
 from moorage.rules.reading import unescaped
+from moorage.work.definitions import generations
 from moorage.work.definitions.request import UpRequest
+from moorage.work.queries.plan import PlannedUp
 from moorage.work.runs.run import Run
 from moorage.work.threads import in_thread
 
@@ -27,18 +28,19 @@ def chosen(world: World, request: UpRequest | None, definition: Definition) -> B
     return building.chosen(request.builder if request else None, world.settings.builder, definition.builder)
 
 
-async def require_builder(world: World, request: UpRequest, desired: Desired, plan: Plan) -> None:
+async def require_builder(world: World, planned: PlannedUp) -> None:
     """Look, before anything is touched, whether a builder that was asked for can do what the plan has for it.
 
     Compose is asked for nothing here: the definition was read by it. Raises BackendUnavailableError,
     UnsupportedByBackendError.
     """
-    name = chosen(world, request, desired.definition)
-    building_ = [step.service for step in plan.steps if step.kind == StepKind.BUILD and step.service]
+    definition = planned.desired.definition
+    name = chosen(world, planned.resolved.request, definition)
+    building_ = [step.service for step in planned.plan.steps if step.kind == StepKind.BUILD and step.service]
     if name == BuilderName.COMPOSE or not building_:
         return
     for service in building_:
-        spec = spec_of(world, desired.definition, service, (_NO_FILE, desired.definition.config), name)
+        spec = spec_of(world, definition, service, (_NO_FILE, definition.config), name)
         building.refuse_unhonoured(spec, name)
     found = await in_thread(world.builder(world, name).preflight)
     if not found.usable:
@@ -81,13 +83,12 @@ def spec_of(
 
 async def build(step: Step, run: Run) -> str:
     """Build the image of a service; on cancel the build is ended."""
-    assert run.desired is not None, "only a plan has builds"  # noqa: S101 - a mistake of ours, not of users
     definition, service = run.desired.definition, step.service or ""
     name = chosen(run.world, run.request, definition)
     builder = run.world.builder(run.world, name)
 
     def call() -> None:
-        spec = spec_of(run.world, definition, service, run.build_file(), name)
+        spec = spec_of(run.world, definition, service, build_file(run), name)
         building.refuse_unhonoured(spec, name)
         builder.build(spec, _teller(step, run))
 
@@ -95,11 +96,22 @@ async def build(step: Step, run: Run) -> str:
     return _done("built", step, "" if name == BuilderName.COMPOSE else f"by {name}")
 
 
+def build_file(run: Run) -> tuple[Path, Config]:
+    """The file that images are built and pulled from, and what stands in it; written once for what is desired."""
+    desired = run.desired
+    with run.build_guard:
+        if run.built_from is None or run.built_from[0] is not desired:
+            digests = {name: need.source_digest for name, need in desired.images.items()}
+            config = composing.build_config(desired.definition, desired.leases, run.world.home, digests)
+            run.built_from = (desired, generations.write_build(run.world, run.stack, config), config)
+        return run.built_from[1:]
+
+
 async def pull(step: Step, run: Run) -> str:
     """Pull the image of a service; on cancel the pull is ended."""
 
     def call() -> None:
-        run.world.compose.pull(run.stack, run.build_file()[0], step.service or "", _teller(step, run))
+        run.world.compose.pull(run.stack, build_file(run)[0], step.service or "", _teller(step, run))
 
     await in_thread(call, on_cancel=run.world.compose.abort)
     return _done("pulled", step, "")

@@ -4,7 +4,31 @@ from __future__ import annotations
 
 from moorage.errors import PortError, PortTakenError
 from moorage.model.event import Action
+from moorage.model.lease import Lease
+from moorage.rules import composing
+from moorage.work.definitions import generations
+from moorage.work.definitions.resolve import desire
 from moorage.work.runs.run import Run
+
+
+def lease(run: Run) -> tuple[Lease, ...]:
+    """Lease what the definition publishes, and have it read again with that; for a stored generation its very ports."""
+    if run.planned is None:
+        assert run.generation is not None  # noqa: S101 - a run is about a plan or about a stored generation
+        return generations.lease_again(run.world, run.generation, run.id)
+    world, resolved = run.world, run.planned.resolved
+    leases = world.store.lease(
+        composing.requests_of(resolved.definition),
+        run=run.id,
+        taken=world.engine.published_ports() | run.excluded,
+        bindable=world.prober.bindable,
+        strict=resolved.request.strict_ports,
+        complete=True,
+        now=world.clock.now(),
+    )
+    if leases != run.desired.leases:
+        run.desired = desire(world, resolved, leases)
+    return leases
 
 
 def give_up_port(run: Run, error: PortTakenError) -> None:

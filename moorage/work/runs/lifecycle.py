@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from moorage.errors import DefinitionError, PortTakenError
 from moorage.interfaces import World
 from moorage.model.definition import Service
 from moorage.model.event import Action
+from moorage.model.request import DownRequest, RestartRequest, StackRequest
 from moorage.model.state import Container, Observed
 from moorage.model.step import Operation, Plan, Step, StepKind
 from moorage.rules import drift, graph, labels, planning, restarting, undo
@@ -20,37 +23,39 @@ from moorage.rules.restarting import Restart
 from moorage.work.definitions import generations
 from moorage.work.queries.ports import taken
 from moorage.work.queries.readiness import is_ready
+from moorage.work.runs.context import Context
 from moorage.work.runs.run import Run
 from moorage.work.runs.scheduler import carry_out
-from moorage.work.runs.steps import StepRunnerFor
 from moorage.work.threads import in_thread
 
 
-class DownOptions:
-    """How a stack is to end."""
+@dataclass(frozen=True)
+class Planned:
+    """What is to be done to what is there."""
 
-    def __init__(self, *, volumes: bool = False, release_ports: bool = False, grace_s: float | None = None) -> None:
-        self.volumes = volumes
-        self.release_ports = release_ports
-        self.grace_s = grace_s
-        """Grace period of stops, in seconds. None: what the definition says."""
+    observed: Observed
+    plan: Plan
 
 
-class RestartOptions:
-    """How a restart is to go."""
+@dataclass(frozen=True)
+class PlannedRestart(Planned):
+    """The same for a restart."""
 
-    def __init__(self, *, recreate: bool = False, grace_s: float | None = None) -> None:
-        self.recreate = recreate
-        """Containers are made anew, from the current generation."""
-        self.grace_s = grace_s
-        """Grace period of stops, in seconds. None: what the definition says."""
+    chosen: Restart
+    recreate: bool
 
 
-def new_run(world: World, operation: Operation, stack: str, flow_run_id: str | None, grace_s: float | None) -> Run:
+def new_run(context: Context, operation: Operation, stack: str, grace_s: float | None) -> Run:
     """A run on a stack that knows its services once it has looked."""
-    run = Run(world, operation, stack)
-    run.flow_run_id, run.grace_s = flow_run_id, grace_s
+    run = Run(context, operation, stack)
+    run.grace_s = grace_s
     return run
+
+
+def on_record(request: StackRequest) -> dict[str, Any]:
+    """What is asked for, as a recovery reads it."""
+    asked = request.model_dump(mode="json", exclude={"stack"})
+    return {"grace_s" if key == "timeout_s" else key: value for key, value in asked.items()}
 
 
 async def look(run: Run) -> Observed:
@@ -68,16 +73,22 @@ async def look(run: Run) -> Observed:
     return observed
 
 
-def down_plan(run: Run, observed: Observed, ending: DownOptions) -> Plan:
-    """What `down` does, with the names of all of ours that goes; asks the engine whose it is."""
+async def plan_down(run: Run, request: DownRequest) -> Planned:
+    """What `down` does, with the names of all that goes."""
+    observed = await look(run)
+    return Planned(observed, await in_thread(lambda: _down_plan(run, observed, request)))
+
+
+def _down_plan(run: Run, observed: Observed, request: DownRequest) -> Plan:
+    """Asks the engine whose things are."""
     plan = planning.stop_plan(run.stack, Operation.DOWN, run.services, observed)
-    ports = run.world.store.leases(run.stack) if ending.release_ports else ()
+    ports = run.world.store.leases(run.stack) if request.release_ports else ()
     mine = [c for c in observed.containers if labels.ours(c.labels, run.stack, run.world.home)]
     volumes = {*_ours(run, "volume", observed.volumes), *(name for c in mine for name in undo.anonymous(c).values())}
     goes = {
         "containers": [container.name for container in mine],
         "networks": _ours(run, "network", observed.networks),
-        "volumes and their data" if ending.volumes else "volumes that stay": volumes,
+        "volumes and their data" if request.volumes else "volumes that stay": volumes,
         "host ports": [str(port) for lease in ports for port in lease.ports],
     }
     detail = tuple(f"{what}: {', '.join(sorted(set(names)))}" for what, names in goes.items() if names)
@@ -93,90 +104,103 @@ def _ours(run: Run, kind: str, names: Iterable[str]) -> list[str]:
     return [name for name in names if labels.ours(engine.owner(kind, name), run.stack, home)]
 
 
-async def take_down(run: Run, observed: Observed, ending: DownOptions, act_of: StepRunnerFor) -> None:
-    """Remove containers and networks, and what else `ending` says."""
-    run.with_volumes = ending.volumes
-    plan = planning.stop_plan(run.stack, Operation.DOWN, run.services, observed)
-    await carry_out(plan.steps, act_of(run))
-    await in_thread(lambda: _forget(run.world, run.stack, ending))
+async def take_down(run: Run, plan: Plan, request: DownRequest) -> None:
+    """Remove containers and networks, and what else was asked for."""
+    run.with_volumes = request.volumes
+    await carry_out(run, plan)
+    await in_thread(lambda: _forget(run.world, request))
 
 
-def _forget(world: World, stack: str, ending: DownOptions) -> None:
+def _forget(world: World, request: DownRequest) -> None:
     """With `--volumes` and `--release-ports`, nothing of the stack is left, not even its record."""
-    if ending.release_ports:
+    stack = request.stack
+    if request.release_ports:
         world.store.release([lease.key for lease in world.store.leases(stack)])
-    if ending.release_ports and ending.volumes:
+    if request.release_ports and request.volumes:
         generations.forget_all(world, stack)
         world.store.forget_stack(stack)
 
 
-async def halt(run: Run, observed: Observed, names: Sequence[str], act_of: StepRunnerFor) -> None:
-    """Stop services (none named: all), dependents first, what is independent side by side."""
-    await carry_out(stop_plan(run, observed, names).steps, act_of(run))
+async def plan_stop(run: Run, names: Sequence[str]) -> Planned:
+    """What `stop` does to services (none named: all), dependents first. Raises DefinitionError: no such service."""
+    observed = await _looked(run, names)
+    return Planned(observed, stop_plan(run, observed, names))
 
 
 def stop_plan(run: Run, observed: Observed, names: Sequence[str]) -> Plan:
-    """What `stop` does."""
+    """The same for what has been looked at."""
     return planning.stop_plan(run.stack, Operation.STOP, run.services, _only(observed, names))
 
 
-async def begin(run: Run, observed: Observed, names: Sequence[str], act_of: StepRunnerFor) -> None:
-    """Start services (none named: all) with what they depend on, in order, each when it may.
-
-    Raises PortError for a port that somebody has taken meanwhile: then nothing runs that did not run before.
-    """
-    plan = await start_plan(run, observed, names)
-    try:
-        await carry_out(plan.steps, act_of(run))
-    except PortTakenError as error:
-        told = await in_thread(partial(taken, run.world, run.stack, error))
-        await _stop_again(run, act_of)
-        raise told.with_fields(stack=run.stack, undone=True) from None
+async def plan_start(run: Run, names: Sequence[str]) -> Planned:
+    """What `start` does to services (none named: all) with what they depend on. Raises DefinitionError."""
+    observed = await _looked(run, names)
+    return Planned(observed, await start_plan(run, observed, names))
 
 
 async def start_plan(run: Run, observed: Observed, names: Sequence[str]) -> Plan:
-    """What `start` does."""
+    """The same for what has been looked at."""
     wanted = graph.with_dependencies(run.services, names or run.services)
     settled = await ready_ones(run, observed, wanted)
     return planning.start_plan(run.stack, Operation.START, run.services, wanted, settled)
 
 
-async def _stop_again(run: Run, act_of: StepRunnerFor) -> None:
+async def begin(run: Run, plan: Plan) -> None:
+    """Start services, each when it may.
+
+    Raises PortError for a port that somebody has taken meanwhile: then nothing runs that did not run before.
+    """
+    try:
+        await carry_out(run, plan)
+    except PortTakenError as error:
+        told = await in_thread(partial(taken, run.world, run.stack, error))
+        await _stop_again(run)
+        raise told.with_fields(stack=run.stack, undone=True) from None
+
+
+async def _stop_again(run: Run) -> None:
     """What this run started, also before it was cut off."""
     observed = await in_thread(lambda: run.world.engine.observe(run.stack))
     ran = undo.active_before(run.record, run.services) if run.record else frozenset()
     off = undo.to_stop(observed, ran, run.world.home)
     if any(c.state in ("running", "paused", "restarting") for c in off.containers):
         run.tell(Action.NOTICE, message="stopping again what was started")
-    await carry_out(planning.stop_plan(run.stack, Operation.STOP, run.services, off).steps, act_of(run))
+    await carry_out(run, planning.stop_plan(run.stack, Operation.STOP, run.services, off))
 
 
-async def begin_again(
-    run: Run, observed: Observed, names: Sequence[str], asked: RestartOptions, act_of: StepRunnerFor
-) -> None:
-    """Stop services (none named: all) and start them again, with what broke with them."""
-    chosen, plan = await restart_plan(run, observed, names, asked)
-    run.generation = generations.current(run.world, run.stack)
-    run.again, run.recreated = chosen.again, (chosen.create, asked.recreate)
-    await carry_out(plan.steps, act_of(run))
+async def begin_again(run: Run, planned: PlannedRestart) -> None:
+    """Stop services and start them again, with what broke with them."""
+    run.generation = await in_thread(lambda: generations.current(run.world, run.stack))
+    run.again, run.recreated = planned.chosen.again, (planned.chosen.create, planned.recreate)
+    await carry_out(run, planned.plan)
 
 
-async def restart_plan(
-    run: Run, observed: Observed, names: Sequence[str], asked: RestartOptions
-) -> tuple[Restart, Plan]:
-    """What `restart` does. Raises DefinitionError: containers would have to be made, and nothing says how."""
+async def plan_restart(run: Run, request: RestartRequest) -> PlannedRestart:
+    """What `restart` does to services (none named: all).
+
+    Raises DefinitionError: no such service; containers would have to be made, and nothing says how.
+    """
+    return await restart_plan(run, await _looked(run, request.services), request)
+
+
+async def restart_plan(run: Run, observed: Observed, request: RestartRequest) -> PlannedRestart:
+    """The same for what has been looked at."""
     ready = await ready_ones(run, observed, run.services)
-    done = _done_already(run, observed)
-    asleep = drift.resting(run.world.store.runs(run.stack, drift.RUNS), run.services)
-    chosen = restarting.choose(run.services, observed, names, ready, done=done, asleep=asleep, recreate=asked.recreate)
-    if chosen.create and generations.current(run.world, run.stack) is None:
+    done, recreate = done_already(run, observed), request.recreate
+    runs = await in_thread(lambda: run.world.store.runs(run.stack, drift.RUNS))
+    asleep = drift.resting(runs, run.services)
+    chosen = restarting.choose(
+        run.services, observed, request.services, ready, done=done, asleep=asleep, recreate=recreate
+    )
+    if chosen.create and await in_thread(lambda: generations.current(run.world, run.stack)) is None:
         message = f"{run.stack}: no generation is on record to create containers from"
         raise DefinitionError(message, hint="`moorage up` makes one.", stack=run.stack)
-    return chosen, restarting.restart_plan(run.stack, run.services, observed, chosen, ready)
+    plan = restarting.restart_plan(run.stack, run.services, observed, chosen, ready)
+    return PlannedRestart(observed, plan, chosen, recreate)
 
 
-def _done_already(run: Run, observed: Observed) -> frozenset[str]:
-    """What this restart had started anew before it was cut off: all containers have begun since, or are new."""
+def done_already(run: Run, observed: Observed) -> frozenset[str]:
+    """What this run had started anew before it was cut off: all containers have begun since, or are new."""
     if run.record is None:
         return frozenset()
     before = run.record.before.get("containers", {})
@@ -202,7 +226,13 @@ def _only(observed: Observed, names: Sequence[str]) -> Observed:
     return observed.model_copy(update={"containers": tuple(chosen)})
 
 
-def check_names(run: Run, names: Sequence[str], observed: Observed) -> None:
+async def _looked(run: Run, names: Sequence[str]) -> Observed:
+    observed = await look(run)
+    _check_names(run, names, observed)
+    return observed
+
+
+def _check_names(run: Run, names: Sequence[str], observed: Observed) -> None:
     """Raises DefinitionError for a service that the stack does not have, and for a stack that is not there."""
     known = sorted(run.services)
     for name in names:

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from moorage.model.state import Observed
-from moorage.model.step import Step, StepKind
+from moorage.model.step import Plan, Step, StepKind
 from moorage.rules import graph, restarting
 from moorage.work.definitions import generations
 from moorage.work.runs import lifecycle
 from moorage.work.runs.run import Run
 from moorage.work.runs.scheduler import carry_out
-from moorage.work.runs.steps import StepRunnerFor
+from moorage.work.threads import in_thread
 
 
-async def mend(run: Run, observed: Observed, anew: frozenset[str], names: list[str], act_of: StepRunnerFor) -> None:
+async def mend(run: Run, observed: Observed, anew: frozenset[str], names: list[str]) -> None:
     """The steps of a heal; doing them again finishes what was cut off."""
-    known = generations.current(run.world, run.stack)
-    services = dict(known.services) if known else {}
+    known = await in_thread(lambda: generations.current(run.world, run.stack))
+    if known is None:  # its file was lost meanwhile: nothing says what should be there
+        return
+    services = dict(known.services)
     surplus = [name for name in names if name not in services]
     steps = tuple(Step(kind=StepKind.REMOVE, service=name, why="it is in no generation") for name in surplus)
-    await carry_out(steps, act_of(run))
+    if steps:
+        await carry_out(run, Plan(stack=run.stack, operation=run.operation, steps=steps))
     wanted = [name for name in names if name in services]
     if not wanted:
         return
@@ -29,4 +32,4 @@ async def mend(run: Run, observed: Observed, anew: frozenset[str], names: list[s
     run.again = frozenset(name for name in chosen.again if not graph.is_one_shot(services, name) or name in wanted)
     run.recreated = (chosen.create, True)
     plan = restarting.restart_plan(run.stack, services, observed, chosen, ready - set(wanted))
-    await carry_out(plan.steps, act_of(run))
+    await carry_out(run, plan)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from moorage.errors import DefinitionError, ImageError
 from moorage.interfaces import World
-from moorage.model.generation import Generation
+from moorage.model.generation import Generation, GenerationOutcome
+from moorage.model.state import Observed
 from moorage.model.step import Operation, Plan, Step, StepKind
 from moorage.rules.undo import reapply_steps
 from moorage.work.definitions import generations
 from moorage.work.runs.run import Run
 from moorage.work.runs.scheduler import carry_out
-from moorage.work.runs.steps import StepRunnerFor
+from moorage.work.threads import in_thread
+
+_APPLICABLE = (GenerationOutcome.CURRENT, GenerationOutcome.SUPERSEDED)
 
 
 def choose(world: World, stack: str, to: int | None) -> Generation:
@@ -20,7 +25,7 @@ def choose(world: World, stack: str, to: int | None) -> Generation:
     """
     record = world.store.stack(stack)
     current = record.generation if record else None
-    known = [one.number for one in world.store.generations(stack) if one.outcome in ("current", "superseded")]
+    known = [one.number for one in world.store.generations(stack) if one.outcome in _APPLICABLE]
     if current and generations.was_kept(world, stack):
         current += 1
     earlier = [number for number in known if current is None or number < current]
@@ -37,11 +42,27 @@ def choose(world: World, stack: str, to: int | None) -> Generation:
     return chosen
 
 
-async def apply(run: Run, generation: Generation, act_of: StepRunnerFor) -> None:
+@dataclass(frozen=True)
+class PlannedRollback:
+    """The generation to go back to, and how."""
+
+    generation: Generation
+    observed: Observed
+    plan: Plan
+
+
+async def plan_rollback(run: Run, to: int | None) -> PlannedRollback:
+    """What `rollback` does. Raises as `choose`."""
+    generation = await in_thread(lambda: choose(run.world, run.stack, to))
+    observed = await in_thread(lambda: run.world.engine.observe(run.stack))
+    return PlannedRollback(generation, observed, plan_of(run.stack, generation))
+
+
+async def apply(run: Run, planned: PlannedRollback) -> None:
     """Bring a stored generation into place: its ports, its containers, all of it ready."""
-    run.generation = generation
-    run.know(generation)
-    await carry_out(plan_of(run.stack, generation).steps, act_of(run))
+    run.generation = planned.generation
+    run.know(planned.generation)
+    await carry_out(run, planned.plan)
 
 
 def plan_of(stack: str, generation: Generation) -> Plan:

@@ -12,31 +12,34 @@ from pathlib import Path
 from typing import Any
 
 from moorage.errors import MoorageError
-from moorage.interfaces import World
 from moorage.model.definition import Config, Service
 from moorage.model.event import Action, Event
 from moorage.model.generation import Generation
-from moorage.model.lease import Lease
-from moorage.model.state import Observed, RunRecord, Span
-from moorage.model.step import Operation, Plan, Step
-from moorage.rules import composing, labels
+from moorage.model.state import Observed, RunOutcome, RunRecord, Span, SpanOutcome
+from moorage.model.step import Operation, Step
+from moorage.rules import labels
 from moorage.rules.planning import Desired
 from moorage.rules.undo import snapshot
 from moorage.work.definitions import generations
 from moorage.work.definitions.request import UpRequest
+from moorage.work.queries.plan import PlannedUp
+from moorage.work.runs.context import Context
 
 
 class Run:
     """What one run of one stack knows. Not a model: it grows while the run goes on."""
 
-    def __init__(self, world: World, operation: Operation, stack: str, request: UpRequest | None = None) -> None:
+    def __init__(self, context: Context, operation: Operation, stack: str, request: UpRequest | None = None) -> None:
         self.id = uuid.uuid4().hex[:12]
-        self.world = world
+        self.context = context
+        self.world = context.world
         self.operation = operation
         self.stack = stack
         self.request = request
         self.services: dict[str, Service] = {}
-        self.desired: Desired | None = None
+        self.planned: PlannedUp | None = None
+        """What an `up` was planned to do. None: it is about a stored generation, or about what is there."""
+        self._desired: Desired | None = None
         self.generation: Generation | None = None
         self.excluded: set[tuple[int, str]] = set()
         """Ports that the engine refused although nobody was seen to hold them."""
@@ -46,9 +49,9 @@ class Run:
         self.spans: list[Span] = []
         self.missed: set[str] = set()
         """Services that did not become ready and that nobody requires."""
-        self.began = world.clock.monotonic()
+        self.began = self.world.clock.monotonic()
         self.record: RunRecord | None = None
-        self.flow_run_id: str | None = None
+        self.flow_run_id = context.flow_run_id
         self.committed: Observed | None = None
         """What was there when it committed. None: it has not."""
         self.with_volumes = False
@@ -65,11 +68,13 @@ class Run:
         """Services that a restart starts anew: one-shots among them run although they have ended well."""
         self.recreated: tuple[frozenset[str], bool] = (frozenset(), False)
         """Services whose containers a restart creates, and whether it does so where they are as they should be."""
-        self.hide: Callable[[Any], Any] = world.censor({}, self._secrets())
+        self.built_from: tuple[Desired, Path, Config] | None = None
+        """The file that images are built from, and what it was written for. None: not written yet."""
+        self.build_guard = threading.Lock()
+        self.hide: Callable[[Any], Any] = self.world.censor({}, self._secrets())
         """Hides the definition's secrets in whatever leaves the run: events, errors, reports."""
-        self._file_guard = threading.Lock()
 
-    def note(self, step: Step, began: float, outcome: str) -> None:
+    def note(self, step: Step, began: float, outcome: SpanOutcome) -> None:
         """Remember when a step was done; `began`: by the monotonic clock."""
         now = self.world.clock.monotonic()
         span = Span(
@@ -83,7 +88,7 @@ class Run:
         )
         self.spans.append(span)
 
-    def ended(self, outcome: str | None = None) -> None:
+    def ended(self, outcome: RunOutcome | None = None) -> None:
         """Write down when the steps were done, and how the run ended (None: it has not yet)."""
         if self.record is None:
             return
@@ -139,41 +144,9 @@ class Run:
         store.open_run(record)
         self.record = record
 
-    def lease(self) -> tuple[Lease, ...]:
-        """Lease what the definition publishes, and resolve again with it; for a stored generation its very ports."""
-        if self.desired is None and self.generation:
-            return generations.lease_again(self.world, self.generation, self.id)
-        desired, request = self._desired(), self._request()
-        world = self.world
-        leases = world.store.lease(
-            composing.requests_of(desired.definition),
-            run=self.id,
-            taken=world.engine.published_ports() | self.excluded,
-            bindable=world.prober.bindable,
-            strict=request.strict_ports,
-            complete=True,
-            now=world.clock.now(),
-        )
-        if leases != desired.leases:
-            from moorage.work.definitions.resolve import desire
-
-            self.desired = desire(world, request, desired.definition, leases)
-        return leases
-
-    def build_file(self) -> tuple[Path, Config]:
-        """The file that images are built and pulled from, and what stands in it."""
-        from moorage.work.definitions.resolve import source_digests
-
-        desired = self._desired()
-        with self._file_guard:
-            digests = source_digests(self.world, desired.definition)
-            config = composing.build_config(desired.definition, desired.leases, self.world.home, digests)
-            return generations.write_build(self.world, self.stack, config), config
-
     def pin(self) -> Generation:
         """Pin the images that are there now, and write down the generation that comes of it."""
-        desired = self._desired()
-        self.generation = generations.make(self.world, desired, self.record)
+        self.generation = generations.make(self.world, self.desired, self.record)
         return self.generation
 
     def know(self, generation: Generation) -> None:
@@ -181,26 +154,27 @@ class Run:
         self.services = dict(generation.services)
         self.hide = generations.censor(self.world, generation)
 
-    def adopt(self, desired: Desired, plan: Plan) -> None:
-        """Take over what a plan is to lead to."""
-        self.desired = desired
-        self.services = dict(desired.definition.services)
+    def adopt(self, planned: PlannedUp) -> None:
+        """Take over what a plan is to lead to, and tell its notices."""
+        self.planned, self._desired = planned, planned.desired
+        self.services = dict(self.desired.definition.services)
         secrets = [*self._secrets(), *generations.injected_secrets(self.services)]
-        self.hide = self.world.censor(desired.definition.config, secrets)
-        self.tell(Action.PLANNED, plan=plan.model_dump(mode="json"))
-        for notice in plan.notices:
+        self.hide = self.world.censor(self.desired.definition.config, secrets)
+        for notice in planned.plan.notices:
             self.tell(Action.NOTICE, message=notice)
+
+    @property
+    def desired(self) -> Desired:
+        """What the plan is to lead to, with the ports that were leased for it."""
+        assert self._desired is not None, "a plan comes first"  # noqa: S101 - a bug, not a user's error
+        return self._desired
+
+    @desired.setter
+    def desired(self, value: Desired) -> None:
+        self._desired = value
 
     def _secrets(self) -> tuple[str, ...]:
         return self.request.source.secret_values if self.request else ()
-
-    def _desired(self) -> Desired:
-        assert self.desired is not None, "a plan comes first"  # noqa: S101 - a mistake of ours, not of users
-        return self.desired
-
-    def _request(self) -> UpRequest:
-        assert self.request is not None, "an up has a request"  # noqa: S101
-        return self.request
 
 
 def _account() -> str:

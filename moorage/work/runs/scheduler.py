@@ -3,47 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextvars import ContextVar
 from typing import Any
 
-from moorage.errors import MoorageError, PortTakenError
-from moorage.model.step import Step
-
-StepRunner = Callable[[Step, list[Any]], Awaitable[Any]]
-"""Does one step, given what the steps it waited for returned."""
-
-
-EXPECTING: ContextVar[Callable[[tuple[Step, ...]], None] | None] = ContextVar("EXPECTING", default=None)
-"""Who wants to know beforehand which steps are to be done. None: nobody."""
+from moorage.model.event import Action
+from moorage.model.step import Plan, Step
+from moorage.work.runs.context import StepRunner
+from moorage.work.runs.run import Run
+from moorage.work.runs.steps import perform
+from moorage.work.threads import most_telling
 
 
-async def carry_out(steps: tuple[Step, ...], act: StepRunner) -> None:
-    """Do the steps, each as soon as all it needs is done. The first failure ends the others and is raised."""
-    if expect := EXPECTING.get():
-        expect(steps)
+async def carry_out(run: Run, plan: Plan) -> None:
+    """Do the steps of a plan, each as soon as all it needs is done. The first failure ends the others and is raised.
+
+    What is going to be done is told first, here and nowhere else.
+    """
+    run.tell(Action.PLANNED, plan=plan.model_dump(mode="json"))
+    runner = (run.context.step_runner or directly)(run)
     doing: dict[str, asyncio.Task[Any]] = {}
     try:
         async with asyncio.TaskGroup() as group:
-            for step in steps:
+            for step in plan.steps:
                 needs = [doing[need] for need in step.needs if need in doing]
-                doing[step.id] = group.create_task(_after(needs, step, act), name=step.id)
+                doing[step.id] = group.create_task(_after(needs, step, runner), name=step.id)
     except BaseExceptionGroup as errors:
-        raise _first(errors) from None
+        raise most_telling(errors) from None
 
 
-async def _after(needs: list[asyncio.Task[Any]], step: Step, act: StepRunner) -> Any:
-    return await act(step, [await need for need in needs])
+async def _after(needs: list[asyncio.Task[Any]], step: Step, runner: StepRunner) -> Any:
+    return await runner(step, [await need for need in needs])
 
 
-def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error that says most: a port that was taken can be mended, one of ours explains itself."""
-    flat = [
-        e
-        for error in errors.exceptions
-        for e in (error.exceptions if isinstance(error, BaseExceptionGroup) else [error])
-    ]
-    for kind in (PortTakenError, MoorageError):
-        if found := [error for error in flat if isinstance(error, kind)]:
-            return found[0]
-    return flat[0]
+def directly(run: Run) -> StepRunner:
+    """Steps are run as they are, without Prefect."""
+
+    async def runner(step: Step, _needs: list[Any]) -> str:
+        return await perform(step, run)
+
+    return runner

@@ -5,49 +5,63 @@ It saves the others Prefect, whose import alone takes more than their look; corr
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from moorage.errors import BusyError
 from moorage.interfaces import Lock, World
 from moorage.model.state import StackStatus
 from moorage.model.step import Operation
 from moorage.work.definitions.request import UpRequest
+from moorage.work.definitions.resolve import Resolved, resolve
 from moorage.work.queries.plan import idle_as_planned, plan_up
 from moorage.work.runs import images
 
+T = TypeVar("T")
+
+Loop = Callable[[Callable[[], Coroutine[Any, Any, T]]], T]
+"""Runs async work to its end."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Our turn: what was read for it, and what was found."""
+
+    resolved: Resolved
+    idle: StackStatus | None
+    """The status of the stack, if there is nothing to do. None: it is ours to do."""
+
 
 @contextmanager
-def single_flight(world: World, request: UpRequest, say: Callable[[str], None]) -> Iterator[StackStatus | None]:
-    """Wait for our turn. Gives the status of the stack if there is nothing to do; None: it is ours to do, in here.
+def single_flight(world: World, request: UpRequest, say: Callable[[str], None], run: Loop[Any]) -> Iterator[Turn]:
+    """Wait for our turn, which lasts as long as the block. The definition is read once, before the wait.
 
     `say` is told once for whom we wait. Raises BusyError when the stack itself is held for longer than the setting;
     BackendUnavailableError, UnsupportedByBackendError: the builder asked for cannot do its part of it.
     """
-    idle, name = _look(world, request)
+    resolved = resolve(world, request)
+    idle = run(lambda: _look(world, resolved))
     if idle:
-        yield idle
+        yield Turn(resolved, idle)
         return
     # No stack's name has a dot.
-    lock = world.lock(f"{name}.up")
+    lock = world.lock(f"{resolved.name}.up")
     try:
-        if _waited(world, lock, name, say):
-            idle, _ = _look(world, request)
+        if _waited(world, lock, resolved.name, say):
+            idle = run(lambda: _look(world, resolved))
         if idle:  # the others need not wait until this has been shown
             lock.release()
-        yield idle
+        yield Turn(resolved, idle)
     finally:
         lock.release()
 
 
-def _look(world: World, request: UpRequest) -> tuple[StackStatus | None, str]:
-    async def look() -> tuple[StackStatus | None, str]:
-        planned = await plan_up(world, request)
-        await images.require_builder(world, request, planned[0], planned[2])
-        return await idle_as_planned(world, request, planned), planned[0].definition.name
-
-    return asyncio.run(look())
+async def _look(world: World, resolved: Resolved) -> StackStatus | None:
+    planned = await plan_up(world, resolved)
+    await images.require_builder(world, planned)
+    return await idle_as_planned(world, planned)
 
 
 def _waited(world: World, lock: Lock, name: str, say: Callable[[str], None]) -> bool:

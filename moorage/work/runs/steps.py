@@ -7,37 +7,40 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any
 
 from moorage.errors import EngineError, MoorageError, NotReadyError, PortTakenError, RunError
 from moorage.model.definition import Hook, Service
 from moorage.model.event import Action
-from moorage.model.state import Container
+from moorage.model.state import Container, SpanOutcome
 from moorage.model.step import Step, StepKind
 from moorage.rules import graph, planning
 from moorage.work.definitions import generations
-from moorage.work.runs import images, placeholders
+from moorage.work.runs import images, leasing, placeholders
 from moorage.work.runs.removal import remove
+from moorage.work.runs.retries import retried
 from moorage.work.runs.run import Run
-from moorage.work.runs.scheduler import StepRunner, _first
 from moorage.work.runs.wait import LOG_LINES, Wait, not_ready
-from moorage.work.threads import in_thread, in_thread_with_timeout
+from moorage.work.threads import in_thread, in_thread_with_timeout, most_telling
 
 _SETTLE_S = 3.0
 _SETTLE_POLL_S = 0.05
 
 
 async def perform(step: Step, run: Run) -> str:
-    """Do one step and tell about it. Gives a word on what was done."""
+    """Do one step, again if that may mend it, and tell about it. Gives a word on what was done."""
+    return await retried(_perform, step, run)
+
+
+async def _perform(step: Step, run: Run) -> str:
     began = run.world.clock.monotonic()
     run.tell(Action.STARTED, step.id, step.why, service=step.service)
     try:
         done = await _BY_KIND[step.kind](step, run)
     except asyncio.CancelledError:
-        run.note(step, began, "cut off")
+        run.note(step, began, SpanOutcome.CUT_OFF)
         raise
     except MoorageError as error:
-        run.note(step, began, "failed")
+        run.note(step, began, SpanOutcome.FAILED)
         run.censor(error.with_fields(step=step.id, service=step.service))
         elapsed_s = run.world.clock.monotonic() - began
         facts = {key: value for key, value in error.fields.items() if key not in ("step", "service", "message")}
@@ -45,14 +48,14 @@ async def perform(step: Step, run: Run) -> str:
         raise
     elapsed_s = run.world.clock.monotonic() - began
     action = Action.SKIPPED if done.startswith("already") else Action.DONE
-    run.note(step, began, "skipped" if action == Action.SKIPPED else "done")
+    run.note(step, began, SpanOutcome.SKIPPED if action == Action.SKIPPED else SpanOutcome.DONE)
     run.tell(action, step.id, done, service=step.service, elapsed_s=elapsed_s)
     return done
 
 
 async def lease(_step: Step, run: Run) -> str:
     """Lease the ports."""
-    leases = await in_thread(run.lease)
+    leases = await in_thread(lambda: leasing.lease(run))
     return ", ".join(f"{lease.key.service} {lease.key.target} at {lease.host_ip}:{lease.port}" for lease in leases)
 
 
@@ -68,10 +71,10 @@ async def create(step: Step, run: Run) -> str:
             run.tell(Action.PROGRESS, step.id, text)
 
     def call() -> str:
-        generation = run.generation if run.desired is None and run.generation else run.pin()
+        generation = run.generation if run.planned is None and run.generation else run.pin()
         file = generations.compose_file(run.world, generation)
         services, recreate = run.recreated
-        recreate = recreate or bool(run.desired and run.desired.force_recreate)
+        recreate = recreate or bool(run.planned and run.desired.force_recreate)
         placeholders.give_names_back(run)
         try:
             run.world.compose.create(run.stack, file, sorted(services), recreate, tell)
@@ -166,7 +169,7 @@ async def ready(step: Step, run: Run) -> str:
             for container in containers:
                 group.create_task(Wait(run.world, run.services, service.name, limit_s).until_ready(container))
     except BaseExceptionGroup as errors:
-        return _went_without(run, service, step, _first(errors))
+        return _went_without(run, service, step, most_telling(errors))
     began = run.started.get(service.name, run.world.clock.monotonic())
     run.ready_s[service.name] = round(run.world.clock.monotonic() - began, 3)
     return "ready"
@@ -227,16 +230,3 @@ _BY_KIND: dict[StepKind, Callable[[Step, Run], Awaitable[str]]] = {
     StepKind.STOP: stop,
     StepKind.REMOVE: remove,
 }
-
-
-StepRunnerFor = Callable[[Run], StepRunner]
-"""For a run, what does one of its steps: directly, or as a task run."""
-
-
-def directly(run: Run) -> StepRunner:
-    """Steps are done as they are, without Prefect."""
-
-    async def act(step: Step, _needs: list[Any]) -> str:
-        return await perform(step, run)
-
-    return act

@@ -25,17 +25,17 @@ from moorage.errors import (
 )
 from moorage.interfaces import Lock, World
 from moorage.model.event import Action
-from moorage.model.state import RunRecord
+from moorage.model.state import RunOutcome, RunRecord
 from moorage.work.queries import ports
 from moorage.work.runs import failure_report
 from moorage.work.runs.commit import keep
+from moorage.work.runs.context import Context
 from moorage.work.runs.run import Run
-from moorage.work.runs.steps import StepRunnerFor, directly
 from moorage.work.runs.undo import undo
 from moorage.work.threads import in_thread, to_the_end, uncancelled
 
 T = TypeVar("T")
-Recover = Callable[[World, RunRecord], Awaitable[None]]
+Recover = Callable[[Context, RunRecord], Awaitable[None]]
 
 _LOCK_POLL_S = 0.1
 _ENGINE_BACK_S = 30.0
@@ -54,7 +54,7 @@ async def locked(run: Run, recover: Recover) -> AsyncIterator[None]:
         for record in await in_thread(lambda: world.store.unfinished_runs(run.stack)):
             message = f"recovering: {record.operation} of {record.started_at:%H:%M:%S} did not finish"
             run.tell(Action.NOTICE, message=message, recovering=record.operation)
-            await to_the_end(recover(world, record))
+            await to_the_end(recover(run.context, record))
         run.began = world.clock.monotonic()
         yield
     finally:
@@ -97,7 +97,7 @@ def _waiting_words(run: Run, error: BusyError) -> str:
 
 
 @asynccontextmanager
-async def undone_on_failure(run: Run, act_of: StepRunnerFor = directly) -> AsyncIterator[None]:
+async def undone_on_failure(run: Run) -> AsyncIterator[None]:
     """Undo what the run did if its body fails or is cancelled; then say so with the right error.
 
     The body closes the run itself, by its commit.
@@ -105,7 +105,7 @@ async def undone_on_failure(run: Run, act_of: StepRunnerFor = directly) -> Async
     try:
         yield
     except BaseException as error:
-        raise await uncancelled(_fail(run, error, act_of)) from error
+        raise await uncancelled(_fail(run, error)) from error
 
 
 @asynccontextmanager
@@ -120,7 +120,7 @@ async def closed_at_end(run: Run) -> AsyncIterator[None]:
         yield
     except asyncio.CancelledError:
         if run.record:
-            await uncancelled(_close(run, "interrupted"))
+            await uncancelled(_close(run, RunOutcome.INTERRUPTED))
         raise InterruptedRunError(
             f"{run.stack}: interrupted",
             hint=f"`moorage {run.operation}` goes on with it, `moorage up` brings all of it back.",
@@ -129,22 +129,22 @@ async def closed_at_end(run: Run) -> AsyncIterator[None]:
         ) from None
     except PortTakenError as error:
         told = await uncancelled(in_thread(partial(ports.taken, run.world, run.stack, error)))
-        await uncancelled(_close(run, "failed"))
+        await uncancelled(_close(run, RunOutcome.FAILED))
         raise told.with_fields(stack=run.stack, undone=False) from error
     except (RunError, PortError):
-        await uncancelled(_close(run, "failed"))
+        await uncancelled(_close(run, RunOutcome.FAILED))
         raise
-    await uncancelled(_close(run, "committed"))
+    await uncancelled(_close(run, RunOutcome.COMMITTED))
 
 
-async def _close(run: Run, outcome: str) -> None:
+async def _close(run: Run, outcome: RunOutcome) -> None:
     if run.record:
         await in_thread(lambda: run.ended(outcome))
     else:
         await in_thread(lambda: run.world.store.close_run(run.id, outcome, run.world.clock.now()))
 
 
-async def _fail(run: Run, error: BaseException, act_of: StepRunnerFor) -> BaseException:
+async def _fail(run: Run, error: BaseException) -> BaseException:
     """Report and undo; gives the error to raise."""
     path = await in_thread(lambda: _report(run, error))
     with suppress(HomeError):  # the undo comes first
@@ -153,7 +153,7 @@ async def _fail(run: Run, error: BaseException, act_of: StepRunnerFor) -> BaseEx
     if run.request and run.request.keep_failed and run.generation and not isinstance(error, asyncio.CancelledError):
         return await _keep(run, error, path)
     run.tell(Action.NOTICE, message="undoing")
-    left = await undo_and_close(run.world, run.record, act_of, "undone") if run.record else []
+    left = await undo_and_close(run.context, run.record, RunOutcome.UNDONE) if run.record else []
     run.tell(Action.UNDONE, message=undone_line(run.record) if not left else f"left: {'; '.join(left)}")
     if not left:
         return _verdict(run, error, path)
@@ -176,15 +176,16 @@ def _report(run: Run, error: BaseException) -> str | None:
         return None
 
 
-async def undo_and_close(world: World, record: RunRecord, act_of: StepRunnerFor, outcome: str) -> list[str]:
+async def undo_and_close(context: Context, record: RunRecord, outcome: RunOutcome) -> list[str]:
     """Undo, and close the record if nothing is left; else it stays open, and whoever comes next tries again."""
+    world = context.world
     try:
-        left = await _undo_patiently(world, record, act_of)
+        left = await _undo_patiently(context, record)
     except Exception as error:  # noqa: BLE001 - an undo that fails is told of, never a traceback instead of the run's error
         left = [_said(error)]
     try:
         if left:
-            unfinished = record.model_copy(update={"outcome": "undo incomplete"})
+            unfinished = record.model_copy(update={"outcome": RunOutcome.UNDO_INCOMPLETE})
             await in_thread(lambda: world.store.update_run(unfinished))
         else:
             await in_thread(lambda: world.store.close_run(record.id, outcome, world.clock.now()))
@@ -193,12 +194,13 @@ async def undo_and_close(world: World, record: RunRecord, act_of: StepRunnerFor,
     return left
 
 
-async def _undo_patiently(world: World, record: RunRecord, act_of: StepRunnerFor) -> list[str]:
+async def _undo_patiently(context: Context, record: RunRecord) -> list[str]:
     """Undo; an engine that is being restarted gets the time for it. Raises EngineUnavailableError."""
+    world = context.world
     deadline: float | None = None
     while True:
         try:
-            return await undo(world, record, act_of)
+            return await undo(context, record)
         except EngineUnavailableError:
             deadline = deadline or world.clock.monotonic() + _ENGINE_BACK_S
             # Also after one that answers again: it may go on breaking off the very calls that an undo needs.
@@ -221,7 +223,7 @@ def _answers(world: World) -> bool:
 async def _keep(run: Run, error: BaseException, path: str | None) -> BaseException:
     """`--keep-failed`: nothing is undone; what the run leased and created stays until `down`, or the next `up`."""
     await in_thread(lambda: keep(run))
-    await _close(run, "kept")
+    await _close(run, RunOutcome.KEPT)
     if isinstance(error, MoorageError):
         error.with_fields(undone=False, report=path)
         before = run.record.previous_generation if run.record else None

@@ -15,34 +15,35 @@ from moorage.model.definition import Service
 from moorage.model.event import Action
 from moorage.model.generation import Generation
 from moorage.model.state import Observed, RunRecord
-from moorage.model.step import Operation, Step, StepKind
+from moorage.model.step import Operation, Plan, Step, StepKind
 from moorage.rules import labels, planning
 from moorage.rules import undo as rules
 from moorage.work.definitions import generations
 from moorage.work.runs import placeholders
+from moorage.work.runs.context import Context
 from moorage.work.runs.run import Run
 from moorage.work.runs.scheduler import carry_out
-from moorage.work.runs.steps import StepRunnerFor, directly
 from moorage.work.threads import in_thread
 
 
-async def undo(world: World, record: RunRecord, act_of: StepRunnerFor = directly) -> list[str]:
+async def undo(context: Context, record: RunRecord) -> list[str]:
     """Undo a run. Gives what could not be undone, in words; empty: all is as before.
 
     May be called again after it failed or was cut off. Raises EngineUnavailableError.
     """
+    world = context.world
     # A Compose that its Moorage left behind would go on creating what is removed here.
     await in_thread(lambda: world.compose.end_strays(record.stack))
     generation = _generation_before(world, record)
     kept = await in_thread(lambda: generations.was_kept(world, record.stack, record.id))
     if kept and record.previous_generation is None:
-        record = await in_thread(partial(_as_first, world, record))
+        record = await in_thread(partial(_as_first, context, record))
     elif kept and generation:
         record = await in_thread(partial(_as_committed, world, record, generation))
     if record.before.get("containers") and generation:
-        left = await _apply_again(world, record, generation, act_of, all_of_it=kept)
+        left = await _apply_again(context, record, generation, all_of_it=kept)
     else:
-        left = await _remove_containers(world, record, act_of)
+        left = await _remove_containers(context, record)
         left += await in_thread(lambda: _lost(world, record))
     left += await _remove_new(world, record)
     await in_thread(lambda: _forget_new(world, record, kept=generation))
@@ -59,9 +60,10 @@ def _as_committed(world: World, record: RunRecord, generation: Generation) -> Ru
     )
 
 
-def _as_first(world: World, record: RunRecord) -> RunRecord:
+def _as_first(context: Context, record: RunRecord) -> RunRecord:
     """The record as if nothing but volumes had been there: what was kept was never committed, and goes too."""
-    Run(world, Operation.DOWN, record.stack).tell(Action.NOTICE, message="what had been kept for a look goes too")
+    world = context.world
+    Run(context, Operation.DOWN, record.stack).tell(Action.NOTICE, message="what had been kept for a look goes too")
     world.store.release_run(record.id)
     world.store.release([lease.key for lease in world.store.leases(record.stack)])
     empty = {"containers": {}, "networks": [], "tags": [], "leases": [], "on_record": False}
@@ -73,14 +75,12 @@ def _generation_before(world: World, record: RunRecord) -> Generation | None:
     return generations.read(world, record.stack, number) if number else None
 
 
-async def _apply_again(
-    world: World, record: RunRecord, generation: Generation, act_of: StepRunnerFor, *, all_of_it: bool
-) -> list[str]:
+async def _apply_again(context: Context, record: RunRecord, generation: Generation, *, all_of_it: bool) -> list[str]:
     """Apply the generation before, from its pinned images, and wait until what ran then is ready; the rest is off.
 
     `all_of_it`: what ran then was none of its doing, so all of it is to run.
     """
-    run = Run(world, Operation.ROLLBACK, record.stack)
+    world, run = context.world, Run(context, Operation.ROLLBACK, record.stack)
     run.generation = generation
     run.know(generation)
     active = frozenset(run.services) if all_of_it else rules.active_before(record, run.services)
@@ -97,7 +97,7 @@ async def _apply_again(
         run.grace_s = max((rules.grace_s(run.services, c.service, longest_s) for c in off.containers), default=None)
         halting = planning.stop_plan(run.stack, run.operation, run.services, off).steps
         steps = rules.reapply_steps(run.stack, run.operation, run.services, active, "undo", (*clearing, *halting))
-        await carry_out(steps, act_of(run))
+        await carry_out(run, Plan(stack=run.stack, operation=run.operation, steps=steps))
     except EngineUnavailableError:
         raise
     except MoorageError as error:
@@ -120,13 +120,14 @@ def _services_of(world: World, record: RunRecord) -> dict[str, Service]:
     return dict(generation.services) if generation else {}
 
 
-async def _remove_containers(world: World, record: RunRecord, act_of: StepRunnerFor) -> list[str]:
+async def _remove_containers(context: Context, record: RunRecord) -> list[str]:
     """Remove the containers that were not there before."""
-    run = Run(world, Operation.DOWN, record.stack)
+    world, run = context.world, Run(context, Operation.DOWN, record.stack)
     observed = await in_thread(lambda: world.engine.observe(record.stack))
     kept = rules.kept(observed, record, world.home)
     try:
-        await carry_out(await in_thread(lambda: _removals(run, record, observed, kept)), act_of(run))
+        removals = await in_thread(lambda: _removals(run, record, observed, kept))
+        await carry_out(run, Plan(stack=run.stack, operation=run.operation, steps=removals))
     except EngineUnavailableError:
         raise
     except MoorageError as error:

@@ -15,15 +15,14 @@ from moorage.errors import (
 )
 from moorage.model.event import Action
 from moorage.model.generation import Generation
-from moorage.model.state import Observed
-from moorage.model.step import Operation, Step, StepKind
+from moorage.model.state import Observed, RunOutcome
+from moorage.model.step import Operation, Plan, Step, StepKind
 from moorage.model.volume import Kind, Manifest, Snapshot, Volume
 from moorage.rules import labels, planning
 from moorage.rules import volumes as rules
 from moorage.work.definitions import generations
 from moorage.work.runs.run import Run
 from moorage.work.runs.scheduler import carry_out
-from moorage.work.runs.steps import StepRunnerFor
 from moorage.work.threads import in_thread
 from moorage.work.volumes import archive, postgres, tar
 from moorage.work.volumes.archive import Reader, Writer
@@ -116,10 +115,10 @@ def take_dump(about: Subject, target: Path, force: bool, stop: threading.Event) 
         raise
 
 
-async def wake(run: Run, names: Iterable[str], act_of: StepRunnerFor) -> None:
+async def wake(run: Run, names: Iterable[str]) -> None:
     """Start services again that were stopped for a while, in order, and wait until they are ready."""
     plan = planning.start_plan(run.stack, Operation.START, run.services, names, frozenset())
-    await carry_out(plan.steps, act_of(run))
+    await carry_out(run, plan)
 
 
 async def tidy_up(run: Run, unfinished: str | None) -> None:
@@ -187,10 +186,11 @@ async def renew(run: Run, volume: Volume, services: Sequence[str]) -> None:
     await in_thread(call)
 
 
-async def create(run: Run, generation: Generation, act_of: StepRunnerFor) -> None:
+async def create(run: Run, generation: Generation) -> None:
     """Have Compose create what is missing of a generation."""
     run.generation = generation
-    await carry_out((Step(kind=StepKind.CREATE, why="its volume was replaced"),), act_of(run))
+    step = Step(kind=StepKind.CREATE, why="its volume was replaced")
+    await carry_out(run, Plan(stack=run.stack, operation=run.operation, steps=(step,)))
 
 
 def fill(run: Run, volume: str, image: str, reader: Reader, snapshot: Snapshot, stop: threading.Event) -> None:
@@ -204,7 +204,7 @@ def fill(run: Run, volume: str, image: str, reader: Reader, snapshot: Snapshot, 
         raise ArchiveError(message, reason="not as written", members=now.members, bytes=now.bytes)
 
 
-async def put_back(run: Run, facts: dict[str, Any], act_of: StepRunnerFor) -> None:
+async def put_back(run: Run, facts: dict[str, Any]) -> None:
     """Undo a restore by what its record says: the content as it was before, the services running again."""
     await in_thread(lambda: run.world.volumes.remove_helpers(run.stack))
     safety = Path(facts["safety"])
@@ -217,8 +217,8 @@ async def put_back(run: Run, facts: dict[str, Any], act_of: StepRunnerFor) -> No
         if not facts["empty"]:
             await in_thread(lambda: _fill_again(run, volume.name, facts["image"], safety))
         if generation and facts["users"]:
-            await create(run, generation, act_of)
-    await wake(run, facts["services"], act_of)
+            await create(run, generation)
+    await wake(run, facts["services"])
     await in_thread(lambda: archive.discard(safety, run.id))
 
 
@@ -240,6 +240,6 @@ async def load_dump(about: Subject, reader: Reader, snapshot: Snapshot) -> None:
     await in_thread(call)
 
 
-async def close(run: Run, outcome: str) -> None:
+async def close(run: Run, outcome: RunOutcome) -> None:
     """The run has ended."""
     await in_thread(lambda: run.world.store.close_run(run.id, outcome, run.world.clock.now()))

@@ -15,7 +15,8 @@ from moorage.work.threads import in_thread, in_thread_with_timeout
 
 LOG_LINES = 50
 _KILLED = 128 + 9
-_MEMORY_LOOKS, _MEMORY_PAUSE_S = 10, 0.1
+_MEMORY_LOOKS, _MEMORY_PAUSE_S = 50, 0.1
+"""On a busy machine the engine has heard of it seconds after the end."""
 _LEAST_PAUSE_S = 0.001
 """What is left until the deadline may be less than any clock can tell."""
 

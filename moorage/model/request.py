@@ -1,0 +1,99 @@
+"""What a person asks of a verb on a stack; the command's options and the forms of Prefect are two readers of it.
+
+Their fields are the parameters of the flows, name by name. What `up` and `build` are asked is in `definitions.request`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from moorage.model.base import Frozen
+
+
+class StackRequest(Frozen):
+    """Names the stack."""
+
+    stack: str
+
+
+class DownRequest(StackRequest):
+    """Of `down`."""
+
+    volumes: bool = False
+    release_ports: bool = False
+    timeout_s: float | None = None
+    """Grace period of stops. None: what the definition says."""
+
+
+class StopRequest(StackRequest):
+    """Of `stop`."""
+
+    services: tuple[str, ...] = ()
+    """Empty: all."""
+    timeout_s: float | None = None
+    """Grace period of stops. None: what the definition says."""
+    force: bool = False
+    """Kill when the grace period is over, even if a pre_stop hook is still running."""
+
+
+class StartRequest(StackRequest):
+    """Of `start`."""
+
+    services: tuple[str, ...] = ()
+    """Empty: all."""
+
+
+class RestartRequest(StackRequest):
+    """Of `restart`."""
+
+    services: tuple[str, ...] = ()
+    """Empty: all."""
+    recreate: bool = False
+    """Containers are made again, from the current generation."""
+    timeout_s: float | None = None
+    """Grace period of stops. None: what the definition says."""
+
+
+class RollbackRequest(StackRequest):
+    """Of `rollback`."""
+
+    to: int | None = None
+    """Number of the generation. None: the one before the current."""
+
+
+class HealRequest(StackRequest):
+    """Of `health --heal`."""
+
+    insist: bool = False
+    """A person asked: at once, and also what was given up. Else a stack that is busy is left for the next time."""
+
+
+class SweepRequest(Frozen):
+    """Of `sweep`."""
+
+    dry_run: bool = False
+    """True: only look."""
+    volumes: bool = False
+    """True: stacks that are ended lose their volumes too, and with them their data."""
+
+
+class SnapshotRequest(StackRequest):
+    """Of `volumes snapshot`."""
+
+    volume: str
+    target: Path | None = None
+    """None: in `snapshots/STACK` of `$MOORAGE_HOME`."""
+    as_files: bool = False
+    """True: files also of a PostgreSQL that runs; it is stopped for it."""
+    force: bool = False
+    """True: a file that is there is overwritten."""
+
+
+class RestoreRequest(StackRequest):
+    """Of `volumes restore`."""
+
+    source: Path
+    volume: str | None = None
+    """None: the one that the snapshot was taken of."""
+    force: bool = False
+    """True: what is in the volume is replaced."""

@@ -1,0 +1,48 @@
+"""What a run is done with: made once, by whoever starts it, and handed on whole."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from moorage.interfaces import World
+from moorage.model.step import Plan, Step
+
+StepRunner = Callable[[Step, list[Any]], Awaitable[Any]]
+"""Does one step, given what the steps it waited for returned."""
+
+
+class Approval:
+    """Who is asked, and when."""
+
+    def __init__(self, ask: Callable[[Plan, Callable[[str], None]], Awaitable[None]], *, always: bool = False) -> None:
+        self.ask = ask
+        """Returns when somebody has agreed to the plan, raises InterruptedRunError if nobody does. It is given what
+        tells people that it waits."""
+        self.always = always
+        """Whatever the stack's definition says: the run's deployment is tagged."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """The world, who runs the steps, the flow run it belongs to, and who has to agree."""
+
+    world: World
+    """Its `emit` is where the events of the run go."""
+    step_runner: Callable[[Any], StepRunner] | None = None
+    """For a `Run`: what runs its steps, as task runs of Prefect for instance. None: they are run just so."""
+    flow_run_id: str | None = None
+    """None: no flow run of Prefect."""
+    approval: Approval | None = None
+    """None: nobody is asked."""
+
+    @property
+    def alone(self) -> Context:
+        """The same without Prefect and without questions: for what has to end whatever becomes of the caller."""
+        return Context(self.world)
+
+    def waiting(self, lock_timeout_s: float) -> Context:
+        """The same with another limit for the wait for a stack's lock."""
+        settings = self.world.settings.model_copy(update={"lock_timeout_s": lock_timeout_s})
+        return replace(self, world=replace(self.world, settings=settings))
