@@ -10,6 +10,7 @@ from moorage.work.definitions.resolve import resolve
 from moorage.work.queries.plan import plan_up
 from moorage.work.runs import images
 from moorage.work.runs.context import Context
+from moorage.work.runs.foreign_errors import foreign_errors_named
 from moorage.work.runs.recovery import recover
 from moorage.work.runs.run import Run
 from moorage.work.runs.scheduler import carry_out
@@ -19,6 +20,7 @@ from moorage.work.threads import in_thread
 _MAKES = (StepKind.BUILD, StepKind.PULL)
 
 
+@foreign_errors_named()
 async def build(context: Context, request: UpRequest) -> tuple[str, list[str]]:
     """Build or pull the images that a start would; gives the stack's name and the services whose image was made.
 

@@ -14,6 +14,7 @@ from moorage.work.definitions import generations
 from moorage.work.queries.health import health
 from moorage.work.runs import lifecycle
 from moorage.work.runs.context import Context
+from moorage.work.runs.foreign_errors import foreign_errors_named
 from moorage.work.runs.mending import mend
 from moorage.work.runs.recovery import recover
 from moorage.work.runs.run import Run
@@ -27,6 +28,7 @@ def wants_healing(world: World, stack: str) -> bool:
     return bool(generation and (generation.config.get("x-moorage") or {}).get("heal") is True)
 
 
+@foreign_errors_named()
 async def heal(context: Context, request: HealRequest) -> Health:
     """Look, and bring back what has drifted; what does not stay mended is tried ever later, then no more.
 

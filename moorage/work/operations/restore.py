@@ -13,6 +13,7 @@ from moorage.errors import (
     MoorageError,
     RunError,
     UndoIncompleteError,
+    said,
 )
 from moorage.interfaces import World
 from moorage.model.event import Action
@@ -23,16 +24,18 @@ from moorage.model.volume import Kind, Snapshot
 from moorage.rules import volumes as rules
 from moorage.work.runs import lifecycle, volume_copies
 from moorage.work.runs.context import Context
+from moorage.work.runs.foreign_errors import foreign_errors_named, named
 from moorage.work.runs.recovery import recover
 from moorage.work.runs.run import Run
 from moorage.work.runs.scheduler import carry_out
 from moorage.work.runs.transaction import locked
 from moorage.work.runs.volume_copies import Subject, close
 from moorage.work.threads import in_thread, uncancelled
-from moorage.work.volumes import archive, copying
+from moorage.work.volumes import copying
 from moorage.work.volumes.archive import Reader
 
 
+@foreign_errors_named()
 async def restore(context: Context, request: RestoreRequest) -> tuple[Subject, Snapshot]:
     """Replace what is in a volume by a snapshot, and compare; services on it rest meanwhile, dependents too.
 
@@ -53,7 +56,7 @@ async def restore(context: Context, request: RestoreRequest) -> tuple[Subject, S
             async with _put_back_on_failure(run, facts):
                 await _replace(about, reader, found, facts)
                 await uncancelled(close(run, RunOutcome.COMMITTED))
-        await in_thread(lambda: archive.discard(Path(facts["safety"]), run.id))
+        await in_thread(lambda: volume_copies.discard(run, Path(facts["safety"])))
         return about, found
 
 
@@ -122,21 +125,21 @@ async def _put_back_on_failure(run: Run, facts: dict[str, Any]) -> AsyncIterator
     except BaseException as error:
         run.tell(Action.NOTICE, message="undoing")
         try:
-            await uncancelled(volume_copies.put_back(run, facts))
-            await uncancelled(close(run, RunOutcome.UNDONE))
-        except MoorageError as problem:
-            cause = "interrupted" if isinstance(error, asyncio.CancelledError) else error
+            await uncancelled(volume_copies.put_back(run, facts, RunOutcome.UNDONE))
+        except Exception as problem:  # noqa: BLE001 - whatever it is, the undo is incomplete
+            cause = "interrupted" if isinstance(error, asyncio.CancelledError) else said(error)
             raise UndoIncompleteError(
-                f"{run.stack}: {cause}; the undo is incomplete: {problem}",
+                f"{run.stack}: {cause}; the undo is incomplete: {said(problem)}",
                 hint="`moorage sweep` tries again; what was in the volume is in the file named.",
                 stack=run.stack,
-                left=[str(problem)],
+                left=[said(problem)],
                 command=f"moorage volumes restore {facts['safety']} --force --name {run.stack}",
             ) from error
         if isinstance(error, asyncio.CancelledError):
             message = f"{run.stack}: interrupted; the volume is as it was"
             raise InterruptedRunError(message, stack=run.stack, undone=True) from None
-        if not isinstance(error, MoorageError):
+        if not isinstance(error, Exception):
             raise
-        fields = {**error.fields, "stack": run.stack, "undone": True}
-        raise RunError(f"{run.stack}: {error}; the volume is as it was", hint=error.hint, **fields) from error
+        ours = error if isinstance(error, MoorageError) else named(run, error)
+        fields = {**ours.fields, "stack": run.stack, "undone": True}
+        raise RunError(f"{run.stack}: {said(error)}; the volume is as it was", hint=ours.hint, **fields) from error

@@ -8,11 +8,13 @@ from moorage.work.runs import lifecycle, reapply
 from moorage.work.runs.approval import approved_and_locked
 from moorage.work.runs.commit import after_commit, commit
 from moorage.work.runs.context import Context
+from moorage.work.runs.foreign_errors import foreign_errors_named
 from moorage.work.runs.result import Result
 from moorage.work.runs.transaction import undone_on_failure
 from moorage.work.threads import in_thread, uncancelled
 
 
+@foreign_errors_named()
 async def rollback(context: Context, request: RollbackRequest) -> Result:
     """Apply an earlier generation. Raises DefinitionError: there is no such generation."""
     run = lifecycle.new_run(context, Operation.ROLLBACK, request.stack, None)

@@ -9,8 +9,6 @@ from pathlib import Path
 
 from moorage.errors import (
     ArchiveError,
-    DefinitionError,
-    EngineError,
     InterruptedRunError,
     RunError,
 )
@@ -23,6 +21,7 @@ from moorage.model.volume import Kind, Snapshot
 from moorage.rules import volumes as rules
 from moorage.work.runs import lifecycle, volume_copies
 from moorage.work.runs.context import Context
+from moorage.work.runs.foreign_errors import foreign_errors_named
 from moorage.work.runs.recovery import recover
 from moorage.work.runs.run import Run
 from moorage.work.runs.scheduler import carry_out
@@ -32,6 +31,7 @@ from moorage.work.threads import in_thread, uncancelled
 from moorage.work.volumes import archive, copying
 
 
+@foreign_errors_named()
 async def snapshot(context: Context, request: SnapshotRequest) -> Snapshot:
     """Take a snapshot: of PostgreSQL by `pg_dump` while it runs, else of the files while the services rest.
 
@@ -68,9 +68,9 @@ def _default_target(world: World, about: Subject) -> Path:
 async def _resting(run: Run, observed: Observed, names: tuple[str, ...]) -> AsyncIterator[None]:
     """Stop services for the body and start them again, whatever comes; then close the run.
 
-    What was not started again, for want of an engine, is started by whoever takes the lock next.
+    What could not be started again is started by whoever takes the lock next.
     """
-    outcome = RunOutcome.FAILED
+    outcome, awake = RunOutcome.FAILED, False
     try:
         try:
             if names:
@@ -79,14 +79,15 @@ async def _resting(run: Run, observed: Observed, names: tuple[str, ...]) -> Asyn
             outcome = RunOutcome.COMMITTED
         finally:
             await uncancelled(volume_copies.wake(run, names))
+            awake = True
     except asyncio.CancelledError:
         await uncancelled(close(run, RunOutcome.INTERRUPTED))
         raise InterruptedRunError(f"{run.stack}: interrupted; its services run again", stack=run.stack) from None
-    except OSError as error:
-        await uncancelled(close(run, outcome))
-        raise ArchiveError(f"{error.filename or 'the snapshot'}: {error.strerror}", reason="disk") from error
-    except (ArchiveError, EngineError, RunError, DefinitionError) as error:
-        if not error.retryable:
+    except Exception as error:
+        if awake or isinstance(error, RunError):  # what keeps a service itself from starting would do so again
             await uncancelled(close(run, outcome))
+        if isinstance(error, OSError):
+            words = f"{error.filename or 'the snapshot'}: {error.strerror or error}"
+            raise ArchiveError(words, reason="disk") from error
         raise
     await uncancelled(close(run, outcome))

@@ -14,6 +14,7 @@ from moorage.work.runs import images
 from moorage.work.runs.approval import approved_and_locked
 from moorage.work.runs.commit import after_commit, commit
 from moorage.work.runs.context import Context
+from moorage.work.runs.foreign_errors import foreign_errors_named
 from moorage.work.runs.leasing import give_up_port
 from moorage.work.runs.result import Result
 from moorage.work.runs.run import Run
@@ -25,11 +26,13 @@ _MOST_CLASHES = 3
 """So often a service gets other ports in place of those that turn out to be taken when it starts."""
 
 
+@foreign_errors_named()
 async def up(context: Context, request: UpRequest) -> Result:
     """Bring a stack up: commits, or undoes all and raises."""
     return await up_resolved(context, await in_thread(lambda: resolve(context.world, request)))
 
 
+@foreign_errors_named()
 async def up_resolved(context: Context, resolved: Resolved) -> Result:
     """The same for a definition that has been read."""
     run = Run(context, Operation.UP, resolved.name, resolved.request)

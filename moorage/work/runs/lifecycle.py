@@ -11,18 +11,19 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from moorage.errors import DefinitionError, PortTakenError
+from moorage.errors import DefinitionError, PortTakenError, said
 from moorage.interfaces import World
 from moorage.model.definition import Service
 from moorage.model.event import Action
 from moorage.model.request import DownRequest, RestartRequest, StackRequest
-from moorage.model.state import Container, Observed
+from moorage.model.state import Container, Observed, StackState, StackStatus
 from moorage.model.step import Operation, Plan, Step, StepKind
 from moorage.rules import drift, graph, labels, planning, restarting, undo
 from moorage.rules.restarting import Restart
 from moorage.work.definitions import generations
 from moorage.work.queries.ports import taken
 from moorage.work.queries.readiness import is_ready
+from moorage.work.queries.status import status
 from moorage.work.runs.context import Context
 from moorage.work.runs.run import Run
 from moorage.work.runs.scheduler import carry_out
@@ -173,6 +174,16 @@ async def begin_again(run: Run, planned: PlannedRestart) -> None:
     run.generation = await in_thread(lambda: generations.current(run.world, run.stack))
     run.again, run.recreated = planned.chosen.again, (planned.chosen.create, planned.recreate)
     await carry_out(run, planned.plan)
+
+
+async def status_of_started(run: Run) -> StackStatus:
+    """The status after a run that is committed: where it cannot be read, that is told, not raised."""
+    try:
+        return await status(run.world, run.stack, ask=True)
+    except Exception as error:  # noqa: BLE001 - what is done stays done
+        run.tell(Action.NOTICE, message=f"done; but how it is now cannot be read: {said(error)}")
+        state = StackState.STOPPED if run.operation == Operation.STOP else StackState.RUNNING
+        return StackStatus(stack=run.stack, path=None, state=state, generation=None, services={})
 
 
 async def plan_restart(run: Run, request: RestartRequest) -> PlannedRestart:
