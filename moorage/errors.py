@@ -62,6 +62,11 @@ class MoorageError(Exception):
         }
 
 
+def said(error: BaseException) -> str:
+    """The error in words; one that is not ours with its type, without which its words may say nothing."""
+    return str(error) if isinstance(error, MoorageError) else f"{type(error).__name__}: {error}"
+
+
 def _rebuild(kind: type[MoorageError], message: str, hint: str | None, fields: dict[str, Any]) -> MoorageError:
     return kind(message, hint=hint, **fields)
 

@@ -7,7 +7,7 @@ from moorage.model.state import StackStatus
 from moorage.model.step import Operation, Plan
 from moorage.work.runs import lifecycle, reapply
 from moorage.work.runs.approval import Approval, approved_and_locked
-from moorage.work.runs.commit import commit, status_of_committed
+from moorage.work.runs.commit import after_commit, commit
 from moorage.work.runs.run import Run
 from moorage.work.runs.steps import StepRunnerFor, directly
 from moorage.work.runs.transaction import undone_on_failure
@@ -35,4 +35,4 @@ async def rollback(
             await in_thread(lambda: run.open(observed, {"to": generation.number}))
             await reapply.apply(run, generation, act_of)
             await uncancelled(commit(run))
-        return run, await uncancelled(in_thread(lambda: status_of_committed(run)))
+        return run, await uncancelled(in_thread(lambda: after_commit(run)))

@@ -14,7 +14,7 @@ from moorage.work.definitions.request import UpRequest
 from moorage.work.queries.plan import Planned, idle_as_planned, plan_up
 from moorage.work.runs import images
 from moorage.work.runs.approval import Approval, approved_and_locked
-from moorage.work.runs.commit import commit, status_of_committed
+from moorage.work.runs.commit import after_commit, commit
 from moorage.work.runs.leasing import give_up_port
 from moorage.work.runs.run import Run
 from moorage.work.runs.scheduler import StepRunner, carry_out
@@ -79,4 +79,4 @@ async def up(
         async with undone_on_failure(run, act_of):
             await apply(run, act_of(run), planned)
             await uncancelled(commit(run))
-        return run, await uncancelled(in_thread(lambda: status_of_committed(run)))
+        return run, await uncancelled(in_thread(lambda: after_commit(run)))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 
-from moorage.errors import HomeError, MoorageError, NotReadyError
+from moorage.errors import NotReadyError, said
 from moorage.model.event import Action
 from moorage.model.generation import Generation, GenerationRecord
 from moorage.model.state import Observed, StackRecord, StackState, StackStatus
@@ -18,15 +19,21 @@ from moorage.work.threads import in_thread
 
 
 async def commit(run: Run) -> None:
-    """Look once more, write down that the generation is current, tidy up. To be called uncancelled.
+    """Look once more, and write down that the generation is current. To be called uncancelled.
 
-    What it raises, it raises before the generation is current: then there is something to undo.
+    It is the end of the frame: what it raises, it raises before the generation is current, so there is something to
+    undo. What is left to do afterwards is `after_commit`, outside of the frame.
     """
     observed = await in_thread(lambda: run.world.engine.observe(run.stack))
-    _check_all_there(run, observed)
+    await in_thread(lambda: _check_all_there(run, observed))
     await in_thread(lambda: _write_down(run))
     run.committed = observed
-    await in_thread(lambda: _tidy(run))
+
+
+def after_commit(run: Run) -> StackStatus:
+    """Tidy up, and give the status of what was committed. Raises nothing: what is done stays done."""
+    _tidy(run)
+    return status_of_committed(run)
 
 
 def keep(run: Run) -> None:
@@ -47,7 +54,7 @@ def keep(run: Run) -> None:
 def status_of_committed(run: Run) -> StackStatus:
     """The status by the look before the commit, when all but the optional was ready.
 
-    For after the commit: neither engine nor registry can break off any more what is done. Raises nothing of theirs.
+    For after the commit: neither engine nor registry can break off any more what is done. Raises nothing.
     """
     observed, generation = run.committed, run.generation
     assert observed is not None and generation is not None  # noqa: S101, PT018 - for what is committed only
@@ -73,7 +80,7 @@ def _time_to_ready(run: Run, service: str) -> float | None:
         return run.ready_s[service]
     try:
         return next(iter(run.world.store.timings(run.stack, service, "ready", 1)), None)
-    except HomeError:
+    except Exception:  # noqa: BLE001 - whatever it is, it must not hide what is committed
         return None
 
 
@@ -104,12 +111,21 @@ def _write_down(run: Run) -> None:
     ended = {"outcome": "committed", "finished_at": now, "generation": generation.number, "spans": tuple(run.spans)}
     closed = record.model_copy(update=ended)
     keys = composing.lease_keys(run.stack, run.services)
-    run.world.store.commit(
-        closed,
-        _stack_record(run, generation),
-        _generation_records(run, generation),
-        [lease.key for lease in run.world.store.leases(run.stack) if lease.key not in keys],
-    )
+    stack, records = _stack_record(run, generation), _generation_records(run, generation)
+    released = [lease.key for lease in run.world.store.leases(run.stack) if lease.key not in keys]
+    try:
+        run.world.store.commit(closed, stack, records, released)
+    except Exception:
+        # The registry knows whether it is done, not the call: its answer may have been lost.
+        if not _is_committed(run):
+            raise
+
+
+def _is_committed(run: Run) -> bool:
+    """True: the registry says so. It cannot be read: as if not, for then nothing can be undone either."""
+    with suppress(Exception):
+        return any(one.id == run.id and one.outcome == "committed" for one in run.world.store.runs(run.stack))
+    return False
 
 
 def _generation_records(run: Run, generation: Generation) -> list[GenerationRecord]:
@@ -146,12 +162,12 @@ def _stack_record(run: Run, generation: Generation) -> StackRecord:
 
 
 def _tidy(run: Run) -> None:
-    """What may fail without harm: the stack is committed, and `sweep` tidies up what is left here."""
+    """What may fail without harm, whatever it fails by: the stack is committed, and `sweep` tidies up what is left."""
     world = run.world
     try:
         number = run.generation.number if run.generation else 0
         for name, seconds in run.ready_s.items():
             world.store.add_timing(run.stack, name, number, "ready", seconds, world.clock.now())
         generations.prune(world, run.stack)
-    except MoorageError as error:
-        run.tell(Action.NOTICE, message=f"not tidied up: {error}")
+    except Exception as error:  # noqa: BLE001 - a start that is committed is never undone
+        run.tell(Action.NOTICE, message=f"not tidied up: {said(error)}")
