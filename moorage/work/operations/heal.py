@@ -7,7 +7,7 @@ from dataclasses import replace
 from moorage.errors import BusyError, DefinitionError, EngineError, MoorageError, PortError, RunError
 from moorage.interfaces import World
 from moorage.model.event import Action
-from moorage.model.health import Drift, HealState, Health
+from moorage.model.health import Drift, HealState, Health, Treatment
 from moorage.model.state import Observed
 from moorage.model.step import Operation
 from moorage.rules import drift as rules
@@ -43,11 +43,12 @@ async def heal(
     if not found.drift:
         return found
     run = lifecycle.new_run(world, Operation.HEAL, stack, flow_run_id, None)
+    observed, names = None, []
     try:
         async with locked(run, recover):
             found = await health_while_held(world, stack)
             observed = await lifecycle.look(run)
-            treatments = rules.treat(found.drift, observed, world.store.runs(stack, rules.RUNS), world.clock.now())
+            treatments = await _treatments(world, found, observed)
             names = [one.service for one in treatments if insist or one.state == HealState.NOW]
             if names:
                 await _mend(run, observed, found.drift, names, act_of)
@@ -59,19 +60,26 @@ async def heal(
         run.tell(Action.NOTICE, message=f"not mended: {error}")
     after = await health(world, stack)
     drifted = {one.service for one in after.drift}
-    treatments = rules.treat(after.drift, observed, world.store.runs(stack, rules.RUNS), world.clock.now())
-    healed = tuple(sorted(set(names) - drifted))
-    return after.model_copy(update={"treatments": treatments, "healed": healed})
+    if observed is None:  # it failed before it had looked
+        observed = await in_thread(lambda: world.engine.observe(stack))
+    treatments = await _treatments(world, after, observed)
+    return after.model_copy(update={"treatments": treatments, "healed": tuple(sorted(set(names) - drifted))})
+
+
+async def _treatments(world: World, found: Health, observed: Observed) -> tuple[Treatment, ...]:
+    runs = await in_thread(lambda: world.store.runs(found.stack, rules.RUNS))
+    return rules.treat(found.drift, observed, runs, world.clock.now())
 
 
 async def health_while_held(world: World, stack: str) -> Health:
     """The same for the one who holds the lock."""
     found = await health(world, stack)
-    generation = generations.current(world, stack)
+    generation = await in_thread(lambda: generations.current(world, stack))
     if generation is None:
         return found
     observed = await in_thread(lambda: world.engine.observe(stack))
-    asleep = rules.resting(world.store.runs(stack, rules.RUNS), generation.services)
+    runs = await in_thread(lambda: world.store.runs(stack, rules.RUNS))
+    asleep = rules.resting(runs, generation.services)
     drift = rules.drifts(generation, observed, found.checks, asleep, home=world.home, now=world.clock.now())
     return found.model_copy(update={"drift": drift})
 
@@ -80,12 +88,13 @@ async def _mend(
     run: Run, observed: Observed, found: tuple[Drift, ...], names: list[str], act_of: StepRunnerFor
 ) -> None:
     """Start again what is down, make anew what is not as its generation has it; dependents that broke come along."""
-    await in_thread(lambda: run.open(observed, {"services": names}))
+    anew = rules.to_recreate(found, run.services) & set(names)
+    await in_thread(lambda: run.open(observed, {"services": names, "anew": sorted(anew)}))
     async with closed_at_end(run):
         for one in found:
             if one.service in names:
                 run.tell(Action.NOTICE, message=f"{one.service}: {one.kind}: {one.what}", service=one.service)
-        await mend(run, observed, rules.to_recreate(found, run.services) & set(names), names, act_of)
+        await mend(run, observed, anew, names, act_of)
 
 
 __all__ = ["Health", "MoorageError", "heal", "health", "mend", "wants_healing"]

@@ -166,7 +166,7 @@ async def restart_plan(
 ) -> tuple[Restart, Plan]:
     """What `restart` does. Raises DefinitionError: containers would have to be made, and nothing says how."""
     ready = await ready_ones(run, observed, run.services)
-    done = _done_already(run, observed)
+    done = done_already(run, observed)
     asleep = drift.resting(run.world.store.runs(run.stack, drift.RUNS), run.services)
     chosen = restarting.choose(run.services, observed, names, ready, done=done, asleep=asleep, recreate=asked.recreate)
     if chosen.create and generations.current(run.world, run.stack) is None:
@@ -175,8 +175,8 @@ async def restart_plan(
     return chosen, restarting.restart_plan(run.stack, run.services, observed, chosen, ready)
 
 
-def _done_already(run: Run, observed: Observed) -> frozenset[str]:
-    """What this restart had started anew before it was cut off: all containers have begun since, or are new."""
+def done_already(run: Run, observed: Observed) -> frozenset[str]:
+    """What this run had started anew before it was cut off: all containers have begun since, or are new."""
     if run.record is None:
         return frozenset()
     before = run.record.before.get("containers", {})

@@ -10,12 +10,15 @@ from moorage.work.runs import lifecycle
 from moorage.work.runs.run import Run
 from moorage.work.runs.scheduler import carry_out
 from moorage.work.runs.steps import StepRunnerFor
+from moorage.work.threads import in_thread
 
 
 async def mend(run: Run, observed: Observed, anew: frozenset[str], names: list[str], act_of: StepRunnerFor) -> None:
     """The steps of a heal; doing them again finishes what was cut off."""
-    known = generations.current(run.world, run.stack)
-    services = dict(known.services) if known else {}
+    known = await in_thread(lambda: generations.current(run.world, run.stack))
+    if known is None:  # its file was lost meanwhile: nothing says what should be there
+        return
+    services = dict(known.services)
     surplus = [name for name in names if name not in services]
     steps = tuple(Step(kind=StepKind.REMOVE, service=name, why="it is in no generation") for name in surplus)
     await carry_out(steps, act_of(run))

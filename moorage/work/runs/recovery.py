@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from moorage.errors import EngineUnavailableError, HomeError, MoorageError
+from moorage.errors import EngineUnavailableError, HomeError, MoorageError, said
 from moorage.interfaces import World
 from moorage.model.event import Action
 from moorage.model.state import RunRecord
 from moorage.model.step import Operation
 from moorage.work.runs import lifecycle, reapply, volume_copies
-from moorage.work.runs.commit import commit
+from moorage.work.runs.commit import after_commit, commit
+from moorage.work.runs.mending import mend
 from moorage.work.runs.run import Run
 from moorage.work.runs.steps import directly
 from moorage.work.runs.transaction import undo_and_close
@@ -61,8 +62,9 @@ async def _carry_on(run: Run, record: RunRecord) -> list[str]:
         case Operation.SNAPSHOT:
             await volume_copies.tidy_up(run, record.arguments.get("unfinished"))
             await volume_copies.wake(run, names, directly)
-        case Operation.HEAL if observed.containers:
-            await lifecycle.begin(run, observed, [name for name in names if name in run.services], directly)
+        case Operation.HEAL:
+            anew = frozenset(record.arguments.get("anew") or ()) - lifecycle.done_already(run, observed)
+            await mend(run, observed, anew, names, directly)
         case Operation.STOP:
             await lifecycle.halt(run, observed, names, directly)
         case Operation.START if observed.containers:
@@ -76,11 +78,13 @@ async def _carry_on(run: Run, record: RunRecord) -> list[str]:
 async def _roll_on(run: Run, record: RunRecord) -> list[str]:
     """Bring the chosen generation into place; where that cannot be done, the one before."""
     try:
-        await reapply.apply(run, reapply.choose(run.world, run.stack, record.arguments["to"]), directly)
+        chosen = await in_thread(lambda: reapply.choose(run.world, run.stack, record.arguments["to"]))
+        await reapply.apply(run, chosen, directly)
         await commit(run)
     except EngineUnavailableError:
         raise
-    except MoorageError as error:
-        run.tell(Action.NOTICE, message=f"{error}; going back")
+    except Exception as error:  # noqa: BLE001 - whatever it is, the generation before is the way out
+        run.tell(Action.NOTICE, message=f"{said(error)}; going back")
         return await undo_and_close(run.world, record, directly, "recovered")
+    await in_thread(lambda: after_commit(run))
     return []
