@@ -12,7 +12,7 @@ machine       containers, networks, volumes, images: what is there, and what the
 engine        `interfaces.Engine` on it
 composefile   compose files written as JSON, in canonical form
 compose       `interfaces.Compose` on it
-faults        the n-th effect fails, or the process dies there
+faults        the n-th effect fails, or the process dies there; any call raises what is not Moorage's
 store, files  the registry and the files of `$MOORAGE_HOME`, in memory
 world         probes, locks and build contexts that fit
 """
@@ -21,7 +21,7 @@ from moorage.testing.builder import FakeBuilder
 from moorage.testing.clock import ManualClock
 from moorage.testing.compose import FakeCompose
 from moorage.testing.engine import FakeEngine
-from moorage.testing.faults import Fault, Killed, fail_at, faulty
+from moorage.testing.faults import Fault, ForeignFault, Killed, around_every_call, fail_at, faulty
 from moorage.testing.files import MemoryFiles
 from moorage.testing.machine import FakeMachine
 from moorage.testing.store import MemoryStore
@@ -38,12 +38,14 @@ __all__ = [
     "FakeStreams",
     "FakeVolumes",
     "Fault",
+    "ForeignFault",
     "Killed",
     "ManualClock",
     "MemoryContexts",
     "MemoryFiles",
     "MemoryLocks",
     "MemoryStore",
+    "around_every_call",
     "fail_at",
     "fake_world",
     "faulty",

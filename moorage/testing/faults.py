@@ -1,10 +1,11 @@
-"""Faults: the n-th effect of a world fails, or its process dies just before it."""
+"""Faults: the n-th effect of a world fails, its process dies just before it, or a call raises what nobody expects."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any, cast
 
 from moorage.errors import EngineError, HomeError
@@ -109,3 +110,86 @@ class _Seen:
             return found(*args, **options)
 
         return announced
+
+
+class ForeignFault:
+    """Counts the calls of a world's adapters, looks too; out of the n-th comes an exception that is not Moorage's.
+
+    `after`: when the call has been done, as where only its answer is lost; of a stream, in its midst.
+    """
+
+    def __init__(self, at: int | None, error: Callable[[], Exception], *, after: bool = False) -> None:
+        self.at = at
+        """None: nothing ever happens; for counting."""
+        self.error = error
+        self.after = after
+        self.calls: list[str] = []
+        """All so far, in words, with the one that failed."""
+        self._mutex = threading.Lock()
+
+    def __call__(self, words: str, call: Callable[[], Any]) -> Any:
+        """Make a call, or fail."""
+        with self._mutex:
+            self.calls.append(words)
+            mine = len(self.calls) == self.at
+        if not mine:
+            return call()
+        if not self.after:
+            raise self.error()
+        result = call()
+        if isinstance(result, Iterator):
+            return self._cut_off(result)
+        raise self.error()
+
+    def _cut_off(self, stream: Iterator[Any]) -> Iterator[Any]:
+        yield from islice(stream, 1)
+        raise self.error()
+
+    @property
+    def struck(self) -> bool:
+        """True: it has happened."""
+        return self.at is not None and self.at <= len(self.calls)
+
+
+def around_every_call(world: World, around: Callable[[str, Callable[[], Any]], Any]) -> World:
+    """The same world, each call of each of its adapters made by `around`, which is given the call and words for it."""
+
+    def seen(adapter: object, name: str) -> Any:
+        return _Around(adapter, name, around)
+
+    return replace(
+        world,
+        engine=seen(world.engine, "engine"),
+        streams=seen(world.streams, "streams"),
+        volumes=seen(world.volumes, "volumes"),
+        compose=seen(world.compose, "compose"),
+        contexts=seen(world.contexts, "contexts"),
+        store=seen(world.store, "store"),
+        files=seen(world.files, "files"),
+        prober=seen(world.prober, "prober"),
+        lock=lambda name: seen(world.lock(name), f"lock {name}"),
+        place=lambda directory: around("place", lambda: world.place(directory)),
+        builder=lambda of, name: seen(world.builder(of, name), "builder"),
+    )
+
+
+class _Around:
+    """An adapter whose calls are made by another."""
+
+    def __init__(self, adapter: object, name: str, around: Callable[[str, Callable[[], Any]], Any]) -> None:
+        self._adapter = adapter
+        self._name = name
+        self._around = around
+
+    def __getattr__(self, attribute: str) -> Any:
+        if isinstance(getattr(type(self._adapter), attribute, None), property):  # a look in disguise
+            return self._around(f"{self._name} {attribute}", lambda: getattr(self._adapter, attribute))
+        found = getattr(self._adapter, attribute)
+        if not callable(found):
+            return found
+
+        def called(*args: Any, **options: Any) -> Any:
+            words = " ".join([self._name, attribute, *(str(one)[:80] for one in args[:1])])
+            return self._around(words, lambda: found(*args, **options))
+
+        return called

@@ -8,6 +8,7 @@ from moorage.work.definitions import resolve
 from moorage.work.definitions.request import UpRequest
 from moorage.work.queries.plan import plan_up
 from moorage.work.runs import images
+from moorage.work.runs.foreign_errors import foreign_errors_named
 from moorage.work.runs.recovery import recover
 from moorage.work.runs.run import Run
 from moorage.work.runs.scheduler import carry_out
@@ -18,6 +19,7 @@ from moorage.work.threads import in_thread
 _MAKES = (StepKind.BUILD, StepKind.PULL)
 
 
+@foreign_errors_named()
 async def build(
     world: World, request: UpRequest, act_of: StepRunnerFor = directly, flow_run_id: str | None = None
 ) -> tuple[str, list[str]]:

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from moorage.interfaces import World
 from moorage.model.state import Observed, StackStatus
 from moorage.model.step import Operation, Plan
-from moorage.work.queries.status import status
 from moorage.work.runs import lifecycle as bodies
 from moorage.work.runs.approval import Approval, approved_and_locked
+from moorage.work.runs.foreign_errors import foreign_errors_named
 from moorage.work.runs.lifecycle import DownOptions
 from moorage.work.runs.run import Run
 from moorage.work.runs.steps import StepRunnerFor, directly
@@ -19,6 +19,7 @@ from moorage.work.threads import in_thread
 __all__ = ["DownOptions", "down", "start", "stop"]
 
 
+@foreign_errors_named()
 async def down(
     world: World,
     stack: str,
@@ -42,6 +43,7 @@ async def down(
     return run
 
 
+@foreign_errors_named()
 async def stop(
     world: World,
     stack: str,
@@ -69,6 +71,7 @@ async def stop(
     return run
 
 
+@foreign_errors_named()
 async def start(
     world: World,
     stack: str,
@@ -86,7 +89,7 @@ async def start(
     async with approved_and_locked(run, approval, preview), closed_at_end(run):
         observed = await _open(run, {"services": list(names)}, names)
         await bodies.begin(run, observed, names, act_of)
-    return run, await status(world, stack, ask=True)
+    return run, await bodies.status_of_started(run)
 
 
 async def _open(run: Run, arguments: Mapping[str, object], names: Sequence[str] = ()) -> Observed:

@@ -14,6 +14,7 @@ from moorage.rules import drift as rules
 from moorage.work.definitions import generations
 from moorage.work.queries.health import health
 from moorage.work.runs import lifecycle
+from moorage.work.runs.foreign_errors import foreign_errors_named
 from moorage.work.runs.mending import mend
 from moorage.work.runs.recovery import recover
 from moorage.work.runs.run import Run
@@ -28,6 +29,7 @@ def wants_healing(world: World, stack: str) -> bool:
     return bool(generation and (generation.config.get("x-moorage") or {}).get("heal") is True)
 
 
+@foreign_errors_named()
 async def heal(
     world: World, stack: str, act_of: StepRunnerFor = directly, flow_run_id: str | None = None, *, insist: bool = False
 ) -> Health:

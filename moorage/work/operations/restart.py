@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from moorage.interfaces import World
 from moorage.model.state import Observed, StackStatus
 from moorage.model.step import Operation, Plan
-from moorage.work.queries.status import status
 from moorage.work.runs import lifecycle
 from moorage.work.runs.approval import Approval, approved_and_locked
+from moorage.work.runs.foreign_errors import foreign_errors_named
 from moorage.work.runs.lifecycle import RestartOptions
 from moorage.work.runs.run import Run
 from moorage.work.runs.steps import StepRunnerFor, directly
@@ -17,6 +17,7 @@ from moorage.work.runs.transaction import closed_at_end
 from moorage.work.threads import in_thread
 
 
+@foreign_errors_named()
 async def restart(
     world: World,
     stack: str,
@@ -47,4 +48,4 @@ async def restart(
         arguments = {"services": list(names), "grace_s": asked.grace_s, "recreate": asked.recreate}
         await in_thread(lambda: run.open(observed, arguments))
         await lifecycle.begin_again(run, observed, names, asked, act_of)
-    return run, await status(world, stack, ask=True)
+    return run, await lifecycle.status_of_started(run)

@@ -14,6 +14,7 @@ from moorage.errors import (
     MoorageError,
     RunError,
     UndoIncompleteError,
+    said,
 )
 from moorage.interfaces import World
 from moorage.model.event import Action
@@ -22,6 +23,7 @@ from moorage.model.step import Operation
 from moorage.model.volume import Kind, Snapshot
 from moorage.rules import volumes as rules
 from moorage.work.runs import lifecycle, volume_copies
+from moorage.work.runs.foreign_errors import foreign_errors_named, named
 from moorage.work.runs.recovery import recover
 from moorage.work.runs.run import Run
 from moorage.work.runs.steps import StepRunnerFor, directly
@@ -44,6 +46,7 @@ class Restoring:
     """True: what is in the volume is replaced."""
 
 
+@foreign_errors_named()
 async def restore(
     world: World, asked: Restoring, act_of: StepRunnerFor = directly, flow_run_id: str | None = None
 ) -> tuple[Subject, Snapshot]:
@@ -64,8 +67,16 @@ async def restore(
             async with _put_back_on_failure(run, facts, act_of):
                 await _replace(about, reader, found, facts, act_of)
                 await uncancelled(close(run, "committed"))
-        await in_thread(lambda: archive.discard(Path(facts["safety"]), run.id))
+        await in_thread(lambda: _discard(run, Path(facts["safety"])))
         return about, found
+
+
+def _discard(run: Run, safety: Path) -> None:
+    """What was in the volume before is not needed any more. It is restored: nothing may make that fail."""
+    try:
+        archive.discard(safety, run.id)
+    except Exception as error:  # noqa: BLE001 - whatever it is
+        run.tell(Action.NOTICE, message=f"{safety} is still there: {said(error)}")
 
 
 def _limit(world: World) -> int:
@@ -137,19 +148,20 @@ async def _put_back_on_failure(run: Run, facts: dict[str, Any], act_of: StepRunn
         try:
             await uncancelled(volume_copies.put_back(run, facts, act_of))
             await uncancelled(close(run, "undone"))
-        except MoorageError as problem:
-            cause = "interrupted" if isinstance(error, asyncio.CancelledError) else error
+        except Exception as problem:  # noqa: BLE001 - whatever it is, the undo is incomplete
+            cause = "interrupted" if isinstance(error, asyncio.CancelledError) else said(error)
             raise UndoIncompleteError(
-                f"{run.stack}: {cause}; the undo is incomplete: {problem}",
+                f"{run.stack}: {cause}; the undo is incomplete: {said(problem)}",
                 hint="`moorage sweep` tries again; what was in the volume is in the file named.",
                 stack=run.stack,
-                left=[str(problem)],
+                left=[said(problem)],
                 command=f"moorage volumes restore {facts['safety']} --force --name {run.stack}",
             ) from error
         if isinstance(error, asyncio.CancelledError):
             message = f"{run.stack}: interrupted; the volume is as it was"
             raise InterruptedRunError(message, stack=run.stack, undone=True) from None
-        if not isinstance(error, MoorageError):
+        if not isinstance(error, Exception):
             raise
-        fields = {**error.fields, "stack": run.stack, "undone": True}
-        raise RunError(f"{run.stack}: {error}; the volume is as it was", hint=error.hint, **fields) from error
+        ours = error if isinstance(error, MoorageError) else named(run, error)
+        fields = {**ours.fields, "stack": run.stack, "undone": True}
+        raise RunError(f"{run.stack}: {said(error)}; the volume is as it was", hint=ours.hint, **fields) from error

@@ -8,12 +8,14 @@ from moorage.model.step import Operation, Plan
 from moorage.work.runs import lifecycle, reapply
 from moorage.work.runs.approval import Approval, approved_and_locked
 from moorage.work.runs.commit import after_commit, commit
+from moorage.work.runs.foreign_errors import foreign_errors_named
 from moorage.work.runs.run import Run
 from moorage.work.runs.steps import StepRunnerFor, directly
 from moorage.work.runs.transaction import undone_on_failure
 from moorage.work.threads import in_thread, uncancelled
 
 
+@foreign_errors_named()
 async def rollback(
     world: World,
     stack: str,

@@ -10,8 +10,6 @@ from pathlib import Path
 
 from moorage.errors import (
     ArchiveError,
-    DefinitionError,
-    EngineError,
     InterruptedRunError,
     RunError,
 )
@@ -22,6 +20,7 @@ from moorage.model.step import Operation
 from moorage.model.volume import Kind, Snapshot
 from moorage.rules import volumes as rules
 from moorage.work.runs import lifecycle, volume_copies
+from moorage.work.runs.foreign_errors import foreign_errors_named
 from moorage.work.runs.recovery import recover
 from moorage.work.runs.run import Run
 from moorage.work.runs.steps import StepRunnerFor, directly
@@ -45,6 +44,7 @@ class Taking:
     """True: a file that is there is overwritten."""
 
 
+@foreign_errors_named()
 async def snapshot(
     world: World, taking: Taking, act_of: StepRunnerFor = directly, flow_run_id: str | None = None
 ) -> Snapshot:
@@ -83,9 +83,9 @@ def _default_target(world: World, about: Subject) -> Path:
 async def _resting(run: Run, observed: Observed, names: tuple[str, ...], act_of: StepRunnerFor) -> AsyncIterator[None]:
     """Stop services for the body and start them again, whatever comes; then close the run.
 
-    What was not started again, for want of an engine, is started by whoever takes the lock next.
+    What could not be started again is started by whoever takes the lock next.
     """
-    outcome = "failed"
+    outcome, awake = "failed", False
     try:
         try:
             if names:
@@ -94,14 +94,15 @@ async def _resting(run: Run, observed: Observed, names: tuple[str, ...], act_of:
             outcome = "committed"
         finally:
             await uncancelled(volume_copies.wake(run, names, act_of))
+            awake = True
     except asyncio.CancelledError:
         await uncancelled(close(run, "interrupted"))
         raise InterruptedRunError(f"{run.stack}: interrupted; its services run again", stack=run.stack) from None
-    except OSError as error:
-        await uncancelled(close(run, outcome))
-        raise ArchiveError(f"{error.filename or 'the snapshot'}: {error.strerror}", reason="disk") from error
-    except (ArchiveError, EngineError, RunError, DefinitionError) as error:
-        if not error.retryable:
+    except Exception as error:
+        if awake or isinstance(error, RunError):  # what keeps a service itself from starting would do so again
             await uncancelled(close(run, outcome))
+        if isinstance(error, OSError):
+            words = f"{error.filename or 'the snapshot'}: {error.strerror or error}"
+            raise ArchiveError(words, reason="disk") from error
         raise
     await uncancelled(close(run, outcome))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from moorage.errors import BusyError, MoorageError
+from moorage.errors import BusyError, said
 from moorage.interfaces import World
 from moorage.model.finding import Finding, Leftover
 from moorage.model.state import Observed, RunRecord, StackRecord
@@ -17,6 +17,7 @@ from moorage.rules import labels, sweeping
 from moorage.work.definitions import generations
 from moorage.work.operations import orphans
 from moorage.work.runs import lifecycle
+from moorage.work.runs.foreign_errors import foreign_errors_named
 from moorage.work.runs.recovery import recover
 from moorage.work.runs.run import Run
 from moorage.work.runs.steps import StepRunnerFor, directly
@@ -38,6 +39,7 @@ class Sweep:
     act_of: StepRunnerFor = directly
 
 
+@foreign_errors_named()
 async def sweep(asked: Sweep) -> list[Finding]:
     """Find what was left behind and clear it away; what could not be done is told in the finding. Busy stacks wait."""
     # Nobody is waited for: what is busy now is looked at the next time.
@@ -58,8 +60,8 @@ async def _tried(finding: Finding, remedy: Remedy) -> Finding:
         await remedy()
     except BusyError:
         return finding.model_copy(update={"error": _BUSY})
-    except MoorageError as error:
-        return finding.model_copy(update={"error": str(error)})
+    except Exception as error:  # noqa: BLE001 - what one thing fails by must not keep the others from being swept
+        return finding.model_copy(update={"error": said(error)})
     return finding.model_copy(update={"swept": True})
 
 

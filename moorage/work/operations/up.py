@@ -15,6 +15,7 @@ from moorage.work.queries.plan import Planned, idle_as_planned, plan_up
 from moorage.work.runs import images
 from moorage.work.runs.approval import Approval, approved_and_locked
 from moorage.work.runs.commit import after_commit, commit
+from moorage.work.runs.foreign_errors import foreign_errors_named
 from moorage.work.runs.leasing import give_up_port
 from moorage.work.runs.run import Run
 from moorage.work.runs.scheduler import StepRunner, carry_out
@@ -53,6 +54,7 @@ async def _plan(run: Run) -> Planned:
     return await plan_up(run.world, run.request, frozenset(run.excluded))
 
 
+@foreign_errors_named()
 async def up(
     world: World,
     request: UpRequest,

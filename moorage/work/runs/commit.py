@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from datetime import timedelta
 
 from moorage.errors import NotReadyError, said
@@ -117,15 +116,8 @@ def _write_down(run: Run) -> None:
         run.world.store.commit(closed, stack, records, released)
     except Exception:
         # The registry knows whether it is done, not the call: its answer may have been lost.
-        if not _is_committed(run):
+        if not run.is_closed_as("committed"):
             raise
-
-
-def _is_committed(run: Run) -> bool:
-    """True: the registry says so. It cannot be read: as if not, for then nothing can be undone either."""
-    with suppress(Exception):
-        return any(one.id == run.id and one.outcome == "committed" for one in run.world.store.runs(run.stack))
-    return False
 
 
 def _generation_records(run: Run, generation: Generation) -> list[GenerationRecord]:

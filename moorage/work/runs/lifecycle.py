@@ -9,17 +9,18 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from functools import partial
 
-from moorage.errors import DefinitionError, PortTakenError
+from moorage.errors import DefinitionError, PortTakenError, said
 from moorage.interfaces import World
 from moorage.model.definition import Service
 from moorage.model.event import Action
-from moorage.model.state import Container, Observed
+from moorage.model.state import Container, Observed, StackState, StackStatus
 from moorage.model.step import Operation, Plan, Step, StepKind
 from moorage.rules import drift, graph, labels, planning, restarting, undo
 from moorage.rules.restarting import Restart
 from moorage.work.definitions import generations
 from moorage.work.queries.ports import taken
 from moorage.work.queries.readiness import is_ready
+from moorage.work.queries.status import status
 from moorage.work.runs.run import Run
 from moorage.work.runs.scheduler import carry_out
 from moorage.work.runs.steps import StepRunnerFor
@@ -132,6 +133,15 @@ async def begin(run: Run, observed: Observed, names: Sequence[str], act_of: Step
         told = await in_thread(partial(taken, run.world, run.stack, error))
         await _stop_again(run, act_of)
         raise told.with_fields(stack=run.stack, undone=True) from None
+
+
+async def status_of_started(run: Run) -> StackStatus:
+    """The status after a start or restart that is committed: where it cannot be read, that is told, not raised."""
+    try:
+        return await status(run.world, run.stack, ask=True)
+    except Exception as error:  # noqa: BLE001 - what is done stays done
+        run.tell(Action.NOTICE, message=f"done; but how it is now cannot be read: {said(error)}")
+        return StackStatus(stack=run.stack, path=None, state=StackState.RUNNING, generation=None, services={})
 
 
 async def start_plan(run: Run, observed: Observed, names: Sequence[str]) -> Plan:

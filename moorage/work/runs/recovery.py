@@ -16,6 +16,9 @@ from moorage.work.runs.transaction import undo_and_close
 from moorage.work.runs.undo import undo
 from moorage.work.threads import in_thread
 
+_TRIES = 2
+"""So often a recovery that meets what nobody expects is tried: doing it again finishes what was cut off."""
+
 
 async def recover(world: World, record: RunRecord) -> None:
     """Bring a run that did not finish to an end; to be called with the stack's lock held.
@@ -23,13 +26,18 @@ async def recover(world: World, record: RunRecord) -> None:
     What cannot be done is told and left: the stack must not be blocked by it for ever. Raises EngineUnavailableError,
     HomeError; then the next one tries again.
     """
-    run = _run_of(world, record)
-    try:
-        left = await _carry_on(run, record)
-    except (EngineUnavailableError, HomeError):
-        raise
-    except MoorageError as error:
-        left = [str(error)]
+    for _ in range(_TRIES):
+        run = _run_of(world, record)
+        try:
+            left = await _carry_on(run, record)
+        except (EngineUnavailableError, HomeError):
+            raise
+        except MoorageError as error:
+            left = [str(error)]
+        except Exception as error:  # noqa: BLE001 - of a moment, or a bug: then the next try meets it too
+            left = [said(error)]
+            continue
+        break
     if left:
         run.tell(Action.NOTICE, message=f"the recovery is incomplete: {'; '.join(left)}")
     outcome = "recovery incomplete" if left else "recovered"

@@ -8,6 +8,7 @@ import socket
 import threading
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,23 @@ class Run:
             facts |= {"outcome": outcome, "finished_at": self.world.clock.now()}
         self.record = self.record.model_copy(update=facts)
         self.world.store.update_run(self.record)
+
+    def close(self, outcome: str) -> None:
+        """Write down that the run has ended. Where that call fails, the registry knows whether it is done."""
+        try:
+            if self.record:
+                self.ended(outcome)
+            else:
+                self.world.store.close_run(self.id, outcome, self.world.clock.now())
+        except Exception:
+            if not self.is_closed_as(outcome):
+                raise
+
+    def is_closed_as(self, outcome: str) -> bool:
+        """True: the registry says so. False too where it cannot be read."""
+        with suppress(Exception):
+            return any(one.id == self.id and one.outcome == outcome for one in self.world.store.runs(self.stack))
+        return False
 
     def tell(self, action: Action, step: str = "", message: str = "", **facts: Any) -> None:
         """Send an event. `facts`: service, elapsed_s; the rest goes to `details`."""

@@ -22,6 +22,7 @@ from moorage.errors import (
     PortTakenError,
     RunError,
     UndoIncompleteError,
+    said,
 )
 from moorage.interfaces import Lock, World
 from moorage.model.event import Action
@@ -29,6 +30,7 @@ from moorage.model.state import RunRecord
 from moorage.work.queries import ports
 from moorage.work.runs import failure_report
 from moorage.work.runs.commit import keep
+from moorage.work.runs.foreign_errors import BUG, named
 from moorage.work.runs.run import Run
 from moorage.work.runs.steps import StepRunnerFor, directly
 from moorage.work.runs.undo import undo
@@ -57,8 +59,20 @@ async def locked(run: Run, recover: Recover) -> AsyncIterator[None]:
             await to_the_end(recover(world, record))
         run.began = world.clock.monotonic()
         yield
+    except MoorageError:
+        raise
+    except Exception as error:
+        raise named(run, error) from error
     finally:
+        await uncancelled(in_thread(partial(_release, run, lock)))
+
+
+def _release(run: Run, lock: Lock) -> None:
+    """What was done stays done: a lock that cannot be given back is told of. The kernel frees it with the process."""
+    try:
         lock.release()
+    except Exception as error:  # noqa: BLE001 - whatever it is, it must not hide how the run ended
+        run.tell(Action.NOTICE, message=f"the lock could not be given back: {said(error)}")
 
 
 async def _acquire(run: Run, lock: Lock) -> None:
@@ -138,20 +152,20 @@ async def closed_at_end(run: Run) -> AsyncIterator[None]:
 
 
 async def _close(run: Run, outcome: str) -> None:
-    if run.record:
-        await in_thread(lambda: run.ended(outcome))
-    else:
-        await in_thread(lambda: run.world.store.close_run(run.id, outcome, run.world.clock.now()))
+    await in_thread(partial(run.close, outcome))
 
 
 async def _fail(run: Run, error: BaseException, act_of: StepRunnerFor) -> BaseException:
     """Report and undo; gives the error to raise."""
     path = await in_thread(lambda: _report(run, error))
-    with suppress(HomeError):  # the undo comes first
+    with suppress(Exception):  # the undo comes first
         await in_thread(run.ended)
     # Before anything was created there is nothing to look at.
-    if run.request and run.request.keep_failed and run.generation and not isinstance(error, asyncio.CancelledError):
-        return await _keep(run, error, path)
+    wanted = (
+        run.request and run.request.keep_failed and run.generation and not isinstance(error, asyncio.CancelledError)
+    )
+    if wanted and await _kept(run):
+        return _verdict_of_kept(run, error, path)
     run.tell(Action.NOTICE, message="undoing")
     left = await undo_and_close(run.world, run.record, act_of, "undone") if run.record else []
     run.tell(Action.UNDONE, message=undone_line(run.record) if not left else f"left: {'; '.join(left)}")
@@ -181,15 +195,15 @@ async def undo_and_close(world: World, record: RunRecord, act_of: StepRunnerFor,
     try:
         left = await _undo_patiently(world, record, act_of)
     except Exception as error:  # noqa: BLE001 - an undo that fails is told of, never a traceback instead of the run's error
-        left = [_said(error)]
+        left = [said(error)]
     try:
         if left:
             unfinished = record.model_copy(update={"outcome": "undo incomplete"})
             await in_thread(lambda: world.store.update_run(unfinished))
         else:
             await in_thread(lambda: world.store.close_run(record.id, outcome, world.clock.now()))
-    except HomeError as error:
-        left.append(f"the record of the run: {error}")
+    except Exception as error:  # noqa: BLE001 - the same
+        left.append(f"the record of the run: {said(error)}")
     return left
 
 
@@ -218,15 +232,29 @@ def _answers(world: World) -> bool:
     return True
 
 
-async def _keep(run: Run, error: BaseException, path: str | None) -> BaseException:
-    """`--keep-failed`: nothing is undone; what the run leased and created stays until `down`, or the next `up`."""
-    await in_thread(lambda: keep(run))
-    await _close(run, "kept")
-    if isinstance(error, MoorageError):
-        error.with_fields(undone=False, report=path)
-        before = run.record.previous_generation if run.record else None
-        back = f", `moorage rollback --name {run.stack} --to {before}` goes back" if before else ""
-        error.hint = f"It was left as it is for a look; `moorage down --name {run.stack}` removes it{back}."
+async def _kept(run: Run) -> bool:
+    """`--keep-failed`: nothing is undone; what the run leased and created stays until `down`, or the next `up`.
+
+    False: that could not be written down, so it is undone after all.
+    """
+    try:
+        await in_thread(lambda: keep(run))
+        await _close(run, "kept")
+    except Exception as error:  # noqa: BLE001 - whatever it is, the undo is the way out
+        run.tell(Action.NOTICE, message=f"it cannot be kept: {said(error)}")
+        return False
+    return True
+
+
+def _verdict_of_kept(run: Run, error: BaseException, path: str | None) -> BaseException:
+    if not isinstance(error, Exception):
+        return error
+    if not isinstance(error, MoorageError):
+        error = RunError(f"{run.stack}: {_said(error)}", stack=run.stack)
+    error.with_fields(undone=False, report=path)
+    before = run.record.previous_generation if run.record else None
+    back = f", `moorage rollback --name {run.stack} --to {before}` goes back" if before else ""
+    error.hint = f"It was left as it is for a look; `moorage down --name {run.stack}` removes it{back}."
     return error
 
 
@@ -238,14 +266,14 @@ def _verdict(run: Run, error: BaseException, path: str | None) -> BaseException:
     if isinstance(error, MoorageError) and (isinstance(error, _OWN_CODES) or error.exit_code in (2, 3)):
         return error.with_fields(**facts)
     fields = {**facts, **(error.fields if isinstance(error, MoorageError) else {})}
-    hint = error.hint if isinstance(error, MoorageError) else "This looks like a mistake of Moorage: please report it."
-    return RunError(f"{run.stack}: {_said(error)}", hint=hint, **fields)
+    hint = error.hint if isinstance(error, MoorageError) else BUG
+    return RunError(f"{run.stack}: {run.hide(_said(error))}", hint=hint, **fields)
 
 
 def _said(error: BaseException) -> str:
     if isinstance(error, asyncio.CancelledError | KeyboardInterrupt):
         return "interrupted"
-    return str(error) if isinstance(error, MoorageError) else f"{type(error).__name__}: {error}"
+    return said(error)
 
 
 def undone_line(record: RunRecord | None) -> str:

@@ -242,4 +242,4 @@ async def load_dump(about: Subject, reader: Reader, snapshot: Snapshot) -> None:
 
 async def close(run: Run, outcome: str) -> None:
     """The run has ended."""
-    await in_thread(lambda: run.world.store.close_run(run.id, outcome, run.world.clock.now()))
+    await in_thread(lambda: run.close(outcome))
