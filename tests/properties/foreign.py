@@ -13,12 +13,12 @@ from typing import Any, Self
 import requests
 import urllib3
 
-from moorage.errors import MoorageError, RunError, UndoIncompleteError
+from moorage.errors import MoorageError, RunError
 from moorage.interfaces import World
 from moorage.model.definition import Source
 from moorage.model.step import Operation
 from moorage.rules import labels
-from moorage.testing import ForeignFault, around_every_call
+from moorage.testing import ForeignFault, MemoryFiles, around_every_call
 from moorage.work.definitions.request import UpRequest
 from moorage.work.operations.build import build
 from moorage.work.operations.heal import heal
@@ -103,6 +103,9 @@ def expired(stack: Transactions) -> None:
 
 
 def with_snapshot(stack: Transactions) -> None:
+    """A snapshot, and content that was written after it. Snapshots lie on a true disk."""
+    stack.files = MemoryFiles(stack.folder / "home")
+    (stack.folder / "home" / "snapshots" / STACK).mkdir(parents=True)
     stack.write({"db": service(volumes=["data:/data"]), "web": service(ports=["8000:80"], depends_on=["db"])})
     asyncio.run(stack.up(stack.world()))
     stack.machine.put(stack.machine.existing(f"{STACK}-db-1"), "/data/kept", f"what {STACK}-db-1 wrote")
@@ -113,7 +116,14 @@ def with_snapshot(stack: Transactions) -> None:
 
 
 def to_build(stack: Transactions) -> None:
-    stack.write({"db": {"image": "far:built", "build": {"context": ".", "dockerfile_inline": 'FROM app:1\nCMD ["sleep", "600"]'}}})
+    stack.write(
+        {
+            "db": {
+                "image": "far:built",
+                "build": {"context": ".", "dockerfile_inline": 'FROM app:1\nCMD ["sleep", "600"]'},
+            }
+        }
+    )
 
 
 def archive_of(stack: Transactions) -> Path:
@@ -172,7 +182,7 @@ def has_content(written: str) -> Callable[[Transactions, Look], bool]:
     def check(stack: Transactions, before: Look) -> bool:
         after = stack.look()
         (kept,) = [files for name, (_, files) in after.volumes.items() if name == f"{STACK}_data"]
-        said = dict(kept)["kept"]
+        said = dict(kept).get("kept")
         return said == written and [c[:4] for c in after.containers] == [c[:4] for c in before.containers]
 
     return check
@@ -315,6 +325,25 @@ class Met:
         new = self.stack.store.runs(STACK)[: -self.runs or None]
         return any(one.operation == self.case.record and one.outcome == "committed" for one in new)
 
+    def dies(self, at: int) -> bool:
+        """Do it in a process that dies before its `at`-th effect. False: it was done before that."""
+        return self.stack.dies(self.case.act(self.stack), at)
+
+    def wrong_after_recovery(self) -> str:
+        """A sweep that meets the fault, and one that does not. Empty: all is well."""
+        try:
+            try:
+                asyncio.run(sweep(Sweep(around_every_call(self.stack.world(), self.fault))))
+            except MoorageError as error:
+                if SAID not in str(error):
+                    return f"the error is not named: {error}"
+            except Exception as error:  # noqa: BLE001 - that it comes out is what is wrong
+                return f"{type(error).__name__} came out: {error}"
+            self.stack.recover(0)
+            return self._at_the_end()
+        except AssertionError as problem:
+            return str(problem)
+
 
 def calls_of(case: Case) -> list[str]:
     """The calls of an operation that meets nothing, in words."""
@@ -322,4 +351,15 @@ def calls_of(case: Case) -> list[str]:
     with Met(case, fault) as met:
         wrong = met.wrong()
         assert not wrong, f"without a fault: {wrong}"
+    return fault.calls
+
+
+def calls_of_recovery(case: Case, at: int) -> list[str]:
+    """The calls of the sweep after a death. Empty: it was done before that."""
+    fault = ForeignFault(None, RuntimeError)
+    with Met(case, fault) as met:
+        if not met.dies(at):
+            return []
+        wrong = met.wrong_after_recovery()
+        assert not wrong, f"died at {at}, without a fault: {wrong}"
     return fault.calls

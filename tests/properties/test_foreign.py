@@ -2,30 +2,75 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import count
+
 import pytest
 
 from moorage.testing import ForeignFault
-from tests.properties.foreign import CASES, ERRORS, Met, calls_of
+from tests.properties.foreign import CASES, ERRORS, Met, calls_of, calls_of_recovery
 
 pytestmark = pytest.mark.usefixtures("without_threads_and_time")
 
 
-def meets_all(name: str, errors_each: int) -> None:
-    """Every call of the operation, before and after it is done; each with some of the exceptions, in turn."""
-    case, failures, tried = CASES[name], [], 0
-    for n, words in enumerate(calls_of(case), start=1):
+def faults(calls: list[str], errors_each: int, step: int = 1) -> Iterator[tuple[str, ForeignFault]]:
+    """Out of every `step`-th call, before and after it is done, come so many of the exceptions, in turn."""
+    for n, words in list(enumerate(calls, start=1))[::step]:
         for after in (False, True):
             for k in range(errors_each):
                 error = ERRORS[(n + after + k) % len(ERRORS)]
-                with Met(case, ForeignFault(n, error, after=after)) as met:
-                    wrong = met.wrong()
-                tried += 1
-                if wrong:
-                    when = "after" if after else "before"
-                    failures.append(f"{name}: {when} call {n}, {words}: {error()!r}: {wrong}")
-    assert not failures, f"{len(failures)} of {tried}:\n" + "\n".join(failures)
+                yield (
+                    f"{error()!r} {'after' if after else 'before'} call {n}, {words}",
+                    ForeignFault(n, error, after=after),
+                )
+
+
+def meets_all(name: str, errors_each: int) -> None:
+    """The operation meets them all."""
+    failures = []
+    for words, fault in faults(calls_of(CASES[name]), errors_each):
+        with Met(CASES[name], fault) as met:
+            if wrong := met.wrong():
+                failures.append(f"{words}: {wrong}")
+        assert fault.struck, words
+    assert not failures, "\n".join(failures)
+
+
+def recovers_from_all(name: str, errors_each: int, points: int, step: int) -> None:
+    """It dies at every `points`-th effect; the recovery by the next process meets them all."""
+    failures, at = [], 0
+    for at in count(1, points):
+        calls = calls_of_recovery(CASES[name], at)
+        for words, fault in faults(calls, errors_each, step):
+            with Met(CASES[name], fault) as met:
+                met.dies(at)
+                if wrong := met.wrong_after_recovery():
+                    failures.append(f"died at {at}; {words}: {wrong}")
+        if not calls:
+            break
+    assert at > 1
+    assert not failures, "\n".join(failures)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_foreign_exception_out_of_any_call(name: str) -> None:
     meets_all(name, 1)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_foreign_exception_in_the_recovery(name: str) -> None:
+    recovers_from_all(name, 1, points=7, step=6)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", CASES)
+def test_every_foreign_exception_out_of_any_call(name: str) -> None:
+    meets_all(name, len(ERRORS))
+
+
+@pytest.mark.exhaustive
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", CASES)
+def test_a_foreign_exception_in_recovering_from_any_death(name: str) -> None:
+    recovers_from_all(name, 1, points=1, step=2)

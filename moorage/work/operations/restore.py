@@ -30,7 +30,7 @@ from moorage.work.runs.steps import StepRunnerFor, directly
 from moorage.work.runs.transaction import locked
 from moorage.work.runs.volume_copies import Subject, close
 from moorage.work.threads import in_thread, uncancelled
-from moorage.work.volumes import archive, copying
+from moorage.work.volumes import copying
 from moorage.work.volumes.archive import Reader
 
 
@@ -67,16 +67,8 @@ async def restore(
             async with _put_back_on_failure(run, facts, act_of):
                 await _replace(about, reader, found, facts, act_of)
                 await uncancelled(close(run, "committed"))
-        await in_thread(lambda: _discard(run, Path(facts["safety"])))
+        await in_thread(lambda: volume_copies.discard(run, Path(facts["safety"])))
         return about, found
-
-
-def _discard(run: Run, safety: Path) -> None:
-    """What was in the volume before is not needed any more. It is restored: nothing may make that fail."""
-    try:
-        archive.discard(safety, run.id)
-    except Exception as error:  # noqa: BLE001 - whatever it is
-        run.tell(Action.NOTICE, message=f"{safety} is still there: {said(error)}")
 
 
 def _limit(world: World) -> int:
@@ -146,8 +138,7 @@ async def _put_back_on_failure(run: Run, facts: dict[str, Any], act_of: StepRunn
     except BaseException as error:
         run.tell(Action.NOTICE, message="undoing")
         try:
-            await uncancelled(volume_copies.put_back(run, facts, act_of))
-            await uncancelled(close(run, "undone"))
+            await uncancelled(volume_copies.put_back(run, facts, act_of, "undone"))
         except Exception as problem:  # noqa: BLE001 - whatever it is, the undo is incomplete
             cause = "interrupted" if isinstance(error, asyncio.CancelledError) else said(error)
             raise UndoIncompleteError(

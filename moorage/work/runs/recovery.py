@@ -60,7 +60,7 @@ async def _carry_on(run: Run, record: RunRecord) -> list[str]:
     if run.operation == Operation.ROLLBACK:
         return await _roll_on(run, record)
     if run.operation == Operation.RESTORE:
-        await volume_copies.put_back(run, record.arguments, directly)
+        await volume_copies.put_back(run, record.arguments, directly, "recovered")
         return []
     observed, names = await lifecycle.look(run), list(record.arguments.get("services") or ())
     match run.operation:

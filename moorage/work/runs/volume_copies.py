@@ -12,6 +12,7 @@ from moorage.errors import (
     ArchiveError,
     DefinitionError,
     EngineError,
+    said,
 )
 from moorage.model.event import Action
 from moorage.model.generation import Generation
@@ -204,22 +205,43 @@ def fill(run: Run, volume: str, image: str, reader: Reader, snapshot: Snapshot, 
         raise ArchiveError(message, reason="not as written", members=now.members, bytes=now.bytes)
 
 
-async def put_back(run: Run, facts: dict[str, Any], act_of: StepRunnerFor) -> None:
-    """Undo a restore by what its record says: the content as it was before, the services running again."""
+async def put_back(run: Run, facts: dict[str, Any], act_of: StepRunnerFor, outcome: str) -> None:
+    """Undo a restore by what its record says: the content as it was before, the services running again; close it.
+
+    What was in the volume is discarded only when the record is closed: one that is open is put back from it again.
+    """
     await in_thread(lambda: run.world.volumes.remove_helpers(run.stack))
     safety = Path(facts["safety"])
-    generation = generations.read(run.world, run.stack, facts["generation"])
+    generation = await in_thread(lambda: generations.read(run.world, run.stack, facts["generation"]))
     if generation:
         run.know(generation)
     if facts.get("emptied"):
         volume = Volume.model_validate(facts["volume"])
+        if not facts["empty"]:
+            await in_thread(lambda: _require(safety, volume.name))
         await renew(run, volume, facts["users"])
         if not facts["empty"]:
             await in_thread(lambda: _fill_again(run, volume.name, facts["image"], safety))
         if generation and facts["users"]:
             await create(run, generation, act_of)
     await wake(run, facts["services"], act_of)
-    await in_thread(lambda: archive.discard(safety, run.id))
+    await close(run, outcome)
+    await in_thread(lambda: discard(run, safety))
+
+
+def _require(safety: Path, volume: str) -> None:
+    """Raises ArchiveError, before anything is removed: what was in the volume is nowhere else."""
+    if not safety.exists():
+        message = f"{safety}: it is gone; volume {volume} is left as it is"
+        raise ArchiveError(message, reason="missing", path=str(safety))
+
+
+def discard(run: Run, safety: Path) -> None:
+    """What was in a volume before is not needed any more. The run is closed: nothing may make it fail."""
+    try:
+        archive.discard(safety, run.id)
+    except Exception as error:  # noqa: BLE001 - whatever it is
+        run.tell(Action.NOTICE, message=f"{safety} is still there: {said(error)}")
 
 
 def _fill_again(run: Run, volume: str, image: str, safety: Path) -> None:
