@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import math
 import os
 import re
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -13,12 +15,14 @@ from typing import Any
 
 import docker
 import requests
+import urllib3
 from docker.errors import APIError, DockerException, NotFound
 from docker.utils import kwargs_from_env
 
 from moorage.adapters.engine.archive import archive_of
 from moorage.adapters.engine.exec import output_of
-from moorage.errors import EngineError, EngineUnavailableError, ImageError, PortTakenError
+from moorage.adapters.engine.framing import every_call
+from moorage.errors import EngineError, EngineUnavailableError, ImageError, MoorageError, PortTakenError, said
 from moorage.model.definition import HealthCheck
 from moorage.model.state import BoundPort, Container, Observed
 from moorage.rules import labels
@@ -29,6 +33,11 @@ _NANOSECOND = 1e-9
 _NEVER = "0001-01-01"
 
 
+_BROKEN_OFF = (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException)
+"""What the layers below the SDK raise when an answer is late, cut off or garbled."""
+
+
+@every_call(lambda engine: engine.translating(), but=("speaking", "translating", "unavailable"))
 class DockerEngine:
     """`Engine` by the Docker SDK. Safe to call from many threads."""
 
@@ -192,12 +201,16 @@ class DockerEngine:
 
     def load(self, file: Path) -> str:
         """Load the one image of an archive; gives its id. Raises ImageError."""
-        with self.speaking(), file.open("rb") as archive:
-            said = list(self.client.load_image(archive))  # type: ignore[no-untyped-call]
-        found = re.search(r"Loaded image(?: ID)?: (\S+)", "".join(str(line.get("stream", "")) for line in said))
+        try:
+            archive = file.open("rb")
+        except OSError as error:
+            raise ImageError(f"{file}: {error.strerror}", hint="Build it again.") from error
+        with archive:
+            lines = list(self.client.load_image(archive))  # type: ignore[no-untyped-call]
+        found = re.search(r"Loaded image(?: ID)?: (\S+)", "".join(str(line.get("stream", "")) for line in lines))
         image = self.image(found[1]) if found else None
         if image is None:
-            message = f"the engine loaded no image: {next((line['error'] for line in said if 'error' in line), said)}"
+            message = f"the engine loaded no image: {next((line['error'] for line in lines if 'error' in line), lines)}"
             raise ImageError(message, hint="Is the disk full? `moorage doctor` looks.")
         return image[0]
 
@@ -294,15 +307,25 @@ class DockerEngine:
 
     @contextmanager
     def speaking(self) -> Iterator[docker.APIClient]:
-        """The client; errors of the SDK become ours."""
-        try:
+        """The client; what goes wrong with it becomes an error of ours."""
+        with self.translating():
             yield self.client
+
+    @contextmanager
+    def translating(self) -> Iterator[None]:
+        """Errors of the SDK, of the connection, and of answers that make no sense become ours."""
+        try:
+            yield
+        except MoorageError:
+            raise
         except APIError as error:
             raise EngineError(_explanation(error), status=error.status_code) from None
-        except (requests.exceptions.ConnectionError, requests.exceptions.Timeout) as error:
-            raise self.unavailable(error) from None
         except DockerException as error:
             raise EngineError(str(error)) from None
+        except (*_BROKEN_OFF, OSError) as error:  # many of the former are OSErrors or ValueErrors too
+            raise self.unavailable(error) from error
+        except (ValueError, LookupError, TypeError, AttributeError, struct.error) as error:
+            raise EngineError(f"the engine's answer makes no sense: {said(error)}") from error
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from docker.types.daemon import CancellableStream
 from urllib3.exceptions import HTTPError
 
 from moorage.adapters.engine.client import DockerEngine
+from moorage.adapters.engine.framing import every_call
 from moorage.model.log import LogRecord, LogSpan
 from moorage.model.usage import Sample
 
@@ -31,6 +32,7 @@ _CHUNK = 64 * 1024
 _NEVER = "0001-01-01"
 
 
+@every_call(lambda adapter: adapter._engine.translating())  # noqa: SLF001 - its own
 class DockerStreams:
     """`Streams` by the Docker SDK. Safe to call from many threads."""
 

@@ -16,6 +16,7 @@ from docker.errors import NotFound
 
 from moorage.adapters.engine.client import DockerEngine
 from moorage.adapters.engine.exec import Conversation
+from moorage.adapters.engine.framing import every_call
 from moorage.errors import EngineError, MoorageError
 from moorage.model.volume import ROOT, Volume, VolumeUser
 from moorage.rules import labels
@@ -23,6 +24,7 @@ from moorage.rules import labels
 _CHUNK = 1 << 18
 
 
+@every_call(lambda adapter: adapter._engine.translating(), but=("write", "load"))  # noqa: SLF001 - its own
 class DockerVolumes:
     """`Volumes` by the Docker SDK, over the connection of an engine."""
 
@@ -59,9 +61,9 @@ class DockerVolumes:
 
     def write(self, name: str, image: str, stack: str, tar: Iterable[bytes]) -> None:
         """Unpack a tar stream into a volume."""
-        with self._helper(name, image, stack) as helper, self._engine.speaking() as client:
+        with _feeding(tar) as chunks, self._engine.speaking() as client, self._helper(name, image, stack) as helper:
             # At the root, because the engine skips a member `.`: the volume's own owner and mode come with its name.
-            if not client.put_archive(helper, "/", _sendable(tar)):
+            if not client.put_archive(helper, "/", _sendable(chunks)):
                 raise EngineError(f"volume {name}: the engine did not take the files")
 
     def dump(self, container: str, command: Sequence[str], environment: Mapping[str, str]) -> Iterator[bytes]:
@@ -75,8 +77,12 @@ class DockerVolumes:
         self, container: str, command: Sequence[str], environment: Mapping[str, str], stdin: Iterable[bytes]
     ) -> None:
         """Run a program in a running container on `stdin`. Raises EngineError if it failed, with what it wrote."""
-        with self._engine.speaking() as client, closing(Conversation(client, container, command, environment)) as it:
-            it.answer(stdin)
+        with (
+            _feeding(stdin) as chunks,
+            self._engine.speaking() as client,
+            closing(Conversation(client, container, command, environment)) as it,
+        ):
+            it.answer(chunks)
             it.check()
 
     def remove_helpers(self, stack: str) -> None:
@@ -118,6 +124,26 @@ def _measured(client: Any) -> list[dict[str, Any]]:
     """`client.df()` measures images and containers too, which takes long."""
     answer = client._get(client._url("/system/df"), params={"type": "volume"})  # noqa: SLF001
     return client._result(answer, json=True)["Volumes"] or []  # noqa: SLF001
+
+
+@contextmanager
+def _feeding(chunks: Iterable[bytes]) -> Iterator[Iterator[bytes]]:
+    """The chunks, for the engine. What their source itself raises comes out as it is, not as an error of the engine."""
+    own: list[Exception] = []
+    try:
+        yield _remembering(chunks, own)
+    except Exception:
+        if own:
+            raise own[0] from None
+        raise
+
+
+def _remembering(tar: Iterable[bytes], own: list[Exception]) -> Iterator[bytes]:
+    try:
+        yield from tar
+    except Exception as error:
+        own.append(error)
+        raise
 
 
 def _sendable(tar: Iterable[bytes]) -> Iterator[bytes]:

@@ -1,0 +1,139 @@
+"""An engine that goes away in mid-answer, or talks nonsense: whatever is asked, it ends as an error of Moorage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from inspect import isfunction
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moorage.adapters.engine.client import DockerEngine
+from moorage.adapters.engine.streams import DockerStreams
+from moorage.adapters.engine.volumes import DockerVolumes
+from moorage.errors import EngineUnavailableError, MoorageError
+from moorage.interfaces import Engine, Streams, Volumes
+from moorage.model.log import LogSpan
+from moorage.model.volume import Volume
+from moorage.settings import Settings
+from tests.contract.scripted_engine import TROUBLE, ScriptedEngine
+
+HOME = "0123456789ab"
+ENGINE: dict[str, Callable[[DockerEngine], Any]] = {
+    "ping": lambda e: e.ping(),
+    "observe": lambda e: e.observe("s"),
+    "containers": lambda e: e.containers("s", "web"),
+    "stacks": lambda e: e.stacks(),
+    "stacks_of": lambda e: e.stacks_of(HOME),
+    "inspect": lambda e: e.inspect("c"),
+    "published_ports": lambda e: e.published_ports(),
+    "publishers": lambda e: e.publishers(),
+    "start": lambda e: e.start("c"),
+    "stop": lambda e: e.stop("c", 1),
+    "kill": lambda e: e.kill("c"),
+    "remove": lambda e: e.remove("c", volumes=True),
+    "rename": lambda e: e.rename("c", "d"),
+    "hold": lambda e: e.hold("n", "i", {}, {"/data": "v"}),
+    "remove_network": lambda e: e.remove_network("x"),
+    "remove_volume": lambda e: e.remove_volume("x"),
+    "owner": lambda e: (e.owner("network", "x"), e.owner("volume", "x")),
+    "image": lambda e: e.image("i"),
+    "repo_digest": lambda e: e.repo_digest("i"),
+    "load": lambda e: e.load(Path(__file__)),
+    "tag": lambda e: e.tag("i", "a:b"),
+    "untag": lambda e: e.untag("a:b"),
+    "tags": lambda e: e.tags("a"),
+    "exec": lambda e: e.exec("c", ["true"]),
+    "logs": lambda e: e.logs("c", 10),
+    "put_file": lambda e: e.put_file("c", "/a", b"x", 0o600, 0, 0),
+}
+STREAMS: dict[str, Callable[[DockerStreams], Any]] = {
+    "log": lambda s: list(s.log("c", LogSpan(), on_open=lambda _close: None)),
+    "sample": lambda s: s.sample("c"),
+}
+VOLUMES: dict[str, Callable[[DockerVolumes], Any]] = {
+    "all": lambda v: v.all(),
+    "find": lambda v: v.find("x"),
+    "make": lambda v: v.make(Volume(name="x", stack="s", key="x")),
+    "read": lambda v: list(v.read("x", "i", "s")),
+    "write": lambda v: v.write("x", "i", "s", [b"tar"]),
+    "dump": lambda v: list(v.dump("c", ["true"], {})),
+    "load": lambda v: v.load("c", ["true"], {}, [b"in"]),
+    "remove_helpers": lambda v: v.remove_helpers("s"),
+    "free_bytes": lambda v: v.free_bytes(),
+}
+CALLS: dict[str, Callable[[DockerEngine], Any]] = {
+    **{f"engine {name}": call for name, call in ENGINE.items()},
+    **{f"streams {name}": lambda e, call=call: call(DockerStreams(e)) for name, call in STREAMS.items()},
+    **{f"volumes {name}": lambda e, call=call: call(DockerVolumes(e, HOME)) for name, call in VOLUMES.items()},
+}
+
+
+@pytest.mark.parametrize(("protocol", "calls"), [(Engine, ENGINE), (Streams, STREAMS), (Volumes, VOLUMES)])
+def test_every_call_is_tried(protocol: type, calls: dict[str, Any]) -> None:
+    assert {name for name, method in vars(protocol).items() if isfunction(method) and name[0] != "_"} == set(calls)
+
+
+@pytest.fixture
+def engine_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """The real adapter before a scripted engine."""
+
+    @contextmanager
+    def before(trouble: bytes | None, well: int) -> Iterator[DockerEngine]:
+        path = tmp_path / "engine.sock"
+        path.unlink(missing_ok=True)
+        with ScriptedEngine(path, trouble, well) as scripted:
+            monkeypatch.setenv("DOCKER_HOST", scripted.address)
+            engine = DockerEngine(Settings(home=tmp_path, engine_timeout_s=1, connect_timeout_s=5))
+            yield engine
+            engine.client.close()
+
+    return before
+
+
+def outcome(engine: DockerEngine, call: Callable[[DockerEngine], Any]) -> str:
+    """Empty: it answered, or said what is wrong in an error of ours."""
+    try:
+        call(engine)
+    except MoorageError as error:
+        return "" if str(error).strip() else f"{type(error).__name__} without words"
+    except Exception as error:  # noqa: BLE001 - that it comes out is what is wrong
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+@pytest.mark.parametrize("trouble", TROUBLE)
+def test_no_foreign_exception_comes_out(engine_at: Callable[..., Any], trouble: str) -> None:
+    wrong = []
+    for name, call in CALLS.items():
+        for well in range(3):
+            with engine_at(TROUBLE[trouble], well) as engine:
+                if said := outcome(engine, call):
+                    wrong.append(f"{name}, after {well} good answers: {said}")
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("trouble", [name for name in TROUBLE if name.startswith(("closed", "cut off"))])
+@pytest.mark.parametrize("name", ["ping", "observe", "start", "stop", "image"])
+def test_what_is_cut_off_may_be_tried_again(engine_at: Callable[..., Any], trouble: str, name: str) -> None:
+    with engine_at(TROUBLE[trouble], 0) as engine:
+        if name in ("start", "stop") and trouble in ("cut off in the headers", "cut off in the body"):
+            return  # what is not there is not read: it was done
+        with pytest.raises(EngineUnavailableError):
+            ENGINE[name](engine)
+
+
+def test_silence_is_an_engine_that_does_not_answer(engine_at: Callable[..., Any]) -> None:
+    with engine_at(None, 0) as engine, pytest.raises(EngineUnavailableError, match="timed out"):
+        engine.observe("s")
+
+
+def test_what_the_source_of_a_volume_raises_is_not_the_engines(engine_at: Callable[..., Any]) -> None:
+    def torn() -> Iterator[bytes]:
+        yield b"x" * 300_000
+        raise OSError(5, "of the disk that the snapshot is on")
+
+    with engine_at(b"", 1) as engine, pytest.raises(OSError, match="of the disk"):
+        DockerVolumes(engine, HOME).write("x", "i", "s", torn())
