@@ -74,6 +74,8 @@ def test_tests_and_examples(rule):
         (house.foreign, "flows/up.py", "from docker import DockerClient"),
         (house.foreign, "moorage/work/runs/run.py", "import dagger"),
         (house.foreign, "moorage/work/runs/run.py", "import cyclopts"),
+        (house.foreign, "moorage/adapters/registry/file.py", "import fcntl"),
+        (house.foreign, "moorage/hub/process.py", "import psutil"),
         (house.impure, "moorage/rules/ports.py", "import os"),
         (house.impure, "moorage/rules/ports.py", "from socket import socket"),
         (house.impure, "moorage/rules/ports.py", "from urllib.request import urlopen"),
