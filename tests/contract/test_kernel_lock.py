@@ -30,7 +30,7 @@ def path(tmp_path):
 
 
 def open_descriptors():
-    return len(os.listdir("/dev/fd"))
+    return len(list(Path("/dev/fd").iterdir()))
 
 
 def test_one_has_it(path):
