@@ -101,7 +101,7 @@ def remove(
     world = open_world()
     stacks = _stacks_in(world, tree.path)
     for record in stacks:
-        _end(world, record, volumes=volumes)
+        _end(record, volumes=volumes)
     main = next(one.path for one in git.listed(top) if one.main)
     git.remove(main, tree.path, force=force)
     for record in stacks:
@@ -141,13 +141,12 @@ def _stacks_in(world: World, path: Path) -> list[StackRecord]:
     return [record for record in world.store.stacks() if Path(record.path).resolve().is_relative_to(inside)]
 
 
-def _end(world: World, record: StackRecord, *, volumes: bool) -> None:
+def _end(record: StackRecord, *, volumes: bool) -> None:
     from moorage.cli.flow_runner import run_flow
 
     asked: dict[str, Any] = {"stack": record.name, "volumes": volumes, "release_ports": True, "timeout_s": None}
     run_flow("down", asked, start_hub=False)
     remark(f"{record.name}: down")
-    del world
 
 
 def _forget(world: World, stack: str) -> None:

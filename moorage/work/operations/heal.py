@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from moorage.errors import BusyError, DefinitionError, EngineError, MoorageError, PortError, RunError
+from moorage.errors import BusyError, DefinitionError, EngineError, PortError, RunError
 from moorage.interfaces import World
 from moorage.model.event import Action
 from moorage.model.health import Drift, HealState, Health
@@ -86,6 +86,3 @@ async def _mend(
             if one.service in names:
                 run.tell(Action.NOTICE, message=f"{one.service}: {one.kind}: {one.what}", service=one.service)
         await mend(run, observed, rules.to_recreate(found, run.services) & set(names), names, act_of)
-
-
-__all__ = ["Health", "MoorageError", "heal", "health", "mend", "wants_healing"]
