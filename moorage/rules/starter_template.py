@@ -35,7 +35,8 @@ def files(seen: Mapping[str, Survey | None], base: str) -> dict[str, str]:
     """Path → text of what the template comes to in a project.
 
     `base`: the compose file to which the project's services are added. `seen`: what lies in `backend` and `frontend`,
-    and in `.`, which counts where neither is a project; None: nothing, or it has a Dockerfile already. Raises DefinitionError: there is nothing to build.
+    and in `.`, which counts where neither is a project; None: nothing, or it has a Dockerfile already. Raises
+    DefinitionError: there is nothing to build.
     """
     recipes = {name: recipe for name, one in seen.items() if one and (recipe := templates.fitting(one))}
     if {"backend", "frontend"} & set(recipes):
