@@ -30,7 +30,11 @@ def init(
         Where to; made if it is not there.
     """
     target = directory.absolute()
-    names = _template(target, force=force) if template else write_project(project_directory(), target, force=force)
+    names = (
+        _template(template, target, force=force)
+        if template
+        else write_project(project_directory(), target, force=force)
+    )
     if json:
         as_json({"directory": str(target), "files": names})
     else:
@@ -39,11 +43,12 @@ def init(
     return 0
 
 
-def _template(target: Path, *, force: bool) -> list[str]:
+def _template(name: str, target: Path, *, force: bool) -> list[str]:
     """Compose file and Dockerfiles for a project with `backend/`, `frontend/`, or itself one of the two."""
     from moorage.adapters.build_context import BuildContexts
     from moorage.rules.starter_template import files
-    from moorage.work.operations.init import write_files
+    from moorage.work.operations.init import template, write_files
 
     seen = {folder: BuildContexts().survey(target / folder) for folder in ("backend", "frontend", ".")}
-    return write_files({name: text.encode() for name, text in files(seen).items()}, target, force=force)
+    written = files(seen, template(name))
+    return write_files({path: text.encode() for path, text in written.items()}, target, force=force)

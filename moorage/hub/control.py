@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -13,6 +12,7 @@ from typing import Any
 
 import moorage
 from moorage.adapters.files import home_errors, private_folder
+from moorage.adapters.locks.kernel import KernelLock
 from moorage.errors import HubError
 from moorage.hub import backup as backups
 from moorage.hub import deployments, draining, process, server, worker
@@ -23,6 +23,7 @@ from moorage.hub.process import ProcessRecord
 from moorage.model.base import Frozen
 
 _LOCK_TIMEOUT_S = server.START_TIMEOUT_S + 60.0
+_SILENT_WAIT_S = 0.1
 
 
 class ProcessState(StrEnum):
@@ -169,21 +170,14 @@ def _status_of(record: ProcessRecord | None) -> ProcessStatus:
 @contextmanager
 def _locked(folder: HubHome, on_line: Callable[[str], None]) -> Iterator[None]:
     """The hub to ourselves: two starts at once must make one server. Raises HubError, HomeError."""
-    from filelock import FileLock, Timeout
-
     with home_errors(folder.lock):
         private_folder(folder.path)
         private_folder(folder.prefect_home / "storage")  # results: Prefect would let everybody in
-    lock = FileLock(folder.lock, mode=0o600)
-    deadline = time.monotonic() + _LOCK_TIMEOUT_S
-    try:
-        lock.acquire(timeout=0.1)
-    except Timeout:
-        on_line("another command starts or stops the hub; waiting for it")
-        try:
-            lock.acquire(timeout=deadline - time.monotonic(), poll_interval=0.05)
-        except Timeout as error:
-            raise HubError("another command has been starting or stopping the hub for minutes") from error
+        lock = KernelLock(folder.lock)
+        if not lock.take(_SILENT_WAIT_S):
+            on_line("another command starts or stops the hub; waiting for it")
+            if not lock.take(_LOCK_TIMEOUT_S):
+                raise HubError("another command has been starting or stopping the hub for minutes")
     try:
         yield
     finally:

@@ -21,7 +21,7 @@ from moorage.model.base import Frozen
 _POLL_S = 0.02
 _KILL_WAIT_S = 5.0
 _HAS_PROC = Path("/proc/self/stat").exists()
-"""Else (macOS) `ps` is asked."""
+"""Else (macOS) psutil is asked. On Linux its start times move with the clock: docs/decisions.md."""
 _DEAD_STATES = "ZX"
 _START_TIME_FIELD = 19
 """Of /proc/PID/stat, counted behind the name in parentheses (proc(5): field 22)."""
@@ -72,8 +72,12 @@ def identity(pid: int) -> str | None:
     """What tells this process from a later one with its pid. None: there is no such process, or it has ended."""
     if _HAS_PROC:
         return _linux_identity(pid)
-    found = _ps("stat=,lstart=", pid).split(maxsplit=1)
-    return found[1] if len(found) == 2 and found[0][0] not in _DEAD_STATES else None
+    import psutil
+
+    with suppress(psutil.Error):
+        found = psutil.Process(pid)
+        return None if found.status() == psutil.STATUS_ZOMBIE else str(found.create_time())
+    return None
 
 
 def alive(record: ProcessRecord | None) -> bool:
@@ -113,20 +117,22 @@ def children(record: ProcessRecord) -> tuple[ProcessRecord, ...]:
     """The processes that this one started itself and that still run."""
     if not alive(record):
         return ()
+    import psutil
+
     now = datetime.now(UTC)
-    found = ((pid, identity(pid)) for pid, parent in _parents() if parent == record.pid)
-    return tuple(ProcessRecord(pid=pid, identity=told, since=now) for pid, told in found if told)
+    with suppress(psutil.Error):
+        found = ((child.pid, identity(child.pid)) for child in psutil.Process(record.pid).children())
+        return tuple(ProcessRecord(pid=pid, identity=told, since=now) for pid, told in found if told)
+    return ()
 
 
 def memory_bytes(pid: int) -> int | None:
     """Resident memory. None: it cannot be read."""
-    if _HAS_PROC:
-        with suppress(OSError, ValueError, IndexError):
-            pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
-            return pages * os.sysconf("SC_PAGE_SIZE")
-        return None
-    kilobytes = _ps("rss=", pid).strip()
-    return int(kilobytes) * 1024 if kilobytes.isdigit() else None
+    import psutil
+
+    with suppress(psutil.Error):
+        return int(psutil.Process(pid).memory_info().rss)
+    return None
 
 
 def _reap() -> None:
@@ -134,34 +140,16 @@ def _reap() -> None:
 
 
 def _linux_identity(pid: int) -> str | None:
-    fields = _stat(pid)
-    if fields is None or fields[0] in _DEAD_STATES:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_bytes().decode(errors="replace")
+    except OSError:
         return None
-    return f"{_boot()}/{fields[_START_TIME_FIELD]}"
-
-
-def _stat(pid: int) -> list[str] | None:
     # The name in parentheses may hold anything, also ")"; the fields begin behind the last one.
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_bytes().decode(errors="replace").rpartition(")")[2].split()
-    return None
+    fields = text.rpartition(")")[2].split()
+    return None if fields[0] in _DEAD_STATES else f"{_boot()}/{fields[_START_TIME_FIELD]}"
 
 
 def _boot() -> str:
     with suppress(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     return ""
-
-
-def _parents() -> list[tuple[int, int]]:
-    """(pid, pid of the parent) of all processes."""
-    if _HAS_PROC:
-        pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-        return [(pid, int(fields[1])) for pid in pids if (fields := _stat(pid))]
-    lines = (line.split() for line in _ps("pid=,ppid=").splitlines())
-    return [(int(pid), int(parent)) for pid, parent in lines]
-
-
-def _ps(columns: str, pid: int | None = None) -> str:
-    which = ["-A"] if pid is None else ["-p", str(pid)]
-    return subprocess.run(["ps", *which, "-o", columns], capture_output=True, text=True, check=False).stdout

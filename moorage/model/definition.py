@@ -179,7 +179,6 @@ class Definition(Frozen):
     """Variable → the mapping (service, target, protocol, slot) whose published part it is, e.g. BACKEND_PORT."""
     notices: tuple[str, ...] = ()
     """What a person should know: container_name dropped, shared volumes, paths outside the project."""
-    orphan_profiles: tuple[str, ...] = ()
     approve: bool = False
     """`x-moorage.approve`: runs of the hub show the plan and wait for somebody's consent."""
     ttl_s: float | None = None

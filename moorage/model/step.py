@@ -13,7 +13,6 @@ class StepKind(StrEnum):
     LEASE = "lease"
     BUILD = "build"
     PULL = "pull"
-    PIN = "pin"
     CREATE = "create"
     STOP = "stop"
     START = "start"

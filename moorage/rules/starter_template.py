@@ -8,35 +8,6 @@ from moorage.errors import DefinitionError
 from moorage.model.image import Recipe, Survey
 from moorage.rules import templates
 
-_HEAD = """\
-# PostgreSQL, Redis and this project's own services: `moorage up`. Yours to change.
-#
-# Every host port is a variable: Moorage leases free ports and sets them, so that copies live side by side.
-
-services:
-  postgres:
-    image: ${POSTGRES_IMAGE:-postgres:17}
-    init: true
-    environment:
-      POSTGRES_USER: app
-      POSTGRES_PASSWORD: ${POSTGRES_PASSWORD:-app}
-      POSTGRES_DB: app
-    volumes: ["postgres-data:/var/lib/postgresql/data"]
-    ports: ["${POSTGRES_PORT:-5432}:5432"]
-    healthcheck:
-      # Over TCP: while the first start initialises the database, the server listens on its unix socket only.
-      test: ["CMD", "pg_isready", "--quiet", "--host=127.0.0.1", "--username=app", "--dbname=app"]
-      interval: 5s
-      start_period: 30s
-
-  redis:
-    image: ${REDIS_IMAGE:-redis:7}
-    init: true
-    ports: ["${REDIS_PORT:-6379}:6379"]
-    healthcheck:
-      test: ["CMD", "redis-cli", "-e", "ping"]
-      interval: 5s
-"""
 _SERVICE = """
   {name}:
     build:
@@ -60,11 +31,12 @@ _IGNORED = ".git\n.env\n.env.*\n.venv\nvenv\n**/__pycache__\n**/node_modules\n"
 _NEXT = "Lay out backend/requirements.txt (or pyproject.toml), frontend/package.json or both, and call it again."
 
 
-def files(seen: Mapping[str, Survey | None]) -> dict[str, str]:
+def files(seen: Mapping[str, Survey | None], base: str) -> dict[str, str]:
     """Path → text of what the template comes to in a project.
 
-    `seen`: what lies in `backend` and `frontend`, and in `.`, which counts where neither is a project; None: nothing,
-    or it has a Dockerfile already. Raises DefinitionError: there is nothing to build.
+    `base`: the compose file to which the project's services are added. `seen`: what lies in `backend` and `frontend`,
+    and in `.`, which counts where neither is a project; None: nothing, or it has a Dockerfile already. Raises
+    DefinitionError: there is nothing to build.
     """
     recipes = {name: recipe for name, one in seen.items() if one and (recipe := templates.fitting(one))}
     if {"backend", "frontend"} & set(recipes):
@@ -73,11 +45,11 @@ def files(seen: Mapping[str, Survey | None]) -> dict[str, str]:
         message = "the template commandcenter finds no project without a Dockerfile here"
         raise DefinitionError(message, hint=_NEXT)
     services = {name if name != "." else _name_of(recipe): (name, recipe) for name, recipe in recipes.items()}
-    written = {"compose.yaml": _compose(services)}
+    written = {"compose.yaml": _compose(base, services)}
     for folder, recipe in recipes.items():
-        base = "" if folder == "." else f"{folder}/"
-        written[f"{base}Dockerfile"] = templates.dockerfile(recipe)
-        written[f"{base}.dockerignore"] = _IGNORED
+        inside = "" if folder == "." else f"{folder}/"
+        written[f"{inside}Dockerfile"] = templates.dockerfile(recipe)
+        written[f"{inside}.dockerignore"] = _IGNORED
     return written
 
 
@@ -85,8 +57,8 @@ def _name_of(recipe: Recipe) -> str:
     return "backend" if recipe.kind == "python" else "frontend"
 
 
-def _compose(services: Mapping[str, tuple[str, Recipe]]) -> str:
-    text = _HEAD
+def _compose(base: str, services: Mapping[str, tuple[str, Recipe]]) -> str:
+    text, volumes, names = base.partition("\nvolumes:\n")
     for name, (folder, recipe) in services.items():
         front = name == "frontend"
         waits = ["      backend: {condition: service_started}"] if front and "backend" in services else []
@@ -102,4 +74,4 @@ def _compose(services: Mapping[str, tuple[str, Recipe]]) -> str:
             port_variable=f"{name.upper()}_PORT",
             port=recipe.port,
         )
-    return f"{text}\nvolumes:\n  postgres-data:\n"
+    return f"{text}{volumes}{names}"

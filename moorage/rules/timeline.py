@@ -13,7 +13,6 @@ _PHASES = {
     StepKind.LEASE: Phase.LEASE,
     StepKind.BUILD: Phase.IMAGE,
     StepKind.PULL: Phase.IMAGE,
-    StepKind.PIN: Phase.IMAGE,
     StepKind.CREATE: Phase.CREATE,
     StepKind.STOP: Phase.STOP,
     StepKind.START: Phase.START,

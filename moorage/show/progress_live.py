@@ -31,7 +31,6 @@ _DOING = {
     "lease": ("leasing", "leased"),
     "build": ("building", "built"),
     "pull": ("pulling", "pulled"),
-    "pin": ("pinning", "pinned"),
     "create": ("creating", "created"),
     "stop": ("stopping", "stopped"),
     "start": ("starting", "started"),

@@ -12,7 +12,6 @@ from typing import Any
 from urllib.parse import quote, quote_plus, unquote
 
 from moorage.model.definition import Config
-from moorage.model.event import Event
 from moorage.show.secret_names import VARIABLE, looks_secret, says_nothing
 
 HIDDEN = "****"
@@ -77,13 +76,6 @@ def redact_config(config: Config) -> Config:
         if isinstance(secret, dict) and "content" in secret:
             secret["content"] = HIDDEN
     return shown
-
-
-def redact_event(event: Event, values: Iterable[str]) -> Event:
-    """The same event without secrets in message and details."""
-    hidden = frozenset(values)
-    update = {"message": redact(event.message, hidden), "details": redact_data(event.details, hidden)}
-    return event.model_copy(update=update)
 
 
 def redact_data(thing: Any, values: Iterable[str]) -> Any:

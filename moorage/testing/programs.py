@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 NOT_FOUND = 127
-TERMINATED = 143
 KILLED = 137
 _TRAP = re.compile(r"trap\s+['\"]exit (\d+)['\"]\s+TERM")
 _VARIABLE = re.compile(r"\$\{?(\w+)\}?")

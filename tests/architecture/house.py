@@ -71,10 +71,10 @@ SUBROOMS = {
         "probes": set(),
         "build_context": set(),
         "engine": set(),
-        "compose": {"files"},
+        "compose": {"files", "locks"},
         "dagger": {"build_context"},
         "locks": {"files"},
-        "registry": {"files", "probes"},
+        "registry": {"files", "locks", "probes"},
     },
 }
 
@@ -89,6 +89,8 @@ FOREIGN = {
     "zstandard": {"moorage/work/volumes/archive.py": LATE},
     "dagger": {"moorage/adapters/dagger/": LATE},
     "cyclopts": {"moorage/cli/": ANYWHERE},
+    "fcntl": {"moorage/adapters/locks/kernel.py": ANYWHERE},
+    "psutil": {"moorage/adapters/compose/orphan_processes.py": LATE, "moorage/hub/process.py": LATE},
 }
 
 # What decides does not look: neither modules, nor calls, nor the clock.
@@ -263,7 +265,7 @@ def circles(graph: dict[str, set[str]]) -> list[list[str]]:
 
 
 def foreign(source: Source) -> Iterator[str]:
-    """Prefect, Docker, Dagger and the command line's library stay where they belong."""
+    """Prefect, Docker, Dagger, the command line's library and others stay where they belong."""
     for one in source.imports():
         library = one.module.split(".")[0]
         places = FOREIGN.get(library)

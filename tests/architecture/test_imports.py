@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 import statistics
 import subprocess
 import sys
@@ -74,6 +76,8 @@ def test_tests_and_examples(rule):
         (house.foreign, "flows/up.py", "from docker import DockerClient"),
         (house.foreign, "moorage/work/runs/run.py", "import dagger"),
         (house.foreign, "moorage/work/runs/run.py", "import cyclopts"),
+        (house.foreign, "moorage/adapters/registry/file.py", "import fcntl"),
+        (house.foreign, "moorage/hub/process.py", "import psutil"),
         (house.impure, "moorage/rules/ports.py", "import os"),
         (house.impure, "moorage/rules/ports.py", "from socket import socket"),
         (house.impure, "moorage/rules/ports.py", "from urllib.request import urlopen"),
@@ -113,6 +117,32 @@ def test_rule_bites(rule, path, text):
 )
 def test_rule_lets_pass(rule, path, text):
     assert list(rule(Source(path, text))) == []
+
+
+def _imports_in_strings(source):
+    """(line, module, name) of what programs in strings import from us: no linter looks there."""
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            for module, names in re.findall(r"(?m)^\s*from (moorage(?:\.\w+)*) import ([\w, ]+?)\s*$", node.value):
+                for name in names.split(","):
+                    yield node.lineno, module, name.split()[0]
+
+
+def _offers(module, name):
+    folder = ROOT.joinpath(*module.split("."))
+    places = [folder.with_suffix(".py"), folder / "__init__.py"]
+    texts = [place.read_text() for place in places if place.is_file()]
+    return any(place.exists() for place in (folder / f"{name}.py", folder / name)) or any(
+        re.search(rf"\b{name}\b", text) for text in texts
+    )
+
+
+def test_programs_in_strings_import_what_there_is():
+    """A module is renamed, and a test's child process dies of the old name instead of what the test is about."""
+    programs = [one for one in house.sources("tests", "scripts") if not one.path.startswith("tests/architecture")]
+    found = [(one, *what) for one in programs for what in _imports_in_strings(one)]
+    assert len(found) > 10
+    assert [one.says(line, f"{module}.{name}") for one, line, module, name in found if not _offers(module, name)] == []
 
 
 def _python(code: str) -> str:

@@ -6,6 +6,7 @@ import json
 import stat
 import subprocess
 import sys
+import threading
 from base64 import b64decode
 from pathlib import Path
 
@@ -97,3 +98,24 @@ def test_what_a_killed_process_has_left_goes_and_no_other(home, own):
         killed.kill()
     remove_left_behind(home)
     assert list((home / "logins").iterdir()) == []
+
+
+def test_who_tidies_up_does_not_take_a_folder_that_is_just_being_made(home, own):
+    """Each call of Compose tidies up before its own, at the same moment as others make theirs."""
+    stop = threading.Event()
+
+    def tidy():
+        while not stop.is_set():
+            remove_left_behind(home)
+
+    tidying = [threading.Thread(target=tidy) for _ in range(3)]
+    for one in tidying:
+        one.start()
+    try:
+        for _ in range(300):
+            with logged_in(home, [LOGIN]) as variables:
+                assert Path(variables["DOCKER_CONFIG"], "config.json").is_file()
+    finally:
+        stop.set()
+        for one in tidying:
+            one.join()

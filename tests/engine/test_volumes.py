@@ -192,9 +192,10 @@ DIES = """
     from pathlib import Path
     from moorage.settings import Settings
     from moorage.world import open_world
-    from moorage.work import copying
+    from moorage.work.operations.restore import Restoring, restore
+    from moorage.work.operations.snapshot import Taking, snapshot
+    from moorage.work.runs import volume_copies
     from moorage.work.volumes.archive import Writer
-    from moorage.work.operations.snapshot import Restoring, Taking, restore, snapshot
 
     def die(*_, **__):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -205,7 +206,7 @@ DIES = """
         Writer.finish = die
         asyncio.run(snapshot(world, Taking(stack, "data", Path(file))))
     else:
-        copying.fill = die
+        volume_copies.fill = die
         asyncio.run(restore(world, Restoring(stack, Path(file), force=True)))
 """
 

@@ -14,7 +14,7 @@ import pytest
 DRIVER = """
 import os, sys
 from moorage.errors import DefinitionError
-from moorage.work import child
+from moorage.work.ephemeral import command as child
 child._GRACE_S = 0.5
 limit = float(sys.argv[1]) or None
 try:

@@ -101,6 +101,10 @@ def test_what_is_in_it(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names if "dist-info" not in name} == {"moorage"}
     assert "moorage/project/prefect.yaml" in names
+    tracked = subprocess.run(
+        ["git", "ls-files", "moorage"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout
+    assert set(tracked.splitlines()) <= set(names), "code and what it reads"
     for folder in DECOYS:
         ours = {f"moorage/project/{file.relative_to(ROOT)}" for file in (ROOT / folder).rglob("*.py")}
         assert ours <= set(names)
@@ -160,6 +164,10 @@ def test_init_writes_the_project(installed: Installed, tmp_path: Path) -> None:
     assert (target / "flows" / "up.py").read_text() == "# ours\n"
     installed.run("moorage", "init", str(target), "--force")
     assert (target / "flows" / "up.py").read_bytes() == (ROOT / "flows" / "up.py").read_bytes()
+    (tmp_path / "requirements.txt").write_text("")
+    (tmp_path / "main.py").write_text("")
+    installed.run("moorage", "init", "--template", "commandcenter", str(tmp_path))
+    assert "  backend:\n" in (tmp_path / "compose.yaml").read_text()
     load = "from prefect.flows import load_flow_from_entrypoint as load; print(load('flows/up.py:up').name)"
     code = f"import os; os.chdir({str(target)!r}); {load}"
     assert installed.run("python", "-P", "-c", code).strip() == "up"

@@ -10,6 +10,7 @@ from moorage.adapters.build_context import BuildContexts
 from moorage.errors import DefinitionError
 from moorage.model.image import Survey
 from moorage.rules import starter_template, templates
+from moorage.work.operations.init import template
 
 
 def survey(*names, **texts):
@@ -98,7 +99,7 @@ def test_a_folder_that_is_not_there_is_somebody_else_s_complaint(tmp_path):
 def test_commandcenter_has_what_the_project_has():
     back = survey("requirements.txt", "main.py", main_py="")
     front = survey("package.json", package_json=json.dumps({"scripts": {"start": "x"}}))
-    written = starter_template.files({"backend": back, "frontend": front, ".": front})
+    written = starter_template.files({"backend": back, "frontend": front, ".": front}, template("commandcenter"))
     assert sorted(written) == [
         "backend/.dockerignore",
         "backend/Dockerfile",
@@ -107,8 +108,12 @@ def test_commandcenter_has_what_the_project_has():
         "frontend/Dockerfile",
     ]
     assert "backend: {condition: service_started}" in written["compose.yaml"]
-    alone = starter_template.files({"backend": None, "frontend": None, ".": back})
+    lines = [line for line in written["compose.yaml"].splitlines() if line and line[0] not in " #"]
+    assert lines == ["services:", "volumes:"], "the project's services are among those of the template"
+    services = [line.strip() for line in written["compose.yaml"].splitlines() if line[:3].strip() and line[0] == " "]
+    assert services == ["postgres:", "redis:", "backend:", "frontend:", "postgres-data:"]
+    alone = starter_template.files({"backend": None, "frontend": None, ".": back}, template("commandcenter"))
     assert sorted(alone) == [".dockerignore", "Dockerfile", "compose.yaml"]
     assert "context: .\n" in alone["compose.yaml"]
     with pytest.raises(DefinitionError, match="no project without a Dockerfile"):
-        starter_template.files({"backend": None, "frontend": None, ".": survey("README.md")})
+        starter_template.files({"backend": None, "frontend": None, ".": survey("README.md")}, "")

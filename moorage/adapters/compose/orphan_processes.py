@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-_PROC = Path("/proc")
+if TYPE_CHECKING:
+    from psutil import Process
+
 _LONGEST_S = 5.0
 _GRACE_S = 2.0
 _POLL_S = 0.02
@@ -19,14 +20,15 @@ _SETTLE_S = 0.3
 
 
 def end_strays(*parts: str) -> int:
-    """Kill every process with all these parts in its command line; returns how many, when they are gone."""
-    found = [pid for pid, command in _commands() if all(part in command for part in parts) and pid != os.getpid()]
-    for pid in found:
-        with suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, signal.SIGKILL)
-    deadline = time.monotonic() + _LONGEST_S
-    while any(_lives(pid) for pid in found) and time.monotonic() < deadline:
-        time.sleep(_POLL_S)
+    """Kill every process with all these parts in its command line; returns how many, when they are gone.
+
+    A command line is its arguments, each followed by a blank.
+    """
+    import psutil
+
+    found = [one for one in psutil.process_iter(["cmdline"]) if all(part in _command(one) for part in parts)]
+    found = [one for one in found if one.pid != os.getpid()]
+    _end(found, signal.SIGKILL, _LONGEST_S)
     if found:
         time.sleep(_SETTLE_S)
     return len(found)
@@ -35,65 +37,39 @@ def end_strays(*parts: str) -> int:
 def end_bearers(variable: str, value: str) -> int:
     """End every process that has a variable with this value in its environment, but not who asks; returns how many.
 
-    SIGTERM first, SIGKILL two seconds later. No effect where there is no `/proc`.
+    SIGTERM first, SIGKILL two seconds later. Processes that we may not look at do not count.
     """
-    asking = set(_ancestors())
-    wanted = f"{variable}={value}".encode()
-    found = [pid for pid, names in _environments() if wanted in names and pid not in asking]
-    for number, longest_s in ((signal.SIGTERM, _GRACE_S), (signal.SIGKILL, _LONGEST_S)):
-        for pid in filter(_lives, found):
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, number)
-        deadline = time.monotonic() + longest_s
-        while any(map(_lives, found)) and time.monotonic() < deadline:
-            time.sleep(_POLL_S)
+    import psutil
+
+    asking = {os.getpid(), *(one.pid for one in psutil.Process().parents())}
+    found = [one for one in psutil.process_iter(["environ"]) if (one.info["environ"] or {}).get(variable) == value]
+    found = [one for one in found if one.pid not in asking]
+    _end(found, signal.SIGTERM, _GRACE_S)
+    _end(found, signal.SIGKILL, _LONGEST_S)
     return len(found)
 
 
-def _environments() -> Iterator[tuple[int, list[bytes]]]:
-    """(pid, NAME=value as each was started with) of all processes that we may look at."""
-    for entry in os.scandir(_PROC) if _PROC.is_dir() else ():
-        if entry.name.isdigit():
-            with suppress(OSError):
-                yield int(entry.name), Path(entry.path, "environ").read_bytes().split(b"\0")
+def _command(process: Process) -> str:
+    """Empty: a zombie, or one that we may not look at."""
+    return "".join(f"{argument} " for argument in process.info["cmdline"] or ())
 
 
-def _ancestors() -> Iterator[int]:
-    """This process, its parent, and so on."""
-    pid = os.getpid()
-    while pid > 0:
-        yield pid
-        try:
-            after_name = Path(_PROC, str(pid), "stat").read_text(errors="replace").rpartition(")")[2]
-        except OSError:
-            return
-        pid = int(after_name.split()[1])
+def _end(processes: Sequence[Process], number: signal.Signals, longest_s: float) -> None:
+    """Send a signal to those that live and wait for their end. Not one that got the pid of one of them since then."""
+    import psutil
+
+    for process in filter(_lives, processes):
+        with suppress(psutil.Error):
+            process.send_signal(number)
+    deadline = time.monotonic() + longest_s
+    while any(map(_lives, processes)) and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
 
 
-def _commands() -> Iterator[tuple[int, str]]:
-    """(pid, command line with blanks between arguments) of all processes that we may look at."""
-    if not (_PROC / "self" / "cmdline").exists():  # macOS
-        said = subprocess.run(["ps", "-axo", "pid=,command="], capture_output=True, text=True, check=False).stdout
-        for line in said.splitlines():
-            pid, _, command = line.strip().partition(" ")
-            yield int(pid), command
-        return
-    for entry in os.scandir(_PROC):
-        if entry.name.isdigit():
-            with suppress(OSError):
-                command = Path(entry.path, "cmdline").read_bytes().decode(errors="replace")
-                yield int(entry.name), command.replace("\0", " ")
+def _lives(process: Process) -> bool:
+    """False also for a zombie, which does nothing any more. `psutil.wait_procs` would wait until it is reaped."""
+    import psutil
 
-
-def _lives(pid: int) -> bool:
-    with suppress(OSError):
-        return Path(_PROC, str(pid), "cmdline").read_bytes() != b""  # empty: a zombie, which does nothing any more
-    if _PROC.exists():
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    with suppress(psutil.NoSuchProcess):
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    return False

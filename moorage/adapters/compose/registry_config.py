@@ -6,7 +6,6 @@ folder belongs to the process by a kernel lock: one that a killed process has le
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -18,11 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from moorage.adapters.files import PRIVATE_FILE, home_errors, private_folder
+from moorage.adapters.locks.kernel import KernelLock, open_existing
 from moorage.model.image import RegistryLogin
 
 _FOLDER = "logins"
 _CONFIG = "config.json"
 _ALIVE = ".alive"
+_BEING_MADE = ".alive-unfinished"
 _HUB_KEY = "https://index.docker.io/v1/"
 _HUB_HOSTS = ("index.docker.io", "docker.io", "registry-1.docker.io", "hub.docker.com")
 
@@ -38,15 +39,22 @@ def logged_in(home: Path, logins: Sequence[RegistryLogin]) -> Iterator[dict[str,
         private_folder(home / _FOLDER)
         remove_left_behind(home)
         folder = Path(tempfile.mkdtemp(dir=home / _FOLDER))  # 0700
-        alive = os.open(folder / _ALIVE, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, PRIVATE_FILE)
+        alive = _alive_lock(folder)
     try:
         with home_errors(folder):
-            fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _fill(folder, own, logins)
         yield {"DOCKER_CONFIG": str(folder)}
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        os.close(alive)
+        alive.release()
+
+
+def _alive_lock(folder: Path) -> KernelLock:
+    """The lock that says that the folder is in use; it appears held, else somebody could find it free and tidy up."""
+    lock = KernelLock(folder / _BEING_MADE)
+    lock.take()
+    lock.path.rename(folder / _ALIVE)
+    return lock
 
 
 def remove_left_behind(home: Path) -> None:
@@ -57,17 +65,11 @@ def remove_left_behind(home: Path) -> None:
 
 
 def _remove_if_dead(folder: Path) -> None:
-    try:
-        alive = os.open(folder / _ALIVE, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return  # just being made, or just being removed
-    try:
-        fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(folder, ignore_errors=True)
-    except OSError:
-        return
-    finally:
-        os.close(alive)
+    alive = KernelLock(folder / _ALIVE, open_existing)
+    with suppress(OSError):  # just being made, or just being removed
+        if alive.take():
+            shutil.rmtree(folder, ignore_errors=True)
+    alive.release()
 
 
 def own_folder() -> Path | None:

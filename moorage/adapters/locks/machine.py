@@ -7,7 +7,6 @@ Where no such file can be had there is no such lock: then a stack's name is guar
 
 from __future__ import annotations
 
-import fcntl
 import os
 import stat
 import tempfile
@@ -15,11 +14,11 @@ from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
+from moorage.adapters.locks.kernel import KernelLock, open_existing
+
 FOLDERS = (Path("/run/lock"), Path(tempfile.gettempdir()))
 _UNIX = "unix://"
 _MODE = 0o660
-_TRIES = 20
-"""So often a file may be gone again when its lock is ours: its last holder has tidied up."""
 
 
 class MachineLock:
@@ -29,60 +28,33 @@ class MachineLock:
         socket = Path(address.removeprefix(_UNIX)).resolve() if address.startswith(_UNIX) else None
         self._socket = socket
         key = sha256(f"{socket or address}\n{stack}".encode()).hexdigest()[:24]
-        self._paths = [folder / f"moorage-{key}.lock" for folder in folders]
-        self._held: tuple[Path, int] | None = None
+        self._locks = [KernelLock(folder / f"moorage-{key}.lock", self._open) for folder in folders]
 
     def take(self) -> bool:
         """False: another home has it. True also where there can be no such lock. Does not wait."""
-        for path in self._paths:
+        for lock in self._locks:
             try:
-                return self._take(path)
+                return lock.take()
             except OSError:  # read-only, full, a stranger's file: the next place, or none
                 continue
         return True
 
     def release(self) -> None:
         """Give it back; no effect where it is not held."""
-        held, self._held = self._held, None
-        if held:
-            # Before the lock is free: whoever has waited for it sees that it is not the file any more.
-            with suppress(OSError):
-                held[0].unlink()
-            os.close(held[1])
+        for lock in self._locks:
+            lock.release(remove=True)
 
     def holder(self) -> int | None:
         """Process that has it, by the kernel's list. None: nobody, or it cannot be seen."""
-        for path in self._paths:
-            with suppress(OSError, ValueError, IndexError):
-                inode = path.stat(follow_symlinks=False).st_ino
-                for line in Path("/proc/locks").read_text().splitlines():
-                    words = line.split()
-                    if words[1] == "FLOCK" and words[5].rpartition(":")[2] == str(inode):
-                        return int(words[4])
-        return None
-
-    def _take(self, path: Path) -> bool:
-        for _ in range(_TRIES):
-            descriptor = self._open(path)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(descriptor)
-                return False
-            if _is_at(descriptor, path):
-                self._held = path, descriptor
-                return True
-            os.close(descriptor)
-        return False
+        return next((pid for lock in self._locks if (pid := lock.holder())), None)
 
     def _open(self, path: Path) -> int:
         """The file, made if need be. Raises OSError, also for one that is not to be trusted."""
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         try:
-            descriptor = os.open(path, flags)
+            descriptor = open_existing(path)
         except FileNotFoundError:
             self._make(path)
-            descriptor = os.open(path, flags)
+            descriptor = open_existing(path)
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode) or not self._trusted(found):
             os.close(descriptor)
@@ -115,12 +87,3 @@ class MachineLock:
             return self._socket.stat().st_gid if self._socket else None
         except OSError:
             return None
-
-
-def _is_at(descriptor: int, path: Path) -> bool:
-    try:
-        there = path.stat(follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    mine = os.fstat(descriptor)
-    return (there.st_dev, there.st_ino) == (mine.st_dev, mine.st_ino)

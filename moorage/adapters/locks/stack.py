@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import time
@@ -13,12 +12,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from moorage.adapters.files import PRIVATE_FILE, LocalFiles, home_errors, private_folder
+from moorage.adapters.files import LocalFiles, home_errors, private_folder
+from moorage.adapters.locks.kernel import KernelLock
 from moorage.errors import BusyError
 
 if TYPE_CHECKING:
-    from filelock import FileLock
-
     from moorage.adapters.locks.machine import MachineLock
 
 _POLL_S = 0.02
@@ -43,7 +41,8 @@ class StackLock:
         self.path = folder / f"{stack}.lock"
         self._files = LocalFiles(folder)
         self._holder_name = f"{stack}.holder"
-        self._lock: FileLock | None = None
+        self._lock = KernelLock(self.path)
+        self._ours = False
 
     def acquire(self, operation: str, timeout_s: float, on_wait: Callable[[str], None] | None = None) -> Self:
         """Take the lock, waiting up to `timeout_s` (0: not at all).
@@ -67,30 +66,18 @@ class StackLock:
 
     def release(self) -> None:
         """Give the lock back; no effect if this object does not hold it."""
-        lock, self._lock = self._lock, None
-        if lock is not None:
+        ours, self._ours = self._ours, False
+        if ours:
             if self._guard:
                 self._guard.release()
             # First the name, then the lock: whoever takes it next writes his own.
             with suppress(Exception):
                 self._files.remove(self._holder_name)
-            lock.release()
+            self._lock.release()
 
     def held(self) -> dict[str, Any] | None:
         """Who holds the lock now: `operation`, `pid`, `since` (None where not known). None: nobody. Does not wait."""
-        try:
-            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            return None  # nobody has ever taken it
-        try:
-            # Shared, so that two who look do not see each other.
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return self._holder()
-        else:
-            return None
-        finally:
-            os.close(descriptor)
+        return self._holder() if self._lock.held() else None
 
     def __enter__(self) -> Self:
         return self
@@ -99,22 +86,16 @@ class StackLock:
         self.release()
 
     def _take(self) -> bool:
-        # Imported here: `held` is on the path of verbs that only read and has to be quick.
-        from filelock import FileLock, Timeout
-
+        self._elsewhere = False
         with home_errors(self.path):
             private_folder(self.path.parent)
-            lock = FileLock(self.path, timeout=0, mode=PRIVATE_FILE, thread_local=False)
-            try:
-                lock.acquire(blocking=False)
-            except Timeout:
-                self._elsewhere = False
+            if not self._lock.take():
                 return False
         if self._guard and not self._guard.take():
             self._elsewhere = True
-            lock.release()
+            self._lock.release()
             return False
-        self._lock = lock
+        self._ours = True
         return True
 
     def _sign(self, operation: str) -> None:

@@ -7,7 +7,6 @@ one made. Errors of the file become HomeError.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import re
 import sqlite3
@@ -21,6 +20,7 @@ from typing import TypeVar
 from urllib.parse import quote
 
 from moorage.adapters.files import PRIVATE_FILE, home_error, home_errors, private_folder
+from moorage.adapters.locks.kernel import KernelLock
 from moorage.errors import HomeError
 
 _Result = TypeVar("_Result")
@@ -263,20 +263,13 @@ def _put_aside(path: Path) -> Path:
 @contextmanager
 def _alone(path: Path, timeout_s: float) -> Iterator[None]:
     """Only one process at a time makes, migrates or sets aside the file."""
-    deadline = time.monotonic() + timeout_s
-    descriptor = os.open(_companion(path, ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
+    lock = KernelLock(_companion(path, ".lock"))
+    if not lock.take(timeout_s):
+        raise BlockingIOError(errno.EWOULDBLOCK, "another process has been making it anew for long")
     try:
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise
-                time.sleep(_POLL_S)
         yield
     finally:
-        os.close(descriptor)
+        lock.release()
 
 
 @contextmanager

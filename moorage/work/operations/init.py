@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from importlib import resources
 from pathlib import Path
 
 from moorage.errors import HomeError, MoorageError
 
 _FOLDERS = ("flows", "tasks", "blocks")
 _FILES = ("prefect.yaml",)
+
+
+def template(name: str) -> str:
+    """The compose file that a template begins with."""
+    return (resources.files("moorage") / "templates" / f"{name}.yaml").read_text(encoding="utf-8")
 
 
 def write_project(source: Path, target: Path, *, force: bool) -> list[str]:
