@@ -13,13 +13,12 @@ from moorage.model.step import Operation
 from moorage.rules import graph, labels, readiness, undo
 from moorage.rules.readiness import is_crash_loop, life_s
 
-RUNS = 200
-"""How many of the last runs of a stack say what is wanted of it, and what was tried."""
 MOST_ATTEMPTS = 5
 FIRST_PAUSE_S = 60.0
 STABLE_S = 600.0
 """A service that ran for so long before it ended is no crash loop: it gets all attempts again."""
-_FORGOTTEN_S = 86_400.0
+FORGOTTEN_S = 86_400.0
+"""An attempt to mend a service counts for so long."""
 _READY_S = 60.0
 """How long a service may take to become ready that does not say so itself."""
 _RECREATED = frozenset({DriftKind.IMAGE, DriftKind.CONFIG, DriftKind.PORT, DriftKind.FOREIGN})
@@ -172,7 +171,7 @@ def attempts(name: str, runs: Iterable[RunRecord], now: datetime) -> tuple[datet
     for run in runs:
         if run.operation in (Operation.UP, Operation.ROLLBACK, Operation.DOWN, *_BEGINS):
             break
-        young = (now - run.started_at).total_seconds() < _FORGOTTEN_S
+        young = (now - run.started_at).total_seconds() < FORGOTTEN_S
         if run.operation == Operation.HEAL and young and name in run.arguments.get("services", ()):
             found.append(run.started_at)
     return tuple(found)

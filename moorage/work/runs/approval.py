@@ -16,9 +16,6 @@ from moorage.work.runs.run import Run
 from moorage.work.runs.transaction import locked
 from moorage.work.threads import in_thread
 
-_RUNS = 200
-"""How many of the last runs of a stack are looked at for the one that made it what it is."""
-
 Preview = Callable[[], Awaitable[Plan]]
 """What would be done now; touches nothing."""
 
@@ -75,7 +72,7 @@ def wants_approval(world: World, stack: str) -> bool:
     generation = generations.current(world, stack)
     if generation and (generation.config.get("x-moorage") or {}).get("approve") is True:
         return True
-    starts = (one for one in world.store.runs(stack, _RUNS) if one.operation == Operation.UP)
+    starts = (one for one in world.store.runs(stack, None) if one.operation == Operation.UP)
     made_it = next((one for one in starts if one.outcome == "committed"), None)
     if made_it is None:
         return False

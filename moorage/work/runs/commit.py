@@ -119,9 +119,10 @@ def _generation_records(run: Run, generation: Generation) -> list[GenerationReco
     for record in run.world.store.generations(run.stack):
         if record.number == generation.number:
             time_s = elapsed_s if record.time_to_ready_s is None else record.time_to_ready_s
-            changed.append(record.model_copy(update={"outcome": "current", "time_to_ready_s": time_s}))
+            changed.append(record.model_copy(update={"outcome": "current", "superseded_at": None, "time_to_ready_s": time_s}))
         elif record.outcome == "current":
-            changed.append(record.model_copy(update={"outcome": "superseded"}))
+            now = run.world.clock.now()
+            changed.append(record.model_copy(update={"outcome": "superseded", "superseded_at": now}))
     return changed
 
 
@@ -151,7 +152,8 @@ def _tidy(run: Run) -> None:
     try:
         number = run.generation.number if run.generation else 0
         for name, seconds in run.ready_s.items():
-            world.store.add_timing(run.stack, name, number, "ready", seconds, world.clock.now())
+            now, keep = world.clock.now(), world.settings.keep_timings
+            world.store.add_timing(run.stack, name, number, "ready", seconds, now, keep=keep)
         generations.prune(world, run.stack)
     except MoorageError as error:
         run.tell(Action.NOTICE, message=f"not tidied up: {error}")

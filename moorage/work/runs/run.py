@@ -24,6 +24,7 @@ from moorage.rules.planning import Desired
 from moorage.rules.undo import snapshot
 from moorage.work.definitions import generations
 from moorage.work.definitions.request import UpRequest
+from moorage.work.runs import retention
 
 
 class Run:
@@ -138,6 +139,7 @@ class Run:
         )
         store.open_run(record)
         self.record = record
+        retention.make_room_for_runs(self.world, self.stack)
 
     def lease(self) -> tuple[Lease, ...]:
         """Lease what the definition publishes, and resolve again with it; for a stored generation its very ports."""
