@@ -9,7 +9,9 @@ from prefect import State, flow
 from prefect.runtime import flow_run
 
 from moorage.errors import HubError
+from moorage.hub import log_files
 from moorage.hub.dead_runs import set_to_crashed
+from moorage.hub.hub_home import hub_home
 from moorage.hub.outcome import own_address
 from moorage.work.operations.sweep import Sweep
 from moorage.work.operations.sweep import sweep as clear_away
@@ -39,6 +41,8 @@ async def sweep(
 
 async def _sweep(asked: Sweep) -> dict[str, Any]:
     found = await clear_away(asked)
+    limit_bytes = asked.world.settings.hub_log_bytes
+    found += await in_thread(lambda: log_files.swept(hub_home(), limit_bytes, dry_run=asked.dry_run))
     if not asked.dry_run:
         await in_thread(lambda: _tell_prefect(asked))
     return {"findings": [one.model_dump(mode="json") for one in found], "flow_run_id": str(flow_run.id)}

@@ -1,7 +1,7 @@
 """What is kept of the past, and what of it is no longer needed.
 
-By number and by age, except for what somebody still goes by: an undo, a recovery, `rollback`, an approval, the treatment
-of drift, `timeline`.
+By number and by age, except for what somebody still goes by: an undo, a recovery, `rollback`, an approval, the
+treatment of drift, `timeline`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ def surplus_runs(
 ) -> tuple[RunHead, ...]:
     """The runs of a stack that can go; `heads` are all of its runs, newest first.
 
-    `lately`: attempts to mend a service count from then on. Never: a run that has not ended (it is to be undone or carried on), and what `_needed` says.
+    `lately`: attempts to mend a service count from then on. Never: a run that has not ended (it is to be undone or
+    carried on), and what `_needed` says.
     """
     needed = _needed(heads, lately)
     return tuple(
@@ -49,9 +50,9 @@ def surplus_runs(
 def _needed(heads: Iterable[RunHead], lately: datetime) -> Collection[str]:
     """Ids of the ended runs of a stack that stay, however old.
 
-    Of each operation, by its outcome and the services it was about, the last one: what was started and stopped on purpose,
-    whether the last start was kept, and whether the definition asks for approval can be told from these alone. The last
-    one that has a timeline. Attempts to mend a service, as long as they count.
+    Of each operation, by its outcome and the services it was about, the last one: what was started and stopped on
+    purpose, whether the last start was kept, and whether the definition asks for approval can be told from these alone.
+    The last one that has a timeline. Attempts to mend a service, as long as they count.
     """
     needed: set[str] = set()
     seen: set[object] = set()

@@ -186,8 +186,9 @@ class MemoryStore:
     def run_heads(self, stack: str | None) -> tuple[RunHead, ...]:
         """All runs of a stack, without what they did, newest first. None: of all stacks that are not on record."""
         with self._mutex:
-            found = [run for run in self._runs.values() if run.stack == stack or not (stack or run.stack in self._stacks)]
-        return tuple(run.head for run in reversed(found))
+            found = [run.head for run in reversed(self._runs.values())]
+            on_record = frozenset(self._stacks)
+        return tuple(run for run in found if (run.stack not in on_record if stack is None else run.stack == stack))
 
     def forget_runs(self, runs: Sequence[str]) -> None:
         """Remove runs by id; one that has not ended stays, one that is gone is no error."""

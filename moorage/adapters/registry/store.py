@@ -72,6 +72,9 @@ _SAVE_RUN = (
     "(excluded.id, excluded.stack, excluded.operation, excluded.services, excluded.outcome, excluded.started_at, "
     "excluded.finished_at, excluded.has_timeline, excluded.record)"
 )
+# The index by name: to have them in order, SQLite would rather go through the whole table.
+_UNFINISHED = "SELECT record FROM runs INDEXED BY unfinished WHERE finished_at IS NULL ORDER BY rowid"
+_UNFINISHED_OF = "SELECT record FROM runs INDEXED BY unfinished WHERE finished_at IS NULL AND stack = ? ORDER BY rowid"
 _RECORD_OF_RUN = "SELECT record FROM runs WHERE id = ?"
 _HEADS = f"SELECT {_HEAD} FROM runs INDEXED BY run_heads WHERE stack = ? ORDER BY rowid DESC"  # noqa: S608
 _HEADS_OF_GONE = (
@@ -276,11 +279,8 @@ class SqliteStore:
 
     def unfinished_runs(self, stack: str | None = None) -> tuple[RunRecord, ...]:
         """Runs without an end, oldest first."""
-        if stack is None:
-            question, values = _unfinished(""), ()
-        else:
-            question, values = _unfinished("AND stack = ?"), (stack,)
-        return tuple(map(RunRecord.model_validate_json, self._texts(question, *values)))
+        found = self._texts(_UNFINISHED) if stack is None else self._texts(_UNFINISHED_OF, stack)
+        return tuple(map(RunRecord.model_validate_json, found))
 
     def run(self, identifier: str) -> RunRecord | None:
         """One run, by its whole id. None: not on record."""
@@ -456,19 +456,13 @@ def _head(row: Sequence[Any]) -> RunHead:
     )
 
 
-def _unfinished(also: str) -> str:
-    # By name: to have them in order, SQLite would rather go through the whole table.
-    where = f"INDEXED BY unfinished WHERE finished_at IS NULL {also}"
-    return f"SELECT record FROM runs {where} ORDER BY rowid"  # noqa: S608  one of two words of ours
-
-
 def _old_timings(connection: sqlite3.Connection, what: str, stack: str, age: timedelta) -> int:
     """Count or delete timings that are old beside the newest one of their stack."""
     (newest,) = connection.execute("SELECT max(at) FROM timings WHERE stack = ?", (stack,)).fetchone()
     if newest is None:
         return 0
     since = (datetime.fromisoformat(newest) - age).isoformat()
-    found = connection.execute(f"{what} FROM timings WHERE stack = ? AND at < ?", (stack, since)).fetchone()  # noqa: S608
+    found = connection.execute(f"{what} FROM timings WHERE stack = ? AND at < ?", (stack, since)).fetchone()
     return int(found[0]) if found else 0
 
 

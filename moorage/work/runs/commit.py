@@ -119,10 +119,11 @@ def _generation_records(run: Run, generation: Generation) -> list[GenerationReco
     for record in run.world.store.generations(run.stack):
         if record.number == generation.number:
             time_s = elapsed_s if record.time_to_ready_s is None else record.time_to_ready_s
-            changed.append(record.model_copy(update={"outcome": "current", "superseded_at": None, "time_to_ready_s": time_s}))
+            now_current = {"outcome": "current", "superseded_at": None, "time_to_ready_s": time_s}
+            changed.append(record.model_copy(update=now_current))
         elif record.outcome == "current":
-            now = run.world.clock.now()
-            changed.append(record.model_copy(update={"outcome": "superseded", "superseded_at": now}))
+            superseded = {"outcome": "superseded", "superseded_at": run.world.clock.now()}
+            changed.append(record.model_copy(update=superseded))
     return changed
 
 
