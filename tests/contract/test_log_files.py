@@ -33,44 +33,43 @@ def log(folder):
 
 WRITER = """
 import os, subprocess, sys, time
-if sys.argv[1] == "parent":
-    own = subprocess.Popen([sys.executable, "-c", sys.argv[2], "child", ""])
-name = sys.argv[1]
-for number in range(3000):
+name, program, stop = sys.argv[1:]
+own = subprocess.Popen([sys.executable, "-c", program, "child", "", stop]) if name == "parent" else None
+number = 0
+while not os.path.exists(stop):
     os.write(1, f"{name} {number} {'x' * 50}\\n".encode())
+    number += 1
     time.sleep(0.0005)
-if name == "parent":
+os.write(1, f"{name} {number} ends\\n".encode())
+if own:
     own.wait()
 """
 
 
 def test_parents_and_children_write_on_where_it_begins_anew(folder):
-    """As a worker and its flow runs do. Nothing is torn, little is lost, and it does not grow."""
-    record = process.spawn(
-        [sys.executable, "-c", WRITER, "parent", WRITER],
-        environment=os.environ,
-        folder=folder.path.parent,
-        log=folder.worker_log,
-    )
-    log, pieces, largest = folder.worker_log, [], 0
-    while process.alive(record):
-        largest = max(largest, log.stat().st_size)
+    """As a worker and its flow runs do. Nothing is torn or twice; what is lost is lost where it begins anew."""
+    log, stop = folder.worker_log, folder.path / "stop"
+    command = [sys.executable, "-c", WRITER, "parent", WRITER, str(stop)]
+    record = process.spawn(command, environment=os.environ, folder=folder.path.parent, log=log)
+    pieces = []
+    while len(pieces) < 5:
+        assert process.alive(record)
         if log_files.too_large(folder, LIMIT):
             log_files.begin_anew(log, LIMIT)
             pieces.append(log_files.earlier(log).read_text())
         time.sleep(0.001)
+    stop.touch()
+    assert process.gone(record, 60)
     pieces.append(log.read_text())
-    assert len(pieces) >= 4
-    assert largest < 2 * LIMIT, "it is emptied, not left with a hole as large as what was there"
-    lines = "".join(pieces).splitlines()
-    whole = [line for line in lines if re.fullmatch(r"(parent|child) \d+ x{50}", line)]
     for name in ("parent", "child"):
-        numbers = [int(line.split()[1]) for line in whole if line.startswith(name)]
-        assert numbers == sorted(set(numbers)), "nothing twice, in order"
-        assert len(numbers) > 2900
-        assert numbers[-1] == 2999, "what is printed after the last time is there"
-    # Only a line that was cut by the emptying may be torn.
-    assert len(lines) - len(whole) <= 2 * len(pieces), [one for one in lines if one not in whole]
+        found = [[int(number) for number in re.findall(rf"^{name} (\d+) ", piece, re.MULTILINE)] for piece in pieces]
+        for numbers in found:
+            assert numbers == list(range(numbers[0], numbers[-1] + 1)) if numbers else not numbers
+        every = [number for numbers in found for number in numbers]
+        assert every == sorted(set(every))
+        assert f"{name} {every[-1]} ends" in pieces[-1], "what is printed after the last time is there"
+    torn = [line for piece in pieces for line in piece.splitlines() if not re.fullmatch(r"\w+ \d+ (x{50}|ends)", line)]
+    assert torn == [], "nor is there a hole as large as what was there"
 
 
 def test_private_and_only_one_of_before(log):
