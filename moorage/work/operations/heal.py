@@ -47,7 +47,7 @@ async def heal(
         async with locked(run, recover):
             found = await health_while_held(world, stack)
             observed = await lifecycle.look(run)
-            treatments = rules.treat(found.drift, observed, world.store.runs(stack, None), world.clock.now())
+            treatments = rules.treat(found.drift, observed, world.store.run_heads(stack), world.clock.now())
             names = [one.service for one in treatments if insist or one.state == HealState.NOW]
             if names:
                 await _mend(run, observed, found.drift, names, act_of)
@@ -59,7 +59,7 @@ async def heal(
         run.tell(Action.NOTICE, message=f"not mended: {error}")
     after = await health(world, stack)
     drifted = {one.service for one in after.drift}
-    treatments = rules.treat(after.drift, observed, world.store.runs(stack, None), world.clock.now())
+    treatments = rules.treat(after.drift, observed, world.store.run_heads(stack), world.clock.now())
     healed = tuple(sorted(set(names) - drifted))
     return after.model_copy(update={"treatments": treatments, "healed": healed})
 
@@ -71,7 +71,7 @@ async def health_while_held(world: World, stack: str) -> Health:
     if generation is None:
         return found
     observed = await in_thread(lambda: world.engine.observe(stack))
-    asleep = rules.resting(world.store.runs(stack, None), generation.services)
+    asleep = rules.resting(world.store.run_heads(stack), generation.services)
     drift = rules.drifts(generation, observed, found.checks, asleep, home=world.home, now=world.clock.now())
     return found.model_copy(update={"drift": drift})
 

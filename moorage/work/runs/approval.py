@@ -72,8 +72,9 @@ def wants_approval(world: World, stack: str) -> bool:
     generation = generations.current(world, stack)
     if generation and (generation.config.get("x-moorage") or {}).get("approve") is True:
         return True
-    starts = (one for one in world.store.runs(stack, None) if one.operation == Operation.UP)
-    made_it = next((one for one in starts if one.outcome == "committed"), None)
+    starts = (one for one in world.store.run_heads(stack) if one.operation == Operation.UP)
+    committed = next((one for one in starts if one.outcome == "committed"), None)
+    made_it = world.store.run(committed.id) if committed else None
     if made_it is None:
         return False
     # Versions before 0.2 wrote it down as `wish`.

@@ -167,7 +167,7 @@ async def restart_plan(
     """What `restart` does. Raises DefinitionError: containers would have to be made, and nothing says how."""
     ready = await ready_ones(run, observed, run.services)
     done = _done_already(run, observed)
-    asleep = drift.resting(run.world.store.runs(run.stack, None), run.services)
+    asleep = drift.resting(run.world.store.run_heads(run.stack), run.services)
     chosen = restarting.choose(run.services, observed, names, ready, done=done, asleep=asleep, recreate=asked.recreate)
     if chosen.create and generations.current(run.world, run.stack) is None:
         message = f"{run.stack}: no generation is on record to create containers from"
