@@ -8,7 +8,9 @@ from typing import Annotated, Any
 from prefect import State, flow
 
 from moorage.errors import HubError
+from moorage.hub import log_files
 from moorage.hub.dead_runs import set_to_crashed
+from moorage.hub.hub_home import hub_home
 from moorage.hub.outcome import own_address
 from moorage.interfaces import World
 from moorage.model.request import SweepRequest
@@ -40,6 +42,8 @@ async def sweep(
 
 async def _sweep(context: Context, request: SweepRequest) -> dict[str, Any]:
     found = await clear_away(context, request)
+    limit_bytes = context.world.settings.hub_log_bytes
+    found += await in_thread(lambda: log_files.swept(hub_home(), limit_bytes, dry_run=request.dry_run))
     if not request.dry_run:
         await in_thread(lambda: _tell_prefect(context.world))
     return {"findings": [one.model_dump(mode="json") for one in found], "flow_run_id": context.flow_run_id}

@@ -45,6 +45,16 @@ class Settings(BaseSettings):
     """Where host ports come from when the definition wants none in particular."""
     keep_generations: int = Field(default=5, ge=1)
     """How many generations of a stack are kept for `rollback`."""
+    keep_runs: int = Field(default=200, ge=1, le=10_000)
+    """How many runs of a stack are kept for `history --runs` and `timeline`; as many of all stacks that are gone."""
+    keep_failures: int = Field(default=20, ge=1, le=10_000)
+    """How many failure reports of a stack are kept for `logs --failed`; as many of all stacks that are gone."""
+    keep_timings: int = Field(default=50, ge=10, le=1000)
+    """How many times of a service are kept, by which `timeline` knows what was slower than usual."""
+    keep_days: int = Field(default=90, ge=0)
+    """How long runs, failure reports, timings and superseded generations are kept at most. 0: for ever."""
+    keep_gone_days: int = Field(default=7, ge=0)
+    """The same for runs and failure reports of stacks that are no longer on record. 0: for ever."""
     undo_grace_s: int = Field(default=3, ge=0)
     """Grace period of containers that an undo removes: what they did is thrown away."""
     archive_limit_bytes: int = Field(default=256 << 30, gt=0)
@@ -61,6 +71,8 @@ class Settings(BaseSettings):
     """Pages that may call the hub besides its own UI, comma-separated: the address of a reverse proxy."""
     hub_keep_days: int = Field(default=90, ge=0)
     """How long the hub keeps flow runs that have ended, with their logs and artifacts. 0: for ever."""
+    hub_log_bytes: int = Field(default=10 << 20, ge=64 << 10)
+    """Size at which `server.log` and `worker.log` of the hub begin anew; what was there becomes `….log.1`."""
     pool: str = Field(default="moorage", pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_-]{0,47}$")
     """Work pool of this machine. Several machines on one Prefect server: each its own."""
     hub_lock_timeout_s: float = Field(default=900.0, ge=0)

@@ -24,15 +24,21 @@ def sweep(
     """Clear away what crashes, deleted directories and expired stacks have left behind.
 
     Recovers unfinished runs, ends stacks whose directory is gone or whose time to live has passed, releases leases
-    without a stack, removes our stray networks and image tags. What is not Moorage's is never touched. Exit code 6 if
-    something could not be cleared away.
+    without a stack, removes our stray networks and image tags, and the runs, generations and failure reports that are
+    more or older than is kept (`MOORAGE_KEEP_…`). What is not Moorage's is never touched. Exit code 6 if something
+    could not be cleared away.
     """
     request = SweepRequest(dry_run=dry_run, volumes=volumes)
     if dry_run:
+        from moorage.hub import log_files
+        from moorage.hub.hub_home import hub_home
         from moorage.work.operations.sweep import sweep as look
         from moorage.work.runs.context import Context
 
-        found = [one.model_dump(mode="json") for one in asyncio.run(look(Context(open_world()), request))]
+        world = open_world()
+        leftovers = asyncio.run(look(Context(world), request))
+        leftovers += log_files.swept(hub_home(), world.settings.hub_log_bytes, dry_run=True)
+        found = [one.model_dump(mode="json") for one in leftovers]
     else:
         from moorage.cli.flow_runner import run_flow
 
@@ -47,7 +53,11 @@ def sweep(
 def _text(found: list[dict[str, Any]], *, dry_run: bool) -> str:
     if not found:
         return "nothing to sweep"
-    return "\n".join(f"{_mark(one, dry_run=dry_run)} {one['kind']} of {one['stack']}: {one['what']}" for one in found)
+    return "\n".join(f"{_mark(one, dry_run=dry_run)} {_of(one)}: {one['what']}" for one in found)
+
+
+def _of(one: dict[str, Any]) -> str:
+    return f"{one['kind']} of {one['stack']}" if one["stack"] else str(one["kind"])
 
 
 def _mark(one: dict[str, Any], *, dry_run: bool) -> str:

@@ -20,7 +20,8 @@ def timeline(
     selection: Selection = Selection(),  # noqa: B008 - frozen
     svg: Annotated[Path | None, Parameter(help="Write it as SVG into a file; `-` is stdout.")] = None,
     run: Annotated[
-        str | None, Parameter(help="Of this run instead of the last start; `history --runs` lists them.")
+        str | None,
+        Parameter(help="Of this run, by its id or the beginning of one; `history --runs` lists them."),
     ] = None,
     json: Annotated[bool, Parameter(help="Print it as JSON.")] = False,
 ) -> int:

@@ -18,7 +18,8 @@ from moorage.hub import backup as backups
 from moorage.hub import deployments, draining, process, server, worker
 from moorage.hub.address import find
 from moorage.hub.api import HubAddress
-from moorage.hub.hub_home import HubHome, hub_home, tail
+from moorage.hub.hub_home import HubHome, hub_home
+from moorage.hub.log_files import last_lines
 from moorage.hub.process import ProcessRecord
 from moorage.model.base import Frozen
 
@@ -154,7 +155,7 @@ def open_ui() -> str:
 def logs(lines: int = 50) -> dict[str, tuple[str, ...]]:
     """The last lines of the server's and the worker's log."""
     folder = hub_home()
-    return {"server": tail(folder.server_log, lines), "worker": tail(folder.worker_log, lines)}
+    return {"server": last_lines(folder.server_log, lines), "worker": last_lines(folder.worker_log, lines)}
 
 
 def _status_of(record: ProcessRecord | None) -> ProcessStatus:

@@ -14,7 +14,8 @@ import moorage
 from moorage.errors import HubError
 from moorage.hub.api import HubAddress
 from moorage.hub.deployed import found_on
-from moorage.hub.hub_home import HubHome, tail
+from moorage.hub.hub_home import HubHome
+from moorage.hub.log_files import tail
 from moorage.hub.project import project_directory, whole_environment
 from moorage.hub.worker import pool_name
 from moorage.settings import settings

@@ -118,12 +118,3 @@ class HubHome:
 def hub_home() -> HubHome:
     """The hub's folder of this process's `$MOORAGE_HOME`."""
     return HubHome(settings().home.expanduser().absolute() / "hub")
-
-
-def tail(log: Path, lines: int) -> tuple[str, ...]:
-    """The last lines of a log. Empty: there is none."""
-    try:
-        text = log.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ()
-    return tuple(text.splitlines()[-lines:]) if lines > 0 else ()

@@ -1,4 +1,4 @@
-"""`python -m moorage.hub.serve --host HOST --port PORT`: Prefect's server behind a guard against foreign web pages.
+"""`python -m moorage.hub.serve --host HOST --port PORT …`: Prefect's server behind a guard against foreign web pages.
 
 What `prefect server start` does, and one thing more. CORS only keeps a foreign page from reading our answers. It does
 not keep it from sending: Prefect takes a POST without a content type for JSON, and browsers send that without asking
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -60,10 +61,12 @@ def main() -> None:
     from prefect.server.database.dependencies import temporary_database_config
     from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL, get_current_settings
 
-    from moorage.hub import database, gc_thread
+    from moorage.hub import database, gc_thread, log_files
+    from moorage.hub.hub_home import HubHome
 
     gc_thread.collect_aside()
     arguments = _arguments()
+    log_files.keep_small(HubHome(arguments.folder), arguments.log_bytes)
     settings = get_current_settings().server
     origins = settings.api.cors_allowed_origins.split(",")
     # Around the application, not within it: automations call it in this process, under a name of their own.
@@ -91,6 +94,8 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m moorage.hub.serve", description="Prefect's server, guarded.")
     parser.add_argument("--host", required=True, help="address to listen on")
     parser.add_argument("--port", required=True, type=int, help="port to listen on")
+    parser.add_argument("--folder", required=True, type=Path, help="the hub's folder, whose logs are kept small")
+    parser.add_argument("--log-bytes", required=True, type=int, help="size at which a log begins anew")
     parser.add_argument("--any-host", action="store_true", help="serve under any name: a password stands before it")
     return parser.parse_args()
 

@@ -17,7 +17,8 @@ from moorage.errors import HubError
 from moorage.hub import api, process
 from moorage.hub.address import address_of
 from moorage.hub.api import HubAddress
-from moorage.hub.hub_home import HubHome, ServerRecord, tail
+from moorage.hub.hub_home import HubHome, ServerRecord
+from moorage.hub.log_files import tail
 from moorage.hub.project import run_environment, without_foreign
 from moorage.settings import settings
 
@@ -97,7 +98,11 @@ def _launch(folder: HubHome, on_line: Callable[[str], None]) -> ServerRecord:
     )
     on_line(f"starting the Prefect server on {base}")
     started = process.spawn(
-        _command(record), environment=_environment(record), folder=folder.path, log=folder.server_log, umask=0o077
+        _command(folder, record),
+        environment=_environment(record),
+        folder=folder.path,
+        log=folder.server_log,
+        umask=0o077,
     )
     record = record.model_copy(update={"process": started})
     folder.save_server(record)
@@ -116,8 +121,9 @@ def _holder(port: int) -> str:
     return SocketProber().holder_of(port, "tcp") or "another program"
 
 
-def _command(record: ServerRecord) -> list[str]:
+def _command(folder: HubHome, record: ServerRecord) -> list[str]:
     command = [sys.executable, "-m", "moorage.hub.serve", "--host", record.host, "--port", str(record.port)]
+    command += ["--folder", str(folder.path), "--log-bytes", str(settings().hub_log_bytes)]
     return command if _is_loopback(record.host) else [*command, "--any-host"]
 
 

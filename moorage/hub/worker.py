@@ -18,7 +18,8 @@ import moorage
 from moorage.errors import HubError
 from moorage.hub import api, process
 from moorage.hub.api import HubAddress
-from moorage.hub.hub_home import HubHome, WorkerRecord, tail
+from moorage.hub.hub_home import HubHome, WorkerRecord
+from moorage.hub.log_files import tail
 from moorage.hub.project import project_directory, whole_environment
 from moorage.settings import settings
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
 from moorage.model.generation import GenerationRecord
 from moorage.model.lease import Lease, LeaseKey, Request
-from moorage.model.state import RunRecord, StackRecord
+from moorage.model.state import RunHead, RunOutcome, RunRecord, StackRecord
 
 
 class Store(Protocol):
@@ -82,7 +82,10 @@ class Store(Protocol):
         """Add or replace."""
 
     def forget_stack(self, name: str) -> None:
-        """Remove the stack with its generations and timings; leases stay until they are released."""
+        """Remove the stack with its generations and timings; leases stay until they are released.
+
+        Its runs stay for a while: they say what happened to it (`run_heads(None)`).
+        """
 
     def generations(self, stack: str) -> tuple[GenerationRecord, ...]:
         """All on record, newest first."""
@@ -99,17 +102,34 @@ class Store(Protocol):
     def update_run(self, record: RunRecord) -> None:
         """Replace the record of a run."""
 
-    def close_run(self, run: str, outcome: str, now: datetime) -> None:
+    def close_run(self, run: str, outcome: RunOutcome, now: datetime) -> None:
         """The run has ended."""
 
     def unfinished_runs(self, stack: str | None = None) -> tuple[RunRecord, ...]:
         """Runs without an end, oldest first."""
 
-    def runs(self, stack: str | None, limit: int = 50) -> tuple[RunRecord, ...]:
-        """The last runs, newest first. None: of all stacks."""
+    def run(self, identifier: str) -> RunRecord | None:
+        """One run, by its whole id. None: not on record."""
 
-    def add_timing(self, stack: str, service: str, generation: int, phase: str, seconds: float, now: datetime) -> None:
-        """How long a phase (`create`, `start`, `ready`) of a service took."""
+    def runs(self, stack: str | None, limit: int | None = 50) -> tuple[RunRecord, ...]:
+        """The last runs, newest first. `stack` None: of all stacks. `limit` None: all that are kept."""
+
+    def run_heads(self, stack: str | None) -> tuple[RunHead, ...]:
+        """All runs of a stack, without what they did, newest first. None: of all stacks that are not on record."""
+
+    def forget_runs(self, runs: Sequence[str]) -> None:
+        """Remove runs by id; one that has not ended stays, one that is gone is no error."""
+
+    def add_timing(
+        self, stack: str, service: str, generation: int, phase: str, seconds: float, now: datetime, *, keep: int = 50
+    ) -> None:
+        """How long a phase (`create`, `start`, `ready`) of a service took; only the last `keep` of it stay."""
+
+    def old_timings(self, stack: str, age: timedelta) -> int:
+        """How many timings of a stack are older than its newest one by more than `age`."""
+
+    def forget_timings(self, stack: str, age: timedelta) -> None:
+        """Remove those."""
 
     def timings(self, stack: str, service: str, phase: str, limit: int = 10) -> tuple[float, ...]:
         """The last ones, newest first."""

@@ -18,6 +18,13 @@ class Leftover(StrEnum):
     """Of a stack that is neither on record nor on the engine."""
     NETWORKS = "networks"
     IMAGE_TAGS = "image tags"
+    GENERATIONS = "old generations"
+    """More, or longer superseded, than is kept. Below the same, by age."""
+    RUNS = "old runs"
+    TIMINGS = "old timings"
+    REPORTS = "old failure reports"
+    HUB_LOGS = "hub logs"
+    """They have grown too large, and begin anew."""
 
 
 class Finding(Frozen):
@@ -25,6 +32,7 @@ class Finding(Frozen):
 
     kind: Leftover
     stack: str
+    """Empty: of no stack, or of all that are gone."""
     what: str
     """In words: which run, why it is to go, which leases."""
     swept: bool = False

@@ -72,6 +72,8 @@ class GenerationRecord(Frozen):
     outcome: GenerationOutcome
     changed: tuple[str, ...] = ()
     """Services that differ from the generation before."""
+    superseded_at: datetime | None = None
+    """When another one became the current one. None: it is the current one, never was, or it is not known."""
     time_to_ready_s: float | None = None
     """None: it never became ready."""
     flow_run_id: str | None = None

@@ -190,6 +190,21 @@ class Span(Frozen):
     outcome: SpanOutcome = SpanOutcome.DONE
 
 
+class RunHead(Frozen):
+    """A run without what it did: enough to find it by, and to say whether it is still needed."""
+
+    id: str
+    stack: str
+    operation: str
+    services: tuple[str, ...] = ()
+    """What it was asked to be about. Empty: all, or it does not matter."""
+    outcome: str | None = None
+    started_at: datetime
+    finished_at: datetime | None = None
+    has_timeline: bool = False
+    """It started something."""
+
+
 class RunRecord(Frozen):
     """An operation, written down before its first effect and closed after its last."""
 
@@ -214,6 +229,25 @@ class RunRecord(Frozen):
     """None: it did not finish: whoever takes the lock next recovers it."""
     outcome: RunOutcome | None = None
     """None: not finished. UNDO_INCOMPLETE has no end either."""
+
+    @property
+    def has_timeline(self) -> bool:
+        """True: it started something, so that there is a timeline to draw."""
+        return any(span.kind in (StepKind.START, StepKind.READY) for span in self.spans)
+
+    @property
+    def head(self) -> RunHead:
+        """The run without what it did."""
+        return RunHead(
+            id=self.id,
+            stack=self.stack,
+            operation=self.operation,
+            services=tuple(self.arguments.get("services") or ()),
+            outcome=self.outcome,
+            started_at=self.started_at,
+            finished_at=self.finished_at,
+            has_timeline=self.has_timeline,
+        )
 
     @property
     def by(self) -> str:

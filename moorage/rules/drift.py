@@ -8,30 +8,29 @@ from datetime import datetime, timedelta
 from moorage.model.definition import Service
 from moorage.model.generation import Generation
 from moorage.model.health import CheckResult, Drift, DriftKind, HealState, Treatment
-from moorage.model.state import Container, Observed, RunOutcome, RunRecord
+from moorage.model.state import Container, Observed, RunHead, RunOutcome
 from moorage.model.step import Operation
 from moorage.rules import graph, labels, readiness, undo
 from moorage.rules.readiness import is_crash_loop, life_s
 
-RUNS = 200
-"""How many of the last runs of a stack say what is wanted of it, and what was tried."""
 MOST_ATTEMPTS = 5
 FIRST_PAUSE_S = 60.0
 STABLE_S = 600.0
 """A service that ran for so long before it ended is no crash loop: it gets all attempts again."""
-_FORGOTTEN_S = 86_400.0
+FORGOTTEN_S = 86_400.0
+"""An attempt to mend a service counts for so long."""
 _READY_S = 60.0
 """How long a service may take to become ready that does not say so itself."""
 _RECREATED = frozenset({DriftKind.IMAGE, DriftKind.CONFIG, DriftKind.PORT, DriftKind.FOREIGN})
 _BEGINS = (Operation.START, Operation.RESTART)
 
 
-def resting(runs: Iterable[RunRecord], services: Mapping[str, Service]) -> frozenset[str]:
+def resting(runs: Iterable[RunHead], services: Mapping[str, Service]) -> frozenset[str]:
     """Services that were stopped on purpose and not started since. `runs`: newest first."""
     stopped: set[str] = set()
     started: set[str] = set()
     for run in runs:
-        names = set(run.arguments.get("services") or services)
+        names = set(run.services or services)
         if run.outcome in (RunOutcome.UNDONE, RunOutcome.INTERRUPTED) or run.finished_at is None:
             continue
         if run.operation in (Operation.UP, Operation.ROLLBACK):
@@ -145,15 +144,13 @@ def to_recreate(found: Iterable[Drift], services: Mapping[str, Service]) -> froz
     )
 
 
-def treat(
-    found: Sequence[Drift], observed: Observed, runs: Sequence[RunRecord], now: datetime
-) -> tuple[Treatment, ...]:
+def treat(found: Sequence[Drift], observed: Observed, runs: Sequence[RunHead], now: datetime) -> tuple[Treatment, ...]:
     """What to do about each drifted service: mend it now, wait longer each time, or give up. `runs`: newest first."""
     names = sorted({one.service for one in found if one.ours})
     return tuple(_treat(name, observed.of(name), runs, now) for name in names)
 
 
-def _treat(name: str, containers: tuple[Container, ...], runs: Sequence[RunRecord], now: datetime) -> Treatment:
+def _treat(name: str, containers: tuple[Container, ...], runs: Sequence[RunHead], now: datetime) -> Treatment:
     tried = attempts(name, runs, now)
     if containers and min(life_s(c, now) for c in containers) >= STABLE_S:
         tried = ()
@@ -166,13 +163,13 @@ def _treat(name: str, containers: tuple[Container, ...], runs: Sequence[RunRecor
     return Treatment(service=name, state=HealState.NOW, attempts=len(tried))
 
 
-def attempts(name: str, runs: Iterable[RunRecord], now: datetime) -> tuple[datetime, ...]:
+def attempts(name: str, runs: Iterable[RunHead], now: datetime) -> tuple[datetime, ...]:
     """When it was tried to mend a service since somebody last started something; newest first."""
     found = []
     for run in runs:
         if run.operation in (Operation.UP, Operation.ROLLBACK, Operation.DOWN, *_BEGINS):
             break
-        young = (now - run.started_at).total_seconds() < _FORGOTTEN_S
-        if run.operation == Operation.HEAL and young and name in run.arguments.get("services", ()):
+        young = (now - run.started_at).total_seconds() < FORGOTTEN_S
+        if run.operation == Operation.HEAL and young and name in run.services:
             found.append(run.started_at)
     return tuple(found)

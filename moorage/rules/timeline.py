@@ -25,11 +25,6 @@ _FEWEST_STARTS = 3
 _INSTANT_S = 0.001
 
 
-def has_started_something(run: RunRecord) -> bool:
-    """True: the run is one that a timeline can be drawn of."""
-    return any(span.kind in (StepKind.START, StepKind.READY) for span in run.spans)
-
-
 def chart(run: RunRecord, history: Mapping[str, Sequence[float]]) -> Chart:
     """The timeline of a run. `history`: service → seconds to ready of the starts before, newest first."""
     spans = {span.step: span for span in run.spans}  # of a step that was tried again the last try

@@ -112,12 +112,13 @@ def history_text(records: Sequence[GenerationRecord], *, now: datetime | None = 
 
 
 def runs_text(records: Sequence[RunRecord], *, now: datetime | None = None) -> str:
-    """What was done to a stack, in the order given. `now` None: the time of day."""
+    """What was done to a stack, in the order given, each with its id. `now` None: the time of day."""
     if not records:
         return "no runs yet"
     at = now or datetime.now(UTC)
     rows = [
         (
+            record.id,
             str(record.operation),
             record.outcome or "unfinished",
             ago(record.started_at, at),
@@ -128,7 +129,7 @@ def runs_text(records: Sequence[RunRecord], *, now: datetime | None = None) -> s
         )
         for record in records
     ]
-    return table(("RUN", "OUTCOME", "BEGAN", "TOOK", "GENERATION", "BY", "FLOW RUN"), rows)
+    return table(("RUN", "OPERATION", "OUTCOME", "BEGAN", "TOOK", "GENERATION", "BY", "FLOW RUN"), rows)
 
 
 def plan_text(plan: Plan) -> str:

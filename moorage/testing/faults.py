@@ -28,7 +28,7 @@ STORE_EFFECTS = (
         "forget_stack",
         "save_generation",
     ),
-    *("forget_generation", "open_run", "update_run", "close_run", "add_timing"),
+    *("forget_generation", "open_run", "update_run", "close_run", "add_timing", "forget_runs", "forget_timings"),
 )
 FILES_EFFECTS = ("write", "remove", "drop")
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from moorage.model.generation import GenerationRecord
 from moorage.model.lease import Lease, LeaseKey, Request
-from moorage.model.state import RunRecord, StackRecord
+from moorage.model.state import RunHead, RunOutcome, RunRecord, StackRecord
 from moorage.rules import ports
 from moorage.rules.ports import Holder, LeaseChange, PortView
 
@@ -24,7 +24,7 @@ class MemoryStore:
         self._stacks: dict[str, StackRecord] = {}
         self._generations: dict[tuple[str, int], GenerationRecord] = {}
         self._runs: dict[str, RunRecord] = {}
-        self._timings: list[tuple[tuple[str, str, str], float]] = []
+        self._timings: list[tuple[tuple[str, str, str], float, datetime]] = []
 
     def lease(
         self,
@@ -162,7 +162,7 @@ class MemoryStore:
         with self._mutex:
             self._runs[record.id] = record
 
-    def close_run(self, run: str, outcome: str, now: datetime) -> None:
+    def close_run(self, run: str, outcome: RunOutcome, now: datetime) -> None:
         """The run has ended; no error if it is not on record."""
         with self._mutex:
             if run in self._runs:
@@ -173,22 +173,62 @@ class MemoryStore:
         with self._mutex:
             return tuple(run for run in self._runs.values() if run.finished_at is None and stack in (None, run.stack))
 
-    def runs(self, stack: str | None, limit: int = 50) -> tuple[RunRecord, ...]:
-        """The last runs, newest first. None: of all stacks."""
+    def run(self, identifier: str) -> RunRecord | None:
+        """One run, by its whole id. None: not on record."""
+        return self._runs.get(identifier)
+
+    def runs(self, stack: str | None, limit: int | None = 50) -> tuple[RunRecord, ...]:
+        """The last runs, newest first. `stack` None: of all stacks. `limit` None: all that are kept."""
         with self._mutex:
             found = [run for run in self._runs.values() if stack in (None, run.stack)]
         return tuple(reversed(found))[:limit]
 
-    def add_timing(self, stack: str, service: str, generation: int, phase: str, seconds: float, now: datetime) -> None:
-        """How long a phase of a service took. The generation and the time are not kept."""
-        del generation, now
+    def run_heads(self, stack: str | None) -> tuple[RunHead, ...]:
+        """All runs of a stack, without what they did, newest first. None: of all stacks that are not on record."""
         with self._mutex:
-            self._timings.append(((stack, service, phase), seconds))
+            found = [run.head for run in reversed(self._runs.values())]
+            on_record = frozenset(self._stacks)
+        return tuple(run for run in found if (run.stack not in on_record if stack is None else run.stack == stack))
+
+    def forget_runs(self, runs: Sequence[str]) -> None:
+        """Remove runs by id; one that has not ended stays, one that is gone is no error."""
+        with self._mutex:
+            for identifier in runs:
+                if identifier in self._runs and self._runs[identifier].finished_at:
+                    del self._runs[identifier]
+
+    def add_timing(
+        self, stack: str, service: str, generation: int, phase: str, seconds: float, now: datetime, *, keep: int = 50
+    ) -> None:
+        """How long a phase of a service took; only the last `keep` of it stay. The generation is not kept."""
+        del generation
+        key = (stack, service, phase)
+        with self._mutex:
+            self._timings.append((key, seconds, now))
+            own = [timing for timing in self._timings if timing[0] == key]
+            for old in own[:-keep]:
+                self._timings.remove(old)
+
+    def old_timings(self, stack: str, age: timedelta) -> int:
+        """How many timings of a stack are older than its newest one by more than `age`."""
+        return len(self._old_timings(stack, age))
+
+    def forget_timings(self, stack: str, age: timedelta) -> None:
+        """Remove those."""
+        with self._mutex:
+            for old in self._old_timings(stack, age):
+                self._timings.remove(old)
+
+    def _old_timings(self, stack: str, age: timedelta) -> list[tuple[tuple[str, str, str], float, datetime]]:
+        with self._mutex:
+            own = [timing for timing in self._timings if timing[0][0] == stack]
+        newest = max((at for _, _, at in own), default=None)
+        return [timing for timing in own if newest and timing[2] < newest - age]
 
     def timings(self, stack: str, service: str, phase: str, limit: int = 10) -> tuple[float, ...]:
         """The last ones, newest first."""
         with self._mutex:
-            found = [seconds for key, seconds in self._timings if key == (stack, service, phase)]
+            found = [seconds for key, seconds, _ in self._timings if key == (stack, service, phase)]
         return tuple(reversed(found))[:limit]
 
     @property

@@ -11,7 +11,7 @@ from moorage.adapters.registry.store import SqliteStore
 from moorage.errors import PortError
 from moorage.model.generation import GenerationRecord
 from moorage.model.lease import LeaseKey, Request
-from moorage.model.state import RunRecord, StackRecord
+from moorage.model.state import RunOutcome, RunRecord, Span, StackRecord
 from moorage.testing import MemoryStore
 
 NOW = datetime(2026, 1, 1, 12, 30, 0, 123456, tzinfo=UTC)
@@ -234,8 +234,8 @@ class TestRuns:
 
     def test_closed(self, store):
         store.open_run(run("a"))
-        store.close_run("a", "committed", NOW + timedelta(seconds=1))
-        store.close_run("never opened", "undone", NOW)
+        store.close_run("a", RunOutcome.COMMITTED, NOW + timedelta(seconds=1))
+        store.close_run("never opened", RunOutcome.UNDONE, NOW)
         assert store.unfinished_runs() == ()
         assert store.runs("shop") == (run("a", outcome="committed", finished_at=NOW + timedelta(seconds=1)),)
 
@@ -248,8 +248,55 @@ class TestRuns:
     def test_the_last_ones(self, store):
         for number in range(5):
             store.open_run(run(str(number)))
+        store.open_run(run("other", "blog"))
         assert [record.id for record in store.runs("shop", 2)] == ["4", "3"]
-        assert store.runs("blog") == ()
+        assert [record.id for record in store.runs(None, 2)] == ["other", "4"]
+        assert [record.id for record in store.runs("shop", None)] == ["4", "3", "2", "1", "0"]
+        assert store.runs("wiki") == ()
+
+    def test_all_that_are_kept_however_many(self, store):
+        for number in range(60):
+            store.open_run(run(str(number)))
+        assert (len(store.runs("shop")), len(store.runs("shop", None))) == (50, 60)
+
+    def test_one(self, store):
+        store.open_run(run("a"))
+        assert store.run("a") == run("a")
+        assert store.run("b") is None
+
+    def test_heads_say_what_the_records_say(self, store):
+        step = Span(step="start web", kind="start", service="web", began_s=0, ended_s=1)
+        store.open_run(run("a", arguments={"services": ["web", "db"]}, outcome="undo incomplete"))
+        store.open_run(run("b", "blog"))
+        store.open_run(run("c", spans=(step,)))
+        store.update_run(run("a", arguments={"services": ["web"]}, outcome="committed", finished_at=NOW))
+        store.close_run("c", RunOutcome.UNDONE, NOW + timedelta(seconds=1))
+        last, first = store.run_heads("shop")
+        assert (last, first) == tuple(record.head for record in store.runs("shop"))
+        assert (last.id, last.outcome, last.finished_at) == ("c", "undone", NOW + timedelta(seconds=1))
+        assert (first.operation, first.services, first.outcome) == ("up", ("web",), "committed")
+        assert (last.has_timeline, first.has_timeline, first.started_at) == (True, False, NOW)
+
+    def test_heads_of_stacks_that_are_gone(self, store):
+        for number, name in enumerate(("shop", "gone", "blog", "gone too")):
+            store.open_run(run(str(number), name))
+        store.save_stack(stack("shop"))
+        store.save_stack(stack("blog"))
+        assert [head.id for head in store.run_heads(None)] == ["3", "1"]
+        store.forget_stack("blog")
+        assert [head.id for head in store.run_heads(None)] == ["3", "2", "1"]
+        assert store.run_heads("nobody") == ()
+
+    def test_forgotten_but_for_what_has_not_ended(self, store):
+        for name in "abc":
+            store.open_run(run(name))
+        store.close_run("a", RunOutcome.COMMITTED, NOW)
+        store.close_run("c", RunOutcome.UNDONE, NOW)
+        store.forget_runs(["a", "b", "never there"])
+        store.forget_runs([])
+        assert [record.id for record in store.runs("shop")] == ["c", "b"]
+        store.open_run(run("d"))
+        assert [record.id for record in store.runs("shop")] == ["d", "c", "b"]
 
 
 class TestTimings:
@@ -261,9 +308,26 @@ class TestTimings:
         assert store.timings("shop", "web", "ready", 2) == (3.5, 2.5)
 
     def test_there_is_an_end_to_what_is_kept(self, store):
+        store.add_timing("shop", "api", 1, "ready", 9.0, NOW)
         for number in range(60):
             store.add_timing("shop", "web", 1, "ready", float(number), NOW)
-        assert store.timings("shop", "web", "ready", 3) == (59.0, 58.0, 57.0)
+        assert store.timings("shop", "web", "ready", 100) == tuple(float(number) for number in range(59, 9, -1))
+        store.add_timing("shop", "web", 1, "ready", 60.0, NOW, keep=3)
+        assert store.timings("shop", "web", "ready", 100) == (60.0, 59.0, 58.0)
+        assert store.timings("shop", "api", "ready") == (9.0,)
+
+    def test_those_from_long_before_the_last_start_are_forgotten(self, store):
+        day = timedelta(days=1)
+        for number, service in enumerate(("renamed", "web", "web", "web")):
+            store.add_timing("shop", service, 1, "ready", float(number), NOW + number * day)
+        store.add_timing("blog", "web", 1, "ready", 9.0, NOW - 100 * day)
+        assert (store.old_timings("shop", 3 * day), store.old_timings("shop", 2 * day)) == (0, 1)
+        assert (store.old_timings("blog", day), store.old_timings("nobody", day)) == (0, 0)
+        store.forget_timings("shop", day)
+        assert store.old_timings("shop", day) == 0
+        assert store.timings("shop", "renamed", "ready") == ()
+        assert store.timings("shop", "web", "ready") == (3.0, 2.0)
+        assert store.timings("blog", "web", "ready") == (9.0,)
 
 
 def test_nothing_is_lost_at_first(store):

@@ -189,12 +189,13 @@ async def test_a_restore_that_fails_gives_back_what_was_there(stack, tmp_path, m
 
 DIES = """
     import asyncio, os, signal, sys
-    from pathlib import Path
     from moorage.settings import Settings
     from moorage.world import open_world
-    from moorage.work.operations.restore import Restoring, restore
-    from moorage.work.operations.snapshot import Taking, snapshot
+    from moorage.model.request import RestoreRequest, SnapshotRequest
+    from moorage.work.operations.restore import restore
+    from moorage.work.operations.snapshot import snapshot
     from moorage.work.runs import volume_copies
+    from moorage.work.runs.context import Context
     from moorage.work.volumes.archive import Writer
 
     def die(*_, **__):
@@ -204,10 +205,10 @@ DIES = """
     what, stack, file = sys.argv[2:5]
     if what == "snapshot":
         Writer.finish = die
-        asyncio.run(snapshot(world, Taking(stack, "data", Path(file))))
+        asyncio.run(snapshot(Context(world), SnapshotRequest(stack=stack, volume="data", target=file)))
     else:
         volume_copies.fill = die
-        asyncio.run(restore(world, Restoring(stack, Path(file), force=True)))
+        asyncio.run(restore(Context(world), RestoreRequest(stack=stack, source=file, force=True)))
 """
 
 

@@ -11,6 +11,7 @@ import shutil
 import signal
 import sqlite3
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,9 @@ import pytest
 from moorage.adapters.registry.file import SqliteFile
 from moorage.adapters.registry.store import MIGRATIONS, SqliteStore
 from moorage.model.lease import LeaseKey
+from moorage.model.state import RunRecord, Span
 
+AT = datetime(2026, 11, 1, 12, 0, 0, 250, tzinfo=UTC)
 REGISTRIES = Path(__file__).parent / "registries"
 LATEST = len(MIGRATIONS)
 STEPS = (
@@ -61,6 +64,30 @@ def test_all_that_an_earlier_version_wrote_is_read(tmp_path, version):
     store.release([LeaseKey(stack="shop", service="web", target=80)])
     store.close()
     assert (version_of(path), beside(path)) == (LATEST, [])
+
+
+def test_what_says_whether_a_run_is_needed_is_taken_from_its_record(tmp_path):
+    """Version 2 has it in columns; of runs that are older, too."""
+    path = tmp_path / "hub.db"
+    step = Span(step="ready web", kind="ready", service="web", began_s=0, ended_s=1)
+    known = {"stack": "shop", "pid": 1, "host": "h", "started_at": AT}
+    records = (
+        RunRecord(id="d", operation="down", **known),
+        RunRecord(id="c", operation="up", outcome="undone", finished_at=AT, spans=(step,), **known),
+        RunRecord(id="b", operation="stop", outcome="committed", arguments={"services": ["web", "é"]}, **known),
+        RunRecord(id="a", operation="up", arguments={"request": {"approve": True}}, **known),
+    )
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.executescript((REGISTRIES / "1.sql").read_text())
+        connection.execute("DELETE FROM runs")
+        for one in reversed(records):
+            finished_at = one.finished_at.isoformat() if one.finished_at else None
+            values = (one.id, one.stack, finished_at, one.model_dump_json())
+            connection.execute("INSERT INTO runs VALUES (?, ?, ?, ?)", values)
+    store = SqliteStore(path)
+    assert store.run_heads("shop") == tuple(one.head for one in records)
+    assert [head.has_timeline for head in store.run_heads("shop")] == [False, True, False, False]
+    store.close()
 
 
 def filled(path, steps):

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from moorage.adapters.registry.file import SqliteFile
 from moorage.adapters.registry.store import MIGRATIONS, SqliteStore
 from moorage.errors import HomeError
 from moorage.model.lease import LeaseKey, Request
@@ -107,6 +108,13 @@ def settle(path):
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
+def migrate_half(path):
+    """As from a copy that was made in the middle of a migration."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) - 1}")
+    settle(path)
+
+
 DAMAGE = [
     overwrite,
     zero_the_header,
@@ -116,6 +124,7 @@ DAMAGE = [
     cut_to_nothing,
     drop_a_table,
     put_another_programs_there,
+    migrate_half,
 ]
 
 
@@ -144,6 +153,37 @@ class TestDamaged:
         for number in range(3):
             lease(store, 9000, f"new{number}")
         assert {9000, 9001, 9002} <= {held.port for held in store.leases()}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT nothing FROM leases",
+        "SELECT * FROM nowhere",
+        "INSERT INTO leases (nothing) VALUES (1)",
+        "CREATE TABLE leases (car TEXT)",
+        "SELEC",
+    ],
+)
+def test_a_wrong_statement_of_our_own_is_no_damage(path, filled, statement):
+    """A typo in a release must not cost anybody the registry."""
+    file = SqliteFile(path, MIGRATIONS, 5.0)
+    for ask in (file.read, file.write):
+        with pytest.raises(sqlite3.OperationalError):
+            ask(lambda connection: connection.execute(statement).close())
+    file.close()
+    assert set_aside_files(path) == []
+    assert len(SqliteStore(path).leases()) == 40
+
+
+def test_a_table_that_somebody_has_added_is_no_damage(path, filled, open_store):
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE notes (text TEXT)")
+    file = SqliteFile(path, MIGRATIONS, 5.0)
+    with pytest.raises(sqlite3.OperationalError):
+        file.read(lambda connection: connection.execute("SELECT nothing FROM leases").close())
+    file.close()
+    assert (len(open_store().leases()), set_aside_files(path)) == (40, [])
 
 
 def test_the_loss_is_known_to_all_until_it_is_made_good(path, filled, open_store):

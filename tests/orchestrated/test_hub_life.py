@@ -78,6 +78,17 @@ def test_two_starts_at_once_make_one_hub(own: OwnHub) -> None:
     assert any("waiting for it" in said for _, said in answers)
 
 
+def test_logs_begin_anew_while_the_server_runs(own: OwnHub) -> None:
+    own.serve(MOORAGE_HUB_LOG_BYTES="65536")
+    for log in (own.folder.server_log, own.folder.worker_log):
+        with log.open("a") as file:
+            file.writelines(f"{log.stem} {number}\n" for number in range(10_000))
+    wait_for(lambda: max(own.folder.server_log.stat().st_size, own.folder.worker_log.stat().st_size) < 65536)
+    assert own.status()["server"]["state"] == "running"
+    said = hub("logs", "-n", "2", home=own.home, **own.env).stdout.splitlines()
+    assert said == ["server | server 9998", "server | server 9999", "worker | worker 9998", "worker | worker 9999"]
+
+
 @pytest.mark.exhaustive
 def test_a_killed_server_is_reported_and_started_again(own: OwnHub) -> None:
     before = own.start()

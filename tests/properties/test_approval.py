@@ -14,6 +14,7 @@ from moorage.errors import DefinitionError, InterruptedRunError, RunError
 from moorage.interfaces import World
 from moorage.model.definition import Source
 from moorage.model.request import DownRequest, RestartRequest, RollbackRequest, StartRequest, StopRequest
+from moorage.model.state import RunRecord
 from moorage.model.step import Operation, Plan
 from moorage.rules import naming
 from moorage.work.definitions.request import UpRequest
@@ -23,8 +24,9 @@ from moorage.work.operations.rollback import rollback
 from moorage.work.operations.start import start
 from moorage.work.operations.stop import stop
 from moorage.work.operations.up import up
+from moorage.work.runs.approval import wants_approval
 from moorage.work.runs.context import Approval, Context
-from tests.properties.memory import STACK, service
+from tests.properties.memory import CLOCK, STACK, service
 from tests.properties.transactions import Transactions
 
 pytestmark = pytest.mark.usefixtures("without_threads_and_time")
@@ -198,3 +200,16 @@ def test_a_stack_that_lives_with_a_process_asks_nobody(stack: Transactions) -> N
     person.world.lock(naming.owner_lock(STACK)).acquire("owner", 0)
     do(stack, "down", person.world, Approval(person.ask))
     assert not person.plans
+
+
+def test_known_however_many_runs_came_after(stack):
+    """The source that asked for approval stands in the record of its start, behind all that was done since."""
+    known = {"stack": STACK, "pid": 1, "host": "h", "started_at": CLOCK.now(), "finished_at": CLOCK.now()}
+    made_it = {"request": {"approve": True}}
+    stack.store.update_run(RunRecord(id="it", operation="up", outcome="committed", arguments=made_it, **known))
+    assert wants_approval(stack.world(), STACK)
+    for number in range(1000):
+        stack.store.update_run(RunRecord(id=str(number), operation="stop", outcome="committed", **known))
+    assert wants_approval(stack.world(), STACK)
+    asyncio.run(stack.up(stack.world()))
+    assert not wants_approval(stack.world(), STACK), "a start that does not ask for it takes its place"

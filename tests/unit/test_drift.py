@@ -69,7 +69,7 @@ def found(*containers, failing=(), asleep=()):
 
 def run(operation, minutes_ago=0, outcome="committed", **arguments):
     at = NOW - timedelta(minutes=minutes_ago)
-    return RunRecord(
+    made = RunRecord(
         id=f"{operation}{minutes_ago}",
         stack="shop",
         operation=operation,
@@ -80,6 +80,7 @@ def run(operation, minutes_ago=0, outcome="committed", **arguments):
         outcome=outcome,
         arguments=arguments,
     )
+    return made.head
 
 
 def test_as_it_should_be():

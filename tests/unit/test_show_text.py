@@ -191,9 +191,9 @@ def test_runs():
         ),
     ]
     assert runs_text(records, now=NOW).splitlines() == [
-        "RUN       OUTCOME     BEGAN      TOOK    GENERATION  BY                   FLOW RUN",
-        "rollback  unfinished  5 min ago  -       -           susan@laptop, pid 7  1f",
-        "up        committed   5 min ago  4.25 s  3           laptop, pid 7        -",
+        "RUN  OPERATION  OUTCOME     BEGAN      TOOK    GENERATION  BY                   FLOW RUN",
+        "b    rollback   unfinished  5 min ago  -       -           susan@laptop, pid 7  1f",
+        "a    up         committed   5 min ago  4.25 s  3           laptop, pid 7        -",
     ]
     assert runs_text([]) == "no runs yet"
 

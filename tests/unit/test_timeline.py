@@ -7,9 +7,11 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from moorage.errors import DefinitionError
 from moorage.model.state import RunRecord, Span
 from moorage.model.timeline import Phase
-from moorage.rules.timeline import chart, has_started_something
+from moorage.rules.timeline import chart
+from moorage.show.text import runs_text
 from moorage.show.timeline_svg import timeline_svg
 from moorage.show.timeline_text import tick_label, tick_s, timeline_text
 from moorage.testing import MemoryStore
@@ -105,9 +107,9 @@ def test_a_step_that_failed():
 
 
 def test_what_is_no_start():
-    assert not has_started_something(record(()))
-    assert not has_started_something(record((span("stop web", 0, 1),)))
-    assert has_started_something(record())
+    assert not record(()).has_timeline
+    assert not record((span("stop web", 0, 1),)).has_timeline
+    assert record().has_timeline
 
 
 def test_as_text():
@@ -182,3 +184,30 @@ def test_the_last_start_is_compared_with_those_before():
     earlier = timeline(_World(store), "shop", "r3")
     assert earlier.run == "r3"
     assert earlier.slow[0].starts == 3
+
+
+def test_a_run_by_the_beginning_of_its_id():
+    store = MemoryStore()
+    for name in ("ab1", "ab2", "cd1"):
+        store.update_run(record(id=name))
+    store.update_run(record((span("stop db", 0, 1),), id="ef1", operation="stop"))
+    assert timeline(_World(store), "shop", "c").run == "cd1"
+    assert timeline(_World(store), "shop", "ab1").run == "ab1"
+    with pytest.raises(DefinitionError, match="'ab' is the beginning of several runs") as several:
+        timeline(_World(store), "shop", "ab")
+    assert several.value.hint == "They are: ab2, ab1."
+    for name in ("ef1", "ab12"):
+        with pytest.raises(DefinitionError, match=f"no run '{name}' that started something") as none:
+            timeline(_World(store), "shop", name)
+        assert none.value.hint == "There are: cd1, ab2, ab1."
+    with pytest.raises(DefinitionError, match="no start on record"):
+        timeline(_World(store), "blog")
+
+
+def test_history_prints_what_timeline_takes():
+    """By the id alone, as a person copies it."""
+    store = MemoryStore()
+    for name in ("0123456789ab", "0123456789ac"):
+        store.update_run(record(id=name))
+    printed = [line.split()[0] for line in runs_text(store.runs("shop")).splitlines()[1:]]
+    assert [timeline(_World(store), "shop", name).run for name in printed] == ["0123456789ac", "0123456789ab"]

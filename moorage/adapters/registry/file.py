@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -26,9 +25,6 @@ from moorage.errors import HomeError
 _Result = TypeVar("_Result")
 
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-_OTHER_TABLES = re.compile(r"no such (?:table|column)|has no column named|table \S+ already exists")
-"""What SQLite says of a file that does not have the tables that its version stands for: another program's, or half a
-migration restored from somewhere."""
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _UNUSABLE = (
     sqlite3.SQLITE_READONLY,
@@ -39,6 +35,7 @@ _UNUSABLE = (
 )
 _COMPANIONS = ("", "-wal", "-shm")
 """What SQLite calls the files that belong together."""
+_SET_ASIDE = "CREATE TABLE set_aside (path TEXT NOT NULL)"
 _POLL_S = 0.01
 _REPLACED_AT_MOST = 3
 _PATIENCE_S = 0.01
@@ -108,7 +105,7 @@ class SqliteFile:
                 try:
                     return once()
                 except sqlite3.DatabaseError as error:
-                    if _is_damage(error) and not replaced:
+                    if self._is_damage(error) and not replaced:
                         replaced = self._replace_damaged()
                         self.on_loss()
                     elif _code(error) == sqlite3.SQLITE_CANTOPEN and gone < _REPLACED_AT_MOST:
@@ -116,6 +113,28 @@ class SqliteFile:
                         time.sleep(_POLL_S)
                     elif _code(error) not in _BUSY or time.monotonic() >= deadline:
                         raise self._explained(error) from error
+
+    def _is_damage(self, error: sqlite3.DatabaseError) -> bool:
+        """True: it lies in the file. A statement of ours that names what never was there is a bug, and no damage."""
+        code = _code(error)
+        return code in _DAMAGED or (code == sqlite3.SQLITE_ERROR and self._has_other_tables())
+
+    def _has_other_tables(self) -> bool:
+        """True: columns that its version has are missing, or later ones are there: foreign, or half migrated."""
+        try:
+            with _read_only(self.path) as connection:
+                version, found = _version(connection), _columns(connection)
+        except sqlite3.DatabaseError:
+            return False
+        own, latest = self._columns_of(version), self._columns_of(len(self._migrations))
+        return not own <= found or bool((latest - own) & found)
+
+    def _columns_of(self, version: int) -> frozenset[tuple[str, str]]:
+        """(table, column) of all that a file of some version has."""
+        with closing(sqlite3.connect(":memory:")) as connection:
+            for statement in (_SET_ASIDE, *(one for script in self._migrations[:version] for one in script)):
+                connection.execute(statement)
+            return _columns(connection)
 
     def _unwritable(self, error: Exception) -> bool:
         cause = error.__cause__ if isinstance(error, HomeError) else error
@@ -130,7 +149,7 @@ class SqliteFile:
                 hint="Look for a moorage process that hangs, or move MOORAGE_HOME to a local disk.",
                 path=str(self.path),
             )
-        if code in _UNUSABLE or _is_damage(error):
+        if code in _UNUSABLE or self._is_damage(error):
             return home_error(self.path, str(error), errno.ENOSPC if code == sqlite3.SQLITE_FULL else None)
         return error
 
@@ -206,7 +225,7 @@ class SqliteFile:
             connection = _connect(self.path)
             try:
                 connection.execute("PRAGMA journal_mode = WAL").close()
-                connection.execute("CREATE TABLE set_aside (path TEXT NOT NULL)")
+                connection.execute(_SET_ASIDE)
                 connection.executemany("INSERT INTO set_aside VALUES (?)", [(str(aside),)] if aside else [])
                 _migrate(connection, self._migrations)
             finally:
@@ -303,9 +322,11 @@ def _code(error: sqlite3.DatabaseError) -> int:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
-def _is_damage(error: sqlite3.DatabaseError) -> bool:
-    code = _code(error)
-    return code in _DAMAGED or (code == sqlite3.SQLITE_ERROR and bool(_OTHER_TABLES.search(str(error))))
+def _columns(connection: sqlite3.Connection) -> frozenset[tuple[str, str]]:
+    question = (
+        "SELECT t.name, c.name FROM sqlite_master AS t JOIN pragma_table_info(t.name) AS c WHERE t.type = 'table'"
+    )
+    return frozenset(connection.execute(question).fetchall())
 
 
 def _companion(path: Path, ending: str) -> Path:

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from moorage.adapters.probes import holder_of
 from moorage.adapters.registry.file import SqliteFile
 from moorage.model.generation import GenerationRecord
 from moorage.model.lease import Lease, LeaseKey, Request
-from moorage.model.state import RunRecord, StackRecord
+from moorage.model.state import RunHead, RunOutcome, RunRecord, StackRecord
 from moorage.rules import ports
 from moorage.rules.ports import Holder, LeaseChange, PortView
 from moorage.settings import settings
@@ -41,15 +42,44 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             seconds REAL NOT NULL, at TEXT NOT NULL)""",
         "CREATE INDEX timings_of_service ON timings (stack, service, phase)",
     ),
+    (
+        # What says whether a run is still needed, beside its record: heads are read from the index alone.
+        "ALTER TABLE runs ADD COLUMN operation TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE runs ADD COLUMN services TEXT NOT NULL DEFAULT '[]'",
+        "ALTER TABLE runs ADD COLUMN outcome TEXT",
+        "ALTER TABLE runs ADD COLUMN started_at TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE runs ADD COLUMN has_timeline INTEGER NOT NULL DEFAULT 0",
+        """UPDATE runs SET
+            operation = json_extract(record, '$.operation'),
+            services = coalesce(json_extract(record, '$.arguments.services'), '[]'),
+            outcome = json_extract(record, '$.outcome'),
+            started_at = json_extract(record, '$.started_at'),
+            has_timeline = EXISTS (SELECT 1 FROM json_each(record, '$.spans')
+                                   WHERE json_extract(value, '$.kind') IN ('start', 'ready'))""",
+        """CREATE INDEX run_heads ON runs
+            (stack, id, operation, services, outcome, started_at, finished_at, has_timeline)""",
+        "CREATE INDEX timings_by_age ON timings (stack, at)",
+    ),
 )
 """What makes version n of the file out of version n - 1. Only ever add to the end."""
-_TIMINGS_KEPT = 50
 _LEASE = "stack, service, target, protocol, slot, port, count, wanted, host_ip, since, run, previous"
 _SAVE_STACK = "INSERT OR REPLACE INTO stacks VALUES (?, ?)"
 _SAVE_GENERATION = "INSERT OR REPLACE INTO generations VALUES (?, ?, ?)"
+_HEAD = "id, stack, operation, services, outcome, started_at, finished_at, has_timeline"
 _SAVE_RUN = (
-    "INSERT INTO runs VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
-    "stack = excluded.stack, finished_at = excluded.finished_at, record = excluded.record"
+    f"INSERT INTO runs ({_HEAD}, record) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) "  # noqa: S608  column names, ours
+    f"ON CONFLICT (id) DO UPDATE SET ({_HEAD}, record) = "
+    "(excluded.id, excluded.stack, excluded.operation, excluded.services, excluded.outcome, excluded.started_at, "
+    "excluded.finished_at, excluded.has_timeline, excluded.record)"
+)
+# The index by name: to have them in order, SQLite would rather go through the whole table.
+_UNFINISHED = "SELECT record FROM runs INDEXED BY unfinished WHERE finished_at IS NULL ORDER BY rowid"
+_UNFINISHED_OF = "SELECT record FROM runs INDEXED BY unfinished WHERE finished_at IS NULL AND stack = ? ORDER BY rowid"
+_RECORD_OF_RUN = "SELECT record FROM runs WHERE id = ?"
+_HEADS = f"SELECT {_HEAD} FROM runs INDEXED BY run_heads WHERE stack = ? ORDER BY rowid DESC"  # noqa: S608
+_HEADS_OF_GONE = (
+    f"SELECT {_HEAD} FROM runs INDEXED BY run_heads WHERE stack IN "  # noqa: S608
+    "(SELECT DISTINCT stack FROM runs INDEXED BY runs_of_stack EXCEPT SELECT name FROM stacks) ORDER BY rowid DESC"
 )
 _COMMIT_LEASES = "UPDATE leases SET run = NULL, previous = NULL WHERE run = ?"
 _LEASES_OF_RUN = f"SELECT {_LEASE} FROM leases WHERE run = ?"  # noqa: S608  column names, ours
@@ -237,32 +267,49 @@ class SqliteStore:
         """Replace the record of a run."""
         self._change(_SAVE_RUN, *_run_row(record))
 
-    def close_run(self, run: str, outcome: str, now: datetime) -> None:
+    def close_run(self, run: str, outcome: RunOutcome, now: datetime) -> None:
         """The run has ended; no error if it is not on record."""
 
         def work(connection: sqlite3.Connection) -> None:
-            for (text,) in connection.execute("SELECT record FROM runs WHERE id = ?", (run,)).fetchall():
+            for (text,) in connection.execute(_RECORD_OF_RUN, (run,)).fetchall():
                 ended = RunRecord.model_validate_json(text).model_copy(update={"outcome": outcome, "finished_at": now})
-                values = (now.isoformat(), ended.model_dump_json(), run)
-                connection.execute("UPDATE runs SET finished_at = ?, record = ? WHERE id = ?", values)
+                connection.execute(_SAVE_RUN, _run_row(ended))
 
         self._file.write(work)
 
     def unfinished_runs(self, stack: str | None = None) -> tuple[RunRecord, ...]:
         """Runs without an end, oldest first."""
-        found = self._texts(
-            "SELECT record FROM runs WHERE finished_at IS NULL AND (?1 IS NULL OR stack = ?1) ORDER BY rowid", stack
-        )
+        found = self._texts(_UNFINISHED) if stack is None else self._texts(_UNFINISHED_OF, stack)
         return tuple(map(RunRecord.model_validate_json, found))
 
-    def runs(self, stack: str | None, limit: int = 50) -> tuple[RunRecord, ...]:
-        """The last runs, newest first. None: of all stacks."""
-        question = "SELECT record FROM runs WHERE ?1 IS NULL OR stack = ?1 ORDER BY rowid DESC LIMIT ?2"
-        found = self._texts(question, stack, limit)
+    def run(self, identifier: str) -> RunRecord | None:
+        """One run, by its whole id. None: not on record."""
+        found = self._texts(_RECORD_OF_RUN, identifier)
+        return RunRecord.model_validate_json(found[0]) if found else None
+
+    def runs(self, stack: str | None, limit: int | None = 50) -> tuple[RunRecord, ...]:
+        """The last runs, newest first. `stack` None: of all stacks. `limit` None: all that are kept."""
+        most = -1 if limit is None else limit
+        if stack is None:
+            found = self._texts("SELECT record FROM runs ORDER BY rowid DESC LIMIT ?", most)
+        else:
+            found = self._texts("SELECT record FROM runs WHERE stack = ? ORDER BY rowid DESC LIMIT ?", stack, most)
         return tuple(map(RunRecord.model_validate_json, found))
 
-    def add_timing(self, stack: str, service: str, generation: int, phase: str, seconds: float, now: datetime) -> None:
-        """How long a phase (`create`, `start`, `ready`) of a service took; old ones are dropped."""
+    def run_heads(self, stack: str | None) -> tuple[RunHead, ...]:
+        """All runs of a stack, without what they did, newest first. None: of all stacks that are not on record."""
+        question, values = (_HEADS_OF_GONE, ()) if stack is None else (_HEADS, (stack,))
+        return tuple(map(_head, self._file.read(lambda c: c.execute(question, values).fetchall())))
+
+    def forget_runs(self, runs: Sequence[str]) -> None:
+        """Remove runs by id; one that has not ended stays, one that is gone is no error."""
+        question = "DELETE FROM runs WHERE id = ? AND finished_at IS NOT NULL"
+        self._file.write(lambda connection: connection.executemany(question, [(run,) for run in runs]).close())
+
+    def add_timing(
+        self, stack: str, service: str, generation: int, phase: str, seconds: float, now: datetime, *, keep: int = 50
+    ) -> None:
+        """How long a phase (`create`, `start`, `ready`) of a service took; only the last `keep` of it stay."""
 
         def work(connection: sqlite3.Connection) -> None:
             values = (stack, service, phase, generation, seconds, now.isoformat())
@@ -270,10 +317,18 @@ class SqliteStore:
             connection.execute(
                 "DELETE FROM timings WHERE rowid IN (SELECT rowid FROM timings "
                 "WHERE stack = ? AND service = ? AND phase = ? ORDER BY rowid DESC LIMIT -1 OFFSET ?)",
-                (stack, service, phase, _TIMINGS_KEPT),
+                (stack, service, phase, keep),
             )
 
         self._file.write(work)
+
+    def old_timings(self, stack: str, age: timedelta) -> int:
+        """How many timings of a stack are older than its newest one by more than `age`."""
+        return self._file.read(lambda connection: _old_timings(connection, "SELECT count(*)", stack, age))
+
+    def forget_timings(self, stack: str, age: timedelta) -> None:
+        """Remove those."""
+        self._file.write(lambda connection: _old_timings(connection, "DELETE", stack, age))
 
     def timings(self, stack: str, service: str, phase: str, limit: int = 10) -> tuple[float, ...]:
         """The last ones, newest first."""
@@ -378,9 +433,37 @@ def _delete_leases(connection: sqlite3.Connection, keys: Sequence[LeaseKey]) -> 
     )
 
 
-def _run_row(record: RunRecord) -> tuple[str, str, str | None, str]:
-    finished_at = record.finished_at.isoformat() if record.finished_at else None
-    return record.id, record.stack, finished_at, record.model_dump_json()
+def _run_row(record: RunRecord) -> tuple[Any, ...]:
+    head = record.head
+    return (
+        *(head.id, head.stack, head.operation, json.dumps(head.services), head.outcome),
+        *(head.started_at.isoformat(), head.finished_at.isoformat() if head.finished_at else None, head.has_timeline),
+        record.model_dump_json(),
+    )
+
+
+def _head(row: Sequence[Any]) -> RunHead:
+    identifier, stack, operation, services, outcome, started_at, finished_at, has_timeline = row
+    return RunHead(
+        id=identifier,
+        stack=stack,
+        operation=operation,
+        services=tuple(json.loads(services)),
+        outcome=outcome,
+        started_at=datetime.fromisoformat(started_at),
+        finished_at=datetime.fromisoformat(finished_at) if finished_at else None,
+        has_timeline=bool(has_timeline),
+    )
+
+
+def _old_timings(connection: sqlite3.Connection, what: str, stack: str, age: timedelta) -> int:
+    """Count or delete timings that are old beside the newest one of their stack."""
+    (newest,) = connection.execute("SELECT max(at) FROM timings WHERE stack = ?", (stack,)).fetchone()
+    if newest is None:
+        return 0
+    since = (datetime.fromisoformat(newest) - age).isoformat()
+    found = connection.execute(f"{what} FROM timings WHERE stack = ? AND at < ?", (stack, since)).fetchone()
+    return int(found[0]) if found else 0
 
 
 def _key(key: LeaseKey) -> tuple[str, str, int, str, int]:

@@ -13,13 +13,11 @@ from moorage.model.generation import Generation, GenerationOutcome, GenerationRe
 from moorage.model.lease import Lease
 from moorage.model.state import RunOutcome, RunRecord
 from moorage.model.step import Operation
-from moorage.rules import composing, labels, reading
+from moorage.rules import composing, labels, reading, retention
 
 if TYPE_CHECKING:
     from moorage.rules.planning import Desired  # those who only read need no planning
 
-_RUNS = 50
-"""How many of the last runs are looked at for one that was kept."""
 _ENDINGS = ("json", "compose.json")
 """The files of a generation: itself, and what Compose reads."""
 
@@ -137,7 +135,7 @@ def known(world: World, stack: str) -> Generation | None:
 def was_kept(world: World, stack: str, but: str = "") -> bool:
     """True: what is there is a start that failed and was kept for a look. `but`: a run that does not count."""
     changing = (Operation.UP, Operation.ROLLBACK, Operation.DOWN)
-    runs = (one for one in world.store.runs(stack, _RUNS) if one.id != but and one.finished_at)
+    runs = (one for one in world.store.run_heads(stack) if one.id != but and one.finished_at)
     last = next((one for one in runs if one.operation in changing), None)
     return last is not None and last.outcome == RunOutcome.KEPT
 
@@ -177,16 +175,20 @@ def remove_strays(world: World, stack: str) -> None:
 
 
 def prune(world: World, stack: str) -> None:
-    """Keep the current and the newest generations by the setting; the others go, and the image tags only they use."""
-    record = world.store.stack(stack)
-    known = [one.number for one in world.store.generations(stack)]
-    kept = {*known[: world.settings.keep_generations], record.generation if record else None} & set(known)
-    for number in known:
-        if number not in kept:
-            forget(world, stack, number)
+    """Remove the surplus generations of a stack, and the image tags that only they use."""
+    for number in surplus(world, stack):
+        forget(world, stack, number)
     remove_strays(world, stack)
     for tag in superfluous_tags(world, stack):
         world.engine.untag(tag)
+
+
+def surplus(world: World, stack: str) -> tuple[int, ...]:
+    """Numbers of the generations of a stack that can go."""
+    record, settings = world.store.stack(stack), world.settings
+    since = retention.before(world.clock.now(), settings.keep_days)
+    known = world.store.generations(stack)
+    return retention.surplus_generations(known, record.generation if record else None, settings.keep_generations, since)
 
 
 def superfluous_tags(world: World, stack: str) -> tuple[str, ...]:

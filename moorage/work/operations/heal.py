@@ -65,7 +65,7 @@ async def heal(context: Context, request: HealRequest) -> Health:
 
 
 async def _treatments(world: World, found: Health, observed: Observed) -> tuple[Treatment, ...]:
-    runs = await in_thread(lambda: world.store.runs(found.stack, rules.RUNS))
+    runs = await in_thread(lambda: world.store.run_heads(found.stack))
     return rules.treat(found.drift, observed, runs, world.clock.now())
 
 
@@ -76,7 +76,7 @@ async def health_while_held(world: World, stack: str) -> Health:
     if generation is None:
         return found
     observed = await in_thread(lambda: world.engine.observe(stack))
-    runs = await in_thread(lambda: world.store.runs(stack, rules.RUNS))
+    runs = await in_thread(lambda: world.store.run_heads(stack))
     asleep = rules.resting(runs, generation.services)
     drift = rules.drifts(generation, observed, found.checks, asleep, home=world.home, now=world.clock.now())
     return found.model_copy(update={"drift": drift})

@@ -17,7 +17,7 @@ from moorage.model.step import Operation
 from moorage.rules import labels, sweeping
 from moorage.work.definitions import generations
 from moorage.work.operations import orphans
-from moorage.work.runs import lifecycle
+from moorage.work.runs import lifecycle, retention
 from moorage.work.runs.context import Context
 from moorage.work.runs.foreign_errors import foreign_errors_named
 from moorage.work.runs.recovery import recover
@@ -46,7 +46,7 @@ async def sweep(context: Context, request: SweepRequest) -> list[Finding]:
     # Nobody is waited for: what is busy now is looked at the next time.
     asked = _Sweep(context.waiting(0.0), request)
     found: list[Finding] = []
-    for look in (_runs, _stacks, _process_stacks, _leases, _networks, _tags):
+    for look in (_runs, _stacks, _process_stacks, _leases, _networks, _generations, _tags, _records):
         async for finding, remedy in look(asked):
             found.append(finding if request.dry_run else await _tried(finding, remedy))
     return [finding for finding in found if finding.error != _BUSY]
@@ -198,6 +198,22 @@ async def _remove_networks(context: Context, stack: str) -> None:
                 await in_thread(partial(world.engine.remove_network, name))
 
 
+async def _generations(asked: _Sweep) -> Found:
+    """Generations that are more, or longer superseded, than is kept."""
+    world = asked.world
+    for record in await in_thread(world.store.stacks):
+        numbers = await in_thread(partial(generations.surplus, world, record.name))
+        if numbers and not await in_thread(partial(_is_busy, world, record.name)):
+            what = ", ".join(str(number) for number in sorted(numbers))
+            finding = Finding(kind=Leftover.GENERATIONS, stack=record.name, what=what)
+            yield finding, partial(_prune_generations, asked.context, record.name)
+
+
+async def _prune_generations(context: Context, stack: str) -> None:
+    async with _held(context, stack):
+        await in_thread(lambda: generations.prune(context.world, stack))
+
+
 async def _tags(asked: _Sweep) -> Found:
     """Image tags that no generation of their stack uses. Of stacks on record only: a tag does not say whose it is."""
     world = asked.world
@@ -213,3 +229,33 @@ async def _untag(context: Context, stack: str) -> None:
     async with _held(context, stack):
         for tag in await in_thread(lambda: generations.superfluous_tags(world, stack)):
             await in_thread(partial(world.engine.untag, tag))
+
+
+async def _records(asked: _Sweep) -> Found:
+    """Runs, timings and failure reports that are more, or older, than is kept. No lock: they concern what has ended."""
+    world = asked.world
+    names = [record.name for record in await in_thread(world.store.stacks)]
+    for stack in (*names, None):
+        for finding, remedy in await in_thread(partial(_old_records, world, stack)):
+            yield finding, partial(_at_once, remedy)
+
+
+def _old_records(world: World, stack: str | None) -> list[tuple[Finding, Callable[[], None]]]:
+    """Of one stack. None: of all that are not on record."""
+    whose = "" if stack else " of stacks that are gone"
+    runs, reports = retention.surplus_runs(world, stack), retention.surplus_reports(world, stack)
+    timings = retention.old_timings(world, stack) if stack else 0
+    found = (
+        (Leftover.RUNS, len(runs), partial(retention.forget_runs, world, runs)),
+        (Leftover.TIMINGS, timings, partial(retention.forget_timings, world, stack or "")),
+        (Leftover.REPORTS, len(reports), partial(retention.remove_reports, world, reports)),
+    )
+    return [
+        (Finding(kind=kind, stack=stack or "", what=f"{number}{whose}"), remedy)
+        for kind, number, remedy in found
+        if number
+    ]
+
+
+async def _at_once(remedy: Callable[[], None]) -> None:
+    await in_thread(remedy)

@@ -27,7 +27,7 @@ async def health(world: World, stack: str) -> Health:
     services = dict(known.services) if known else {}
     for container in observed.containers:
         services.setdefault(container.service, Service(name=container.service))
-    asleep = rules.resting(world.store.runs(stack, rules.RUNS), services)
+    asleep = rules.resting(world.store.run_heads(stack), services)
     awake = [name for name in sorted(services) if name not in asleep and services[name].replicas]
     answers = await asyncio.gather(*(_check_service(world, services, name, observed) for name in awake))
     checks = tuple(check for answer in answers for check in answer)

@@ -19,9 +19,6 @@ from moorage.work.runs.run import Run
 from moorage.work.runs.transaction import locked
 from moorage.work.threads import in_thread
 
-_RUNS = 200
-"""How many of the last runs of a stack are looked at for the one that made it what it is."""
-
 
 class HasPlan(Protocol):
     """What is to be done, and whatever it was made from."""
@@ -77,8 +74,9 @@ def wants_approval(world: World, stack: str) -> bool:
     generation = generations.current(world, stack)
     if generation and (generation.config.get("x-moorage") or {}).get("approve") is True:
         return True
-    starts = (one for one in world.store.runs(stack, _RUNS) if one.operation == Operation.UP)
-    made_it = next((one for one in starts if one.outcome == RunOutcome.COMMITTED), None)
+    starts = (one for one in world.store.run_heads(stack) if one.operation == Operation.UP)
+    committed = next((one for one in starts if one.outcome == RunOutcome.COMMITTED), None)
+    made_it = world.store.run(committed.id) if committed else None
     if made_it is None:
         return False
     # Versions before 0.2 wrote it down as `wish`.

@@ -128,9 +128,11 @@ def _generation_records(run: Run, generation: Generation) -> list[GenerationReco
     for record in run.world.store.generations(run.stack):
         if record.number == generation.number:
             time_s = elapsed_s if record.time_to_ready_s is None else record.time_to_ready_s
-            changed.append(record.model_copy(update={"outcome": GenerationOutcome.CURRENT, "time_to_ready_s": time_s}))
+            now_current = {"outcome": GenerationOutcome.CURRENT, "superseded_at": None, "time_to_ready_s": time_s}
+            changed.append(record.model_copy(update=now_current))
         elif record.outcome == GenerationOutcome.CURRENT:
-            changed.append(record.model_copy(update={"outcome": GenerationOutcome.SUPERSEDED}))
+            superseded = {"outcome": GenerationOutcome.SUPERSEDED, "superseded_at": run.world.clock.now()}
+            changed.append(record.model_copy(update=superseded))
     return changed
 
 
@@ -160,7 +162,8 @@ def _tidy(run: Run) -> None:
     try:
         number = run.generation.number if run.generation else 0
         for name, seconds in run.ready_s.items():
-            world.store.add_timing(run.stack, name, number, "ready", seconds, world.clock.now())
+            now, keep = world.clock.now(), world.settings.keep_timings
+            world.store.add_timing(run.stack, name, number, "ready", seconds, now, keep=keep)
         generations.prune(world, run.stack)
     except Exception as error:  # noqa: BLE001 - a start that is committed is never undone
         run.tell(Action.NOTICE, message=f"not tidied up: {said(error)}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import traceback
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,8 @@ from typing import Any
 from moorage.errors import MoorageError
 from moorage.interfaces import World
 from moorage.model.state import Container
+from moorage.rules import retention
+from moorage.work.runs.retention import make_room_for_reports
 from moorage.work.runs.run import Run
 
 _LOG_LINES = 1000
@@ -29,7 +30,9 @@ def write(run: Run, error: BaseException) -> Path:
         "error": error.as_dict() if isinstance(error, MoorageError) else _foreign(error),
         "services": _services(run),
     }
-    return run.world.files.write(name, json.dumps(run.hide(body), indent=2, default=str))
+    path = run.world.files.write(name, json.dumps(run.hide(body), indent=2, default=str))
+    make_room_for_reports(run.world, run.stack)
+    return path
 
 
 def _foreign(error: BaseException) -> dict[str, Any]:
@@ -60,7 +63,7 @@ def _service(run: Run, container: Container) -> dict[str, Any]:
 
 def last_report(world: World, stack: str) -> dict[str, Any] | None:
     """The newest failure report of a stack, secrets hidden in it, its file as `file`. None: there is none."""
-    pattern = re.compile(rf"failures/{re.escape(stack)}-\d{{8}}T\d{{12}}-[0-9a-f]+\.json")
-    names = sorted(name for name in world.files.names("failures") if pattern.fullmatch(name))
-    text = world.files.read(names[-1]) if names else None
-    return {**json.loads(text), "file": names[-1]} if text else None
+    found = [report for name in world.files.names("failures") if (report := retention.report(name))]
+    newest = max((report for report in found if report.stack == stack), key=lambda one: one.at, default=None)
+    text = world.files.read(newest.name) if newest else None
+    return {**json.loads(text), "file": newest.name} if newest and text else None

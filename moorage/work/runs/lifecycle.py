@@ -198,7 +198,7 @@ async def restart_plan(run: Run, observed: Observed, request: RestartRequest) ->
     """The same for what has been looked at."""
     ready = await ready_ones(run, observed, run.services)
     done, recreate = done_already(run, observed), request.recreate
-    runs = await in_thread(lambda: run.world.store.runs(run.stack, drift.RUNS))
+    runs = await in_thread(lambda: run.world.store.run_heads(run.stack))
     asleep = drift.resting(runs, run.services)
     chosen = restarting.choose(
         run.services, observed, request.services, ready, done=done, asleep=asleep, recreate=recreate

@@ -24,6 +24,7 @@ from moorage.rules.undo import snapshot
 from moorage.work.definitions import generations
 from moorage.work.definitions.request import UpRequest
 from moorage.work.queries.plan import PlannedUp
+from moorage.work.runs import retention
 from moorage.work.runs.context import Context
 
 
@@ -161,6 +162,7 @@ class Run:
         )
         store.open_run(record)
         self.record = record
+        retention.make_room_for_runs(self.world, self.stack)
 
     def pin(self) -> Generation:
         """Pin the images that are there now, and write down the generation that comes of it."""
