@@ -1,4 +1,4 @@
-"""Running a flow in this process: hub, progress, signals, and a Prefect that stops answering."""
+"""Runs a flow in this process: hub, progress, signals, and a Prefect that stops answering."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ T = TypeVar("T")
 _UNDONE = ("up", "rollback")
 """Flows that are undone when they are interrupted; the others roll forward."""
 _HISTORY_S = 5.0
-"""How long Prefect may take to write down how a run ended."""
+"""How long Prefect may take to record how a run ended."""
 _BEGIN_S = 10.0
-"""After how long a run that has not begun makes us ask whether Prefect answers at all."""
+"""If a run has not begun after this time, we check whether Prefect still answers."""
 _HEALTH_S = 3.0
 
 
 def run_flow(name: str, parameters: dict[str, Any], *, start_hub: bool) -> dict[str, Any]:
-    """Run a flow and give what it returns, with the page of its run as `flow_run_url`.
+    """Run a flow and return its result, with the URL of its run as `flow_run_url`.
 
-    `start_hub`: start our own server if none answers; else the run is recorded only if one does. Raises what the run
-    raises.
+    `start_hub`: start our own server if none answers; otherwise the run is recorded only if one does. Raises what the
+    run raises.
     """
     from moorage.hub.control import ensure_server
     from moorage.hub.project import load_flow, use
@@ -44,20 +44,20 @@ def run_flow(name: str, parameters: dict[str, Any], *, start_hub: bool) -> dict[
 
         return with_progress(lambda: run_directly(name, parameters), undoes=name in _UNDONE)
     use(address)
-    logging.raiseExceptions = False  # else Prefect's handler prints that it cannot log; we say so once, at the end
+    logging.raiseExceptions = False  # else Prefect's handler prints that it cannot log; we report it once, at the end
     found = _run(load_flow(name), parameters, address, undoes=name in _UNDONE)
     return {**found, "flow_run_url": url_of(address, found.get("flow_run_id"))}
 
 
 def url_of(address: HubAddress, flow_run_id: Any) -> str | None:
-    """The page of a flow run. None: there was none."""
+    """URL of a flow run. None: there was no flow run."""
     return flow_run_url(address, flow_run_id) if flow_run_id else None
 
 
 def with_progress(work: Callable[[], Awaitable[T]], *, undoes: bool = True) -> T:
-    """Do async work to its end, its events shown on stderr, signals turned into one orderly cancel.
+    """Run async work to its end, show its events on stderr, and turn signals into one orderly cancel.
 
-    `undoes`: a cancel undoes it. Else it ends with what is under way.
+    `undoes`: a cancel undoes the work. Otherwise the steps in progress are finished.
     """
     with _progress(), InterruptibleRun(work, undoes=undoes) as attendance:
         attendance.wait()
@@ -76,7 +76,7 @@ def _progress() -> AbstractContextManager[object]:
 def _run(
     flow: Callable[..., Awaitable[Any]], parameters: dict[str, Any], address: HubAddress, *, undoes: bool
 ) -> dict[str, Any]:
-    """The same for a flow. What its body came to counts, whether or not Prefect could write it down."""
+    """Like `with_progress`, for a flow. The outcome of its body counts, whether or not Prefect could record it."""
     with _progress():
         outcome = Outcome(on_end=lambda: attendance.wake())  # noqa: PLW0108 - there is no attendance yet
         OUTCOME.set(outcome)
@@ -93,7 +93,7 @@ def _run(
 
 
 def _until_body_ends(attendance: InterruptibleRun[Any], outcome: Outcome, address: HubAddress) -> None:
-    """Raises HubError for a Prefect that falls silent before the body begins: nothing is done then."""
+    """Raises HubError if Prefect stops answering before the body begins: nothing has been done then."""
     while not outcome.ended.is_set():
         if attendance.wait(None if outcome.began.is_set() else _BEGIN_S):
             return
@@ -119,7 +119,7 @@ def _failed_outside(attendance: InterruptibleRun[Any], address: HubAddress) -> d
 
 
 def _until_written_down(attendance: InterruptibleRun[Any]) -> None:
-    """Wait for Prefect's bookkeeping, not for long; what it failed with changes nothing about the stack."""
+    """Wait a short while for Prefect's bookkeeping; if that fails, it changes nothing about the stack."""
     if not attendance.wait(_HISTORY_S):
         hung_threads.set()
         remark("note: the Prefect API does not answer: the history of this run is incomplete")
@@ -128,5 +128,5 @@ def _until_written_down(attendance: InterruptibleRun[Any]) -> None:
         attendance.result()
     except MoorageError:
         return
-    except Exception as error:  # noqa: BLE001 - Prefect's, whatever it is
+    except Exception as error:  # noqa: BLE001 - any error of Prefect's
         remark(f"note: the history of this run is incomplete: {error}")

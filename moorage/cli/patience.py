@@ -19,13 +19,13 @@ class LockTimeout:
     lock_timeout: Annotated[
         float | None,
         Parameter(
-            help="Longest wait for another run of the same stack, in seconds; 60 unless the setting says otherwise.",
+            help="Longest wait for another run of the same stack, in seconds (default: MOORAGE_LOCK_TIMEOUT_S, 60).",
             validator=validators.Number(gte=0),
         ),
     ] = None
 
     def apply(self) -> None:
-        """From now on the setting of this process, and of the flow in it. To be called before a world is opened."""
+        """Set it for this process and the flow in it. Call this before a world is opened."""
         if self.lock_timeout is not None:
             os.environ["MOORAGE_LOCK_TIMEOUT_S"] = str(self.lock_timeout)
             settings.cache_clear()

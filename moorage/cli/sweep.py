@@ -14,17 +14,17 @@ from moorage.world import open_world
 
 def sweep(
     *,
-    dry_run: Annotated[bool, Parameter(name=["--dry-run", "-n"], help="Only say what would be done.")] = False,
+    dry_run: Annotated[bool, Parameter(name=["--dry-run", "-n"], help="Only show what would be done.")] = False,
     volumes: Annotated[
-        bool, Parameter(name=["--volumes", "-v"], help="Stacks that are ended lose their volumes too: data is lost.")
+        bool, Parameter(name=["--volumes", "-v"], help="Remove the volumes of ended stacks too: data is lost.")
     ] = False,
     json: Annotated[bool, Parameter(help="Print the findings as JSON.")] = False,
 ) -> int:
-    """Clear away what crashes, deleted directories and expired stacks have left behind.
+    """Clean up what crashes, deleted directories and expired stacks have left behind.
 
-    Recovers unfinished runs, ends stacks whose directory is gone or whose time to live has passed, releases leases
-    without a stack, removes our stray networks and image tags. What is not Moorage's is never touched. Exit code 6 if
-    something could not be cleared away.
+    Recovers unfinished runs, removes stacks whose directory is gone or whose time to live is over, releases leases
+    without a stack, and removes stray networks and image tags. Only what Moorage created is touched. Exit code 6 if
+    something could not be cleaned up.
     """
     if dry_run:
         from moorage.work.operations.sweep import Sweep

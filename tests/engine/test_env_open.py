@@ -57,7 +57,7 @@ async def test_env_for_shell_dotenv_and_programs(shop, docker_compose, tmp_path)
     await shop.stop()
     stopped = moorage(shop, "env")
     assert (stopped.stdout, "nothing is published" in stopped.stderr) == (f"export MOORAGE_STACK={shop.name}\n", True)
-    assert "does not run" in moorage(shop, "open", "db", exit_code=1).stderr
+    assert "is not running" in moorage(shop, "open", "db", exit_code=1).stderr
 
 
 def read_by_compose(docker_compose, folder, name):

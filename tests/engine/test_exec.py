@@ -63,7 +63,7 @@ WRONG = [
     (["wbe", "ls"], 2, "It has: idle, web."),
     (["--index", "2", "web", "ls"], 2, "It has: 1."),
     (["web"], 2, "which command?"),
-    (["idle", "ls"], 1, "idle does not run, it is exited"),
+    (["idle", "ls"], 1, "idle is not running, it is exited"),
 ]
 
 

@@ -53,6 +53,6 @@ def test_history_is_saved_while_it_runs_and_brought_back(own: OwnHub, tmp_path: 
     ):
         assert said in run("restore", str(wrong), exit_code=2)
     said = run("restore", str(saved))
-    assert "the history that was there is now " in said
+    assert "the previous history is now " in said
     assert own.serve().returncode == 0
     assert names(own.status()) == {"kept"}
