@@ -35,7 +35,7 @@ def test_history_is_saved_while_it_runs_and_brought_back(own: OwnHub, tmp_path: 
     saved = tmp_path / "saved.db"
     assert str(saved) in run("backup", str(saved))
     assert saved.stat().st_mode & 0o077 == 0
-    assert "exists already" in run("backup", str(saved), exit_code=2)
+    assert "already exists" in run("backup", str(saved), exit_code=2)
     own_place = Path(run("backup").strip())
     assert own_place.parent == own.folder.path / "backups"
     add(status, "later")
