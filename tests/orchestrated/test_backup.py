@@ -39,7 +39,7 @@ def test_history_is_saved_while_it_runs_and_brought_back(own: OwnHub, tmp_path: 
     own_place = Path(run("backup").strip())
     assert own_place.parent == own.folder.path / "backups"
     add(status, "later")
-    assert "`moorage hub stop` first" in run("restore", str(saved), exit_code=8)
+    assert "Stop it first: `moorage hub stop`" in run("restore", str(saved), exit_code=8)
     own.stop()
     damaged, foreign = tmp_path / "damaged.db", tmp_path / "foreign.db"
     content = bytearray(saved.read_bytes())
@@ -48,7 +48,7 @@ def test_history_is_saved_while_it_runs_and_brought_back(own: OwnHub, tmp_path: 
     sqlite3.connect(foreign).execute("CREATE TABLE t (x)").connection.close()
     for wrong, said in (
         (damaged, "damaged"),
-        (foreign, "no database of a Prefect server"),
+        (foreign, "not a database of a Prefect server"),
         (tmp_path / "no", "no such"),
     ):
         assert said in run("restore", str(wrong), exit_code=2)

@@ -42,7 +42,7 @@ def test_up_detached_waited_for_and_listed(
     assert listed[made["flow_run_id"]]["duration_s"] > 0
     assert made["flow_run_id"][:12] in project.moorage("runs", "-n", "500").stdout
     again = project.moorage("cancel", made["flow_run_id"], exit_code=2)
-    assert "has ended already" in again.stderr
+    assert "has already ended" in again.stderr
     compose(project, tiny_image, command="[sh, -c, 'exit 3']", ready="{tcp: 80}")
     failing = project.moorage("up", "-d", "--json").json["flow_run_id"]
     failed = project.moorage("wait", failing, exit_code=5)

@@ -1,4 +1,4 @@
-"""Processes that a Moorage which was killed has left behind: found by their command line or their environment."""
+"""Processes left behind by a killed Moorage process, found by their command line or environment."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _LONGEST_S = 5.0
 _GRACE_S = 2.0
 _POLL_S = 0.02
 _SETTLE_S = 0.3
-"""What the engine was asked for just before comes to be although nobody waits for it any more."""
+"""The engine still finishes a request sent just before, even if nobody is waiting for it."""
 
 
 def end_strays(*parts: str) -> int:
-    """Kill every process with all these parts in its command line; returns how many, when they are gone."""
+    """Kill every process whose command line contains all these parts; returns how many, when they are gone."""
     found = [pid for pid, command in _commands() if all(part in command for part in parts) and pid != os.getpid()]
     for pid in found:
         with suppress(ProcessLookupError, PermissionError):
@@ -33,9 +33,9 @@ def end_strays(*parts: str) -> int:
 
 
 def end_bearers(variable: str, value: str) -> int:
-    """End every process that has a variable with this value in its environment, but not who asks; returns how many.
+    """End every process whose environment has this variable, except our own and its parents; returns how many.
 
-    SIGTERM first, SIGKILL two seconds later. No effect where there is no `/proc`.
+    SIGTERM first, SIGKILL two seconds later. Does nothing on machines without `/proc`.
     """
     asking = set(_ancestors())
     wanted = f"{variable}={value}".encode()
@@ -51,7 +51,7 @@ def end_bearers(variable: str, value: str) -> int:
 
 
 def _environments() -> Iterator[tuple[int, list[bytes]]]:
-    """(pid, NAME=value as each was started with) of all processes that we may look at."""
+    """(pid, initial environment) of all processes that we may read."""
     for entry in os.scandir(_PROC) if _PROC.is_dir() else ():
         if entry.name.isdigit():
             with suppress(OSError):
@@ -71,7 +71,7 @@ def _ancestors() -> Iterator[int]:
 
 
 def _commands() -> Iterator[tuple[int, str]]:
-    """(pid, command line with blanks between arguments) of all processes that we may look at."""
+    """(pid, command line with spaces between arguments) of all processes that we may read."""
     if not (_PROC / "self" / "cmdline").exists():  # macOS
         said = subprocess.run(["ps", "-axo", "pid=,command="], capture_output=True, text=True, check=False).stdout
         for line in said.splitlines():
@@ -87,7 +87,7 @@ def _commands() -> Iterator[tuple[int, str]]:
 
 def _lives(pid: int) -> bool:
     with suppress(OSError):
-        return Path(_PROC, str(pid), "cmdline").read_bytes() != b""  # empty: a zombie, which does nothing any more
+        return Path(_PROC, str(pid), "cmdline").read_bytes() != b""  # empty: a zombie, which does nothing anymore
     if _PROC.exists():
         return False
     try:

@@ -1,8 +1,8 @@
-"""The lock of a stack's name on one engine, for all homes and users of this machine who may use that engine.
+"""The lock of a stack's name on one engine, for all homes and users of this machine that may use that engine.
 
-A file in a directory for all. A stranger who may not use the engine can neither open it nor put one in its place that
-would be taken for it: it is ours or root's, or it has the group of the engine's socket and is closed to all others.
-Where no such file can be had there is no such lock: then a stack's name is guarded within its own home only.
+It is a file in a shared directory. A user who may not use the engine can neither open it nor replace it: we trust only
+a file that belongs to us or to root, or that has the group of the engine's socket and is closed to all others. If no
+such file can be created, there is no such lock: a stack's name is then protected within its own home only.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ FOLDERS = (Path("/run/lock"), Path(tempfile.gettempdir()))
 _UNIX = "unix://"
 _MODE = 0o660
 _TRIES = 20
-"""So often a file may be gone again when its lock is ours: its last holder has tidied up."""
+"""How often the file may be gone again when we get its lock, because its last holder has removed it."""
 
 
 class MachineLock:
@@ -33,25 +33,25 @@ class MachineLock:
         self._held: tuple[Path, int] | None = None
 
     def take(self) -> bool:
-        """False: another home has it. True also where there can be no such lock. Does not wait."""
+        """False: another home has it. True too if there can be no such lock. Does not wait."""
         for path in self._paths:
             try:
                 return self._take(path)
-            except OSError:  # read-only, full, a stranger's file: the next place, or none
+            except OSError:  # read-only, full, an untrusted file: try the next folder
                 continue
         return True
 
     def release(self) -> None:
-        """Give it back; no effect where it is not held."""
+        """Release the lock; does nothing if it is not held."""
         held, self._held = self._held, None
         if held:
-            # Before the lock is free: whoever has waited for it sees that it is not the file any more.
+            # Removed before the lock is freed: a process that was waiting for it notices that the file is gone.
             with suppress(OSError):
                 held[0].unlink()
             os.close(held[1])
 
     def holder(self) -> int | None:
-        """Process that has it, by the kernel's list. None: nobody, or it cannot be seen."""
+        """Pid of the process that has it, according to the kernel. None: nobody, or it cannot be seen."""
         for path in self._paths:
             with suppress(OSError, ValueError, IndexError):
                 inode = path.stat(follow_symlinks=False).st_ino
@@ -76,7 +76,7 @@ class MachineLock:
         return False
 
     def _open(self, path: Path) -> int:
-        """The file, made if need be. Raises OSError, also for one that is not to be trusted."""
+        """Open the file; create it if needed. Raises OSError, also for a file that cannot be trusted."""
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         try:
             descriptor = os.open(path, flags)
@@ -90,12 +90,12 @@ class MachineLock:
         return descriptor
 
     def _make(self, path: Path) -> None:
-        """It appears with owner, group and mode as they are to be: two may be here at the same moment."""
+        """Create the file with its final owner, group and mode, because two processes may do this at the same time."""
         descriptor, made = tempfile.mkstemp(prefix=f"{path.name}-", dir=path.parent)
         try:
             group = self._group()
             if group is not None:
-                with suppress(OSError):  # not our group: then it is for this user's homes only
+                with suppress(OSError):  # not our group: then the lock works for this user's homes only
                     os.fchown(descriptor, -1, group)
                     os.fchmod(descriptor, _MODE)
             with suppress(FileExistsError):
@@ -110,7 +110,7 @@ class MachineLock:
         return found.st_gid == self._group() and not found.st_mode & stat.S_IRWXO
 
     def _group(self) -> int | None:
-        """Group of those who may use the engine. None: it has no socket file here."""
+        """Group of the users who may use the engine. None: it has no socket file here."""
         try:
             return self._socket.stat().st_gid if self._socket else None
         except OSError:
