@@ -20,16 +20,16 @@ from tasks.steps import as_task_runs
 async def restart(
     stack: parameters.StackName,
     services: parameters.Services = parameters.NOTHING,
-    recreate: Annotated[bool, parameters.switch("New containers")] = False,
+    recreate: Annotated[bool, parameters.switch("Re-create containers")] = False,
     timeout_s: parameters.Grace = None,
 ) -> dict[str, Any] | State[Any]:
-    """Stop services of a stack and start them again; what depends on them and broke with them comes back too.
+    """Stop services of a stack and start them again; dependents that are not ready are restarted too.
 
     Args:
         stack: Name of the stack, as `moorage ls` shows it.
         services: Services to restart. Empty: all.
-        recreate: Make their containers anew, from the current generation. Named volumes and ports stay.
-        timeout_s: Grace period of stops, in seconds. Empty: what the definition says.
+        recreate: Re-create their containers from the current generation. Named volumes and ports stay.
+        timeout_s: Grace period for stopping a service, in seconds. Empty: as in the definition.
     """
     return await cancellable(_restart(stack, services, RestartOptions(recreate=recreate, grace_s=timeout_s)))
 

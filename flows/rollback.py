@@ -17,11 +17,11 @@ from tasks.steps import as_task_runs
 
 @flow(name="rollback", flow_run_name="rollback {stack}", persist_result=False)
 async def rollback(stack: parameters.StackName, to: parameters.Number = None) -> dict[str, Any] | State[Any]:
-    """Apply an earlier generation of a stack again, from the images it was made with.
+    """Apply an earlier generation of a stack again, with the images it was created from.
 
     Args:
         stack: Name of the stack, as `moorage ls` shows it.
-        to: Number of the generation. Empty: the one before the current.
+        to: Number of the generation. Empty: the one before the current generation.
     """
     return await cancellable(_rollback(stack, to))
 

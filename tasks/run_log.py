@@ -15,13 +15,13 @@ from moorage.world import open_world, tell
 from tasks.run_artifacts import SHOWING
 
 _LOGGER = logging.getLogger("moorage.run")
-_LOGGER.setLevel(logging.INFO)  # Prefect gives extra loggers its handler but not its level
+_LOGGER.setLevel(logging.INFO)  # Prefect gives extra loggers its handler, but not its level
 _LEVELS = {Action.FAILED: logging.ERROR, Action.NOTICE: logging.WARNING, Action.RETRY: logging.WARNING}
 
 
 def log(event: Event) -> None:
     """One event, one line: `start db: it does not exist yet`, then `start db: started (0.34 s)`."""
-    if event.action == Action.PLANNED:  # its steps tell of themselves
+    if event.action == Action.PLANNED:  # its steps have events of their own
         return
     took = f" ({event.elapsed_s:.2f} s)" if event.elapsed_s is not None else ""
     mark = event.action if event.action in (Action.FAILED, Action.RETRY, Action.UNDONE) else ""
@@ -30,9 +30,9 @@ def log(event: Event) -> None:
 
 
 def logging_world(settings: Settings | None = None, logins: tuple[RegistryLogin, ...] = ()) -> World:
-    """The world of a flow run: its events go to the run's log and to whoever listens in this process.
+    """The world of a flow run: its events go to the run's log and to all listeners in this process.
 
-    `logins`: what builds and pulls may use of private registries.
+    `logins`: credentials of private registries for builds and pulls.
     """
     showing = SHOWING.get()
 
@@ -46,7 +46,7 @@ def logging_world(settings: Settings | None = None, logins: tuple[RegistryLogin,
 
 
 def _patient(settings: Settings) -> Settings:
-    """In a worker nobody stands before the screen: a run waits longer for another one of its stack."""
+    """In a worker, nobody sits waiting at a terminal: a run waits longer for another run of its stack."""
     context = FlowRunContext.get()
     if context is None or context.flow_run is None or context.flow_run.deployment_id is None:
         return settings

@@ -1,4 +1,4 @@
-"""One task run a step, with a readable name, waiting for its true dependencies."""
+"""One task run per step, with a readable name, which waits for its real dependencies."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from moorage.work.runs.steps import perform
 
 
 def may_pass(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
-    """Retry only what another try may mend. Prefect 3.8 accepts plain functions only."""
+    """Retry only if another attempt may succeed. Prefect 3.8 accepts only plain functions here."""
     del task, task_run
     return isinstance(state.data, MoorageError) and state.data.retryable
 
@@ -52,13 +52,13 @@ async def do_step(step: Step, run: Run) -> str:
 
 
 def as_task_runs(run: Run) -> StepRunner:
-    """Each step of the run as a task run; edges of the graph in the UI are what the steps wait for."""
+    """Runs each step as a task run; edges of the graph in the UI are the dependencies of the steps."""
 
     async def act(step: Step, needs: list[Any]) -> State[Any]:
         policy: Callable[..., Any] = make_image if step.kind in (StepKind.BUILD, StepKind.PULL) else do_step
         try:
             state: State[Any] = await policy(step, run, wait_for=needs, return_state=True)
-        except Exception as error:  # noqa: BLE001 - what the step raises stands in its state: this is Prefect's own
+        except Exception as error:  # noqa: BLE001 - errors of the step are in its state, so this one is Prefect's
             run.tell(Action.NOTICE, step.id, f"the history of this run is incomplete: {error}", service=step.service)
             return Completed(message=await perform(step, run))
         await state.aresult()  # raises what the step raised

@@ -1,4 +1,4 @@
-"""The template `commandcenter`: PostgreSQL, Redis, and the back end and front end that a project has."""
+"""The template `commandcenter`: PostgreSQL, Redis, and the project's own back end and front end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from moorage.rules import templates
 _HEAD = """\
 # PostgreSQL, Redis and this project's own services: `moorage up`. Yours to change.
 #
-# Every host port is a variable: Moorage leases free ports and sets them, so that copies live side by side.
+# Every host port is a variable: Moorage leases free ports and sets them, so that copies run side by side.
 
 services:
   postgres:
@@ -24,7 +24,7 @@ services:
     volumes: ["postgres-data:/var/lib/postgresql/data"]
     ports: ["${POSTGRES_PORT:-5432}:5432"]
     healthcheck:
-      # Over TCP: while the first start initialises the database, the server listens on its unix socket only.
+      # Over TCP: while the first start initialises the database, the server listens only on its unix socket.
       test: ["CMD", "pg_isready", "--quiet", "--host=127.0.0.1", "--username=app", "--dbname=app"]
       interval: 5s
       start_period: 30s
@@ -57,20 +57,20 @@ _OF_BACKEND = {
     "REDIS_URL": "redis://redis:6379/0",
 }
 _IGNORED = ".git\n.env\n.env.*\n.venv\nvenv\n**/__pycache__\n**/node_modules\n"
-_NEXT = "Lay out backend/requirements.txt (or pyproject.toml), frontend/package.json or both, and call it again."
+_NEXT = "Create backend/requirements.txt (or pyproject.toml), frontend/package.json or both, and run it again."
 
 
 def files(seen: Mapping[str, Survey | None]) -> dict[str, str]:
-    """Path → text of what the template comes to in a project.
+    """Path → text of the template's files for a project.
 
-    `seen`: what lies in `backend` and `frontend`, and in `.`, which counts where neither is a project; None: nothing,
-    or it has a Dockerfile already. Raises DefinitionError: there is nothing to build.
+    `seen`: content of `backend`, `frontend` and `.`; `.` counts only if neither of the others is a project. None:
+    nothing, or it already has a Dockerfile. Raises DefinitionError: there is nothing to build.
     """
     recipes = {name: recipe for name, one in seen.items() if one and (recipe := templates.fitting(one))}
     if {"backend", "frontend"} & set(recipes):
         recipes.pop(".", None)
     if not recipes:
-        message = "the template commandcenter finds no project without a Dockerfile here"
+        message = "the template commandcenter found no project without a Dockerfile here"
         raise DefinitionError(message, hint=_NEXT)
     services = {name if name != "." else _name_of(recipe): (name, recipe) for name, recipe in recipes.items()}
     written = {"compose.yaml": _compose(services)}

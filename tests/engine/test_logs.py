@@ -108,7 +108,7 @@ async def test_merged_in_time_order_and_cut_as_asked(stack):
     unknown = moorage(s, "logs", "c", exit_code=2)
     assert "no service 'c'" in unknown.stderr
     assert "It has: a, b." in unknown.stderr
-    assert "--since: 'soon' is no moment" in moorage(s, "logs", "--since", "soon", exit_code=2).stderr
+    assert "--since: 'soon' is not a valid time" in moorage(s, "logs", "--since", "soon", exit_code=2).stderr
 
 
 async def test_whatever_a_program_writes(stack):

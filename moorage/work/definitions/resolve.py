@@ -113,7 +113,7 @@ def _why_build(found: tuple[str, dict[str, str]] | None, digest: str, *, asked: 
         return "no image yet"
     if found[1].get(labels.BUILD) != digest:
         return "its sources changed"
-    return "asked for" if asked else ""
+    return "requested" if asked else ""
 
 
 def source_digests(world: World, definition: Definition) -> dict[str, str]:

@@ -84,7 +84,7 @@ def down_plan(run: Run, observed: Observed, ending: DownOptions) -> Plan:
     stops = tuple(step for step in plan.steps if step.kind == StepKind.STOP)
     if len(stops) == len(plan.steps) and not detail:
         return plan
-    remove = Step(kind=StepKind.REMOVE, needs=tuple(step.id for step in stops), why="asked for", detail=detail)
+    remove = Step(kind=StepKind.REMOVE, needs=tuple(step.id for step in stops), why="requested", detail=detail)
     return plan.model_copy(update={"steps": (*stops, remove)})
 
 
