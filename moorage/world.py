@@ -37,12 +37,12 @@ _untold: list[Event] = []
 
 
 def listen(listener: Callable[[Event], None]) -> None:
-    """Tell `listener` every event of this process from now on."""
+    """Send `listener` every event of this process from now on."""
     _listeners.append(listener)
 
 
 def tell(event: Event) -> None:
-    """Tell all who listen; what is of no stack and nobody hears is kept for `untold`."""
+    """Send an event to all listeners; one without stack and listener is kept for `untold`."""
     for listener in _listeners:
         listener(event)
     if not _listeners and not event.stack:
@@ -50,7 +50,7 @@ def tell(event: Event) -> None:
 
 
 def untold() -> tuple[Event, ...]:
-    """What was told while nobody listened, once: a registry that had to be rebuilt, most likely."""
+    """Events that nobody has received, once: usually that the registry was rebuilt."""
     events = tuple(_untold)
     _untold.clear()
     return events
@@ -63,7 +63,7 @@ def open_world(
 ) -> World:
     """The world of this process. `settings` None: the process's own. `logins`: for builds and pulls.
 
-    Nothing is contacted before it is needed; but a registry that was damaged or lost is rebuilt first.
+    Connects to nothing before it is needed, except that a damaged or lost registry is rebuilt first.
     """
     chosen = settings or of_process()
     home = chosen.home.expanduser().absolute()
@@ -88,7 +88,7 @@ def open_world(
         emit=emit,
     )
     store.on_loss(lambda: rebuild(world))
-    with suppress(HomeError):  # whoever uses the registry will say so
+    with suppress(HomeError):  # the first use of the registry reports it
         missing = any(world.files.folders("generations")) and not store.path.exists()
         if missing or store.set_aside:
             rebuild(world)
@@ -96,12 +96,12 @@ def open_world(
 
 
 def _lock(folder: Path, address: str, name: str) -> StackLock:
-    """Also against other homes; but for what is no stack's name (those have no dot), and is of this home alone."""
+    """Protected against other homes too, unless the name has a dot: then it is not a stack, and only of this home."""
     return StackLock(folder, name, MachineLock(address, name) if "." not in name else None)
 
 
 def _builder(logins: tuple[RegistryLogin, ...], world: World, name: BuilderName) -> ImageBuilder:
-    """The builder of a name; Dagger's adapter is loaded only when it is asked for."""
+    """The builder with this name; Dagger's adapter is loaded only when it is used."""
     if name == BuilderName.DAGGER:
         from moorage.adapters.dagger.builder import DaggerBuilder
 
@@ -110,7 +110,7 @@ def _builder(logins: tuple[RegistryLogin, ...], world: World, name: BuilderName)
 
 
 def _censor(passwords: tuple[str, ...], config: Config, more: Sequence[str]) -> Callable[[Any], Any]:
-    """What hides passwords, the secrets of a definition, and those in `more`, in all forms they may take."""
+    """Hides passwords, the secrets of a definition, and those in `more`, in all their forms."""
     from moorage.show.redaction import redact_data, secret_values
 
     values = secret_values(config, (*passwords, *more))
@@ -118,6 +118,6 @@ def _censor(passwords: tuple[str, ...], config: Config, more: Sequence[str]) -> 
 
 
 def _place(directory: Path) -> tuple[str | None, str | None, bool]:
-    """(repository, branch, linked worktree) of a directory; (None, None, False) outside of git."""
+    """(repository, branch, linked worktree) of a directory; (None, None, False) outside git."""
     repository, branch = repository_and_branch(directory) or (None, None)
     return repository, branch, worktree_of(directory) is not None

@@ -333,7 +333,7 @@ def test_an_engine_that_the_cli_would_start(fake_cli, engine, monkeypatch, tmp_p
     monkeypatch.setenv("PATH", str(docker.parent))
     found = DaggerLook(Settings(), engine).preflight()
     assert found.reason.startswith("the image of its engine is missing, and localhost cannot be reached")
-    assert "image localhost/engine:v0.21.11 is not here" in found.found[-1]
+    assert "there is no image localhost/engine:v0.21.11" in found.found[-1]
     engine.machine.add_image("localhost/engine:v0.21.11")
     assert DaggerLook(Settings(), engine).preflight().usable
 

@@ -239,7 +239,7 @@ async def test_what_others_use_is_not_touched(stack, docker_client, stack_prefix
         os.environ["TINY_IMAGE"], ["sleep", "600"], name=f"{stack_prefix}-stranger", detach=True, volumes=[f"{name}:/x"]
     )
     try:
-        with pytest.raises(DefinitionError, match="not of this stack"):
+        with pytest.raises(DefinitionError, match="outside this stack"):
             await snapshot(s.world, Taking(s.name, "data"))
         assert s.container("box").status == "running"
     finally:
@@ -264,7 +264,7 @@ async def test_prune_removes_ours_that_nobody_mounts(stack, docker_client, stack
     await down.up()  # meanwhile
     removed, kept = prune.prune(world, chosen)
     assert [v.name for v in removed] == [f"{gone.name}_data"]
-    assert kept == [f"{down.name}_data: it is in use by now"]
+    assert kept == [f"{down.name}_data: now in use"]
     assert {v.name for v in docker_client.volumes.list() if v.name.startswith(stack_prefix)} == {
         foreign.name,
         f"{up.name}_data",

@@ -1,4 +1,4 @@
-"""Resolving: from a directory to a definition with a name, and from that to what is desired."""
+"""Resolves a directory to a definition with a name, and that to the desired state."""
 
 from __future__ import annotations
 
@@ -90,10 +90,10 @@ def _image_need(world: World, definition: Definition, name: str, reference: str,
         why = _why_build(found, digest, asked=request.build or service.pull_policy == "build")
         action = StepKind.BUILD if why else None
     else:
-        why = "asked for (pull_policy: always)" if service.pull_policy == "always" else "" if found else "not here yet"
+        why = "requested (pull_policy: always)" if service.pull_policy == "always" else "" if found else "not here yet"
         action = StepKind.PULL if why else None
         if action and service.pull_policy == "never":
-            message = f"services.{name}: image {reference} is not here, and pull_policy is never"
+            message = f"services.{name}: image {reference} does not exist here, and pull_policy is never"
             raise ImageError(message, service=name, image=reference, hint="Build, load or pull it first.")
     return ImageNeed(service=name, reference=reference, image_id=None if action else image_id, action=action, why=why)
 
@@ -105,7 +105,7 @@ def _image(world: World, service: str, reference: str) -> tuple[str, dict[str, s
         if error.fields.get("status") != HTTPStatus.BAD_REQUEST:
             raise
         where = f"services.{service}.image"  # engines differ in what they take for a name
-        raise DefinitionError(f"{where}: {error}", service=service, key=where, hint="Is it spelt right?") from None
+        raise DefinitionError(f"{where}: {error}", service=service, key=where, hint="Check the spelling.") from None
 
 
 def _why_build(found: tuple[str, dict[str, str]] | None, digest: str, *, asked: bool) -> str:

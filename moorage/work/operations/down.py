@@ -1,4 +1,4 @@
-"""`down`, `stop` and `start`: these roll forward; what a crash cuts off is finished by whoever comes next."""
+"""`down`, `stop` and `start`: these roll forward; after a crash, the next command finishes them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`heal`: what has drifted from its generation is brought back."""
+"""`heal`: brings services that have drifted back to their generation."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def heal(
     except (RunError, DefinitionError, EngineError, PortError) as error:
         if error.retryable:
             raise
-        run.tell(Action.NOTICE, message=f"not mended: {error}")
+        run.tell(Action.NOTICE, message=f"not repaired: {error}")
     after = await health(world, stack)
     drifted = {one.service for one in after.drift}
     treatments = rules.treat(after.drift, observed, world.store.runs(stack, rules.RUNS), world.clock.now())

@@ -141,7 +141,7 @@ async def _put_back_on_failure(run: Run, facts: dict[str, Any], act_of: StepRunn
             cause = "interrupted" if isinstance(error, asyncio.CancelledError) else error
             raise UndoIncompleteError(
                 f"{run.stack}: {cause}; the undo is incomplete: {problem}",
-                hint="`moorage sweep` tries again; what was in the volume is in the file named.",
+                hint="`moorage sweep` tries again; the old content of the volume is in that file.",
                 stack=run.stack,
                 left=[str(problem)],
                 command=f"moorage volumes restore {facts['safety']} --force --name {run.stack}",

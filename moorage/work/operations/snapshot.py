@@ -1,4 +1,4 @@
-"""Snapshots of volumes: taken while nothing writes, restored whole or not at all."""
+"""`volumes snapshot`: writes a volume to a file, while nothing changes it."""
 
 from __future__ import annotations
 
@@ -96,7 +96,9 @@ async def _resting(run: Run, observed: Observed, names: tuple[str, ...], act_of:
             await uncancelled(volume_copies.wake(run, names, act_of))
     except asyncio.CancelledError:
         await uncancelled(close(run, "interrupted"))
-        raise InterruptedRunError(f"{run.stack}: interrupted; its services run again", stack=run.stack) from None
+        raise InterruptedRunError(
+            f"{run.stack}: interrupted; its services are running again", stack=run.stack
+        ) from None
     except OSError as error:
         await uncancelled(close(run, outcome))
         raise ArchiveError(f"{error.filename or 'the snapshot'}: {error.strerror}", reason="disk") from error

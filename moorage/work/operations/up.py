@@ -1,4 +1,4 @@
-"""`up`, step by step; `flows/up.py` says it in one sentence."""
+"""`up`, step by step; `flows/up.py` is the summary."""
 
 from __future__ import annotations
 
@@ -40,8 +40,10 @@ async def apply(run: Run, act: StepRunner, planned: Planned) -> None:
             clashes[service] += 1
             await in_thread(partial(give_up_port, run, error))
             if clashes[service] > _MOST_CLASHES:
-                message = f"services.{service}: its ports were taken by others {clashes[service]} times in a row"
-                hint = "Which program takes them? `moorage ports` lists ours."
+                message = (
+                    f"services.{service}: its ports were taken by other programs {clashes[service]} times in a row"
+                )
+                hint = "`moorage ports` lists Moorage's leases; find the other program with `moorage ports why PORT`."
                 raise PortError(message, service=service, hint=hint) from error
             planned = await _plan(run)
         else:

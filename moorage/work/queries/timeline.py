@@ -1,4 +1,4 @@
-"""The timeline of a run, from what is on record."""
+"""The timeline of a run, from its record."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def timeline(world: World, stack: str, run: str | None = None) -> Chart:
     chosen = next((one for one in runs if run is None or one.id.startswith(run)), None)
     if chosen is None:
         which = f"no run {run!r} that started something" if run else "no start on record"
-        hint = "`moorage up` makes one." if not runs else f"There are: {', '.join(one.id for one in runs[:10])}."
+        hint = "`moorage up` creates one." if not runs else f"Runs: {', '.join(one.id for one in runs[:10])}."
         raise DefinitionError(f"{stack}: there is {which}", hint=hint, stack=stack)
     services = {span.service for span in chosen.spans if span.service}
     return rules.chart(chosen, {name: _before(world, runs, chosen, name) for name in services})

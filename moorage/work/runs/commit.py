@@ -1,4 +1,4 @@
-"""The commit of a start: from one write transaction on, its generation is the current one."""
+"""The commit of a start: after one write transaction, its generation is the current one."""
 
 from __future__ import annotations
 
@@ -154,4 +154,4 @@ def _tidy(run: Run) -> None:
             world.store.add_timing(run.stack, name, number, "ready", seconds, world.clock.now())
         generations.prune(world, run.stack)
     except MoorageError as error:
-        run.tell(Action.NOTICE, message=f"not tidied up: {error}")
+        run.tell(Action.NOTICE, message=f"clean-up failed: {error}")

@@ -147,7 +147,7 @@ async def _stop_again(run: Run, act_of: StepRunnerFor) -> None:
     ran = undo.active_before(run.record, run.services) if run.record else frozenset()
     off = undo.to_stop(observed, ran, run.world.home)
     if any(c.state in ("running", "paused", "restarting") for c in off.containers):
-        run.tell(Action.NOTICE, message="stopping again what was started")
+        run.tell(Action.NOTICE, message="stopping what was started")
     await carry_out(planning.stop_plan(run.stack, Operation.STOP, run.services, off).steps, act_of(run))
 
 
@@ -171,7 +171,7 @@ async def restart_plan(
     chosen = restarting.choose(run.services, observed, names, ready, done=done, asleep=asleep, recreate=asked.recreate)
     if chosen.create and generations.current(run.world, run.stack) is None:
         message = f"{run.stack}: no generation is on record to create containers from"
-        raise DefinitionError(message, hint="`moorage up` makes one.", stack=run.stack)
+        raise DefinitionError(message, hint="`moorage up` creates one.", stack=run.stack)
     return chosen, restarting.restart_plan(run.stack, run.services, observed, chosen, ready)
 
 
@@ -208,7 +208,7 @@ def check_names(run: Run, names: Sequence[str], observed: Observed) -> None:
     for name in names:
         if name not in known:
             message = f"{run.stack}: no service {name!r}"
-            raise DefinitionError(message, service=name, hint=f"It has: {', '.join(known) or 'none'}.")
+            raise DefinitionError(message, service=name, hint=f"Services: {', '.join(known) or 'none'}.")
     if run.operation in (Operation.START, Operation.RESTART) and not observed.containers:
         message = f"{run.stack}: there are no containers to {run.operation}"
         raise DefinitionError(message, hint="`moorage up` creates them.")

@@ -1,4 +1,4 @@
-"""The frame around every run: lock, recovery of what did not finish, record, undo.
+"""The transaction around every run: lock, recovery of unfinished runs, record, undo.
 
 lock → recover → open the record → (the run's own steps) → close it → unlock
 └ on any failure: report, undo
@@ -82,7 +82,7 @@ async def _acquire(run: Run, lock: Lock) -> None:
         else:
             if said:
                 waited_s = run.world.clock.monotonic() - began
-                run.tell(Action.NOTICE, message=f"its turn, after {waited_s:.1f} s", waiting="")
+                run.tell(Action.NOTICE, message=f"got the lock after {waited_s:.1f} s", waiting="")
             return
         await asyncio.sleep(_LOCK_POLL_S)
 
@@ -123,7 +123,7 @@ async def closed_at_end(run: Run) -> AsyncIterator[None]:
             await uncancelled(_close(run, "interrupted"))
         raise InterruptedRunError(
             f"{run.stack}: interrupted",
-            hint=f"`moorage {run.operation}` goes on with it, `moorage up` brings all of it back.",
+            hint=f"`moorage {run.operation}` finishes it, `moorage up` brings everything back.",
             stack=run.stack,
             undone=False,
         ) from None
@@ -226,7 +226,7 @@ async def _keep(run: Run, error: BaseException, path: str | None) -> BaseExcepti
         error.with_fields(undone=False, report=path)
         before = run.record.previous_generation if run.record else None
         back = f", `moorage rollback --name {run.stack} --to {before}` goes back" if before else ""
-        error.hint = f"It was left as it is for a look; `moorage down --name {run.stack}` removes it{back}."
+        error.hint = f"It was kept for inspection; `moorage down --name {run.stack}` removes it{back}."
     return error
 
 
@@ -238,7 +238,7 @@ def _verdict(run: Run, error: BaseException, path: str | None) -> BaseException:
     if isinstance(error, MoorageError) and (isinstance(error, _OWN_CODES) or error.exit_code in (2, 3)):
         return error.with_fields(**facts)
     fields = {**facts, **(error.fields if isinstance(error, MoorageError) else {})}
-    hint = error.hint if isinstance(error, MoorageError) else "This looks like a mistake of Moorage: please report it."
+    hint = error.hint if isinstance(error, MoorageError) else "This looks like a bug in Moorage: please report it."
     return RunError(f"{run.stack}: {_said(error)}", hint=hint, **fields)
 
 

@@ -1,4 +1,4 @@
-"""Undoing a run: after the first `up` nothing of it stays, after a change the generation before is applied again.
+"""Undoes a run: a first `up` leaves nothing behind, a change gets its previous generation applied again.
 
 Works on what the run wrote down before its first effect and on what the engine shows, never on memory of the process
 that failed: a crashed run is undone by the same code.
@@ -61,7 +61,9 @@ def _as_committed(world: World, record: RunRecord, generation: Generation) -> Ru
 
 def _as_first(world: World, record: RunRecord) -> RunRecord:
     """The record as if nothing but volumes had been there: what was kept was never committed, and goes too."""
-    Run(world, Operation.DOWN, record.stack).tell(Action.NOTICE, message="what had been kept for a look goes too")
+    Run(world, Operation.DOWN, record.stack).tell(
+        Action.NOTICE, message="the failed start that was kept is removed too"
+    )
     world.store.release_run(record.id)
     world.store.release([lease.key for lease in world.store.leases(record.stack)])
     empty = {"containers": {}, "networks": [], "tags": [], "leases": [], "on_record": False}
@@ -138,7 +140,7 @@ def _lost(world: World, record: RunRecord) -> list[str]:
     """What was replaced, where there is no generation to bring it back."""
     there = {c.id for c in world.engine.observe(record.stack).containers}
     gone = sorted(name for name, one in record.before.get("containers", {}).items() if one["id"] not in there)
-    return [f"what was there before cannot be brought back, no generation says how: {', '.join(gone)}"] if gone else []
+    return [f"these cannot be restored, no generation describes them: {', '.join(gone)}"] if gone else []
 
 
 async def _remove_new(world: World, record: RunRecord) -> list[str]:
