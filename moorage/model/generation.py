@@ -1,4 +1,4 @@
-"""A generation: an immutable, numbered, fully resolved definition with pinned images: what is applied."""
+"""A generation: an immutable, numbered, fully resolved definition with pinned images, which is what gets applied."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class PinnedImage(Frozen):
 
     service: str
     reference: str
-    """What the compose file names, or the name Compose gives a built image."""
+    """The name in the compose file, or the name that Compose gives a built image."""
     image_id: str
     """`sha256:…` of the engine."""
     tag: str
@@ -24,17 +24,17 @@ class PinnedImage(Frozen):
 
 
 class Generation(Frozen):
-    """One applied (or to be applied) definition."""
+    """A definition that was, or will be, applied."""
 
     stack: str
     number: int = Field(ge=1)
     source: Source
     config: Config = Field(repr=False)
-    """What Compose creates from: leased ports, labels and pinned tags are in it."""
+    """The project that Compose creates, with leased ports, labels and pinned tags."""
     services: dict[str, Service]
     images: dict[str, PinnedImage]
     digests: dict[str, str]
-    """Service → digest of all that its containers are made from; equal digests mean nothing to re-create."""
+    """Service → digest of everything that its containers are created from; if it is equal, nothing is re-created."""
     created_at: datetime
 
     @property
@@ -54,9 +54,9 @@ class GenerationRecord(Frozen):
     created_at: datetime
     run: str
     outcome: str
-    """`current`, `superseded`, `undone`, `pending`, `kept` (it failed, and was left for a look)."""
+    """`current`, `superseded`, `undone`, `pending`, `kept` (it failed, and was kept for inspection)."""
     changed: tuple[str, ...] = ()
-    """Services that differ from the generation before."""
+    """Services that differ from the previous generation."""
     time_to_ready_s: float | None = None
     """None: it never became ready."""
     flow_run_id: str | None = None
