@@ -1,1 +1,1 @@
-"""Prefect Blocks: what people configure in the UI."""
+"""Prefect Blocks, for configuration in the UI."""

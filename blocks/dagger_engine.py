@@ -1,4 +1,4 @@
-"""Where Dagger's engine is, as people configure it in the UI: `DaggerEngine`; `up` takes its name as `dagger`."""
+"""The Block `DaggerEngine`: address and credentials of a Dagger engine; `up` takes its name as `dagger`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _LOGO = HttpUrl("https://cdn.sanity.io/images/3ugk85nk/production/14a315b7999020
 
 
 class DaggerEngine(Block):
-    """A Dagger engine that builds images, and who may pull from a private registry for it.
+    """A Dagger engine that builds images, and its credentials for a private registry.
 
     Attributes:
-        runner_host: Address of the engine, as `_EXPERIMENTAL_DAGGER_RUNNER_HOST` takes it.
-        cli: Path of the Dagger CLI on the worker's machine. Empty: where Moorage finds one.
-        registry_credentials: Name of a Docker Registry Credentials block: who pulls from a private registry.
+        runner_host: Address of the engine, in the format of `_EXPERIMENTAL_DAGGER_RUNNER_HOST`.
+        cli: Path of the Dagger CLI on the worker's machine. Empty: Moorage looks for one.
+        registry_credentials: Name of a Docker Registry Credentials block, for pulling from a private registry.
 
     Example:
         Save an engine and build a stack's images with it:
@@ -51,11 +51,11 @@ class DaggerEngine(Block):
     )
 
     def settings(self) -> dict[str, Any]:
-        """The settings of Moorage that it stands for."""
+        """The Moorage settings that it sets."""
         return {"dagger_runner_host": self.runner_host, **({"dagger_cli": self.cli} if self.cli else {})}
 
     async def logins(self) -> tuple[RegistryLogin, ...]:
-        """Its credentials, for builds only: they are no setting and no parameter. Raises DefinitionError."""
+        """Its credentials. They are used for builds only, and never stored as a parameter. Raises DefinitionError."""
         if not self.registry_credentials:
             return ()
         return (await login_of(self.registry_credentials, "dagger"),)

@@ -1,4 +1,4 @@
-"""Where stacks come from, as people configure it in the UI: `StackSource` and the `PortRange` it may name."""
+"""The Block `StackSource`, for the definition of a stack, and the `PortRange` that it may use."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ DURATION = r"^(\d+(\.\d+)?(ns|us|µs|ms|s|m|h|d|w))+$"
 
 
 class PortPolicy(StrEnum):
-    """What becomes of a start whose wanted host port is taken."""
+    """What a start does if a wanted host port is taken."""
 
     NEXT_FREE = "next free"
     """It leases the next free port."""
     STRICT = "strict"
-    """It fails, and names who holds the port."""
+    """It fails, and names the holder of the port."""
 
 
 class PortRange(Block):
-    """A range of host ports, for mappings that want none in particular.
+    """A range of host ports, for mappings that do not choose a port.
 
     Attributes:
         first: The first port of the range.
-        last: The last one.
+        last: The last port.
 
     Example:
         Keep a team's stacks between 21000 and 21999:
@@ -43,7 +43,7 @@ class PortRange(Block):
 
     _block_type_name = "Moorage Port Range"
     _block_type_slug = "moorage-port-range"
-    _description = "Host ports that stacks may lease where their compose file wants none in particular."
+    _description = "Host ports that stacks may lease if their compose file does not choose a port."
     _logo_url = _LOGO
     _documentation_url = HttpUrl("https://docs.docker.com/reference/compose-file/services/#ports")
 
@@ -59,24 +59,24 @@ class PortRange(Block):
 
     @property
     def text(self) -> str:
-        """As the setting `port_range` wants it: `21000-21999`."""
+        """The range in the format of the setting `port_range`: `21000-21999`."""
         return f"{self.first}-{self.last}"
 
 
 class StackSource(Block):
-    """A directory with a compose file and how its stack is to be started; `up` takes its name as `stack`.
+    """A directory with a compose file, and options for starting its stack; `up` takes its name as `stack`.
 
     Attributes:
-        path: Directory of the project, on the machine of the worker.
+        path: Directory of the project, on the worker's machine.
         files: Compose files, relative to the path. Empty: as `docker compose` finds them.
         profiles: Profiles to enable.
         env: Variables for the compose file.
-        secrets: Variables whose values nobody may see; they are encrypted here and hidden in logs and artifacts.
-        port_policy: What becomes of a start whose wanted host port is taken.
-        ttl: How long the stack may live, such as `8h`. Empty: for ever.
-        ports: Where host ports come from when the compose file wants none in particular.
+        secrets: Secret variables; they are encrypted here, and hidden in logs and artifacts.
+        port_policy: What a start does if a wanted host port is taken.
+        ttl: Time to live of the stack, such as `8h`. Empty: for ever.
+        ports: Range for host ports that the compose file does not choose.
         approve: Wait for Resume in the UI before anything is done.
-        registry_credentials: Name of a Docker Registry Credentials block: who pulls from a private registry.
+        registry_credentials: Name of a Docker Registry Credentials block, for pulling from a private registry.
 
     Example:
         Save a source and start its stack from a program:
@@ -93,7 +93,9 @@ class StackSource(Block):
 
     _block_type_name = "Moorage Stack Source"
     _block_type_slug = "moorage-stack-source"
-    _description = "A compose project on the worker's machine: files, profiles, variables, secrets, ports, life time."
+    _description = (
+        "A compose project on the worker's machine: files, profiles, variables, secrets, ports, time to live."
+    )
     _logo_url = _LOGO
     _documentation_url = HttpUrl("https://docs.docker.com/reference/compose-file/")
 
@@ -111,7 +113,7 @@ class StackSource(Block):
     )
 
     def request(self) -> UpRequest:
-        """What it asks of `up`. Raises DefinitionError, as for a directory that does not exist."""
+        """The request for `up`. Raises DefinitionError, for example if the directory does not exist."""
         folder = Path(self.path).expanduser()
         source = source_of(folder, [str(folder / file) for file in self.files], self.profiles, ())
         hidden = {name: value.get_secret_value() for name, value in self.secrets.items()}

@@ -1,1 +1,1 @@
-"""Prefect flows: what the UI runs. One file a flow, read from top to bottom."""
+"""Prefect flows, which the UI runs: one file per flow, read from top to bottom."""

@@ -30,26 +30,26 @@ async def build(
     profiles: parameters.Profiles = parameters.NOTHING,
     env: parameters.Variables = None,
     env_files: parameters.EnvFiles = parameters.NOTHING,
-    builder: Annotated[Builder, switch("Who builds images")] = Builder.AUTO,
-    again: Annotated[bool, switch("Build in any case")] = False,
+    builder: Annotated[Builder, switch("Image builder")] = Builder.AUTO,
+    again: Annotated[bool, switch("Build even if nothing changed")] = False,
     registry_credentials: parameters.RegistryName = "",
 ) -> dict[str, Any] | State[Any]:
-    """Build or pull the images of a stack. What runs is left alone; the next `up` takes them.
+    """Build or pull the images of a stack. Running containers are not touched; the next `up` uses the images.
 
     Args:
-        path: Directory of the project, on the machine of the worker. Or name a `stack`.
-        stack: Name of a Stack Source (see Blocks) in place of the directory, its files, profiles and variables.
+        path: Directory of the project, on the worker's machine. Or name a `stack`.
+        stack: Name of a Stack Source (see Blocks), used instead of the directory, its files, profiles and variables.
         files: Compose files, relative to the path. Empty: as `docker compose` finds them.
         profiles: Profiles to enable.
-        env: Variables for the compose file. No secrets: they are stored in clear; a Stack Source hides them.
+        env: Variables for the compose file. No secrets here, they would be stored in plain text: use a Stack Source.
         env_files: Files with variables, relative to the path. Empty: the project's `.env`.
-        builder: Who builds images. `auto` is what `MOORAGE_BUILDER` says, else `x-moorage.builder`, else Compose.
-        again: Build images also where their sources have not changed.
-        registry_credentials: Name of Docker Registry Credentials (see Blocks) for private images. Empty: that of the
-            stack source, else the worker's own login.
+        builder: Image builder. `auto`: `MOORAGE_BUILDER`, then `x-moorage.builder`, then Compose.
+        again: Build images even if their sources have not changed.
+        registry_credentials: Name of Docker Registry Credentials (see Blocks) for private images. Empty: those of the
+            stack source, or else the worker's own login.
     """
     if bool(path) == bool(stack):
-        raise DefinitionError("name either a path or a stack source", key="path", hint="One of them, not both.")
+        raise DefinitionError("name either a path or a stack source", key="path", hint="Give one of them, not both.")
     source = await parameters.source_named(stack) if stack else None
     request = source.request() if source else parameters.request_of_path(path, files, profiles, env, env_files)
     asked = {"build": again, "builder": None if builder == Builder.AUTO else builder.value}

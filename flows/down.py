@@ -1,4 +1,4 @@
-"""`down`: remove a stack's containers and networks; volumes and leases stay unless asked for."""
+"""`down`: remove a stack's containers and networks; volumes and leases stay unless requested."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tasks.driver import carried_out
 @flow(name="down", flow_run_name="down {stack}", persist_result=False)
 async def down(
     stack: parameters.StackName,
-    volumes: Annotated[bool, parameters.switch("Volumes too")] = False,
-    release_ports: Annotated[bool, parameters.switch("Give ports back")] = False,
+    volumes: Annotated[bool, parameters.switch("Remove volumes")] = False,
+    release_ports: Annotated[bool, parameters.switch("Release ports")] = False,
     timeout_s: parameters.Grace = None,
 ) -> dict[str, Any] | State[Any]:
     """Remove a stack's containers and networks.
@@ -24,8 +24,8 @@ async def down(
     Args:
         stack: Name of the stack, as `moorage ls` shows it.
         volumes: Remove its volumes too: their data is lost.
-        release_ports: Give its host ports back; else they are kept for its next start.
-        timeout_s: Grace period of stops, in seconds. Empty: what the definition says.
+        release_ports: Release its host ports; otherwise they are kept for its next start.
+        timeout_s: Grace period for stopping a service, in seconds. Empty: as in the definition.
     """
     request = DownRequest(stack=stack, volumes=volumes, release_ports=release_ports, timeout_s=timeout_s)
     return await carried_out(lambda context: take_down(context, request))

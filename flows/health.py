@@ -1,4 +1,4 @@
-"""`health`: run every service's check now, find drift, and mend it if asked; it fails when something is not well."""
+"""`health`: run every service's check now, find drift, and repair it if requested; fails if something is not well."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from tasks.driver import carried_out
 async def health(
     stack: parameters.StackName, heal: Annotated[bool, parameters.switch("Mend")] = False
 ) -> dict[str, Any] | State[Any]:
-    """Run every service's check now, and compare what runs with the generation.
+    """Run every service's check now, and compare what is running with the current generation.
 
     Args:
         stack: Name of the stack, as `moorage ls` shows it.
-        heal: Mend what has drifted: start what is down, make anew what is not as the generation has it.
+        heal: Repair drift: start services that are down, re-create containers that differ from the generation.
     """
     found = await carried_out(lambda context: _health(context, stack, heal))
     if isinstance(found, dict) and not found["well"]:

@@ -16,16 +16,16 @@ from tasks.driver import carried_out
 async def restart(
     stack: parameters.StackName,
     services: parameters.Services = parameters.NOTHING,
-    recreate: Annotated[bool, parameters.switch("New containers")] = False,
+    recreate: Annotated[bool, parameters.switch("Re-create containers")] = False,
     timeout_s: parameters.Grace = None,
 ) -> dict[str, Any] | State[Any]:
-    """Stop services of a stack and start them again; what depends on them and broke with them comes back too.
+    """Stop services of a stack and start them again; dependents that are not ready are restarted too.
 
     Args:
         stack: Name of the stack, as `moorage ls` shows it.
         services: Services to restart. Empty: all.
-        recreate: Make their containers anew, from the current generation. Named volumes and ports stay.
-        timeout_s: Grace period of stops, in seconds. Empty: what the definition says.
+        recreate: Re-create their containers from the current generation. Named volumes and ports stay.
+        timeout_s: Grace period for stopping a service, in seconds. Empty: as in the definition.
     """
     request = RestartRequest(stack=stack, services=tuple(services), recreate=recreate, timeout_s=timeout_s)
     return await carried_out(lambda context: begin_again(context, request))

@@ -1,4 +1,4 @@
-"""`start`: start services of a stopped stack again, in dependency order, each when it may."""
+"""`start`: start services of a stopped stack again, in dependency order."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tasks.driver import carried_out
 async def start(
     stack: parameters.StackName, services: parameters.Services = parameters.NOTHING
 ) -> dict[str, Any] | State[Any]:
-    """Start services of a stack and what they depend on.
+    """Start services of a stack and their dependencies.
 
     Args:
         stack: Name of the stack, as `moorage ls` shows it.

@@ -1,4 +1,4 @@
-"""`status`: look at a stack, or at all of them, tell what has drifted, and mend it where that is wanted."""
+"""`status`: check one stack or all stacks, report drift, and repair it if that is wanted."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from tasks.driver import carried_out
 async def status(
     stack: parameters.SomeStack = "", heal: Annotated[bool | None, parameters.switch("Mend")] = None
 ) -> list[dict[str, Any]] | State[Any]:
-    """Look at a stack, publish the table of its services, and tell what is not as its generation has it.
+    """Check a stack, publish the table of its services, and report how it differs from its generation.
 
     Args:
         stack: Name of the stack. Empty: all stacks on record.
-        heal: Mend what has drifted. Empty: where the definition says `x-moorage.heal: true`.
+        heal: Repair drift. Empty: if the definition says `x-moorage.heal: true`.
     """
     return await carried_out(lambda context: _status(context, stack, heal))
 

@@ -17,15 +17,15 @@ async def stop(
     stack: parameters.StackName,
     services: parameters.Services = parameters.NOTHING,
     timeout_s: parameters.Grace = None,
-    force: Annotated[bool, parameters.switch("By force")] = False,
+    force: Annotated[bool, parameters.switch("Force")] = False,
 ) -> dict[str, Any] | State[Any]:
     """Stop services of a stack, dependents first.
 
     Args:
         stack: Name of the stack, as `moorage ls` shows it.
         services: Services to stop. Empty: all.
-        timeout_s: Grace period in seconds. Empty: what the definition says.
-        force: Kill when the grace period is over, also where a pre_stop hook is still at work.
+        timeout_s: Grace period in seconds. Empty: as in the definition.
+        force: Kill when the grace period is over, even if a pre_stop hook is still running.
     """
     request = StopRequest(stack=stack, services=tuple(services), timeout_s=timeout_s, force=force)
     return await carried_out(lambda context: halt(context, request))

@@ -1,4 +1,4 @@
-"""`sweep`: clear away what crashes, deleted directories and expired stacks have left behind."""
+"""`sweep`: clean up what crashes, deleted directories and expired stacks have left behind."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from tasks import parameters
 from tasks.driver import carried_out
 
 _RUNS = 500
-"""How many of the last runs are looked at."""
+"""How many of the latest runs are examined."""
 
 
 @flow(name="sweep", flow_run_name="sweep", persist_result=False)
 async def sweep(
-    dry_run: Annotated[bool, parameters.switch("Only look")] = False,
-    volumes: Annotated[bool, parameters.switch("Volumes too")] = False,
+    dry_run: Annotated[bool, parameters.switch("Dry run")] = False,
+    volumes: Annotated[bool, parameters.switch("Remove volumes")] = False,
 ) -> dict[str, Any] | State[Any]:
-    """Clear away what was left behind; other people's containers, networks and volumes are never touched.
+    """Clean up what was left behind; only containers, networks and volumes of Moorage are ever touched.
 
     Args:
         dry_run: Only say what would be done.
-        volumes: Also remove the volumes of stacks whose directory is gone or whose time has passed: their data is lost.
+        volumes: Also remove the volumes of stacks whose directory is gone or that have expired: their data is lost.
     """
     request = SweepRequest(dry_run=dry_run, volumes=volumes)
     return await carried_out(lambda context: _sweep(context, request))
@@ -54,5 +54,5 @@ def _tell_prefect(world: World) -> None:
     ended = (RunOutcome.RECOVERED, RunOutcome.RECOVERY_INCOMPLETE)
     recovered = [run for run in world.store.runs(None, _RUNS) if run.outcome in ended]
     if address := own_address():
-        with suppress(HubError):  # the next sweep tells it
+        with suppress(HubError):  # the next sweep tries again
             set_to_crashed(address, [run.flow_run_id for run in recovered if run.flow_run_id])

@@ -38,38 +38,38 @@ async def up(
     env: parameters.Variables = None,
     env_files: parameters.EnvFiles = parameters.NOTHING,
     wait_timeout_s: parameters.WaitTimeout = None,
-    on_failure: Annotated[OnFailure, switch("When it fails")] = OnFailure.UNDO,
+    on_failure: Annotated[OnFailure, switch("After a failure")] = OnFailure.UNDO,
     ttl: parameters.TimeToLive = "",
-    builder: Annotated[Builder, switch("Who builds images")] = Builder.AUTO,
+    builder: Annotated[Builder, switch("Image builder")] = Builder.AUTO,
     strict_ports: Annotated[bool, switch("Only the wanted ports")] = False,
-    build: Annotated[bool, switch("Build in any case")] = False,
-    force_recreate: Annotated[bool, switch("Re-create in any case")] = False,
+    build: Annotated[bool, switch("Build even if nothing changed")] = False,
+    force_recreate: Annotated[bool, switch("Re-create even if nothing changed")] = False,
     dagger: parameters.DaggerName = "",
     registry_credentials: parameters.RegistryName = "",
 ) -> dict[str, Any] | State[Any]:
-    """Bring a stack up: all services ready at the end, or everything undone.
+    """Bring a stack up: either all services become ready, or everything is undone.
 
     Args:
-        path: Directory of the project, the one with the compose file, on the machine of the worker. Or name a `stack`.
-        stack: Name of a Stack Source (see Blocks) in place of the directory, its files, profiles and variables.
+        path: Directory of the project, with the compose file, on the worker's machine. Or name a `stack`.
+        stack: Name of a Stack Source (see Blocks), used instead of the directory, its files, profiles and variables.
         name: Name of the stack. Empty: derived from the directory or the git worktree.
         files: Compose files, relative to the path. Empty: as `docker compose` finds them.
         profiles: Profiles to enable.
-        env: Variables for the compose file. No secrets: they are stored in clear; a Stack Source hides them.
+        env: Variables for the compose file. No secrets here, they would be stored in plain text: use a Stack Source.
         env_files: Files with variables, relative to the path. Empty: the project's `.env`.
-        wait_timeout_s: Longest time for one service to become ready, in seconds. Empty: what its health check says.
-        on_failure: `undo` leaves no trace of a failed start, `keep` leaves it for a look.
-        ttl: How long the stack may live, such as `8h`; `sweep` ends it then. Empty: for ever.
-        builder: Who builds images. `auto` is what `MOORAGE_BUILDER` says, else `x-moorage.builder`, else Compose.
+        wait_timeout_s: Longest time for one service to become ready, in seconds. Empty: as its health check says.
+        on_failure: `undo` removes all traces of a failed start, `keep` keeps it for inspection.
+        ttl: Time to live of the stack, such as `8h`; after that, `sweep` removes it. Empty: for ever.
+        builder: Image builder. `auto`: `MOORAGE_BUILDER`, then `x-moorage.builder`, then Compose.
         strict_ports: Fail if a wanted port is taken, instead of leasing the next free one.
-        build: Build images also where their sources have not changed.
-        force_recreate: Re-create containers also where nothing has changed.
-        dagger: Name of a Dagger Engine (see Blocks) that builds with `builder: dagger`. Empty: that of the worker.
-        registry_credentials: Name of Docker Registry Credentials (see Blocks) for private images. Empty: that of the
-            stack source, else the worker's own login.
+        build: Build images even if their sources have not changed.
+        force_recreate: Re-create containers even if nothing has changed.
+        dagger: Name of a Dagger Engine (see Blocks) to build with if `builder` is `dagger`. Empty: the worker's.
+        registry_credentials: Name of Docker Registry Credentials (see Blocks) for private images. Empty: those of the
+            stack source, or else the worker's own login.
     """
     if bool(path) == bool(stack):
-        raise DefinitionError("name either a path or a stack source", key="path", hint="One of them, not both.")
+        raise DefinitionError("name either a path or a stack source", key="path", hint="Give one of them, not both.")
     source = await parameters.source_named(stack) if stack else None
     request = source.request() if source else parameters.request_of_path(path, files, profiles, env, env_files)
     asked = {

@@ -1,7 +1,7 @@
 """Moorage: container stacks that come up the way a database commits.
 
-Reading order: `model` (what things are), `rules` (what to do), `work` (doing it), `world` (what it is done with),
-then `flows/up.py`, which reads like the sentence you would say.
+Reading order: `model` (nouns), `rules` (decisions), `work` (effects), `world` (adapters), then `flows/up.py`, which
+sums it up.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["Build", "DependsOn", "HealthCheck", "RunningStack", "Service", "Stac
 
 
 def __getattr__(name: str) -> Any:
-    """The public names, each loaded when it is first used: `import moorage` stays light."""
+    """Public names, each loaded on first use, so that `import moorage` stays fast."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

@@ -2,20 +2,21 @@
 
     MoorageError                        exit 1
     ├── DefinitionError                 2    the compose file, a name, an option of the definition
-    │   ├── UnsupportedKeyError         2    Compose would honour this key, Moorage does not
-    │   ├── UnsupportedByBackendError   2    the builder or engine asked for has nothing for this key
+    │   ├── UnsupportedKeyError         2    Compose supports this key, Moorage does not
+    │   ├── UnsupportedByBackendError   2    the selected builder or engine does not support this key
     │   └── ArchiveError                2    a snapshot of a volume is damaged or unsafe, or would overwrite something
     ├── PortError                       3    no host port could be leased
     │   └── PortTakenError              3    the engine found a leased port taken (leads to another lease)
-    ├── EngineError                     4    the engine refused or broke a call
+    ├── EngineError                     4    the engine refused a call or broke it off
     │   └── EngineUnavailableError      4    the engine does not answer
     ├── ComposeUnavailableError         4    no usable Compose CLI
-    ├── BackendUnavailableError         4    Dagger was asked for and cannot be used
+    ├── BackendUnavailableError         4    the selected builder or engine (Dagger) cannot be used
     ├── HomeError                       4    $MOORAGE_HOME cannot be used (read-only, full, newer version)
-    ├── RunError                        5    a run failed, and what it did was undone
+    ├── RunError                        5    a run failed, and its work was undone
     │   ├── ImageError                  5    an image could not be built or pulled
+    │   │   └── TransientImageError     5    the same, for a reason that may pass: worth a retry
     │   └── NotReadyError               5    a service did not become ready
-    ├── UndoIncompleteError             6    the undo failed too: says what is left and what removes it
+    ├── UndoIncompleteError             6    the undo failed too: says what is left and which command removes it
     ├── BusyError                       7    another run holds the stack
     ├── HubError                        8    the Prefect server does not answer
     └── InterruptedRunError             130  Ctrl-C, SIGTERM or a cancel; undone
@@ -31,8 +32,8 @@ from typing import Any, ClassVar, Self
 class MoorageError(Exception):
     """An error that a person can act on.
 
-    `hint` is what to do next, None when there is nothing to advise. `fields` are the facts of the case (service,
-    port, exit code, …) under stable names, for `--json` and for tests.
+    `hint` says what to do next; None: there is no advice to give. `fields` are the details (service, port, exit
+    code, …) under stable names, for `--json` and for tests.
     """
 
     exit_code: ClassVar[int] = 1
@@ -47,7 +48,7 @@ class MoorageError(Exception):
         return _rebuild, (type(self), str(self), self.hint, self.fields)
 
     def with_fields(self, **fields: Any) -> Self:
-        """The same error with more facts; facts it already has are kept."""
+        """Add fields to this error and return it; existing fields are kept."""
         self.fields = {**{key: value for key, value in fields.items() if value is not None}, **self.fields}
         return self
 
@@ -72,21 +73,21 @@ def _rebuild(kind: type[MoorageError], message: str, hint: str | None, fields: d
 
 
 class DefinitionError(MoorageError):
-    """What was asked for cannot be read or makes no sense. Fields: file, service, key."""
+    """The definition, a name or an option cannot be read or is not valid. Fields: file, service, key."""
 
     exit_code = 2
 
 
 class UnsupportedKeyError(DefinitionError):
-    """Compose would honour this key and Moorage does not: refused rather than dropped in silence."""
+    """Compose supports this key and Moorage does not: refused rather than silently ignored."""
 
 
 class UnsupportedByBackendError(DefinitionError):
-    """The builder or engine asked for has nothing for this key: named rather than dropped. Fields: backend, key."""
+    """The selected builder or engine does not support this key: refused, not ignored. Fields: backend, key."""
 
 
 class ArchiveError(DefinitionError):
-    """A snapshot cannot be used, or something would be overwritten. Nothing was touched.
+    """A snapshot cannot be used, or something would be overwritten. Nothing was changed.
 
     Fields: path, reason (`damaged`, `unsafe`, `too large`, `exists`, `not empty`, …), member.
     """
@@ -121,7 +122,7 @@ class ComposeUnavailableError(MoorageError):
 
 
 class BackendUnavailableError(MoorageError):
-    """A builder or engine was asked for by name and cannot be used. Fields: backend."""
+    """The selected builder or engine cannot be used. Fields: backend."""
 
     exit_code = 4
 
@@ -143,7 +144,7 @@ class ImageError(RunError):
 
 
 class TransientImageError(ImageError):
-    """The same, for a cause that may pass: the network, a time-out, a registry that is busy."""
+    """An image could not be built or pulled for a reason that may pass: network, time-out, busy registry."""
 
     retryable = True
 
@@ -151,13 +152,13 @@ class TransientImageError(ImageError):
 class NotReadyError(RunError):
     """A service did not become ready.
 
-    Fields: service, reason (`exited`, `oom`, `unhealthy`, `timeout`), exit_code_of_service, probe (the last probe's
-    output), log (the last lines), waited_s.
+    Fields: service, reason (`exited`, `oom`, `unhealthy`, `timeout`, `removed`), exit_code_of_service, probe (the last
+    probe's output), log (the last lines), waited_s.
     """
 
 
 class UndoIncompleteError(MoorageError):
-    """The undo failed too. Fields: stack, left (what is left), command (what removes it)."""
+    """The undo failed too. Fields: stack, left (what is left), command (which removes it)."""
 
     exit_code = 6
 

@@ -1,6 +1,6 @@
 """The pytest plugin: `moorage_stack`, a stack for a test run, a module or a test.
 
-Loaded in every pytest of an environment that has Moorage, so it imports nothing of it before a test wants a stack.
+Every pytest in an environment with Moorage loads it, so it imports nothing of Moorage before a test needs a stack.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ Scope = Literal["session", "package", "module", "class", "function"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Options of the command line, and their lasting form for pytest.ini or pyproject.toml."""
+    """Options of the command line, and settings for pytest.ini or pyproject.toml."""
     group = parser.getgroup("moorage", "container stacks (moorage)")
-    group.addoption("--moorage-keep", action="store_true", help="leave the stacks of this run running, for a look")
-    group.addoption("--moorage-reuse", action="store_true", help="use the stack that `moorage up` makes, and leave it")
+    group.addoption("--moorage-keep", action="store_true", help="keep the stacks of this run running for inspection")
+    group.addoption("--moorage-reuse", action="store_true", help="use the stack of `moorage up`, and leave it running")
     parser.addini("moorage_file", "compose files, relative to the root directory", type="args", default=[])
     parser.addini("moorage_profile", "profiles to enable", type="args", default=[])
     parser.addini("moorage_scope", f"scope of {_FIXTURE}: {', '.join(_SCOPES)}", default="session")
@@ -43,7 +43,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the marker known, and reject a scope that does not exist."""
+    """Register the marker, and reject an invalid scope."""
     config.addinivalue_line("markers", "moorage(scope): scope of `moorage_stack` for this test, class or module")
     _checked(config.getini("moorage_scope"))
     config.stash[_kept] = []
@@ -51,7 +51,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _checked(scope: str) -> Scope:
     if scope not in _SCOPES:
-        raise pytest.UsageError(f"moorage_scope: {scope!r} is none of {', '.join(_SCOPES)}")
+        raise pytest.UsageError(f"moorage_scope: {scope!r} is not one of {', '.join(_SCOPES)}")
     return cast("Scope", scope)
 
 
@@ -60,7 +60,7 @@ def _scope_of(fixture_name: str, config: pytest.Config) -> Scope:  # noqa: ARG00
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """`@pytest.mark.moorage(scope="function")` gives the fixture another scope for what it marks."""
+    """`@pytest.mark.moorage(scope="function")` gives the fixture another scope for the marked tests."""
     marker = metafunc.definition.get_closest_marker("moorage")
     if marker and _FIXTURE in metafunc.fixturenames:
         try:
@@ -80,7 +80,7 @@ def moorage_definition() -> Stack | None:
 
 @pytest.fixture(scope=_scope_of)
 def moorage_stack(request: pytest.FixtureRequest, moorage_definition: Stack | None) -> Iterator[RunningStack]:
-    """A stack that is up: `.url(service, port)`, `.exec`, `.logs`, `.restart`, `.kill`; gone after its scope."""
+    """A running stack: `.url(service, port)`, `.exec`, `.logs`, `.restart`, `.kill`; removed after its scope."""
     config = request.config
     keep: bool = config.getoption("--moorage-keep")
     if moorage_definition is not None:
@@ -95,7 +95,7 @@ def moorage_stack(request: pytest.FixtureRequest, moorage_definition: Stack | No
 
 
 def _of_ci() -> RunningStack | None:
-    """The stack that `moorage ci -- pytest` has brought up for us. None: there is none."""
+    """The stack that `moorage ci -- pytest` has started for us. None: there is none."""
     name = os.environ.get("MOORAGE_STACK")
     if not name:
         return None
@@ -177,13 +177,13 @@ def pytest_configure_node(node: Any) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """In the controller: what a worker kept."""
+    """In the controller: note the stacks that a worker kept."""
     node.config.stash[_kept] += getattr(node, "workeroutput", {}).get("moorage_kept", [])
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """In a worker: say what was kept. In the controller: remove what the workers shared."""
+    """In a worker: report the stacks that were kept. In the controller: remove the shared stack."""
     getattr(session.config, "workeroutput", {})["moorage_kept"] = session.config.stash[_kept]
     owned = session.config.stash.get(_shared, None)
     if owned is None:
@@ -200,14 +200,14 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         owned.__exit__(None, None, None)
 
 
-# --- what people see -----------------------------------------------------------------------------------------
+# --- reports -------------------------------------------------------------------------------------------------
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """The logs of the services go into the report of a failed test."""
+    """Add the logs of the services to the report of a failed test."""
     report = yield
     if report.failed:
         stack = getattr(item, "funcargs", {}).get(_FIXTURE)
@@ -215,7 +215,7 @@ def pytest_runtest_makereport(
         if not stack and wanted and (reason := _reason(call)):
             report.sections += reason
             if call.excinfo and not item.config.getoption("fulltrace"):
-                report.longrepr = call.excinfo.getrepr(style="value", chain=False)  # the way through Moorage is no news
+                report.longrepr = call.excinfo.getrepr(style="value", chain=False)  # without Moorage's own traceback
         report.sections += _logs(stack) if stack else []
     return report
 
@@ -235,7 +235,7 @@ def _logs(stack: RunningStack) -> list[tuple[str, str]]:
 
 
 def _reason(call: pytest.CallInfo[None]) -> list[tuple[str, str]]:
-    """Of a stack that did not come up: what the error knows."""
+    """Report section for a stack that did not come up: details of the error."""
     from moorage.errors import MoorageError
 
     error = call.excinfo.value if call.excinfo else None
@@ -247,7 +247,7 @@ def _reason(call: pytest.CallInfo[None]) -> list[tuple[str, str]]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Name the stacks that stay."""
+    """Name the stacks that were kept."""
     for stack in config.stash.get(_kept, []):
         terminalreporter.write_line(f"moorage: {stack} was kept; `moorage down --name {stack} --volumes` removes it")
 

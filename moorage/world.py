@@ -46,7 +46,7 @@ def open_world(
 
     `settings` None: the process's own. `logins`: for builds and pulls.
 
-    Nothing is contacted before it is needed; but a registry that was damaged or lost is rebuilt first.
+    Connects to nothing before it is needed, except that a damaged or lost registry is rebuilt first.
     """
     chosen = settings or of_process()
     home = chosen.home.expanduser().absolute()
@@ -71,7 +71,7 @@ def open_world(
         emit=emit,
     )
     store.on_loss(lambda: rebuild(world))
-    with suppress(HomeError):  # whoever uses the registry will say so
+    with suppress(HomeError):  # the first use of the registry reports it
         missing = any(world.files.folders("generations")) and not store.path.exists()
         if missing or store.set_aside:
             rebuild(world)
@@ -79,12 +79,12 @@ def open_world(
 
 
 def _lock(folder: Path, address: str, name: str) -> StackLock:
-    """Also against other homes; but for what is no stack's name (those have no dot), and is of this home alone."""
+    """Protected against other homes too, unless the name has a dot: then it is not a stack, and only of this home."""
     return StackLock(folder, name, MachineLock(address, name) if "." not in name else None)
 
 
 def _builder(logins: tuple[RegistryLogin, ...], world: World, name: BuilderName) -> ImageBuilder:
-    """The builder of a name; Dagger's adapter is loaded only when it is asked for."""
+    """The builder with this name; Dagger's adapter is loaded only when it is used."""
     if name == BuilderName.DAGGER:
         from moorage.adapters.dagger.builder import DaggerBuilder
 
@@ -93,7 +93,7 @@ def _builder(logins: tuple[RegistryLogin, ...], world: World, name: BuilderName)
 
 
 def _censor(passwords: tuple[str, ...], config: Config, more: Sequence[str]) -> Callable[[Any], Any]:
-    """What hides passwords, the secrets of a definition, and those in `more`, in all forms they may take."""
+    """Hides passwords, the secrets of a definition, and those in `more`, in all their forms."""
     from moorage.show.redaction import redact_data, secret_values
 
     values = secret_values(config, (*passwords, *more))
@@ -101,6 +101,6 @@ def _censor(passwords: tuple[str, ...], config: Config, more: Sequence[str]) -> 
 
 
 def _place(directory: Path) -> tuple[str | None, str | None, bool]:
-    """(repository, branch, linked worktree) of a directory; (None, None, False) outside of git."""
+    """(repository, branch, linked worktree) of a directory; (None, None, False) outside git."""
     repository, branch = repository_and_branch(directory) or (None, None)
     return repository, branch, worktree_of(directory) is not None

@@ -23,21 +23,21 @@ _LOOK_EVERY_S = 1
 
 
 def approval() -> Approval:
-    """Who is asked before this run does anything: people at the UI, always if it is tagged `production`."""
+    """How this run gets approved: by Resume in the UI; always required if it is tagged `production`."""
     return Approval(_ask, always=TAG in (flow_run.tags or ()))
 
 
 async def _ask(plan: Plan, say: Callable[[str], None]) -> None:
-    """Return when somebody has pressed Resume. Raises InterruptedRunError if nobody does in time."""
+    """Wait until somebody presses Resume. Raises InterruptedRunError if nobody does in time."""
     timeout_s = settings().approve_timeout_s
     await acreate_markdown_artifact(
         markdown=plan_markdown(plan), key=key_of(plan.stack, "plan"), description=f"What {flow_run.name} would do"
     )
     address = own_address()
     page = f" at {flow_run_url(address, flow_run.id)}" if address and address.ui_url else ""
-    say(f"waiting for approval, {timeout_s} s at most: Resume{page} goes on, Cancel ends it")
+    say(f"waiting for approval, at most {timeout_s} s: Resume{page} continues, Cancel ends it")
     try:
         await apause_flow_run(timeout=timeout_s, poll_interval=_LOOK_EVERY_S)
     except FlowPauseTimeout:
-        message = f"{plan.stack}: nobody approved it within {timeout_s} s; nothing was done"
+        message = f"{plan.stack}: not approved within {timeout_s} s; nothing was done"
         raise InterruptedRunError(message, stack=plan.stack, undone=True) from None

@@ -1,4 +1,4 @@
-"""What a run leaves to look at in the UI."""
+"""Artifacts that a run publishes in the UI."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ _PATIENCE_S = 3.0
 
 
 async def briefly(publishing: Coroutine[Any, Any, None], patience_s: float = _PATIENCE_S) -> None:
-    """Publish if that can be done in short: a run that has committed does not fail, wait or stop for its pictures."""
+    """Publish, if that takes not too long: after the commit, a run neither fails nor waits because of artifacts."""
     task = asyncio.ensure_future(publishing)
     try:
         await asyncio.wait([task], timeout=patience_s)
     except asyncio.CancelledError:
-        _LOGGER.info("a cancel came after the run had committed")
+        _LOGGER.info("the run was cancelled after it had committed")
     if not task.done():
         task.cancel()
-        _LOGGER.warning("could not publish all: Prefect has taken more than %g s", patience_s)
+        _LOGGER.warning("could not publish everything: Prefect took more than %g s", patience_s)
     elif error := task.exception():
         _LOGGER.warning("could not publish: %s", error)
 
 
 def key_of(stack: str, what: str = "") -> str:
-    """The key of an artifact of a stack: the UI lists one page for each, with its versions."""
+    """Key of a stack's artifact: the UI has one page per key, with all versions."""
     return "-".join(filter(None, ("moorage", stack.replace("_", "-"), what)))
 
 
@@ -70,14 +70,14 @@ def _took(service: ServiceStatus) -> str:
 
 
 def _images(stack: str) -> dict[str, str]:
-    """Service → name of its image, as the current generation has it."""
+    """Service → name of its image in the current generation."""
     generation = generations.current(open_world(), stack)
     return {name: image.reference for name, image in generation.images.items()} if generation else {}
 
 
 async def publish_timeline(stack: str, heading: str, timeline: StepTimings) -> None:
-    """What took how long, as bars."""
-    lines = [f"### {escaped(heading)}", "", *fenced(timeline.text() or "nothing took long"), ""]
+    """Duration of each step, as bars."""
+    lines = [f"### {escaped(heading)}", "", *fenced(timeline.text() or "no step took noticeable time"), ""]
     notices = [event for event in timeline.events if event.action in (Action.NOTICE, Action.RETRY)]
     lines += [f"- {escaped(f'{event.step}: {event.message}' if event.step else event.message)}" for event in notices]
     await acreate_markdown_artifact(
@@ -108,7 +108,7 @@ def _report(path: str | None) -> dict[str, Any] | None:
 def _undone(events: Sequence[Event]) -> list[str]:
     start = next((number for number, event in enumerate(events) if begins_undo(event)), None)
     if start is None:
-        return ["", "### What was undone", "", "Nothing: it was left as it is."]
+        return ["", "### What was undone", "", "Nothing: everything was left as it is."]
     said = (Action.DONE, Action.FAILED, Action.SKIPPED, Action.UNDONE)
     lines = [
         f"- {code(event.step)}: {escaped(event.message)}" if event.step else f"- {escaped(event.message)}"

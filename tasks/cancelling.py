@@ -1,4 +1,4 @@
-"""Ending a flow in order: Ctrl-C, SIGTERM and a cancel from the UI are one and the same to its body."""
+"""Ends a flow cleanly: to its body, Ctrl-C, SIGTERM and a cancel in the UI are the same."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _LOOK_EVERY_S = 1.0
 _LOOK_TIMEOUT_S = 6.0
 _AT_A_SHELL_S = 3.0
 _IN_A_WORKER_S = 20.0
-"""How long a run that has ended may take to show what came of it, where somebody waits, and where nobody does."""
+"""How long a run that has ended may take to publish its result, if somebody waits for it, and if nobody does."""
 
 
 async def cancellable(body: Callable[[], Awaitable[T]], showing: RunArtifacts) -> T | State[Any]:
     """Do the work of a flow: however it is interrupted, it is cancelled once, undoes, and the run ends Cancelled.
 
-    Prefect tells a flow that runs in a shell nothing of a cancel in the UI: we look at the state of our own run.
+    Prefect does not tell a flow in a shell about a cancel in the UI, so we poll the state of our own run.
     """
     caller = CALLER.get()
     outcome = caller.outcome if caller else Outcome()
@@ -50,7 +50,7 @@ async def cancellable(body: Callable[[], Awaitable[T]], showing: RunArtifacts) -
             value = await doing
     except (asyncio.CancelledError, InterruptedRunError) as cut:
         error = _interrupted(cut)
-    except Exception as failed:  # noqa: BLE001 - raised again when it has been shown
+    except Exception as failed:  # noqa: BLE001 - raised again after it has been published
         error = failed
     finally:
         watching.cancel()
@@ -60,8 +60,10 @@ async def cancellable(body: Callable[[], Awaitable[T]], showing: RunArtifacts) -
     await uncancelled(briefly(showing.end(value, error), patience_s))
     if isinstance(error, InterruptedRunError):
         return Cancelled(message=str(error), data=error)
-    if await _asked_to_end():  # too late; but Prefect would refuse another end, and call the run Cancelling for ever
-        return Cancelled(message=str(error or "it was done before the cancel came"), data=error or value)
+    if (
+        await _asked_to_end()
+    ):  # too late; but Prefect would refuse any other state, and the run stay Cancelling for ever
+        return Cancelled(message=str(error or "the run was done before the cancel"), data=error or value)
     if error:
         raise error
     given: T = value
@@ -69,14 +71,14 @@ async def cancellable(body: Callable[[], Awaitable[T]], showing: RunArtifacts) -
 
 
 def _interrupted(error: BaseException) -> InterruptedRunError:
-    """Whoever asks for the result of a run that was interrupted gets this."""
+    """The result of an interrupted run."""
     if isinstance(error, InterruptedRunError):
         return error
     return InterruptedRunError("interrupted before anything was done")
 
 
 async def _cancel_on_request(doing: asyncio.Future[Any]) -> None:
-    """Look at the state of our own run, and cancel once when somebody wants it to end."""
+    """Poll the state of our own run, and cancel once if somebody has cancelled it."""
     while own_address() and flow_run.id:
         await asyncio.sleep(_LOOK_EVERY_S)
         if await _asked_to_end():
@@ -85,16 +87,16 @@ async def _cancel_on_request(doing: asyncio.Future[Any]) -> None:
 
 
 async def _asked_to_end() -> bool:
-    """True: somebody cancels our own run."""
+    """True if our own run is being cancelled."""
     address, flow_run_id = own_address(), flow_run.id
-    with suppress(HubError, TimeoutError):  # no answer is no cancel
+    with suppress(HubError, TimeoutError):  # no answer does not mean a cancel
         if address and flow_run_id:
             return await in_thread_with_timeout(lambda: is_cancelled(address, str(flow_run_id)), _LOOK_TIMEOUT_S)
     return False
 
 
 def _outlive_the_worker() -> None:
-    """Nobody reads what a run prints any more when its worker was killed: rich would end it for that, anywhere."""
+    """Survive the death of the worker, when nobody reads our output anymore: rich would end the run for that."""
     loggers = [logging.root, *logging.root.manager.loggerDict.values()]
     for handler in [handler for logger in loggers for handler in getattr(logger, "handlers", ())]:
         if console := getattr(handler, "console", None):
@@ -105,8 +107,8 @@ def _outlive_the_worker() -> None:
 def _sigterm_cancels(doing: asyncio.Future[Any]) -> Iterator[None]:
     """While the body runs, SIGTERM cancels it.
 
-    Prefect's own handler raises in the main thread wherever the code happens to be, also in the middle of an undo. It
-    comes back afterwards. In another thread there is nothing to do: no handler of Prefect's is there either.
+    Prefect's own handler raises in the main thread wherever the code happens to be, even in the middle of an undo. It
+    is restored afterwards. In other threads there is nothing to do, because Prefect has no handler there either.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

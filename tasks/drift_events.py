@@ -1,4 +1,4 @@
-"""What is told of a stack that has drifted: a line in the log, and events for automations."""
+"""Reports a stack that has drifted: in the log, and as events for automations."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _LOGGER = logging.getLogger("moorage.run")
 
 
 def tell(found: Health) -> str:
-    """Tell of drift and of what was mended; gives it in words. Empty: there is nothing to tell."""
+    """Report drift and repairs; returns them as text. Empty: there is nothing to report."""
     drift = [f"{one.service}: {one.kind}: {one.what}" for one in found.drift]
     failed = [f"{check.service}: {check.message}" for check in found.checks if not check.ready]
     if found.healed:
         announce("recovered", found.stack, found.healed, operation="heal")
-        _LOGGER.info("%s: mended %s", found.stack, ", ".join(found.healed))
+        _LOGGER.info("%s: repaired %s", found.stack, ", ".join(found.healed))
     if drift:
         given_up = [one.service for one in found.treatments if one.state == HealState.GIVEN_UP]
         services = sorted({one.service for one in found.drift})
@@ -24,5 +24,5 @@ def tell(found: Health) -> str:
         for line in drift:
             _LOGGER.warning("%s: %s", found.stack, line)
         for name in given_up:
-            _LOGGER.error("%s: %s was tried often enough: no more tries until somebody starts it", found.stack, name)
+            _LOGGER.error("%s: giving up on %s: no more attempts until somebody starts it", found.stack, name)
     return "; ".join(drift or failed)

@@ -1,4 +1,4 @@
-"""Parameters of flows: what the UI's form asks for and refuses. Their help is in the docstrings of the flows."""
+"""Parameters of flows: titles and limits for the UI's forms. Their help texts are in the docstrings of the flows."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _SERVICE = r"^[a-zA-Z0-9._-]+$"
 
 
 def _titled(title: str, **bounds: Any) -> Any:
-    # `title=` would be overwritten with the parameter's name.
+    # Prefect would overwrite `title=` with the parameter's name.
     return Field(json_schema_extra={"title": title}, **bounds)
 
 
-# Text that may be missing is empty: for `str | None` the form has a switch between the two, off at first. Behind the
-# pattern, which the form would not be told otherwise.
+# Optional text is an empty string: for `str | None` the form shows a switch, which is off at first. It comes after the
+# pattern, which the form would not get otherwise.
 _NONE_IS_EMPTY = BeforeValidator(lambda given: "" if given is None else given)
 _NONE_IS_NO_LIST = BeforeValidator(lambda given: [] if given is None else given)
 
@@ -49,9 +49,9 @@ Variables = Annotated[dict[str, str] | None, _titled("Variables", max_length=500
 EnvFiles = Annotated[list[str], _titled("Files with variables", max_length=50), _NONE_IS_NO_LIST]
 Services = Annotated[list[Annotated[str, Field(pattern=_SERVICE)]], _titled("Services"), _NONE_IS_NO_LIST]
 NOTHING: list[str] = []
-"""The default of lists: nobody may append to it."""
+"""Default value for lists; must not be modified."""
 WaitTimeout = Annotated[float | None, _titled("Longest wait for a service (s)", gt=0, le=_DAY_S)]
-Grace = Annotated[float | None, _titled("Grace period of stops (s)", ge=0, le=3600)]
+Grace = Annotated[float | None, _titled("Grace period (s)", ge=0, le=3600)]
 TimeToLive = Annotated[str, _titled("Time to live", pattern=f"{DURATION}|^$"), _NONE_IS_EMPTY]
 Number = Annotated[int | None, _titled("Generation", ge=1)]
 
@@ -62,14 +62,14 @@ def switch(title: str) -> Any:
 
 
 class OnFailure(StrEnum):
-    """What becomes of a start that failed."""
+    """What to do after a failed start."""
 
     UNDO = "undo"
     KEEP = "keep"
 
 
 class Builder(StrEnum):
-    """Who builds images."""
+    """Image builders."""
 
     AUTO = "auto"
     COMPOSE = "compose"
@@ -77,13 +77,11 @@ class Builder(StrEnum):
 
 
 def request_of_path(path: str, files: Files, profiles: Profiles, env: Variables, env_files: EnvFiles) -> UpRequest:
-    """What the form asks for, for a directory. Raises DefinitionError."""
+    """The request for a directory, from the form's values. Raises DefinitionError."""
     for name in env or ():
         if looks_secret(name):
-            message = f"env.{name}: it looks like a secret, and parameters of runs are stored in clear"
-            hint = (
-                "Put it into a StackSource block (`secrets`) and name that as `stack`, or into a file of `env_files`."
-            )
+            message = f"env.{name}: this looks like a secret, but parameters of runs are stored in plain text"
+            hint = "Put it into a Stack Source (`secrets`) and name that as `stack`, or into a file in `env_files`."
             raise DefinitionError(message, key=f"env.{name}", hint=hint)
     folder = Path(path).expanduser()
     source = source_of(folder, _within(folder, files), profiles or (), _within(folder, env_files))
@@ -108,29 +106,31 @@ async def source_named(name: str) -> StackSource:
         found = await StackSource.aload(name)
     except ValueError as error:
         message = f"stack: there is no Stack Source {name!r} on the hub"
-        raise DefinitionError(message, key="stack", hint="Make one in the UI: Blocks, Moorage Stack Source.") from error
+        raise DefinitionError(
+            message, key="stack", hint="Create it in the UI: Blocks, Moorage Stack Source."
+        ) from error
     return found
 
 
 async def logins_named(name: str, source: StackSource | None) -> tuple[RegistryLogin, ...]:
-    """Who pulls: the Block of that name, else the source's. Raises DefinitionError."""
+    """Registry logins from the Block of that name, else from the source's. Raises DefinitionError."""
     chosen = name or (source.registry_credentials if source else None)
     return (await login_of(chosen),) if chosen else ()
 
 
 async def dagger_named(name: str) -> DaggerEngine:
     """The Block of that name. Raises DefinitionError."""
-    from blocks.dagger_engine import DaggerEngine  # it brings prefect-docker: 0.2 s that each start would pay
+    from blocks.dagger_engine import DaggerEngine  # imports prefect-docker, which would cost each start 0.2 s
 
     try:
         found = await DaggerEngine.aload(name)
     except ValueError as error:
         message = f"dagger: there is no Dagger Engine {name!r} on the hub"
-        hint = "Make one in the UI: Blocks, Moorage Dagger Engine."
+        hint = "Create it in the UI: Blocks, Moorage Dagger Engine."
         raise DefinitionError(message, key="dagger", hint=hint) from error
     return found
 
 
 def ttl_s(ttl: str) -> float | None:
-    """Seconds to live. None: for ever."""
+    """Time to live in seconds. None: for ever."""
     return seconds(ttl, "ttl") if ttl else None

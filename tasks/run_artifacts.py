@@ -1,4 +1,4 @@
-"""What a run shows while it goes on and when it has ended: progress, services, timeline, failure, events."""
+"""Artifacts and events of a run, while it runs and when it has ended: progress, services, timeline, failure."""
 
 from __future__ import annotations
 
@@ -39,24 +39,24 @@ class RunArtifacts:
         self._artifact: Any = None
 
     def __call__(self, event: Event) -> None:
-        """Take an event in."""
+        """Record an event."""
         with self._lock:
             self._timeline(event)
             self._advance.update(event, time.monotonic())
 
     @property
     def events(self) -> list[Event]:
-        """What has happened so far."""
+        """The events so far."""
         with self._lock:
             return list(self._timeline.events)
 
     async def keep_moving(self) -> None:
-        """The progress artifact, from the first event until this is cancelled; it moves every second."""
+        """Update the progress artifact every second, from the first event until this is cancelled."""
         pause_s = _LOOK_S
         async with get_client() as client:
             while True:
                 await asyncio.sleep(pause_s)
-                with suppress(Exception):  # a picture: whatever Prefect has against it, the run goes on
+                with suppress(Exception):  # only an artifact: whatever Prefect's error, the run goes on
                     if self._artifact:
                         await aupdate_progress_artifact(self._artifact, *self._now(), client=client)
                     elif stack := self._stack():
@@ -65,7 +65,7 @@ class RunArtifacts:
                         pause_s = _EVERY_S
 
     async def end(self, value: Any, error: BaseException | None) -> None:
-        """The flow has ended: with a value, or with an error. Shows what came of it."""
+        """Publish the result of the flow, a value or an error, when it has ended."""
         found = value if isinstance(value, dict) else {}
         stack = found.get("stack") or _field(error, "stack") or self._stack()
         if not stack:
@@ -85,7 +85,7 @@ class RunArtifacts:
             await aupdate_progress_artifact(self._artifact, *self._last(heading, error))
 
     def _last(self, heading: str, error: BaseException | None) -> tuple[float, str]:
-        """What the progress shows when all is over: a run that has failed does not look as good as done."""
+        """The final progress: a failed run must not look almost done."""
         if error is None:
             return 100.0, heading
         with self._lock:
@@ -105,7 +105,7 @@ class RunArtifacts:
 def announce(kind: str, stack: str, services: Sequence[str] = (), **payload: Any) -> None:
     """Send the event `moorage.stack.<kind>` for automations: ready, failed, stopped, drifted, recovered.
 
-    Related are the flow run with its deployment and tags, and the services.
+    Related resources are the flow run with its deployment and tags, and the services.
     """
     host = socket.gethostname()
     emit_event(

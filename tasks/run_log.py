@@ -17,13 +17,13 @@ from moorage.settings import settings as of_process
 from moorage.world import open_world
 
 _LOGGER = logging.getLogger("moorage.run")
-_LOGGER.setLevel(logging.INFO)  # Prefect gives extra loggers its handler but not its level
+_LOGGER.setLevel(logging.INFO)  # Prefect gives extra loggers its handler, but not its level
 _LEVELS = {Action.FAILED: logging.ERROR, Action.NOTICE: logging.WARNING, Action.RETRY: logging.WARNING}
 
 
 def log(event: Event) -> None:
     """One event, one line: `start db: it does not exist yet`, then `start db: started (0.34 s)`."""
-    if event.action == Action.PLANNED:  # its steps tell of themselves
+    if event.action == Action.PLANNED:  # its steps have events of their own
         return
     took = f" ({event.elapsed_s:.2f} s)" if event.elapsed_s is not None else ""
     mark = event.action if event.action in (Action.FAILED, Action.RETRY, Action.UNDONE) else ""
@@ -51,7 +51,7 @@ def logging_world(
 
 
 def _patient(settings: Settings) -> Settings:
-    """In a worker nobody stands before the screen: a run waits longer for another one of its stack."""
+    """In a worker, nobody sits waiting at a terminal: a run waits longer for another run of its stack."""
     context = FlowRunContext.get()
     if context is None or context.flow_run is None or context.flow_run.deployment_id is None:
         return settings

@@ -1,4 +1,4 @@
-"""One task run a step, with a readable name, waiting for its true dependencies."""
+"""One task run per step, with a readable name, which waits for its real dependencies."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def do_step(step: Step, run: Run) -> str:
 
 
 def as_task_runs(run: Run) -> StepRunner:
-    """Each step of the run as a task run; edges of the graph in the UI are what the steps wait for."""
+    """Runs each step as a task run; edges of the graph in the UI are the dependencies of the steps."""
 
     async def runner(step: Step, needs: list[Any]) -> State[Any]:
         try:

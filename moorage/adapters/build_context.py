@@ -1,4 +1,4 @@
-"""What an image would be built from, as a digest: the files of its context by Docker's own ignore rules."""
+"""Digests of build contexts: of all files that a build can see by Docker's own ignore rules."""
 
 from __future__ import annotations
 
@@ -11,21 +11,19 @@ from typing import Any
 from docker.utils.build import exclude_paths
 
 from moorage.errors import DefinitionError
+from moorage.interfaces import Contexts
 from moorage.model.image import Survey
 
 _NEVER = (".git", ".env", ".env.*", ".venv", "venv", "**/__pycache__", "**/node_modules", ".dockerignore")
-"""What the image of a project without a Dockerfile is not made of, whatever its .dockerignore says."""
+"""Files that never go into the image of a project without a Dockerfile, whatever its .dockerignore says."""
 _TELLING = ("requirements.txt", "pyproject.toml", "package.json", "package-lock.json", "main.py", "app.py", "manage.py")
 
 
-class BuildContexts:
-    """`Contexts` on disk."""
+class BuildContexts(Contexts):
+    """Build contexts on disk."""
 
     def digest(self, build: dict[str, Any]) -> str:
-        """Digest of a `build` section and of all files it can see; a remote context counts by its address.
-
-        Raises DefinitionError: a context or Dockerfile is missing.
-        """
+        """A remote context counts by its address."""
         whole = sha256(json.dumps({k: v for k, v in build.items() if k != "labels"}, sort_keys=True).encode())
         contexts = [str(build.get("context", ".")), *map(str, (build.get("additional_contexts") or {}).values())]
         for context in contexts:
@@ -36,7 +34,6 @@ class BuildContexts:
         return whole.hexdigest()[:16]
 
     def survey(self, context: Path) -> Survey | None:
-        """What lies in a context without a Dockerfile. None: there is one, or no such directory."""
         if not context.is_dir() or (context / "Dockerfile").exists():
             return None
         seen = {PurePath(name).parts for name in exclude_paths(str(context), [*ignored(context, ""), *_NEVER])}
@@ -52,11 +49,11 @@ class BuildContexts:
 def _require(context: Path, build: dict[str, Any]) -> None:
     if not context.is_dir():
         message = f"build.context: {context}: no such directory"
-        raise DefinitionError(message, key="build.context", file=str(context), hint="Is the path right?")
+        raise DefinitionError(message, key="build.context", file=str(context), hint="Check the path.")
     dockerfile = context / str(build.get("dockerfile") or "Dockerfile")
     if "dockerfile_inline" not in build and str(context) == build.get("context") and not dockerfile.is_file():
         message = f"build.dockerfile: {dockerfile}: no such file"
-        raise DefinitionError(message, key="build.dockerfile", file=str(dockerfile), hint="Is the path right?")
+        raise DefinitionError(message, key="build.dockerfile", file=str(dockerfile), hint="Check the path.")
 
 
 def _pieces(context: Path, dockerfile: str) -> Iterator[bytes]:
@@ -71,9 +68,9 @@ def _pieces(context: Path, dockerfile: str) -> Iterator[bytes]:
 
 
 def ignored(context: Path, dockerfile: str) -> list[str]:
-    """What a build does not see: patterns of `<Dockerfile>.dockerignore`, else `.dockerignore`.
+    """Patterns of files that a build ignores: from `<Dockerfile>.dockerignore`, else `.dockerignore`.
 
-    Docker's documentation, "build context".
+    See Docker's documentation, "build context".
     """
     for file in (context / f"{dockerfile}.dockerignore", context / ".dockerignore"):
         if file.is_file():

@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 
+from moorage.interfaces import Clock
 
-class SystemClock:
-    """Implements `interfaces.Clock` with the operating system's clocks."""
+
+class SystemClock(Clock):
+    """The operating system's clocks."""
 
     def now(self) -> datetime:
-        """The time of day, aware, in UTC."""
         return datetime.now(UTC)
 
     def monotonic(self) -> float:
-        """Seconds that only grow; meaningful as a difference only."""
         return time.monotonic()

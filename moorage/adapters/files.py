@@ -10,22 +10,23 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 from moorage.errors import HomeError
+from moorage.interfaces import Files
 
 PRIVATE_FOLDER = 0o700
 PRIVATE_FILE = 0o600
 _UNFINISHED = ".unfinished-"
-"""Start of the names of files that are being written; a crash may leave one."""
+"""Prefix of files that are being written; a crash may leave one behind."""
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
-class LocalFiles:
-    """Implements `interfaces.Files` below `root`."""
+class LocalFiles(Files):
+    """Files below `root`."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def write(self, name: str, text: str) -> Path:
-        """Write under a relative name and give the path; readers see the old text or the new one. Raises HomeError."""
+        """Readers see either the old text or the new one."""
         path = self._path(name)
         with home_errors(path):
             private_folder(path.parent)
@@ -33,7 +34,6 @@ class LocalFiles:
         return path
 
     def read(self, name: str) -> str | None:
-        """The text. None: there is no such file."""
         path = self._path(name)
         with home_errors(path):
             try:
@@ -42,22 +42,18 @@ class LocalFiles:
                 return None
 
     def remove(self, name: str) -> None:
-        """Remove; no error if it is gone."""
         path = self._path(name)
         with home_errors(path), suppress(FileNotFoundError, NotADirectoryError):
             path.unlink()
 
     def names(self, folder: str) -> Iterator[str]:
-        """Names, relative to the root and sorted, of the files in a folder (not of those in folders below it)."""
         found = sorted(entry.name for entry in self._entries(folder) if entry.is_file())
         return (str(PurePosixPath(folder, name)) for name in found if not name.startswith(_UNFINISHED))
 
     def folders(self, folder: str) -> Iterator[str]:
-        """Names, sorted and without the folder's own, of the folders in a folder."""
         return iter(sorted(entry.name for entry in self._entries(folder) if entry.is_dir()))
 
     def drop(self, folder: str) -> None:
-        """Remove a folder with the files in it; no error if it is gone. Folders below it keep it."""
         path = self._path(folder)
         with home_errors(path):
             for entry in self._entries(folder):
@@ -87,7 +83,7 @@ class LocalFiles:
 
 
 def private_folder(path: Path) -> None:
-    """Make a folder that only its owner may enter; one that exists keeps its mode. Raises OSError."""
+    """Create a folder that only its owner may enter; an existing one keeps its mode. Raises OSError."""
     if not path.is_dir():
         private_folder(path.parent)
         with suppress(FileExistsError):
@@ -96,7 +92,7 @@ def private_folder(path: Path) -> None:
 
 @contextmanager
 def home_errors(path: Path) -> Iterator[None]:
-    """Errors of the operating system on `path` become HomeError."""
+    """Turn errors of the operating system on `path` into HomeError."""
     try:
         yield
     except OSError as error:
@@ -104,7 +100,7 @@ def home_errors(path: Path) -> Iterator[None]:
 
 
 def home_error(path: Path, reason: str, number: int | None = None) -> HomeError:
-    """The HomeError for `path`; `number` is the operating system's error number, None when it gave none."""
+    """The HomeError for `path`; `number` is the operating system's error number, if there is one."""
     if number in _NO_SPACE:
         hint = f"Free some space on the file system of {path.parent}."
     else:
@@ -113,7 +109,7 @@ def home_error(path: Path, reason: str, number: int | None = None) -> HomeError:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    # mkstemp makes the file 0600 and closes it on exec.
+    # mkstemp creates the file with mode 0600 and close-on-exec.
     descriptor, unfinished = tempfile.mkstemp(prefix=_UNFINISHED, dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -129,10 +125,10 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename in the folder last through a power cut."""
+    """Make a rename in the folder survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        # Some network file systems cannot do it; the file is in place all the same.
+        # Some network file systems cannot do this; the file is in place anyway.
         with suppress(OSError):
             os.fsync(descriptor)
     finally:

@@ -1,10 +1,10 @@
-"""git: which repository and branch a directory belongs to, and `git worktree`.
+"""git: the repository and branch that a directory belongs to, and `git worktree`.
 
-The former is read from git's own files, no process is started; the latter is done by git itself: argument lists, never
-a shell, never a question.
+Repository and branch are read from git's own files, without starting a process. `git worktree` runs git itself, always
+with argument lists, never with a shell or a prompt.
 
-Formats: gitrepository-layout(5) (`gitdir:` files, `commondir`, `HEAD`, `rebase-merge/head-name`). git itself is asked
-only for what it keeps elsewhere (the reftable format).
+Formats: gitrepository-layout(5) (`gitdir:` files, `commondir`, `HEAD`, `rebase-merge/head-name`). git is run only for
+data that it stores elsewhere (the reftable format).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class _Checkout(NamedTuple):
 
     @property
     def linked(self) -> bool:
-        """True: made by `git worktree add`."""
+        """True if it was created by `git worktree add`."""
         return self.git_dir != self.common
 
 
@@ -42,7 +42,7 @@ def worktree_of(directory: Path) -> tuple[str, str] | None:
 
 
 def repository_and_branch(directory: Path) -> tuple[str, str] | None:
-    """(repository, branch) of any checkout; a detached HEAD: the start of the commit's id. None: none, or broken."""
+    """(repository, branch) of any checkout; for a detached HEAD a short commit id. None: no or a broken repository."""
     checkout = _checkout(directory)
     return _described(checkout) if checkout else None
 
@@ -55,14 +55,14 @@ def _checkout(directory: Path) -> _Checkout | None:
             if git_dir is not None:
                 return _Checkout(top, git_dir, _common(git_dir))
     except (OSError, RuntimeError, ValueError):
-        return None  # a loop of links, a folder we may not enter, a NUL in a `.git` file: no name from git, no crash
+        return None  # a loop of links, a forbidden folder, a NUL in a `.git` file: no name from git, but no crash
     return None
 
 
 def _git_dir(dot_git: Path) -> Path | None:
-    """The git directory behind a `.git`. None: there is no `.git`. Raises ValueError for one that leads nowhere."""
+    """The git directory that a `.git` leads to. None: there is no `.git`. Raises ValueError if it leads nowhere."""
     if dot_git.is_dir():
-        # An empty `.git` folder is no repository to git either; it goes on looking upward.
+        # git does not treat an empty `.git` folder as a repository either; it goes on looking upward.
         return dot_git if (dot_git / "HEAD").is_file() else None
     if not dot_git.is_file():
         return None
@@ -87,18 +87,18 @@ def _described(checkout: _Checkout) -> tuple[str, str] | None:
 
 
 def _repository(checkout: _Checkout) -> str:
-    """The name of the repository: of its main checkout's directory, or of the bare repository without `.git`."""
+    """Name of the repository: that of its main checkout's directory, or of the bare repository without `.git`."""
     if not checkout.linked:
         return checkout.top.name
     common = checkout.common
-    # `shop/.git` and the `shop/.bare` of a popular layout are both named by their folder, `shop.git` by itself.
+    # `shop/.git`, and `shop/.bare` of a popular layout, are named after their folder, `shop.git` after itself.
     return common.parent.name if common.name.startswith(".") else common.name.removesuffix(".git")
 
 
 def _branch(checkout: _Checkout) -> str:
     head = _first_line(checkout.git_dir / "HEAD")
     if not head.startswith("ref:"):
-        # A rebase detaches HEAD for a while; the stack keeps its name meanwhile.
+        # A rebase detaches HEAD for a while; the stack must keep its name meanwhile.
         return _branch_in_rebase(checkout.git_dir) or head[:_SHORT_SHA]
     reference = head.removeprefix("ref:").strip()
     if reference == f"{_BRANCHES}.invalid":
@@ -141,7 +141,7 @@ class Worktree(Frozen):
     branch: str | None = None
     """None: its HEAD is detached, or the repository is bare."""
     main: bool = False
-    """True: the first one, which git never removes."""
+    """True for the first one, which git never removes."""
     bare: bool = False
     locked: bool = False
 
@@ -150,26 +150,26 @@ def top_of(directory: Path) -> Path:
     """The top directory of the working tree that a directory is in. Raises DefinitionError."""
     done = _git(directory, "rev-parse", "--show-toplevel")
     if done.returncode or not done.stdout.strip():
-        message = f"{directory}: no git working tree"
-        raise DefinitionError(message, hint="Go into one, or name it with --project-directory.", path=str(directory))
+        message = f"{directory} is not in a git working tree"
+        raise DefinitionError(message, hint="Change to one, or name it with --project-directory.", path=str(directory))
     return Path(done.stdout.rstrip("\n"))
 
 
 def checked_branch(directory: Path, name: str) -> str:
-    """The name itself, if git takes it for that of a branch. Raises DefinitionError."""
-    # `@{-1}` and the like are no names but questions; git would answer them.
+    """The name itself, if git accepts it as a branch name. Raises DefinitionError."""
+    # `@{-1}` and the like are not names but expressions, which git would expand.
     usual = name.isprintable() and len(name.encode(errors="replace")) <= _LONGEST
     valid = usual and not name.startswith("-") and "@{" not in name and name not in ("HEAD", "@")
     if not valid or _git(directory, "check-ref-format", "--branch", name).returncode:
-        message = f"{name[:80]!r} is not the name of a branch"
-        raise DefinitionError(message, hint="`git help check-ref-format` says what is.", branch=name[:80])
+        message = f"{name[:80]!r} is not a valid branch name"
+        raise DefinitionError(message, hint="`git help check-ref-format` lists the rules.", branch=name[:80])
     return name
 
 
 def listed(directory: Path) -> tuple[Worktree, ...]:
     """The working trees of a repository, the main one first. Raises DefinitionError."""
     done, end = _git(directory, "worktree", "list", "--porcelain", "-z"), "\0"
-    if done.returncode:  # git before 2.36 has no -z
+    if done.returncode:  # git before 2.36 does not have -z
         done, end = _git(directory, "worktree", "list", "--porcelain"), "\n"
     if done.returncode:
         raise _failed(done, f"{directory}: its worktrees cannot be listed")
@@ -190,32 +190,32 @@ def _worktree(lines: list[str], *, main: bool) -> Worktree:
 
 
 def add(directory: Path, path: Path, branch: str, start: str | None) -> bool:
-    """Make a working tree of a branch; True: the branch was made too. `start` None: HEAD. Raises DefinitionError."""
+    """Create a working tree of a branch; True: the branch is new. `start` None: HEAD. Raises DefinitionError."""
     known = _git(directory, "show-ref", "--verify", "--quiet", f"{_BRANCHES}{branch}").returncode == 0
     if known and start:
-        message = f"branch {branch} is there already"
-        raise DefinitionError(message, hint="Leave --from away, or name another branch.", branch=branch)
+        message = f"branch {branch} already exists"
+        raise DefinitionError(message, hint="Leave out --from, or name another branch.", branch=branch)
     new = not known and (start is not None or not _on_remote(directory, branch))
     options = ["-b", branch, "--", str(path), start or "HEAD"] if new else ["--", str(path), branch]
     if start and start.startswith("-"):
         raise DefinitionError(f"{start[:80]!r} is not a commit", hint="Name a branch, a tag or a commit.")
     done = _git(directory, "worktree", "add", "--quiet", *options)
     if done.returncode:
-        raise _failed(done, f"{path}: the worktree cannot be made")
+        raise _failed(done, f"{path}: the worktree cannot be created")
     return new
 
 
 def _on_remote(directory: Path, branch: str) -> bool:
-    """True: exactly one remote has it, so that git makes a branch which follows it."""
+    """True if exactly one remote has the branch, so that git creates a branch that tracks it."""
     found = _git(directory, "for-each-ref", "--format=%(refname)", f"refs/remotes/*/{branch}")
     return len(found.stdout.split()) == 1
 
 
 def changes(path: Path) -> tuple[str, ...]:
-    """What has been changed or added in a working tree and is in no commit. Raises DefinitionError."""
+    """Uncommitted changes and new files in a working tree. Raises DefinitionError."""
     done = _git(path, "status", "--porcelain", "-z", "--untracked-files=normal")
     if done.returncode:
-        raise _failed(done, f"{path}: it cannot be looked at")
+        raise _failed(done, f"{path}: `git status` failed")
     return tuple(entry for entry in done.stdout.split("\0") if entry)
 
 
@@ -243,9 +243,11 @@ def _git(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     except FileNotFoundError:
         raise DefinitionError("there is no `git` on PATH", hint="Install git.") from None
     except subprocess.TimeoutExpired:
-        raise DefinitionError(f"git {arguments[0]} took more than {_TIMEOUT_S:g} s", hint="A hook of git?") from None
+        raise DefinitionError(
+            f"git {arguments[0]} took more than {_TIMEOUT_S:g} s", hint="Does a git hook hang?"
+        ) from None
     except ValueError:
-        raise DefinitionError(f"{str(directory)!r}: no directory has such a name") from None
+        raise DefinitionError(f"{str(directory)!r} is not a valid directory name") from None
 
 
 def _failed(done: subprocess.CompletedProcess[str], what: str) -> DefinitionError:

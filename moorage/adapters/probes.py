@@ -1,4 +1,4 @@
-"""Looks at network ports from this machine, the way their users will."""
+"""Checks network ports from this machine, as their users would."""
 
 from __future__ import annotations
 
@@ -11,28 +11,27 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from moorage.interfaces import Prober
+
 _PEEK_S = 0.1
-"""How long a connection must stay open to count. Docker's userland proxy accepts for a container that does not listen,
-and closes as soon as it has noticed."""
+"""How long a connection must stay open to count. Docker's userland proxy accepts connections for a container that does
+not listen, and closes them as soon as it notices."""
 _CONNECT_S = 0.5
 _SUCCESS = range(200, 400)
 _LISTEN = "0A"
 """State of a listening socket in /proc/net/tcp (include/net/tcp_states.h)."""
 _NOT_HERE = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT, errno.ENOPROTOOPT)
-"""No such address family, address or protocol on this machine: nothing can listen there, nothing to check."""
+"""This machine has no such address family, address or protocol: nothing can listen there, so nothing is in the way."""
 _NOT_ALLOWED = (errno.EACCES, errno.EPERM)
-_ADDRESSES = ("0.0.0.0", "::", "127.0.0.1", "::1")  # noqa: S104  bound for an instant, to see whether it can be
-"""The wildcards find a listener at any address on Linux; on macOS only the address itself does."""
+_ADDRESSES = ("0.0.0.0", "::", "127.0.0.1", "::1")  # noqa: S104  bound for an instant, to see whether that works
+"""On Linux, binding a wildcard detects a listener at any address; on macOS only the address itself does."""
 
 
-class SocketProber:
-    """Implements `interfaces.Prober` with plain sockets."""
+class SocketProber(Prober):
+    """Checks ports with plain sockets."""
 
     def tcp(self, host: str, port: int, timeout_s: float) -> str | None:
-        """None: something accepts and keeps the connection. Else why not.
-
-        An open connection is watched for up to 100 ms, to see that it is not closed at once.
-        """
+        """An open connection is watched for up to 100 ms, to see that it is not closed at once."""
         try:
             connection = socket.create_connection((host, port), timeout=timeout_s)
         except OSError as error:
@@ -41,27 +40,24 @@ class SocketProber:
             return _closed_at_once(connection, host, port)
 
     def http(self, url: str, timeout_s: float, status: int | None) -> str | None:
-        """None: answered as expected (`status` None: 200 to 399). Else why not. Redirects are not followed."""
         try:
             answered = _status(url, timeout_s)
         except ValueError:
-            return f"{url}: not an http:// address"
+            return f"{url}: not an http:// URL"
         except (OSError, http.client.HTTPException) as error:
             return f"{url}: {_reason(error, timeout_s)}"
         expected = answered in _SUCCESS if status is None else answered == status
         return None if expected else f"{url} answered {answered}, not {status or '200 to 399'}"
 
     def bindable(self, port: int, protocol: str, host_ip: str) -> bool:
-        """True: nothing on this machine listens on the port, on IPv4 or IPv6, at any address.
+        """A port below 1024 that we may not bind counts as free if nothing answers on it.
 
-        A port below 1024 that we may not bind is judged by whether something answers. A protocol, an address or an
-        address family that this machine does not have is no obstacle.
+        A protocol, address or address family that this machine does not have is not in the way.
         """
         addresses = dict.fromkeys((*_ADDRESSES, host_ip or _ADDRESSES[0]))
         return all(_can_bind(address, port, protocol) for address in addresses)
 
     def holder_of(self, port: int, protocol: str) -> str | None:
-        """The process that has the port, `python3 (pid 4711)`. None: none, or it cannot be read."""
         return holder_of(port, protocol)
 
 
@@ -96,7 +92,7 @@ def _closed_at_once(connection: socket.socket, host: str, port: int) -> str | No
     try:
         silent_end = connection.recv(1, socket.MSG_PEEK) == b""
     except TimeoutError:
-        return None  # silence is how most protocols begin
+        return None  # in most protocols the server says nothing at first
     except OSError as error:
         return f"{_at(host, port)}: {_reason(error, _PEEK_S)}"
     return f"{_at(host, port)} closes connections at once" if silent_end else None
@@ -105,8 +101,8 @@ def _closed_at_once(connection: socket.socket, host: str, port: int) -> str | No
 def _can_bind(address: str, port: int, protocol: str) -> bool:
     try:
         with _socket(address, protocol) as probe:
-            # Linux: reuse lets us bind beside connections in TIME_WAIT, never beside a listener. A datagram socket
-            # would share the port with another one, so it does without.
+            # On Linux, reuse lets us bind despite connections in TIME_WAIT, but never despite a listener. Not for
+            # datagram sockets, which would share the port.
             if protocol == "tcp":
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if probe.family == socket.AF_INET6:
@@ -131,7 +127,7 @@ def _socket(address: str, protocol: str) -> socket.socket:
 
 
 def _in_use(address: str, port: int, protocol: str) -> bool:
-    """For a port that we may not bind: the kernel's own list says that it is in use, or something answers."""
+    """For a port that we may not bind: whether the kernel lists it as in use, or something answers."""
     if any(_inodes(port, protocol)):
         return True
     if protocol != "tcp":
@@ -159,7 +155,7 @@ def _processes() -> list[int]:
 
 
 def _has_any(pid: int, sockets: set[str]) -> bool:
-    # Plain strings: a Path for each of thousands of descriptors is slow.
+    # Plain strings, because a Path for each of thousands of descriptors is slow.
     with suppress(OSError):
         for descriptor in os.listdir(f"/proc/{pid}/fd"):
             with suppress(OSError):
@@ -184,4 +180,4 @@ def _reason(error: Exception, timeout_s: float) -> str:
         return f"no answer in {timeout_s:g} s"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
-    return f"no proper answer ({type(error).__name__})"
+    return f"invalid answer ({type(error).__name__})"

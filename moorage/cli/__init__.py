@@ -1,6 +1,6 @@
 """The `moorage` command: one file per verb, loaded when the verb is called.
 
-Data goes to stdout; what is said to people goes to stderr where stdout carries data. Exit codes: see `moorage.errors`.
+Data goes to stdout; if stdout carries data, messages go to stderr. Exit codes: see `moorage.errors`.
 """
 
 from __future__ import annotations
@@ -26,33 +26,33 @@ _VERBS = {
     "start": "Start stopped services again, in dependency order",
     "restart": "Stop services and start them again, in dependency order",
     "ls": "List the stacks of this machine",
-    "status": "Show how a stack is",
-    "logs": "Show what services wrote, and follow it through restarts",
+    "status": "Show the state of a stack and its services",
+    "logs": "Show the output of services, and follow it through restarts",
     "stats": "Show what services use: CPU, memory, network, restarts",
     "exec": "Run a command in a running service",
-    "env": "Print where the services are, as variables of the environment",
+    "env": "Print the addresses of the services as environment variables",
     "open": "Open a service in the browser",
-    "ports": "Show the leased host ports, say who holds one, give them back",
-    "health": "Run every service's check now, and find what has drifted",
-    "plan": "Show what `up` would do; touches nothing",
+    "ports": "Show the leased host ports, find out who holds a port, release ports",
+    "health": "Run every service's check now, and report drift",
+    "plan": "Show what `up` would do; changes nothing",
     "config": "Show the resolved definition",
     "wait": "Wait until a stack is ready, or a run has ended",
-    "runs": "List the last flow runs of the hub",
-    "cancel": "Cancel a flow run: it undoes what it did",
-    "timeline": "Draw the last start: what took how long, and what held it up",
+    "runs": "List the latest flow runs of the hub",
+    "cancel": "Cancel a flow run, which undoes its work",
+    "timeline": "Draw the last start: how long everything took, and what slowed it down",
     "history": "List the generations of a stack, or all its runs",
     "rollback": "Apply an earlier generation again",
-    "sweep": "Clear away what crashes, deleted directories and expired stacks left behind",
-    "ci": "Run a command against a stack of its own, which is removed afterwards",
-    "init": "Write flows, tasks, blocks and prefect.yaml into a directory, to own them",
+    "sweep": "Clean up after crashes, deleted directories and expired stacks",
+    "ci": "Run a command against a temporary stack, which is removed afterwards",
+    "init": "Write flows, tasks, blocks and prefect.yaml into a directory, for you to change",
     "doctor": "Check engine, Compose, state directory and hub",
 }
 _EXIT_CODES = (
-    "Exit codes: 0 done, 1 the program asked for failed, 2 definition or usage, 3 port, 4 engine or Compose, 5 failed "
-    "and undone, 6 failed and not completely undone, 7 stack busy, 8 hub, 130 interrupted and undone."
+    "Exit codes: 0 done, 1 the command that you ran failed, 2 definition or usage, 3 port, 4 engine or Compose, 5 "
+    "failed and undone, 6 failed and not completely undone, 7 stack busy, 8 hub, 130 interrupted and undone."
 )
 _LEAVES_ORPHANS = frozenset({"sweep"})
-"""Verbs that do not first remove the stacks of killed test runs: it is `sweep`'s own work, or only shown by it."""
+"""Verbs that do not first remove the stacks of killed test runs: `sweep` does that itself, or only lists them."""
 
 
 hung_threads = threading.Event()
@@ -61,25 +61,25 @@ hung_threads = threading.Event()
 
 def main() -> None:
     """Run the command of this process and exit with its code."""
-    # Most of a short command is imports, and a tenth of those the collector looking at what never becomes garbage.
+    # A short command spends most of its time on imports, a tenth of which is the collector scanning live objects.
     gc.set_threshold(100_000, 20, 20)
-    # Asked to end, a command ends as with Ctrl-C; a run takes both signals over and undoes what it did.
+    # SIGTERM and SIGHUP end a command as Ctrl-C does; a run handles these signals itself and undoes its work.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
         signal.signal(signal.SIGHUP, signal.default_int_handler)
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by who started us, as in `moorage up >&-`
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - as long as we live
-        with suppress(AttributeError, ValueError):  # not ours
+        if getattr(sys, name) is None:  # closed by our parent process, as in `moorage up >&-`
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - open until the exit
+        with suppress(AttributeError, ValueError):  # replaced by another object, as under pytest
             getattr(sys, name).reconfigure(errors="replace")
     _leave(run(sys.argv[1:]))
 
 
 def _leave(code: int) -> Never:
-    """End the process, with what it wrote written.
+    """Flush the output and end the process.
 
-    Without Prefect, whose log is sent on the way out, nothing is left to be done then: taking the interpreter apart is
-    a fifth of a short command's time. With it, at once too if a thread hangs in a call to a Prefect that is silent.
+    Prefect sends its log when the interpreter shuts down. Without Prefect nothing is left to do, and the shutdown would
+    be a fifth of a short command's time. If a thread hangs in a call to a silent Prefect, the process ends at once too.
     """
     gc.freeze()
     if "prefect" in sys.modules and not hung_threads.is_set():
@@ -88,12 +88,12 @@ def _leave(code: int) -> Never:
 
 
 def _written() -> int:
-    """Write what is still in the buffers; 1 and words where stdout does not take it, as with GNU's programs."""
+    """Flush stdout and stderr; returns 1 and prints an error if that fails, as GNU programs do."""
     code = 0
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except (BrokenPipeError, ValueError):  # its reader has gone, or it is closed
+        except (BrokenPipeError, ValueError):  # the reader has gone, or the stream is closed
             continue
         except OSError as error:
             code = 1
@@ -103,7 +103,7 @@ def _written() -> int:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command; gives its exit code."""
+    """Run one command; returns its exit code."""
     from cyclopts import CycloptsError
 
     from moorage.cli.output import as_json, show_error
@@ -136,13 +136,13 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _wants_json(arguments: Sequence[str]) -> bool:
-    """True: the option is ours, not that of a command after `--`."""
+    """True if `--json` is Moorage's option, not one of a command after `--`."""
     own = list(arguments)
     return "--json" in own[: own.index("--") if "--" in own else None]
 
 
 def _show_os_error(error: OSError) -> int:
-    """A file, a directory or a program that cannot be used, where nobody expected it. Other errors are ours: raised."""
+    """Report a file, directory or program that turned out to be unusable. Any other OSError is a bug: raised again."""
     if error.errno not in (errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.ENOSPC, errno.EROFS):
         raise error
     gone = error.errno == errno.ENOENT and error.filename is None
@@ -153,13 +153,13 @@ def _show_os_error(error: OSError) -> int:
 
 
 def _ends_orphans(arguments: Sequence[str]) -> bool:
-    """True: a verb that does something, not a question about the command itself."""
+    """True for a verb that does something; False for questions about the command itself, such as `--version`."""
     verb = "".join(arguments[:1])
     return verb.strip("-") == verb != "" and verb not in _LEAVES_ORPHANS and not _asks_for_help(arguments)
 
 
 def _all_about(verb: str) -> str:
-    """What the docstring of a verb says, its paragraphs in one line each: they are wrapped as the terminal is wide."""
+    """The docstring of a verb, each paragraph on one line: cyclopts wraps them to the terminal's width."""
     from importlib import import_module
     from inspect import getdoc
 
@@ -171,15 +171,15 @@ def _all_about(verb: str) -> str:
 
 
 def _asks_for_help(arguments: Sequence[str]) -> bool:
-    """True: `--help` is there, and not after `--`, where another program's arguments are."""
+    """True if `--help` is given, and not after `--`, where another program's arguments begin."""
     ours = arguments[: arguments.index("--")] if "--" in arguments else arguments
     return bool({"--help", "-h"} & set(ours))
 
 
 def _end_orphans() -> None:
-    """Remove the stacks whose `moorage ci` or test process was killed. What fails waits for the next call.
+    """Remove the stacks whose `moorage ci` or test process was killed. A removal that fails is left to the next call.
 
-    Whoever reads pays for the listing of a folder; more only when there is one.
+    Costs the listing of one directory, and more only if there is such a stack.
     """
     from moorage.settings import settings
 

@@ -15,21 +15,21 @@ def cancel(
     run: str,
     *,
     timeout: Annotated[
-        float, Parameter(name=["--timeout", "-t"], help="Longest time to wait for its end, in seconds.")
+        float, Parameter(name=["--timeout", "-t"], help="Longest time to wait for the run to end, in seconds.")
     ] = 60.0,
     json: Annotated[bool, Parameter(help="Print the run as JSON.")] = False,
 ) -> int:
-    """Cancel a flow run: it undoes what it did. Returns when it has ended; exit code 6 if it does not in time.
+    """Cancel a flow run, which undoes its work, and wait until it has ended; exit code 6 if that takes too long.
 
     Parameters
     ----------
     run
-        Id of the run, or the beginning of it.
+        Id of the run, or its first characters.
     """
     where = runs.address()
     asked = runs.one(where, run)
     runs.cancel(where, asked)
-    remark(f"{asked.name}: cancelling; it undoes what it did")
+    remark(f"{asked.name}: cancelling; it undoes its work")
     found = runs.until_ended(where, asked, timeout)
     if json:
         as_json(found.model_dump(mode="json"))

@@ -1,4 +1,4 @@
-"""`moorage ci`: a stack for one command, and nothing left behind."""
+"""`moorage ci`: a temporary stack for one command."""
 
 from __future__ import annotations
 
@@ -17,30 +17,31 @@ def ci(
     *command: Annotated[str, Parameter(allow_leading_hyphen=True)],
     asked: Asked = Asked(),  # noqa: B008 - frozen
 ) -> int:
-    """Bring up a stack of its own, run a command against it, remove the stack: `moorage ci -- pytest`.
+    """Bring up a temporary stack, run a command against it, and remove the stack: `moorage ci -- pytest`.
 
-    Exit code of the command; 5 when the stack was started and did not come up (2, 3, 4: it was not, as with `up`).
+    The exit code is the command's; 5 if the stack was started but did not come up (2, 3, 4: it could not be started, as
+    with `up`).
 
     Parameters
     ----------
     command
-        Program and arguments, after `--`; finds the services by MOORAGE_URL_<SERVICE>_<PORT>, MOORAGE_HOST_…,
-        MOORAGE_PORT_… in its environment.
+        Program and arguments, after `--`. Its environment has the addresses of the services:
+        MOORAGE_URL_<SERVICE>_<PORT>, MOORAGE_HOST_…, MOORAGE_PORT_….
     """
     if not command:
-        sys.stderr.write("moorage: which command? `moorage ci -- pytest`\n")
+        sys.stderr.write("moorage: ci: no command given, such as `moorage ci -- pytest`\n")
         return DefinitionError.exit_code
     if command[0].startswith("-"):
         message = f"ci: {command[0]}: no such option"
         raise DefinitionError(message, hint="`moorage ci --help` lists them; the command comes after `--`.")
     if asked.timeout is not None and not 0 < asked.timeout < _LONGEST_S:
-        message = f"--timeout {asked.timeout:g}: not a time that a command can have"
-        raise DefinitionError(message, hint="Give seconds, more than 0.")
+        message = f"--timeout {asked.timeout:g} is not a valid time"
+        raise DefinitionError(message, hint="Give a number of seconds greater than 0.")
     return _runner(asked)(asked, command).whole()
 
 
 def _runner(asked: Asked) -> type[CiRun]:
-    """Who runs it, by engine; Dagger's part is loaded only when it is asked for."""
+    """The class that runs it on the selected engine; Dagger's is loaded only when it is used."""
     if asked.engine == "docker":
         return CiRun
     from moorage.cli.ci_dagger import DaggerCiRun

@@ -1,4 +1,4 @@
-"""`moorage ci --engine dagger`: the same, with the stack inside a session of Dagger."""
+"""`moorage ci --engine dagger`: the stack runs inside a Dagger session."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from moorage.work.ephemeral.dagger_stack import Throwaway
 
 
 class DaggerCiRun(CiRun):
-    """One `moorage ci` whose services live in Dagger: no container, network or volume of the Docker engine."""
+    """One `moorage ci` whose services run in Dagger: no container, network or volume on the Docker engine."""
 
     throwaway: Throwaway | None = None
 
     def request_of(self, source: Source) -> UpRequest:
-        """The request, with a name of its own; no engine has to be asked whether another stack has it."""
+        """The request, with a unique name; there is no need to check on an engine that no other stack has it."""
         base = self.asked.name_prefix or naming.derived_name(source.directory, None, None)
         name = stack.unique_name(base)
         return UpRequest(source=source, name=name, wait_timeout_s=self.asked.wait_timeout, builder="dagger")
 
     def up(self) -> StackStatus:
-        """Bring the services up in a session. Raises UnsupportedByBackendError for what Dagger cannot do."""
+        """Start the services in a session. Raises UnsupportedByBackendError for what Dagger cannot do."""
         from moorage.adapters.dagger.sandbox import DaggerSandbox
         from moorage.show.secret_names import looks_secret
         from moorage.show.text import summary_text
@@ -45,7 +45,7 @@ class DaggerCiRun(CiRun):
         return status
 
     def end(self, owned: stack.EphemeralStack) -> int:
-        """Stop all in reverse order and end the session."""
+        """Stop all services in reverse order and end the session."""
         try:
             if self.throwaway:
                 with self.out.guarded(f"moorage down {self.stack}"):
@@ -54,15 +54,15 @@ class DaggerCiRun(CiRun):
             self.summary.left = error
             self.out.say(f"error: {error}")
             return error.exit_code
-        owned.keep()  # nothing of it is on record any more
+        owned.keep()  # nothing is left to be removed
         return 0
 
     def say_logs(self) -> None:
-        """What Dagger logged last: it has no log of a service."""
+        """Show the last lines that Dagger logged: it keeps no log per service."""
         if self.throwaway and (lines := self.throwaway.sandbox.log()):
             self.out.folded("log of Dagger", "\n".join(lines[-LAST_LINES:]))
 
     def save_services(self) -> None:
-        """The same as `logs/dagger.log` among the artifacts."""
+        """Save Dagger's log among the artifacts, as `logs/dagger.log`."""
         if self.throwaway:
             self.artifacts.write("logs/dagger.log", "\n".join(self.throwaway.sandbox.log()) + "\n")

@@ -1,4 +1,4 @@
-"""One `moorage ci`, from the stack's start to its end."""
+"""One `moorage ci`, from starting the stack to removing it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _MOST_SUMMARY_BYTES = 1_000_000
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Asked:
-    """What the stack is made from, and what is kept of the run."""
+    """Options of `moorage ci`: the stack's definition, and what to keep of the run."""
 
     file: Annotated[list[str], Parameter(name=["--file", "-f"], help="Compose file; may be given several times.")] = (
         field(default_factory=list)
@@ -55,31 +55,33 @@ class Asked:
     env_file: Annotated[list[str], Parameter(help="File with variables; may be given several times.")] = field(
         default_factory=list
     )
-    name_prefix: Annotated[str | None, Parameter(help="First part of the stack's name. Else the project's name.")] = (
-        None
-    )
+    name_prefix: Annotated[
+        str | None, Parameter(help="First part of the stack's name (default: the project's name).")
+    ] = None
     junit: Annotated[
-        Path | None, Parameter(help="Directory of JUnit reports: summed up; ours, moorage.xml, is added.")
+        Path | None, Parameter(help="Directory of JUnit reports: they are counted, and moorage.xml is added.")
     ] = None
     artifacts: Annotated[
-        Path | None, Parameter(help="Directory for addresses, history; logs and state on failure.")
+        Path | None, Parameter(help="Directory for addresses and history; on failure also logs and state.")
     ] = None
-    save_logs: Annotated[bool, Parameter(help="Save logs and state also when the command succeeds.")] = False
+    save_logs: Annotated[bool, Parameter(help="Save logs and state even if the command succeeds.")] = False
     wait_timeout: Annotated[float | None, Parameter(help="Longest time for a service to become ready, in seconds.")] = (
         None
     )
     timeout: Annotated[float | None, Parameter(help="Longest time for the command, in seconds: exit code 124.")] = None
     engine: Annotated[
-        Literal["docker", "dagger"], Parameter(help="Where the stack lives: docker, or a session of dagger.")
+        Literal["docker", "dagger"], Parameter(help="Where the stack runs: docker, or a dagger session.")
     ] = "docker"
     json: Annotated[
         bool,
-        Parameter(name="--json", negative=(), help="How it ended, as JSON on stdout; the command's goes to stderr."),
+        Parameter(
+            name="--json", negative=(), help="Print the result as JSON on stdout; the command's output goes to stderr."
+        ),
     ] = False
 
 
 class CiRun:
-    """One `moorage ci`, from the stack's start to its end."""
+    """One `moorage ci`, from starting the stack to removing it."""
 
     def __init__(self, asked: Asked, command: Sequence[str]) -> None:
         self.asked = asked
@@ -98,7 +100,7 @@ class CiRun:
         return request.model_copy(update={"name": stack.unique_name(base)})
 
     def whole(self) -> int:
-        """Up, command, save, down, summary; gives the exit code."""
+        """Up, command, save, down, summary; returns the exit code."""
         with self.interrupts.ignored():
             try:
                 code = self._owned()
@@ -120,7 +122,7 @@ class CiRun:
         self.stack = self.summary.stack = str(self.request.name)
         with stack.EphemeralStack(self.world, self.stack) as owned:
             try:
-                with self.interrupts.heard():  # the parts of it that take time take signals over themselves
+                with self.interrupts.heard():  # the long parts handle signals themselves
                     code = self._up_and_command()
             except KeyboardInterrupt:
                 code = InterruptedRunError.exit_code
@@ -137,10 +139,10 @@ class CiRun:
 
     def _say_removing(self) -> None:
         with suppress(RuntimeError):  # a signal in the middle of a write
-            self.out.say("moorage: removing the stack, one moment")
+            self.out.say("moorage: removing the stack, please wait")
 
     def kept(self, what: str, save: Callable[[], Any]) -> Any:
-        """Save something for later; that it cannot be saved is said and changes nothing else."""
+        """Save an artifact; a failure is reported and changes nothing else."""
         try:
             return save()
         except (OSError, MoorageError) as error:
@@ -215,7 +217,7 @@ class CiRun:
             self.out.say(f"moorage: {text}")
 
     def _say_why(self, code: int) -> None:
-        with suppress(MoorageError):  # an engine that has gone must not hide the command's own failure
+        with suppress(MoorageError):  # an engine that is gone must not hide the command's own failure
             self.say_logs()
         self.out.error("moorage ci", f"{self.summary.command[0]} ended with exit code {code}")
 
@@ -227,7 +229,7 @@ class CiRun:
     # --- the end --------------------------------------------------------------------------------------------
 
     def end(self, owned: stack.EphemeralStack) -> int:
-        """Save the history and remove the stack, whatever signals come. Gives an exit code, 0 for all well."""
+        """Save the history and remove the stack, whatever signals arrive. Returns an exit code, 0 for success."""
         self.kept("history", self._save_history)
         try:
             with self.out.guarded(f"moorage down {self.stack}"):
@@ -237,7 +239,7 @@ class CiRun:
 
             self.summary.left = error
             self.out.say(error_text(error))
-            self.out.say(f"moorage: {self.stack} is not removed; the next `moorage` call on this machine does it")
+            self.out.say(f"moorage: {self.stack} was not removed; the next `moorage` call on this machine tries again")
             return error.exit_code
         return 0
 
@@ -247,7 +249,7 @@ class CiRun:
             copy_history(home / "hub.db", self.artifacts.directory / "hub.db", self.stack)
 
     def _save_summary(self) -> None:
-        """`result.json`, `timeline.json` and `summary.md` among the artifacts, our JUnit report, the job's summary."""
+        """Write `result.json`, `timeline.json`, `summary.md`, our JUnit report and the job's summary."""
         self.kept("JUnit report", self._reports)
         text = summary_markdown(self.summary)
         self.kept("summary", lambda: self._write(text))
@@ -263,7 +265,7 @@ class CiRun:
         self.artifacts.write_json("result.json", self._result())
 
     def _result(self) -> dict[str, Any]:
-        """How it ended. `exit_code` is the command's, None when it did not run; `error` and `left` are ours."""
+        """The result. `exit_code` is the command's, None if it did not run; `error` and `left` are Moorage's."""
         job = self.summary
         errors = {name: error and error.as_dict() for name, error in (("error", job.error), ("left", job.left))}
         result = {"stack": job.stack or None, "up": job.status is not None, "exit_code": job.exit_code, **errors}
@@ -295,8 +297,8 @@ def bring_up(world: World, request: UpRequest, listener: Callable[[Event], None]
             return run_flow("up", parameters_of(request), start_hub=False, listener=listener)
         except MoorageError:
             raise
-        except Exception as error:  # Prefect's: a wrong password, another version; our own become MoorageErrors
-            hint = "Look at PREFECT_API_AUTH_STRING and the server's version, or unset PREFECT_API_URL."
+        except Exception as error:  # from Prefect: a wrong password, another version; ours are all MoorageErrors
+            hint = "Check PREFECT_API_AUTH_STRING and the server's version, or unset PREFECT_API_URL."
             raise HubError(f"the Prefect API at {url}: {one_line(str(error))}", hint=hint, api_url=url) from error
 
     async def directly(emit: Callable[[Event], None]) -> dict[str, Any]:
@@ -306,9 +308,9 @@ def bring_up(world: World, request: UpRequest, listener: Callable[[Event], None]
 
 
 def remove(owned: stack.EphemeralStack, *, over_hub: bool) -> None:
-    """Remove the stack; `over_hub`: as a flow run first, so that it is in the history. Raises MoorageError."""
+    """Remove the stack; `over_hub`: first as a flow run, so that it is in the history. Raises MoorageError."""
     if over_hub:
-        with suppress(Exception):  # Prefect may be gone by now: what it did not do is done directly
+        with suppress(Exception):  # Prefect may be gone by now: the direct removal below does the rest
             _down_over_hub(owned)
     asyncio.run(owned.remove())
 
@@ -324,14 +326,14 @@ def _down_over_hub(owned: stack.EphemeralStack) -> None:
 def place_of(
     source: Source | None, facts: Mapping[str, Any], environment: Mapping[str, str]
 ) -> tuple[str | None, int | None]:
-    """The compose file, as the annotation wants it, and the line of the service in it. None: not known."""
+    """The compose file, as CI annotations name it, and the line of the service in it. None: not known."""
     if source is None:
         return None, None
     files = source.files or tuple(source.directory / name for name in FILE_NAMES)
     root = Path(environment.get("GITHUB_WORKSPACE") or Path.cwd())
     there = [file for file in files if file.is_file()]
     shown: Callable[[Path], str] = lambda file: str(file.relative_to(root) if file.is_relative_to(root) else file)  # noqa: E731
-    for file in reversed(there):  # what comes last overrides
+    for file in reversed(there):  # later files override earlier ones
         with suppress(OSError):
             text = file.read_text(errors="replace")
             service = facts.get("service")

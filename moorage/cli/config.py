@@ -18,13 +18,13 @@ def config(
     *,
     selection: Selection = Selection(),  # noqa: B008 - frozen
     override: Annotated[
-        bool, Parameter(help="Print the override file that gives plain `docker compose` the same ports.")
+        bool, Parameter(help="Print the override file with which plain `docker compose` uses the same ports.")
     ] = False,
     show_secrets: Annotated[bool, Parameter(help="Do not hide secret values.")] = False,
-    json: Annotated[bool, Parameter(help="Print JSON, as without it: JSON is YAML too.")] = False,
+    json: Annotated[bool, Parameter(help="No effect: the output is always JSON, which is also YAML.")] = False,
 ) -> int:
     """Show the definition as Compose resolves it, with the leased ports (a Compose file in JSON)."""
-    del json  # it always is: JSON is YAML
+    del json  # the output is always JSON, which is also YAML
     world, request = open_world(), request_of(selection)
     resolved = resolve.resolve(world, request)
     leases = plan.preview_leases(world, resolved)

@@ -1,4 +1,4 @@
-"""Runs that the worker executes, followed from a shell."""
+"""Runs that the worker executes, started and followed from a shell."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _CODES = {"COMPLETED": 0, "CANCELLED": InterruptedRunError.exit_code}
 
 
 def hand_over(flow: str, parameters: dict[str, Any], about: str, *, json: bool) -> int:
-    """Create a flow run for the worker and return; the hub is started if it does not run. Raises HubError."""
+    """Create a flow run for the worker and return; the hub is started if it is not running. Raises HubError."""
     where = control.on_duty(remark)
     try:
         made = runs.submit(where, flow, parameters, about)
@@ -25,12 +25,12 @@ def hand_over(flow: str, parameters: dict[str, Any], about: str, *, json: bool) 
         as_json({"flow_run_id": made.id, "flow_run_url": made.url, "name": made.name, "state": made.state})
     else:
         say(f"{made.id}\n{made.url}")
-        remark(f"`moorage wait {made.id}` waits for its end, `moorage cancel {made.id[:8]}` undoes it")
+        remark(f"`moorage wait {made.id}` waits until it ends, `moorage cancel {made.id[:8]}` undoes it")
     return 0
 
 
 def follow(run: str, timeout_s: float, *, json: bool) -> int:
-    """Wait for the end of a run: 0 completed, 5 failed or crashed, 130 cancelled. Raises NotReadyError."""
+    """Wait until a run ends: 0 completed, 5 failed or crashed, 130 cancelled. Raises NotReadyError."""
     where = runs.address()
     said = ""
 

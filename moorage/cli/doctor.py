@@ -18,7 +18,7 @@ _LEAST_FREE_BYTES = 1 << 30
 
 
 def doctor(*, json: Annotated[bool, Parameter(help="Print the findings as JSON.")] = False) -> int:
-    """Check all that Moorage stands on: engine, Compose, state directory, disk, hub; Dagger, which may be missing."""
+    """Check what Moorage needs: engine, Compose, state directory, disk, hub; also Dagger, which is optional."""
     world = open_world()
     checks: dict[str, Callable[[], str]] = {
         "engine": lambda: f"Docker Engine {world.engine.ping()}",
@@ -58,7 +58,7 @@ def _disk(world: World) -> str:
     free = shutil.disk_usage(next(folder for folder in (home, *home.parents) if os.access(folder, os.X_OK))).free
     if free < _LEAST_FREE_BYTES:
         message = f"{world.settings.home}: only {free >> 20} MiB free"
-        raise MoorageError(message, hint="Make room: `docker system df` shows what images take.")
+        raise MoorageError(message, hint="Free some space: `docker system df` shows how much images use.")
     return f"{free >> 30} GiB free"
 
 
@@ -70,7 +70,7 @@ def _hub() -> str:
 
 
 def _dagger(world: World) -> str:
-    """CLI, engine and versions; why it cannot be used, which is a failure only where it is what builds."""
+    """CLI, engine and versions of Dagger, or why it cannot be used: a failure only if it is the selected builder."""
     from moorage.adapters.dagger.preflight import DaggerLook
 
     found = DaggerLook(world.settings, world.engine).preflight()
@@ -79,4 +79,4 @@ def _dagger(world: World) -> str:
         return seen
     if world.settings.builder == "dagger":
         raise BackendUnavailableError(f"{found.reason} ({seen})", backend="dagger", hint=found.hint)
-    return f"not usable, and not asked for: {found.reason} ({seen})"
+    return f"not usable, but not selected either: {found.reason} ({seen})"

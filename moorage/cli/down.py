@@ -17,14 +17,14 @@ def down(
     *,
     selection: Selection = Selection(),  # noqa: B008 - frozen
     volumes: Annotated[bool, Parameter(name=["--volumes", "-v"], help="Remove volumes: data is lost.")] = False,
-    release_ports: Annotated[bool, Parameter(help="Give the leased ports back.")] = False,
+    release_ports: Annotated[bool, Parameter(help="Release the leased ports.")] = False,
     timeout: Annotated[
-        float | None, Parameter(name=["--timeout", "-t"], help="Grace period of stops, in seconds.")
+        float | None, Parameter(name=["--timeout", "-t"], help="Grace period for stopping a service, in seconds.")
     ] = None,
     patience: LockTimeout = LockTimeout(),  # noqa: B008 - frozen
     json: Annotated[bool, Parameter(help="Print the result as JSON.")] = False,
 ) -> int:
-    """Remove a stack's containers and networks; its volumes and leases stay unless asked for.
+    """Remove a stack's containers and networks; its volumes and leases stay unless you ask otherwise.
 
     Parameters
     ----------

@@ -20,14 +20,14 @@ def env(
     *,
     selection: Selection = Selection(),  # noqa: B008 - frozen
     form: Annotated[
-        Literal["shell", "dotenv", "json"], Parameter(name="--format", help="How to print it.", show_default=True)
+        Literal["shell", "dotenv", "json"], Parameter(name="--format", help="Output format.", show_default=True)
     ] = "shell",
-    json: Annotated[bool, Parameter(help="The same as --format json: by service too.")] = False,
+    json: Annotated[bool, Parameter(help="Same as --format json, which also groups the addresses by service.")] = False,
 ) -> int:
-    """Print where the services of a running stack are, as variables: `eval "$(moorage env)"`.
+    """Print the addresses of a running stack's services as environment variables: `eval "$(moorage env)"`.
 
-    MOORAGE_URL_BACKEND_8000, MOORAGE_HOST_…, MOORAGE_PORT_… for each published port, and MOORAGE_STACK: the same names
-    that `moorage ci` gives its command. Values are quoted for a POSIX shell, or for a dotenv file.
+    MOORAGE_URL_BACKEND_8000, MOORAGE_HOST_…, MOORAGE_PORT_… for each published port, and MOORAGE_STACK: the same
+    variables that `moorage ci` gives its command. Values are quoted for a POSIX shell, or for a dotenv file.
 
     Parameters
     ----------

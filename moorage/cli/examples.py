@@ -1,4 +1,4 @@
-"""What `--help` of a verb shows last: commands as one would type them."""
+"""Example commands, shown at the end of a verb's `--help`."""
 
 from __future__ import annotations
 

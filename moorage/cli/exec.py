@@ -32,25 +32,28 @@ def exec(  # noqa: A001 - the verb's name
     index: Annotated[int, Parameter(help="Number of the replica.", show_default=True)] = 1,
     user: Annotated[str | None, Parameter(name=["--user", "-u"], help="User, or user:group, to run as.")] = None,
     workdir: Annotated[str | None, Parameter(name=["--workdir", "-w"], help="Directory in the container.")] = None,
-    env: Annotated[tuple[str, ...], Parameter(name=["--env", "-e"], help="Variable NAME=VALUE; repeatable.")] = (),
-    no_tty: Annotated[bool, Parameter(name=["--no-tty", "-T"], help="No terminal, also where there is one.")] = False,
-    privileged: Annotated[bool, Parameter(help="With all rights on the machine.")] = False,
+    env: Annotated[
+        tuple[str, ...],
+        Parameter(name=["--env", "-e"], help="Environment variable NAME=VALUE; may be given several times."),
+    ] = (),
+    no_tty: Annotated[bool, Parameter(name=["--no-tty", "-T"], help="Do not allocate a terminal.")] = False,
+    privileged: Annotated[bool, Parameter(help="Run with extended privileges on the machine.")] = False,
 ) -> int:
     """Run a command in a running service: `moorage exec web -- sh`.
 
-    An argument list, no shell. On a terminal the command gets one, else its input and output are passed on byte for
-    byte. Exit code: the command's own; 126 or 127 when there is no such command, 1 when the service does not run.
-    What it prints is not redacted.
+    The command is an argument list; no shell is involved. On a terminal the command gets one, otherwise its input and
+    output are passed on byte for byte. The exit code is the command's own; 126 or 127 if there is no such command,
+    1 if the service is not running. Its output is not redacted.
 
     Parameters
     ----------
     service
-        Service to run it in.
+        Service to run the command in.
     command
-        Program and arguments; all that stands behind the service's name.
+        Program and arguments: everything after the service's name.
     """
     if not command:
-        raise DefinitionError("exec: which command?", hint="`moorage exec SERVICE -- COMMAND`")
+        raise DefinitionError("exec: no command given", hint="Run `moorage exec SERVICE -- COMMAND`.")
     world = open_world()
     name = known_stack_of(world, selection)
     _check_running(world, name, service, index)
@@ -66,7 +69,7 @@ def exec(  # noqa: A001 - the verb's name
 
 
 def with_command_apart(arguments: Sequence[str]) -> list[str]:
-    """Arguments of `exec` with `--` behind the service's name: what comes after it belongs to the command."""
+    """Insert `--` after the service's name in the arguments of `exec`: what follows belongs to the command."""
     value_next = False
     for number, argument in enumerate(arguments[1:], 1):
         if value_next:
@@ -82,7 +85,7 @@ def with_command_apart(arguments: Sequence[str]) -> list[str]:
 
 
 def _check_running(world: World, stack: str, service: str, index: int) -> None:
-    """Raises DefinitionError: no such service or replica; MoorageError: it does not run."""
+    """Raises DefinitionError if there is no such service or replica, MoorageError if it is not running."""
     observed = world.engine.observe(stack)
     generation = generations.current(world, stack)
     chosen(
@@ -93,15 +96,15 @@ def _check_running(world: World, stack: str, service: str, index: int) -> None:
     numbers = {container.number: container.state for container in observed.of(service)}
     if index not in numbers and numbers:
         there = ", ".join(map(str, sorted(numbers)))
-        raise DefinitionError(f"{stack}: {service} has no replica {index}", service=service, hint=f"It has: {there}.")
+        raise DefinitionError(f"{stack}: {service} has no replica {index}", service=service, hint=f"Replicas: {there}.")
     if numbers.get(index) != "running":
-        state = numbers.get(index, "not there")
+        state = numbers.get(index, "not created")
         hint = f"`moorage start {service}` starts it." if numbers else "`moorage up` creates it."
-        raise MoorageError(f"{stack}: {service} does not run, it is {state}", hint=hint, service=service, state=state)
+        raise MoorageError(f"{stack}: {service} is not running, it is {state}", hint=hint, service=service, state=state)
 
 
 def _file(world: World, stack: str) -> list[str]:
-    """The definition that the stack was made from, so that no other one of the directory is read."""
+    """Options that name the stack's own definition, so that Compose reads no other one from the directory."""
     generation = generations.current(world, stack)
     newest = next(iter(world.store.generations(stack)), None)
     if generation is None and newest:
@@ -110,7 +113,7 @@ def _file(world: World, stack: str) -> list[str]:
 
 
 def _become(command: list[str]) -> None:
-    """Compose takes this process over: terminal, window size, signals and exit code are the command's."""
+    """Replace this process with Compose, so that terminal, window size, signals and exit code are the command's."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COMPOSE_")}

@@ -1,4 +1,4 @@
-"""Running a flow in this process: hub, progress, signals, and a Prefect that stops answering."""
+"""Runs a flow in this process: hub, progress, signals, and a Prefect that stops answering."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ Listener = Callable[[Event], None]
 _UNDONE = ("up", "rollback")
 """Flows that are undone when they are interrupted; the others roll forward."""
 _HISTORY_S = 5.0
-"""How long Prefect may take to write down how a run ended."""
+"""How long Prefect may take to record how a run ended."""
 _BEGIN_S = 10.0
-"""After how long a run that has not begun makes us ask whether Prefect answers at all."""
+"""If a run has not begun after this time, we check whether Prefect still answers."""
 _HEALTH_S = 3.0
 
 
@@ -82,7 +82,7 @@ async def _called(flow: Callable[..., Awaitable[Any]], parameters: dict[str, Any
 
 
 def url_of(address: HubAddress, flow_run_id: Any) -> str | None:
-    """The page of a flow run. None: there was none."""
+    """URL of a flow run. None: there was no flow run."""
     return flow_run_url(address, flow_run_id) if flow_run_id else None
 
 
@@ -149,7 +149,7 @@ def _attended(
 
 
 def _until_body_ends(attendance: InterruptibleRun[Any], outcome: Outcome, address: HubAddress) -> None:
-    """Raises HubError for a Prefect that falls silent before the body begins: nothing is done then."""
+    """Raises HubError if Prefect stops answering before the body begins: nothing has been done then."""
     while not outcome.ended.is_set():
         if attendance.wait(None if outcome.began.is_set() else _BEGIN_S):
             return
@@ -175,7 +175,7 @@ def _failed_outside(attendance: InterruptibleRun[Any], address: HubAddress) -> d
 
 
 def _until_written_down(attendance: InterruptibleRun[Any]) -> None:
-    """Wait for Prefect's bookkeeping, not for long; what it failed with changes nothing about the stack."""
+    """Wait a short while for Prefect's bookkeeping; if that fails, it changes nothing about the stack."""
     if not attendance.wait(_HISTORY_S):
         hung_threads.set()
         remark("note: the Prefect API does not answer: the history of this run is incomplete")
@@ -184,5 +184,5 @@ def _until_written_down(attendance: InterruptibleRun[Any]) -> None:
         attendance.result()
     except MoorageError:
         return
-    except Exception as error:  # noqa: BLE001 - Prefect's, whatever it is
+    except Exception as error:  # noqa: BLE001 - any error of Prefect's
         remark(f"note: the history of this run is incomplete: {error}")

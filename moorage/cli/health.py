@@ -17,13 +17,15 @@ def health(
     stack: str | None = None,
     *,
     selection: Selection = Selection(),  # noqa: B008 - frozen
-    heal: Annotated[bool, Parameter(help="Mend what has drifted, at once, also what was given up.")] = False,
+    heal: Annotated[
+        bool, Parameter(help="Repair drift now, including services that automatic healing has given up.")
+    ] = False,
     json: Annotated[bool, Parameter(help="Print the result as JSON.")] = False,
 ) -> int:
-    """Run every service's check now, and compare what runs with the generation.
+    """Run every service's check now, and compare what is running with the current generation.
 
-    Unlike `status` it asks each service, whatever the engine thinks of it. Exit code 0: all is ready, and as it was
-    committed; 1: something is not.
+    Unlike `status`, it checks each service itself instead of trusting the engine. Exit code 0: everything is ready and
+    as committed; 1: something is not.
 
     Parameters
     ----------

@@ -15,11 +15,13 @@ from moorage.model.state import RunRecord
 def history(
     stack: str | None = None,
     *,
-    runs: Annotated[bool, Parameter(help="Every run (up, down, rollback, …), also those that left nothing.")] = False,
+    runs: Annotated[
+        bool, Parameter(help="List every run (up, down, rollback, …), including those that left nothing.")
+    ] = False,
     selection: Selection = Selection(),  # noqa: B008 - frozen
     json: Annotated[bool, Parameter(help="Print generations, or runs, as JSON.")] = False,
 ) -> int:
-    """List the generations of a stack that are kept, newest first: `rollback` goes back to one of them.
+    """List the stored generations of a stack, newest first: `rollback` goes back to one of them.
 
     Parameters
     ----------
@@ -48,5 +50,5 @@ def history(
 
 
 def _as_dict(run: RunRecord) -> dict[str, object]:
-    # What was there before, and the arguments, are for recovery; they may hold values of the environment.
+    # The state before the run and its arguments are for recovery only, and may contain environment values.
     return run.model_dump(mode="json", exclude={"before", "arguments"})

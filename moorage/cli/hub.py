@@ -10,14 +10,14 @@ from cyclopts import App, Parameter
 from moorage.cli.output import as_json, patient_remarks, remark, say
 from moorage.hub.control import HubStatus, ProcessStatus
 
-app = App(name="hub", help="Look after the Prefect server and its worker.")
+app = App(name="hub", help="Manage the Prefect server and its worker.")
 
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print the hub's state as JSON.")]
 
 
 @app.command
 def start(*, json: Json = False) -> int:
-    """Start server and worker and deploy the flows; what runs already stays."""
+    """Start server and worker and deploy the flows; processes that already run are kept."""
     from moorage.hub import control
 
     with patient_remarks() as on_line:
@@ -28,13 +28,15 @@ def start(*, json: Json = False) -> int:
 @app.command
 def stop(
     *,
-    timeout_s: Annotated[float, Parameter(name="--timeout", help="Seconds that interrupted runs have to undo.")] = 30.0,
+    timeout_s: Annotated[
+        float, Parameter(name="--timeout", help="Time for interrupted runs to undo their work, in seconds.")
+    ] = 30.0,
     wait: Annotated[
-        bool, Parameter(help="Wait for the end of the worker's runs, however long; nothing new is begun.", negative="")
+        bool, Parameter(help="Wait for the worker's runs to end, however long, and start no new ones.", negative="")
     ] = False,
     json: Json = False,
 ) -> int:
-    """Stop worker and server. Runs of the worker are interrupted and undo what they did; stacks stay up."""
+    """Stop worker and server. The worker's runs are interrupted and undo their work; stacks stay up."""
     from moorage.hub import control
 
     with patient_remarks() as on_line:
@@ -45,7 +47,7 @@ def stop(
 
 @app.command
 def status(*, json: Json = False) -> int:
-    """Show whether server and worker run, and where. Exit code 8 if no server answers."""
+    """Show whether server and worker are running, and where. Exit code 8 if no server answers."""
     return _show(json)
 
 
@@ -59,8 +61,8 @@ def open_() -> int:
 
 
 @app.command
-def logs(*, tail: Annotated[int, Parameter(name=["--tail", "-n"], help="Lines of each log.")] = 50) -> int:
-    """Show the end of the server's and the worker's log."""
+def logs(*, tail: Annotated[int, Parameter(name=["--tail", "-n"], help="Number of lines of each log.")] = 50) -> int:
+    """Show the last lines of the server's and the worker's log."""
     from moorage.hub import control
 
     for name, lines in control.logs(tail).items():
@@ -73,14 +75,16 @@ def logs(*, tail: Annotated[int, Parameter(name=["--tail", "-n"], help="Lines of
 def backup(
     file: Path | None = None,
     *,
-    json: Annotated[bool, Parameter(name="--json", negative="", help="Print where as JSON.")] = False,
+    json: Annotated[
+        bool, Parameter(name="--json", negative="", help="Print the file's path and size as JSON.")
+    ] = False,
 ) -> int:
-    """Save the hub's history: a checked copy of its database, also while it runs.
+    """Back up the hub's history: a checked copy of its database, made even while the hub is running.
 
     Parameters
     ----------
     file
-        Where to; without it, among the hub's files.
+        File to write (default: in the hub's folder).
     """
     from moorage.hub import control
 
@@ -91,20 +95,24 @@ def backup(
 
 @app.command
 def restore(
-    file: Path, *, json: Annotated[bool, Parameter(name="--json", negative="", help="Print as JSON.")] = False
+    file: Path,
+    *,
+    json: Annotated[
+        bool, Parameter(name="--json", negative="", help="Print the file's path and size as JSON.")
+    ] = False,
 ) -> int:
-    """Bring a saved history back; the hub has to be stopped. The present one is set aside.
+    """Restore the hub's history from a backup; the hub must be stopped. The current history is set aside.
 
     Parameters
     ----------
     file
-        What `moorage hub backup` has written.
+        A file written by `moorage hub backup`.
     """
     from moorage.hub import control
 
     aside = control.restore(file)
     if aside:
-        remark(f"the history that was there is now {aside}")
+        remark(f"the previous history is now {aside}")
     _say_file(file, json=json)
     return 0
 
@@ -112,9 +120,11 @@ def restore(
 @app.command
 def automate(
     *files: Path,
-    block: Annotated[str | None, Parameter(help="Notification block, TYPE/NAME, for those that want one.")] = None,
+    block: Annotated[
+        str | None, Parameter(help="Notification block, TYPE/NAME, for automations that need one.")
+    ] = None,
 ) -> int:
-    """Add automations to the hub from files such as those in deploy/automations; same name, replaced."""
+    """Add automations to the hub from files such as those in deploy/automations; one of the same name is replaced."""
     from moorage.hub import automations, runs
 
     where = runs.address()
@@ -143,7 +153,7 @@ def _show(json: bool) -> int:
 
 
 def _text(found: HubStatus) -> str:
-    server = found.server.state if found.managed else "somebody else's"
+    server = found.server.state if found.managed else "not managed by Moorage"
     return "\n".join(
         [
             f"server  {server}{_process_text(found.server)}",

@@ -17,17 +17,17 @@ def init(
     *,
     template: Annotated[
         Literal["commandcenter"] | None,
-        Parameter(help="Write the compose file and Dockerfiles of a template for the project there instead."),
+        Parameter(help="Write the compose file and Dockerfiles of this template instead."),
     ] = None,
-    force: Annotated[bool, Parameter(help="Overwrite files that are there with other content.")] = False,
+    force: Annotated[bool, Parameter(help="Overwrite existing files that have other content.")] = False,
     json: Annotated[bool, Parameter(help="Print the written files as JSON.")] = False,
 ) -> int:
-    """Write flows/, tasks/, blocks/ and prefect.yaml into a directory, for a team to own and change.
+    """Write flows/, tasks/, blocks/ and prefect.yaml into a directory, for your team to own and change.
 
     Parameters
     ----------
     directory
-        Where to; made if it is not there.
+        Directory to write to; it is created if missing.
     """
     target = directory.absolute()
     names = (
@@ -39,7 +39,7 @@ def init(
         as_json({"directory": str(target), "files": names})
     else:
         say(f"{directory}: {len(names)} files written")
-        say(f"next, in that directory: `{'moorage up' if template else 'prefect --no-prompt deploy --all'}`")
+        say(f"next, run in that directory: `{'moorage up' if template else 'prefect --no-prompt deploy --all'}`")
     return 0
 
 

@@ -27,28 +27,32 @@ from moorage.work.runs.failure_report import last_report
 def logs(
     *services: str,
     selection: LongSelection = LongSelection(),  # noqa: B008 - frozen
-    follow: Annotated[bool, Parameter(name=["--follow", "-f"], help="Go on until the stack ends.")] = False,
+    follow: Annotated[bool, Parameter(name=["--follow", "-f"], help="Keep following until the stack ends.")] = False,
     tail: Annotated[
         str,
-        Parameter(name=["--tail", "-n"], help="So many lines from the end of each container's log.", show_default=True),
+        Parameter(
+            name=["--tail", "-n"],
+            help="Number of lines to show from the end of each container's log.",
+            show_default=True,
+        ),
     ] = "all",
-    since: Annotated[str | None, Parameter(help="From here on: 10m (ago), 2026-11-21T08:00:00Z.")] = None,
-    until: Annotated[str | None, Parameter(help="Up to here, written the same way.")] = None,
+    since: Annotated[str | None, Parameter(help="Start time: 10m (ago) or 2026-11-21T08:00:00Z.")] = None,
+    until: Annotated[str | None, Parameter(help="End time, in the same format.")] = None,
     timestamps: Annotated[bool, Parameter(name=["--timestamps", "-t"], help="Show the time of each line.")] = False,
-    failed: Annotated[bool, Parameter(help="The logs of the last start that failed, from its report.")] = False,
-    no_color: Annotated[bool, Parameter(help="No colours, also on a terminal.")] = False,
-    no_log_prefix: Annotated[bool, Parameter(help="Without the service's name before each line.")] = False,
+    failed: Annotated[bool, Parameter(help="Show the logs of the last failed start, from its report.")] = False,
+    no_color: Annotated[bool, Parameter(help="No colours, even on a terminal.")] = False,
+    no_log_prefix: Annotated[bool, Parameter(help="No service name at the start of each line.")] = False,
     show_secrets: Annotated[bool, Parameter(help="Do not hide secret values.")] = False,
     json: Annotated[bool, Parameter(help="Print each line as a JSON object.")] = False,
 ) -> int:
-    """Show what services wrote, merged in time order; with `--follow` through restarts, until the stack ends.
+    """Show the output of services, merged in time order; with `--follow` through restarts, until the stack ends.
 
-    Works on stopped services too. After a start that was undone, `--failed` shows what its services had written.
+    Works on stopped services too. After a start that was undone, `--failed` shows the output of its services.
 
     Parameters
     ----------
     services
-        Services to show; without one, all.
+        Services to show (default: all).
     """
     world = open_world()
     colour = not no_color and not os.environ.get("NO_COLOR") and sys.stdout.isatty()
@@ -63,7 +67,7 @@ def logs(
     form = view.json if json else view.text
     for line in shown.past(more=follow):
         sys.stdout.write(form(line) + "\n")
-    sys.stdout.flush()  # what follows may be long in coming
+    sys.stdout.flush()  # the next line may take long to come
     for service, why in shown.unreadable.items():
         remark(f"{service}: {why}")
     for lines in shown.follow() if follow else ():
@@ -74,7 +78,9 @@ def logs(
 
 def _span(world: World, tail: str, since: str | None, until: str | None) -> LogSpan:
     if tail != "all" and not tail.isdecimal():
-        raise DefinitionError(f"--tail: {tail!r} is no number of lines", key="--tail", hint="A number, or `all`.")
+        raise DefinitionError(
+            f"--tail: {tail!r} is not a valid number of lines", key="--tail", hint="Give a number, or `all`."
+        )
     now = world.clock.now().astimezone()
     return LogSpan(
         tail=None if tail == "all" else int(tail),
@@ -84,7 +90,7 @@ def _span(world: World, tail: str, since: str | None, until: str | None) -> LogS
 
 
 def _censor(world: World, stack: str) -> Callable[[str], str]:
-    """What hides the secrets of the stack's generations; a start that was kept has one that is not current."""
+    """Hides the secrets of all generations of the stack: the one of a kept failed start is not the current one."""
     known = (generations.read(world, stack, one.number) for one in world.store.generations(stack))
     censors = [generations.censor(world, generation) for generation in known if generation]
 

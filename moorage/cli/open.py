@@ -25,12 +25,12 @@ def open(  # noqa: A001 - the verb's name
     service: str,
     *,
     selection: Selection = Selection(),  # noqa: B008 - frozen
-    port: Annotated[int | None, Parameter(help="Container port. Else the first that is likely to be HTTP.")] = None,
+    port: Annotated[int | None, Parameter(help="Container port (default: the first one likely to be HTTP).")] = None,
     no_browser: Annotated[bool, Parameter(help="Only print the address.")] = False,
 ) -> int:
-    """Open a service in the browser ($BROWSER, else the system's), and print its address.
+    """Open a service in the browser ($BROWSER, or else the system's default), and print its address.
 
-    Exit code 1 when the service does not run or no browser can be started, 2 when it publishes no such port.
+    Exit code 1 if the service is not running or no browser can be started, 2 if it does not publish that port.
 
     Parameters
     ----------
@@ -44,17 +44,17 @@ def open(  # noqa: A001 - the verb's name
     state = found.services[service].state
     if state != "running":
         hint = "`moorage up` brings the stack up."
-        raise MoorageError(f"{name}: {service} does not run, it is {state}", hint=hint, service=service, state=state)
+        raise MoorageError(f"{name}: {service} is not running, it is {state}", hint=hint, service=service, state=state)
     url = _url(name, service, [one for of, one in addresses.published(found) if of == service], port)
     say(url)
     if no_browser or webbrowser.open(url):
         return 0
-    remark("no browser could be started; set BROWSER to one")
+    remark("no browser could be started; set BROWSER to a browser")
     return 1
 
 
 def _url(stack: str, service: str, ports: Sequence[BoundPort], target: int | None) -> str:
-    """The address of the chosen port. Raises DefinitionError that lists those there are."""
+    """The address of the chosen port. Raises DefinitionError, which lists the published ports."""
     tcp = [one for one in ports if one.protocol == "tcp" and target in (None, one.target)]
     urls = [addresses.url_of(one) for one in tcp]
     if target is not None and tcp:
@@ -64,5 +64,5 @@ def _url(stack: str, service: str, ports: Sequence[BoundPort], target: int | Non
         return likely[0]
     what = f"no port {target}" if target is not None else "no port that a browser could open"
     there = ", ".join(str(one.target) for one in ports if one.protocol == "tcp") or "none"
-    hint = f"It publishes: {there}; `--port` chooses one."
+    hint = f"Published ports: {there}; choose one with `--port`."
     raise DefinitionError(f"{stack}: {service} publishes {what}", hint=hint, service=service)

@@ -18,7 +18,7 @@ from moorage.work.definitions.request import UpRequest, name_of, source_of
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Selection:
-    """What the command is about."""
+    """Which definition or stack a command works on."""
 
     file: Annotated[list[str], Parameter(name=["--file", "-f"], help="Compose file; may be given several times.")] = (
         field(default_factory=list)
@@ -36,7 +36,7 @@ class Selection:
 @Parameter(name="*")
 @dataclass(frozen=True)
 class LongSelection(Selection):
-    """The same for verbs whose `-f` is another option, as in `docker compose logs -f`."""
+    """A `Selection` without `-f`, for verbs where `-f` is another option, as in `docker compose logs -f`."""
 
     file: Annotated[list[str], Parameter(name="--file", help="Compose file; may be given several times.")] = field(
         default_factory=list
@@ -63,16 +63,16 @@ class LockTimeout:
 
 
 def request_of(selection: Selection) -> UpRequest:
-    """The plain request of a selection. Raises DefinitionError."""
+    """The request that a selection stands for. Raises DefinitionError."""
     name = naming.validate_name(selection.name) if selection.name is not None else None
     source = source_of(selection.project_directory, selection.file, selection.profile, selection.env_file)
     return UpRequest(source=source, name=name)
 
 
 def stack_of(world: World, selection: Selection, stack: str | None = None) -> str:
-    """The stack that a command is about: named, else the one of the working directory.
+    """Name of the stack that a command works on: the given one, else that of the working directory.
 
-    Raises DefinitionError: nothing is named, and the directory has no stack and no compose file, or several stacks.
+    Raises DefinitionError if no name is given and the directory has several stacks, or neither stack nor compose file.
     """
     named = selection.name if stack is None else stack
     if named is not None:
@@ -80,20 +80,20 @@ def stack_of(world: World, selection: Selection, stack: str | None = None) -> st
     request = request_of(selection)
     names = [record.name for record in world.store.stacks() if record.path == str(request.source.directory)]
     if len(names) > 1:
-        message = f"{request.source.directory}: it has several stacks: {', '.join(names)}"
+        message = f"{request.source.directory}: the directory has several stacks: {', '.join(names)}"
         raise DefinitionError(message, hint="Name one with --name.")
     return names[0] if names else name_of(world, request, world.compose.raw_config(request.source))
 
 
 def known_stack_of(world: World, selection: Selection, stack: str | None = None) -> str:
-    """The same, but a stack of that name must be on record or on the engine, as ours. Raises DefinitionError."""
+    """Like `stack_of`, for a stack on record or on the engine with our labels. Raises DefinitionError otherwise."""
     name = stack_of(world, selection, stack)
     if world.store.stack(name) or world.store.leases(name) or _on_engine(world, name):
         return name
     known = [record.name for record in world.store.stacks()]
     message = f"there is no stack {name!r}"
     raise DefinitionError(
-        message, hint=f"There are: {', '.join(known)}." if known else "`moorage up` makes one.", stack=name
+        message, hint=f"Known stacks: {', '.join(known)}." if known else "`moorage up` creates one.", stack=name
     )
 
 

@@ -1,4 +1,4 @@
-"""Removing the stacks whose process was killed, before a verb does its own work."""
+"""Removes the stacks whose process was killed, before a verb does its own work."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from moorage.work.operations.orphans import orphans, remove_orphans
 
 
 def end_orphans() -> None:
-    """Remove them and say so; a failure is said too, and does not keep the verb from its work."""
+    """Remove orphaned stacks and report it; a failure is reported too, and does not stop the verb."""
     world = open_world()
     before = signal.getsignal(signal.SIGTERM)
     try:
-        if orphans(world):  # else: test runs that live
+        if orphans(world):  # else all test runs are still alive
             asyncio.run(remove_orphans(world, _end_command))
     except MoorageError as error:
         remark(f"note: {error}")
@@ -27,6 +27,6 @@ def end_orphans() -> None:
 
 
 def _end_command(stack: str) -> None:
-    """Say so, and end what the process had started: it has the stack's name, which no other has, in its environment."""
+    """Report it, and end what the process had started: its environment contains the stack's unique name."""
     remark(f"removing {stack}: the process it belonged to was killed")
     end_bearers(addresses.STACK, stack)

@@ -1,4 +1,4 @@
-"""Saying things: JSON to stdout, words to stderr."""
+"""Output: JSON and results to stdout, messages to stderr."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ def _print_json(value: Any) -> None:
 
 
 def say(text: str) -> None:
-    """Print words on stdout."""
+    """Print text on stdout."""
     sys.stdout.write(_fitting(text, sys.stdout))
 
 
 def remark(text: str) -> None:
-    """Print words on stderr, where stdout carries data. A terminal that has gone changes nothing."""
+    """Print a message on stderr, so that stdout carries only data. Does nothing if the terminal is gone."""
     with suppress(OSError, ValueError):
         sys.stderr.write(_fitting(text, sys.stderr))
         sys.stderr.flush()
 
 
 def _fitting(text: str, stream: TextIO) -> str:
-    """The text as lines that the stream can encode: LANG=C has no arrows."""
+    """The text in characters that the stream can encode: LANG=C has no arrows."""
     lines, encoding = text.rstrip("\n") + "\n", stream.encoding or "utf-8"
     try:
         lines.encode(encoding)
@@ -50,8 +50,8 @@ def _fitting(text: str, stream: TextIO) -> str:
 
 @contextmanager
 def patient_remarks() -> Iterator[Callable[[str], None]]:
-    """`remark`, and a sign of life whenever nothing has been said for a while."""
-    last, ended = [("at work", time.monotonic())], threading.Event()
+    """`remark`, plus a line that says what is still going on whenever nothing was printed for a while."""
+    last, ended = [("working", time.monotonic())], threading.Event()
 
     def say_line(text: str) -> None:
         last[0] = (text, time.monotonic())
@@ -75,7 +75,7 @@ def patient_remarks() -> Iterator[Callable[[str], None]]:
 
 
 def show_error(error: MoorageError, *, as_json: bool) -> int:
-    """Show an error the way that was asked for; gives its exit code."""
+    """Show an error in the requested format; returns its exit code."""
     from moorage.show.text import error_text
 
     if as_json:

@@ -18,11 +18,11 @@ def plan(
     *,
     selection: Selection = Selection(),  # noqa: B008 - frozen
     strict_ports: Annotated[bool, Parameter(help="Fail if a wanted port is taken.")] = False,
-    build: Annotated[bool, Parameter(help="Plan to build images also where nothing changed.")] = False,
+    build: Annotated[bool, Parameter(help="Plan to build images even if nothing changed.")] = False,
     force_recreate: Annotated[bool, Parameter(help="Plan to re-create all containers.")] = False,
     json: Annotated[bool, Parameter(help="Print the plan as JSON.")] = False,
 ) -> int:
-    """Show what `up` would do, step by step, and what undoes it. Touches nothing."""
+    """Show what `up` would do, step by step, and how each step would be undone. Changes nothing."""
     request = request_of(selection).model_copy(
         update={"strict_ports": strict_ports, "build": build, "force_recreate": force_recreate}
     )

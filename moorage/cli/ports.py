@@ -20,12 +20,12 @@ def ports(
     everywhere: Annotated[bool, Parameter(name=["--all", "-a"], help="With `ls`: the leases of all stacks.")] = False,
     json: Annotated[bool, Parameter(help="Print the answer as JSON.")] = False,
 ) -> int:
-    """Show the leased host ports of the stack of this directory, or of all; say who holds a port; give ports back.
+    """Show the leased host ports of this directory's stack, or of all stacks; find out who holds a port; release ports.
 
-    `ls` lists leases. `show [SERVICE|PORT…]` adds who holds each port now. `why PORT` is about any port of the machine:
-    lease, container, process, and which service wanted it and got another. `stats` shows how many are used, and the
-    most wanted.
-    `release [SERVICE|PORT…]` gives the stack's leases back; refused (exit code 3) while a container has the port.
+    `ls` lists leases. `show [SERVICE|PORT…]` adds who holds each port now. `why PORT` explains any port of the machine:
+    lease, container, process, and which service wanted it and got another. `stats` shows how many are used, and which
+    are wanted most.
+    `release [SERVICE|PORT…]` releases the stack's leases; refused (exit code 3) while a container uses the port.
 
     Parameters
     ----------
@@ -36,7 +36,8 @@ def ports(
     """
     world = open_world()
     if which and action in ("ls", "stats"):
-        raise DefinitionError(f"ports {action}: what is {which[0]!r}?", hint=f"`ports show {which[0]}` shows one.")
+        message = f"ports {action}: unexpected argument {which[0]!r}"
+        raise DefinitionError(message, hint=f"`moorage ports show {which[0]}` shows one service or port.")
     match action:
         case "ls":
             _ls(world, None if everywhere else stack_of(world, selection), json=json)
@@ -77,7 +78,7 @@ def _why(world: World, which: tuple[str, ...], *, json: bool) -> None:
     from moorage.work.queries.ports import facts, port_of
 
     if len(which) != 1:
-        raise DefinitionError("ports why: which port?", hint="`moorage ports why 8000`")
+        raise DefinitionError("ports why: give exactly one port", hint="Such as `moorage ports why 8000`.")
     found = facts(world, *port_of(which[0]))
     if json:
         as_json(found.model_dump(mode="json"))

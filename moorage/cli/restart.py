@@ -17,23 +17,23 @@ from moorage.model.state import StackStatus
 def restart(
     *services: str,
     selection: Selection = Selection(),  # noqa: B008 - frozen
-    recreate: Annotated[bool, Parameter(help="Make the containers anew, from the current generation.")] = False,
+    recreate: Annotated[bool, Parameter(help="Re-create the containers from the current generation.")] = False,
     timeout: Annotated[
-        float | None, Parameter(name=["--timeout", "-t"], help="Grace period of stops, in seconds.")
+        float | None, Parameter(name=["--timeout", "-t"], help="Grace period for stopping a service, in seconds.")
     ] = None,
     patience: LockTimeout = LockTimeout(),  # noqa: B008 - frozen
     json: Annotated[bool, Parameter(help="Print the result as JSON.")] = False,
 ) -> int:
-    """Stop services and start them again: dependents stop first, each starts when what it depends on is ready.
+    """Stop services and start them again: dependents stop first, each starts when its dependencies are ready.
 
-    Ports, environment and volumes stay as they are. Who depends on a restarted service restarts too if it says so
-    (`depends_on.restart: true`) or is not ready: a crash is mended. Nothing is undone if a service does not become
-    ready: exit code 5, all is left for a look.
+    Ports, environment and volumes stay as they are. A dependent of a restarted service restarts too if it asks for it
+    (`depends_on.restart: true`) or is not ready, so a crash is repaired. If a service does not become ready, nothing is
+    undone: exit code 5, and everything is kept for inspection.
 
     Parameters
     ----------
     services
-        Services to restart; without one, all but the one-shots that have ended well.
+        Services to restart (default: all except one-shots that have completed).
     """
     from moorage.cli.flow_runner import run_flow
     from moorage.show.text import summary_text

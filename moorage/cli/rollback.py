@@ -17,16 +17,14 @@ from moorage.model.state import StackStatus
 def rollback(
     stack: str | None = None,
     *,
-    to: Annotated[
-        int | None, Parameter(help="Number of the generation; without it, the one before the current.")
-    ] = None,
+    to: Annotated[int | None, Parameter(help="Number of the generation (default: the one before the current).")] = None,
     selection: Selection = Selection(),  # noqa: B008 - frozen
     patience: LockTimeout = LockTimeout(),  # noqa: B008 - frozen
     json: Annotated[bool, Parameter(help="Print the result as JSON.")] = False,
 ) -> int:
-    """Apply an earlier generation again, from the images it was made with; it ends ready, or undone.
+    """Apply an earlier generation again, with the images it was created from; it ends ready, or undone.
 
-    The compose file stays as it is: the next `up` applies it again.
+    The compose file is not changed: the next `up` applies it again.
 
     Parameters
     ----------

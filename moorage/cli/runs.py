@@ -14,15 +14,15 @@ from moorage.hub import runs as hub_runs
 def runs(
     stack: str | None = None,
     *,
-    limit: Annotated[int, Parameter(name=["--limit", "-n"], help="How many, newest first.")] = 20,
+    limit: Annotated[int, Parameter(name=["--limit", "-n"], help="Number of runs to list, newest first.")] = 20,
     json: Annotated[bool, Parameter(help="Print the runs as JSON.")] = False,
 ) -> int:
-    """List the last flow runs of the hub: state, progress, duration.
+    """List the latest flow runs of the hub: state, progress, duration.
 
     Parameters
     ----------
     stack
-        Only runs of this stack; without it, of all.
+        List only runs of this stack (default: of all stacks).
     """
     found = hub_runs.last(hub_runs.address(), limit, stack or "")
     if json:

@@ -1,4 +1,4 @@
-"""Attending to a run: its signals, and a Prefect that does not come to an end."""
+"""Runs async work that signals can cancel, and that a hanging Prefect cannot block."""
 
 from __future__ import annotations
 
@@ -75,23 +75,23 @@ class LoopThread:
 class InterruptibleRun(Generic[T]):
     """Async work in the loop of a command, attended to by the main thread.
 
-    First signal: one orderly cancel. Second: answered. Third: the end, at once; `sweep` does the rest.
+    First signal: one orderly cancel. Second: a status message. Third: quit at once; `sweep` does the rest.
     """
 
     def __init__(self, loop: LoopThread, work: Callable[[], Coroutine[Any, Any, T]], *, undoes: bool = True) -> None:
         self._loop = loop
         self._work = work
         self._doing = "undoing" if undoes else "finishing"
-        """What a cancel leads to: what rolls forward ends with what is under way just then."""
+        """What a cancel does: a run that rolls forward only finishes the steps in progress."""
         self._calls: SimpleQueue[str] = SimpleQueue()
         self._result: Future[T] = Future()
         self._cancel: Callable[[], object] = lambda: None
         self._interrupts = 0
         self.cancellable = True
-        """False: too late for a cancel, the work is done and only being written down."""
+        """False: too late for a cancel, the work is done and its result is being recorded."""
 
     def __enter__(self) -> Self:
-        # A hangup that is ignored (nohup) stays ignored.
+        # If SIGHUP is ignored (nohup), it stays ignored.
         heard = [n for n in _SIGNALS if n != signal.SIGHUP or signal.getsignal(n) is not signal.SIG_IGN]
         self._before = {number: signal.signal(number, self._interrupted) for number in heard}
         started = threading.Event()
@@ -104,11 +104,11 @@ class InterruptibleRun(Generic[T]):
             signal.signal(number, handler)
 
     def wake(self) -> None:
-        """End a `wait` that is under way; may be called from any thread."""
+        """End a `wait` that is in progress; may be called from any thread."""
         self._calls.put("")
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Attend to signals until the work has ended, `wake` is called or the time is over. True: it has ended."""
+        """Handle signals until the work has ended, `wake` is called or the time is over. True: it has ended."""
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while not self._result.done():
             left_s = None if deadline is None else max(0.0, deadline - time.monotonic())
@@ -122,14 +122,14 @@ class InterruptibleRun(Generic[T]):
         return self._result.done()
 
     def result(self) -> T:
-        """What the work gave; raises what it raised."""
+        """The result of the work; raises what it raised."""
         try:
             return self._result.result()
         except (asyncio.CancelledError, KeyboardInterrupt):
             raise InterruptedRunError("interrupted before anything was done") from None
 
     def _interrupted(self, _number: int, _frame: Any) -> None:
-        # Nothing but this: a handler may come in the middle of anything. This very queue is made for it.
+        # Only this: a handler may interrupt anything. SimpleQueue.put is reentrant.
         self._calls.put("signal")
 
     def _answer(self) -> None:
@@ -137,16 +137,18 @@ class InterruptibleRun(Generic[T]):
         if self._interrupts > 2:
             os._exit(_INTERRUPTED)
         if not self.cancellable:
-            remark("done already; it is being written down. Once more ends at once")
+            remark("already done; recording the result. Ctrl-C again quits now")
             self._interrupts = 2
         elif self._interrupts == 1:
             what = (
-                "undoing what was done" if self._doing == "undoing" else "finishing what is under way, no more is begun"
+                "undoing what was done"
+                if self._doing == "undoing"
+                else "finishing the steps in progress, starting no more"
             )
-            remark(f"interrupted: {what} (once more: an answer; a third time: the end at once)")
+            remark(f"interrupted: {what} (Ctrl-C again for status, a third time to quit now)")
             self._cancel()
         else:
-            remark(f"still {self._doing}; once more ends at once and leaves the rest to `moorage sweep`")
+            remark(f"still {self._doing}; Ctrl-C again quits now and leaves the rest to `moorage sweep`")
 
     async def _run(self, started: threading.Event) -> None:
         loop = asyncio.get_running_loop()

@@ -19,12 +19,12 @@ def start(
     patience: LockTimeout = LockTimeout(),  # noqa: B008 - frozen
     json: Annotated[bool, Parameter(help="Print the result as JSON.")] = False,
 ) -> int:
-    """Start stopped services and what they depend on, each as soon as it may.
+    """Start stopped services and their dependencies, each as soon as its dependencies are ready.
 
     Parameters
     ----------
     services
-        Services to start; without one, all.
+        Services to start (default: all).
     """
     from moorage.cli.flow_runner import run_flow
     from moorage.show.text import status_text

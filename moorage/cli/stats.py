@@ -24,19 +24,19 @@ def stats(
     *services: str,
     selection: Selection = Selection(),  # noqa: B008 - frozen
     everywhere: Annotated[bool, Parameter(name=["--all", "-a"], help="All stacks.")] = False,
-    no_stream: Annotated[bool, Parameter(help="Measure once, also on a terminal.")] = False,
+    no_stream: Annotated[bool, Parameter(help="Measure only once, even on a terminal.")] = False,
     json: Annotated[bool, Parameter(help="Print one measurement as JSON.")] = False,
 ) -> int:
     """Show what services use: CPU (100 % is one core), memory against its limit, network, processes, restarts.
 
-    On a terminal it goes on, a look a second, until Ctrl-C; else, and with `--no-stream` or `--json`, it measures once
-    (over half a second). Restarts are those that the engine made since the last start. Limits are the machine's memory
-    where a service has none.
+    On a terminal it measures once per second until Ctrl-C. Elsewhere, and with `--no-stream` or `--json`, it measures
+    once (over half a second). Restarts are those made by the engine since the last start. The limit of a service
+    without a limit is the machine's memory.
 
     Parameters
     ----------
     services
-        Services to show; without one, all.
+        Services to show (default: all).
     """
     world = open_world()
     if everywhere:

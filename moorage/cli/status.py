@@ -19,7 +19,7 @@ def status(
     selection: Selection = Selection(),  # noqa: B008 - frozen
     json: Annotated[bool, Parameter(help="Print the status as JSON.")] = False,
 ) -> int:
-    """Show how a stack is: what the engine says, and whether services are ready.
+    """Show the state of a stack: what the engine reports, and whether services are ready.
 
     Parameters
     ----------

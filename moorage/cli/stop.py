@@ -17,20 +17,20 @@ def stop(
     selection: Selection = Selection(),  # noqa: B008 - frozen
     timeout: Annotated[float | None, Parameter(name=["--timeout", "-t"], help="Grace period, in seconds.")] = None,
     force: Annotated[
-        bool, Parameter(help="SIGKILL when the grace period is over, also where a pre_stop hook is still at work.")
+        bool, Parameter(help="SIGKILL when the grace period is over, even if a pre_stop hook is still running.")
     ] = False,
     patience: LockTimeout = LockTimeout(),  # noqa: B008 - frozen
     json: Annotated[bool, Parameter(help="Print the result as JSON.")] = False,
 ) -> int:
-    """Stop services, dependents first, what is independent side by side; their containers stay.
+    """Stop services, dependents first and independent services in parallel; their containers stay.
 
-    Each gets its stop signal and then has its grace period, after which the engine kills it. Hooks (`pre_stop`) run
-    before that, for as long as they take unless there is `--force`.
+    Each service gets its stop signal; after its grace period the engine kills it. `pre_stop` hooks run before that, and
+    take as long as they need unless you give `--force`.
 
     Parameters
     ----------
     services
-        Services to stop; without one, all.
+        Services to stop (default: all).
     """
     from moorage.cli.flow_runner import run_flow
 

@@ -15,13 +15,13 @@ from moorage.model.request import SweepRequest
 
 def sweep(
     *,
-    dry_run: Annotated[bool, Parameter(name=["--dry-run", "-n"], help="Only say what would be done.")] = False,
+    dry_run: Annotated[bool, Parameter(name=["--dry-run", "-n"], help="Only show what would be done.")] = False,
     volumes: Annotated[
-        bool, Parameter(name=["--volumes", "-v"], help="Stacks that are ended lose their volumes too: data is lost.")
+        bool, Parameter(name=["--volumes", "-v"], help="Remove the volumes of ended stacks too: data is lost.")
     ] = False,
     json: Annotated[bool, Parameter(help="Print the findings as JSON.")] = False,
 ) -> int:
-    """Clear away what crashes, deleted directories and expired stacks have left behind.
+    """Clean up what crashes, deleted directories and expired stacks have left behind.
 
     Recovers unfinished runs, ends stacks whose directory is gone or whose time to live has passed, releases leases
     without a stack, removes our stray networks and image tags, and the runs, generations and failure reports that are

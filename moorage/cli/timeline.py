@@ -18,16 +18,16 @@ def timeline(
     stack: str | None = None,
     *,
     selection: Selection = Selection(),  # noqa: B008 - frozen
-    svg: Annotated[Path | None, Parameter(help="Write it as SVG into a file; `-` is stdout.")] = None,
+    svg: Annotated[Path | None, Parameter(help="Write the chart as SVG to a file; `-` is stdout.")] = None,
     run: Annotated[
         str | None,
         Parameter(help="Of this run, by its id or the beginning of one; `history --runs` lists them."),
     ] = None,
-    json: Annotated[bool, Parameter(help="Print it as JSON.")] = False,
+    json: Annotated[bool, Parameter(help="Print the timeline as JSON.")] = False,
 ) -> int:
-    """Draw the last start: what waited for what, how long each service took, and what held up the whole.
+    """Draw the last start: what waited for what, how long each service took, and what slowed the whole start down.
 
-    It says so when a service took clearly longer than in its last ten starts.
+    A line says so if a service took clearly longer than in its last ten starts.
 
     Parameters
     ----------
@@ -58,5 +58,5 @@ def _write(file: Path, text: str) -> None:
     try:
         file.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise DefinitionError(f"{file}: {error.strerror}", hint="Name a file that can be written.") from None
+        raise DefinitionError(f"{file}: {error.strerror}", hint="Name a writeable file.") from None
     remark(f"written: {file}")

@@ -26,19 +26,20 @@ def up(
     wait_timeout: Annotated[
         float | None, Parameter(help="Longest time for a service to become ready, in seconds.")
     ] = None,
-    keep_failed: Annotated[bool, Parameter(help="Leave a failed start as it is, for a look.")] = False,
+    keep_failed: Annotated[bool, Parameter(help="Keep a failed start for inspection.")] = False,
     strict_ports: Annotated[bool, Parameter(help="Fail if a wanted port is taken.")] = False,
-    build: Annotated[bool, Parameter(help="Build images also where nothing changed.")] = False,
+    build: Annotated[bool, Parameter(help="Build images even if nothing changed.")] = False,
     builder: Annotated[
-        BuilderName | None, Parameter(help="Who builds images: auto, compose, dagger. Else the setting or the file.")
+        BuilderName | None,
+        Parameter(help="Image builder: auto, compose, dagger. Default: MOORAGE_BUILDER, then the compose file."),
     ] = None,
-    force_recreate: Annotated[bool, Parameter(help="Re-create containers also where nothing changed.")] = False,
-    ttl: Annotated[str | None, Parameter(help="How long the stack may live, such as 8h.")] = None,
+    force_recreate: Annotated[bool, Parameter(help="Re-create containers even if nothing changed.")] = False,
+    ttl: Annotated[str | None, Parameter(help="Time to live of the stack, such as 8h.")] = None,
     registry_credentials: Annotated[
-        str | None, Parameter(help="Name of a Docker Registry Credentials block of the hub: who pulls.")
+        str | None, Parameter(help="Name of the hub's Docker Registry Credentials block to pull with.")
     ] = None,
     detach: Annotated[
-        bool, Parameter(name=["--detach", "-d"], help="Hand the run over to the hub's worker and do not wait.")
+        bool, Parameter(name=["--detach", "-d"], help="Let the hub's worker execute the run, and do not wait.")
     ] = False,
     wait: Annotated[bool, Parameter(show=False)] = False,
     patience: LockTimeout = LockTimeout(),  # noqa: B008 - frozen

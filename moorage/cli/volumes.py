@@ -1,4 +1,4 @@
-"""`moorage volumes`: what stacks keep."""
+"""`moorage volumes`: list, prune, snapshot and restore the volumes of stacks."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from moorage.work.operations.prune import prune as remove_unneeded
 from moorage.work.operations.prune import to_prune
 from moorage.work.runs.context import Context
 
-app = App(name="volumes", help="Look after volumes: what stacks keep.")
+app = App(name="volumes", help="Manage the volumes of stacks.")
 
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print the result as JSON.")]
 
 
 @app.command
 def ls(stack: str | None = None, *, json: Json = False) -> int:
-    """List the volumes of our stacks, how large they are, and which services mount them.
+    """List the volumes of Moorage's stacks, their sizes, and the services that mount them.
 
     Parameters
     ----------
     stack
-        Only those of this stack.
+        List only the volumes of this stack.
     """
     from moorage.work.queries.volumes import listed
 
@@ -50,21 +50,21 @@ def prune(
     stack: str | None = None,
     *,
     all_: Annotated[
-        bool, Parameter(name=["--all", "-a"], negative="", help="Also of stacks that are on record, but down.")
+        bool, Parameter(name=["--all", "-a"], negative="", help="Include stacks that are down but still on record.")
     ] = False,
-    dry_run: Annotated[bool, Parameter(name=["--dry-run", "-n"], negative="", help="Only list them.")] = False,
+    dry_run: Annotated[bool, Parameter(name=["--dry-run", "-n"], negative="", help="Only list the volumes.")] = False,
     force: Annotated[bool, Parameter(name=["--force", "-f"], negative="", help="Do not ask.")] = False,
     json: Json = False,
 ) -> int:
-    """Remove volumes of ours that no container mounts: their data is lost.
+    """Remove volumes that Moorage created and no container mounts: their data is lost.
 
-    Without --all only those whose stack is not on record any more: what a stack that is down keeps is there for its
-    next start. What is not Moorage's is never touched. Exit code 6 if one could not be removed.
+    Without --all, only volumes whose stack is no longer on record: a stack that is down keeps its volumes for the next
+    start. Volumes that Moorage did not create are never touched. Exit code 6 if a volume could not be removed.
 
     Parameters
     ----------
     stack
-        Only those of this stack.
+        Prune only the volumes of this stack.
     """
     world = open_world()
     chosen, others = to_prune(world, stack, all_=all_)
@@ -86,9 +86,9 @@ def prune(
     else:
         say(_pruned(chosen, gone, dry_run=dry_run))
     for reason in kept:
-        remark(f"stays: {reason}")
+        remark(f"not removed: {reason}")
     if others:
-        remark(f"{len(others)} more of stacks that are down: --all removes them too")
+        remark(f"{len(others)} more belong to stacks that are down: --all removes them too")
     return UndoIncompleteError.exit_code if kept else 0
 
 
@@ -100,7 +100,7 @@ def _list(volumes: tuple[Volume, ...]) -> None:
 
 
 def _agreed(question: str) -> bool:
-    """Ask a person; without one the answer is no."""
+    """Ask on the terminal; without a terminal the answer is no."""
     if not sys.stdin.isatty():
         remark("not a terminal: --force removes them without asking")
         return False
@@ -125,23 +125,23 @@ def snapshot(
     *,
     selection: Selection = Selection(),  # noqa: B008 - frozen
     output: Annotated[
-        Path | None, Parameter(name=["--output", "-o"], help="File to write. Without it, in $MOORAGE_HOME/snapshots.")
+        Path | None, Parameter(name=["--output", "-o"], help="File to write (default: in $MOORAGE_HOME/snapshots).")
     ] = None,
     files: Annotated[
-        bool, Parameter(negative="", help="Files, also of a PostgreSQL that runs: it is stopped for it.")
+        bool, Parameter(negative="", help="Copy the files even of a running PostgreSQL, which is stopped meanwhile.")
     ] = False,
-    force: Annotated[bool, Parameter(negative="", help="Overwrite a file that is there.")] = False,
+    force: Annotated[bool, Parameter(negative="", help="Overwrite an existing file.")] = False,
     json: Json = False,
 ) -> int:
     """Write a volume to a tar.zst file with checksums.
 
-    A PostgreSQL that runs is asked by pg_dump and runs on. Else the services that mount the volume are stopped while
-    it is read, and started again, also if that fails.
+    A running PostgreSQL is dumped with pg_dump and keeps running. Otherwise the services that mount the volume are
+    stopped while it is read, and started again even if reading fails.
 
     Parameters
     ----------
     volume
-        What the compose file or `moorage volumes ls` calls it.
+        Name of the volume in the compose file or in `moorage volumes ls`.
     """
     from moorage.cli.flow_runner import with_progress
     from moorage.show.volumes_text import snapshot_text
@@ -163,20 +163,20 @@ def restore(
     volume: str | None = None,
     *,
     selection: Selection = Selection(),  # noqa: B008 - frozen
-    force: Annotated[bool, Parameter(negative="", help="Replace what is in the volume.")] = False,
+    force: Annotated[bool, Parameter(negative="", help="Replace the content of the volume.")] = False,
     json: Json = False,
 ) -> int:
-    """Put a snapshot into a volume of the same or another stack, and compare.
+    """Restore a snapshot into a volume of the same or another stack, and verify the result.
 
-    The file is read whole before anything is touched. The services that mount the volume, and who depends on them,
-    rest meanwhile. If anything fails, the volume gets back what was in it.
+    The whole file is read and checked before anything is changed. The services that mount the volume, and their
+    dependents, are stopped meanwhile. If anything fails, the volume gets its old content back.
 
     Parameters
     ----------
     file
-        What `moorage volumes snapshot` has written.
+        A file written by `moorage volumes snapshot`.
     volume
-        Where to; without it, the volume of the same name as the one that the snapshot was taken of.
+        Volume to restore into (default: the volume with the same name as the one in the snapshot).
     """
     from moorage.cli.flow_runner import with_progress
     from moorage.work.operations.restore import restore as put
@@ -187,7 +187,7 @@ def restore(
     if json:
         as_json(result)
     else:
-        say(f"{about.volume.name} holds {found.path} now ({found.contents.members} members, verified)")
+        say(f"{about.volume.name}: restored from {found.path} ({found.contents.members} members, verified)")
     return 0
 
 

@@ -31,7 +31,7 @@ def wait(
 ) -> int:
     """Wait until all services of a stack are ready; exit code 5 if that does not happen in time.
 
-    Given the id of a flow run, wait for its end: exit code 5 if it failed, 130 if it was cancelled.
+    With the id of a flow run, wait until that run ends: exit code 5 if it failed, 130 if it was cancelled.
 
     Parameters
     ----------

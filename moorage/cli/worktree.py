@@ -1,4 +1,4 @@
-"""`moorage worktree`: a branch of its own, with a stack of its own."""
+"""`moorage worktree`: branches in git worktrees, each with a stack of its own."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from moorage.model.request import DownRequest
 from moorage.model.state import StackRecord
 from moorage.rules import naming
 
-app = App(name="worktree", help="Branches side by side, each in a git worktree with a stack of its own.")
+app = App(name="worktree", help="Manage branches side by side, each in a git worktree with a stack of its own.")
 
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print the result as JSON.")]
 
@@ -30,14 +30,14 @@ def add(
     branch: str,
     *,
     selection: Selection = Selection(),  # noqa: B008 - frozen
-    path: Annotated[Path | None, Parameter(help="Where to. Without it, beside the main checkout.")] = None,
-    from_: Annotated[str | None, Parameter(name="--from", help="What a new branch begins at. Else HEAD.")] = None,
-    up: Annotated[bool, Parameter(help="Bring its stack up; --no-up: not.", negative="--no-up")] = True,
+    path: Annotated[Path | None, Parameter(help="Path of the worktree (default: next to the main checkout).")] = None,
+    from_: Annotated[str | None, Parameter(name="--from", help="Start point of a new branch (default: HEAD).")] = None,
+    up: Annotated[bool, Parameter(help="Bring its stack up; --no-up does not.", negative="--no-up")] = True,
     json: Json = False,
 ) -> int:
-    """Make a git worktree of a branch and bring its stack up; a branch that is not there is made.
+    """Create a git worktree of a branch and bring its stack up; if the branch does not exist, it is created.
 
-    If the stack does not come up it is undone, as with `up`; the worktree stays.
+    If the stack does not come up, it is undone, as with `up`; the worktree stays.
 
     Parameters
     ----------
@@ -65,13 +65,13 @@ def add(
 
 
 def _place(top: Path, branch: str, path: Path | None) -> Path:
-    """Where the worktree goes. Raises DefinitionError: something is there."""
+    """Path of the new worktree. Raises DefinitionError if the path exists and is not an empty directory."""
     main = next((tree.path for tree in git.listed(top) if tree.main), top)
     repository, _ = repository_and_branch(top) or (main.name, "")
     target = path.absolute() if path else main.parent / naming.slug(f"{repository}-{branch}")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        message = f"{target} is there already"
-        raise DefinitionError(message, hint="Name another place with --path.", path=str(target))
+        message = f"{target} already exists"
+        raise DefinitionError(message, hint="Choose another path with --path.", path=str(target))
     return target
 
 
@@ -81,14 +81,14 @@ def remove(
     *,
     selection: Selection = Selection(),  # noqa: B008 - frozen
     force: Annotated[
-        bool, Parameter(negative="", help="Also with changes that are in no commit: they are lost.")
+        bool, Parameter(negative="", help="Remove it even with uncommitted changes: they are lost.")
     ] = False,
     volumes: Annotated[
         bool, Parameter(name=["--volumes", "-v"], negative="", help="Remove its volumes too: data is lost.")
     ] = False,
     json: Json = False,
 ) -> int:
-    """Take the stack of a worktree down and remove the worktree; its branch stays, and its volumes unless asked for.
+    """Take the stack of a worktree down and remove the worktree; its branch and, without --volumes, its volumes stay.
 
     Parameters
     ----------
@@ -116,24 +116,24 @@ def remove(
 
 
 def _chosen(top: Path, wanted: str) -> Worktree:
-    """Raises DefinitionError, which lists what there is."""
+    """The worktree with this branch or path. Raises DefinitionError, which lists the worktrees."""
     trees = git.listed(top)
     path = Path(wanted).absolute()
     found = next((tree for tree in trees if wanted == tree.branch or path == tree.path), None)
     if found is None or found.main:
-        what = "is the main checkout" if found else "is no worktree"
+        what = "is the main checkout" if found else "is not a worktree"
         there = ", ".join(tree.branch or str(tree.path) for tree in trees if not tree.main) or "none"
-        raise DefinitionError(f"{wanted[:80]!r} {what}", hint=f"There are: {there}.", branch=wanted[:80])
+        raise DefinitionError(f"{wanted[:80]!r} {what}", hint=f"Worktrees: {there}.", branch=wanted[:80])
     return found
 
 
 def _refuse_loss(tree: Worktree, *, force: bool) -> None:
-    """Before anything is taken down. Raises DefinitionError."""
+    """Raises DefinitionError if removing the worktree would lose changes, or it is locked."""
     if tree.locked:
         raise DefinitionError(f"{tree.path} is locked", hint="`git worktree unlock` unlocks it.", path=str(tree.path))
     if not force and tree.path.is_dir() and (changed := git.changes(tree.path)):
-        message = f"{tree.path} has {len(changed)} changes that are in no commit, such as {changed[0][3:][:80]!r}"
-        raise DefinitionError(message, hint="Commit them, or throw them away with --force.", path=str(tree.path))
+        message = f"{tree.path} has {len(changed)} uncommitted changes, such as {changed[0][3:][:80]!r}"
+        raise DefinitionError(message, hint="Commit them, or discard them with --force.", path=str(tree.path))
 
 
 def _stacks_in(world: World, path: Path) -> list[StackRecord]:
@@ -200,7 +200,7 @@ def ls(
 
 
 def _own_stacks(world: World, trees: list[Worktree], tree: Worktree) -> list[StackRecord]:
-    """The stacks in a worktree, and in none that lies within it."""
+    """The stacks in a worktree, but not those in another worktree inside it."""
     inner = [other.path.resolve() for other in trees if other != tree and other.path.is_relative_to(tree.path)]
     own = _stacks_in(world, tree.path)
     return [record for record in own if not any(Path(record.path).resolve().is_relative_to(path) for path in inner)]

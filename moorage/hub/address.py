@@ -1,4 +1,4 @@
-"""Where the Prefect API is: somebody's server, or the hub that we run. Imports no Prefect: reads must be fast."""
+"""Address of the Prefect API: an existing server, or our own hub. Does not import Prefect, so that reads are fast."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from moorage.settings import settings
 
 _HEALTH_TIMEOUT_S = 1.0
 _FOREIGN_TIMEOUT_S = 5.0
-"""Somebody else's server may be on the other side of the world."""
+"""A server that is not ours may be on the other side of the world."""
 
 
 def find() -> HubAddress | None:
-    """The Prefect API to use: MOORAGE_API_URL, PREFECT_API_URL, else our own hub. None: our own does not run.
+    """The Prefect API to use: MOORAGE_API_URL, PREFECT_API_URL, else our own hub. None: our own is not running.
 
-    A URL of the environment that is our own hub's counts as our own hub. Raises HubError if a server that the
-    environment names does not answer: it is not ours to start.
+    If the environment names our own hub's URL, that counts as our own hub. Raises HubError if another server named by
+    the environment does not answer: we cannot start it.
     """
     wanted = wanted_url()
     record = hub_home().server()
@@ -32,7 +32,7 @@ def find() -> HubAddress | None:
 
 
 def wanted_url() -> str | None:
-    """The API that the environment names. None: none, so it is our own hub."""
+    """The API that the environment names. None: it names none, so our own hub is used."""
     return (settings().api_url or os.environ.get("PREFECT_API_URL") or "").rstrip("/") or None
 
 
@@ -42,7 +42,7 @@ def address_of(record: ServerRecord) -> HubAddress:
 
 
 def flow_run_url(address: HubAddress, flow_run_id: object) -> str:
-    """The page of a flow run in the UI."""
+    """URL of a flow run in the UI."""
     return f"{address.ui_url}/runs/flow-run/{flow_run_id}"
 
 

@@ -1,4 +1,4 @@
-"""The Prefect REST API, as far as the hub needs it, with the standard library only."""
+"""The part of the Prefect REST API that the hub needs, with the standard library only."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from moorage.errors import HubError
 from moorage.model.base import Frozen
 
 _TIMEOUT_S = 60.0
-"""As Prefect's own client has it: so long may the server wait for its database."""
+"""Same as in Prefect's own client: the server may wait that long for its database."""
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _BUSY = 401, 403, 404, 503
 _PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
-"""Prefect answers 503 when two of its writes to SQLite have met."""
+"""Prefect answers 503 when two of its writes to SQLite collide."""
 _NO_CSRF = (422,)
-"""How a server answers that has its protection switched off."""
+"""Answer of a server whose CSRF protection is switched off."""
 
 
 class HubAddress(Frozen):
-    """A Prefect API and how to speak to it."""
+    """A Prefect API, and how to log in to it."""
 
     api_url: str
     ui_url: str
     auth: str | None = Field(default=None, repr=False)
-    """`user:password`. None: the API asks for none."""
+    """`user:password`. None: the API needs no password."""
     managed: bool
     """True: the server is ours to start and stop."""
 
 
 def answers(address: HubAddress, timeout_s: float) -> bool:
-    """True: a Prefect API answers there that it is well."""
+    """True if a Prefect API answers there and reports that it is healthy."""
     try:
         return bool(call(address, "GET", "/health", timeout_s=timeout_s))
     except HubError:
@@ -49,13 +49,13 @@ def answers(address: HubAddress, timeout_s: float) -> bool:
 def call(
     address: HubAddress, method: str, path: str, body: object | None = None, *, timeout_s: float = _TIMEOUT_S
 ) -> Any:
-    """One call; the decoded answer, None for an empty one or for what does not exist. Raises HubError."""
+    """Make one call and return the decoded answer; None if it is empty or the object is unknown. Raises HubError."""
     for pause_s in _PAUSES_S:
         try:
             return _guarded(address, method, path, body, timeout_s)
         except HubError as error:
             if error.fields.get("status") == _FORBIDDEN:
-                _csrf_headers.cache_clear()  # the token has expired, or the server is another one by now
+                _csrf_headers.cache_clear()  # the token has expired, or it was issued by another server
             elif error.fields.get("status") != _BUSY:
                 raise
         time.sleep(pause_s)
@@ -70,7 +70,7 @@ def _call(
     address: HubAddress, method: str, path: str, body: object | None, timeout_s: float, headers: dict[str, str]
 ) -> Any:
     if not address.api_url.startswith(("http://", "https://")):
-        raise HubError(f"{address.api_url!r} is no http or https URL", api_url=address.api_url)
+        raise HubError(f"{address.api_url!r} is not a valid http or https URL", api_url=address.api_url)
     request = urllib.request.Request(  # noqa: S310  # the scheme is checked above
         address.api_url + path,
         data=None if body is None else json.dumps(body).encode(),
@@ -91,7 +91,7 @@ def _call(
 
 @cache
 def _csrf_headers(address: HubAddress) -> dict[str, str]:
-    """What a call that changes something must bear, so that a web page of somebody else cannot make it."""
+    """Headers that every changing call must have, so that a foreign web page cannot make it."""
     client = str(uuid.uuid4())
     try:
         token = _call(address, "GET", f"/csrf-token?client={client}", None, _TIMEOUT_S, {})
@@ -114,7 +114,7 @@ def _headers(address: HubAddress) -> dict[str, str]:
 
 
 def _opener(address: HubAddress) -> urllib.request.OpenerDirector:
-    # Our own hub is on this machine: a proxy of the environment could not reach it.
+    # Our own hub is on this machine, where a proxy named by the environment could not reach it.
     proxies = urllib.request.ProxyHandler({}) if address.managed else urllib.request.ProxyHandler()
     return urllib.request.build_opener(proxies)
 
@@ -126,11 +126,11 @@ def _refused(address: HubAddress, error: urllib.error.HTTPError) -> None:
 
 
 def refusal(address: HubAddress, status: int, said: str) -> HubError:
-    """The error for an answer that refuses: a wrong password is explained."""
+    """The error for a refused call; explains a wrong password."""
     hint = None
     if status == _UNAUTHORIZED:
         variable = "MOORAGE_HUB_AUTH" if address.managed else "PREFECT_API_AUTH_STRING or PREFECT_API_KEY"
-        said, hint = "it refuses our password", f"Set {variable}."
+        said, hint = "wrong or missing password", f"Set {variable}."
     return HubError(f"{address.api_url} answered {status}: {said}", hint=hint, api_url=address.api_url, status=status)
 
 
@@ -138,4 +138,4 @@ def _decoded(address: HubAddress, text: bytes) -> Any:
     try:
         return json.loads(text) if text.strip() else None
     except ValueError as error:
-        raise HubError(f"{address.api_url} answers, but not like Prefect", api_url=address.api_url) from error
+        raise HubError(f"{address.api_url} answers, but it is not a Prefect API", api_url=address.api_url) from error

@@ -1,4 +1,4 @@
-"""The hub's database, saved and brought back: SQLite's own online copy, checked."""
+"""Backup and restore of the hub's database, with SQLite's own online backup and a check."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _BESIDE = ("-wal", "-shm")
 
 
 def backup(folder: HubHome, target: Path | None) -> Path:
-    """Copy the database, also while the server runs; gives where. `target` None: among the hub's files.
+    """Copy the database, even while the server is running; returns the file. `target` None: in the hub's folder.
 
-    The copy is checked before it gets its name. Raises DefinitionError: there is one of that name; HubError: nothing to
-    copy, or the copy is damaged; HomeError.
+    The copy is checked before it gets its name. Raises DefinitionError: the file exists; HubError: nothing to copy, or
+    the copy is damaged; HomeError.
     """
     source = folder.prefect_home / _DATABASE
     if not source.is_file():
-        raise HubError(f"{source}: there is no database yet", hint="`moorage hub start` makes it.")
+        raise HubError(f"{source}: there is no database yet", hint="`moorage hub start` creates it.")
     chosen = target or folder.path / "backups" / f"prefect-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.db"
     if chosen.exists():
-        raise DefinitionError(f"{chosen}: it exists already", file=str(chosen), hint="Choose another name.")
+        raise DefinitionError(f"{chosen}: the file already exists", file=str(chosen), hint="Choose another name.")
     with home_errors(chosen):
         if target is None:
             private_folder(chosen.parent)
@@ -44,17 +44,19 @@ def backup(folder: HubHome, target: Path | None) -> Path:
 
 
 def restore(folder: HubHome, source: Path) -> Path | None:
-    """Put a backup in the database's place; gives where the present one was set aside. None: there was none.
+    """Replace the database by a backup; returns where the current one was set aside. None: there was none.
 
-    The hub must be stopped. Raises HubError: it runs; DefinitionError: the file is no sound backup; HomeError.
+    The hub must be stopped. Raises HubError: it is running; DefinitionError: the backup is not usable; HomeError.
     """
     for name, record in (("server", folder.server()), ("worker", folder.worker())):
         if record and process.alive(record.process):
-            raise HubError(f"the hub's {name} runs (pid {record.process.pid})", hint="`moorage hub stop` first.")
+            message = f"the hub's {name} is running (pid {record.process.pid})"
+            raise HubError(message, hint="Stop it first: `moorage hub stop`.")
     try:
         check(source)
     except (HubError, OSError) as error:
-        raise DefinitionError(f"{source}: {error}", file=str(source), hint="`moorage hub backup` makes them.") from None
+        hint = "Give a file written by `moorage hub backup`."
+        raise DefinitionError(f"{source}: {error}", file=str(source), hint=hint) from None
     present = folder.prefect_home / _DATABASE
     with home_errors(present):
         private_folder(folder.path)
@@ -68,7 +70,7 @@ def restore(folder: HubHome, source: Path) -> Path | None:
 
 
 def check(file: Path) -> None:
-    """Raise HubError if a file is no sound database of a Prefect server."""
+    """Raise HubError if a file is not an intact database of a Prefect server."""
     if not file.is_file():
         raise HubError("no such file")
     try:
@@ -80,17 +82,17 @@ def check(file: Path) -> None:
     if said != ["ok"]:
         raise HubError(f"it is damaged: {'; '.join(said)}")
     if not {"flow_run", "deployment", "alembic_version"} <= tables:
-        raise HubError("it is no database of a Prefect server")
+        raise HubError("it is not a database of a Prefect server")
 
 
 def _copy(source: Path, target: Path) -> None:
-    """With SQLite's backup call: consistent, also while somebody writes."""
+    """Copy with SQLite's backup call: consistent even while another process writes."""
     with (
         closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True)) as old,
         closing(sqlite3.connect(target)) as new,
     ):
         old.backup(new)
-        new.execute("PRAGMA journal_mode = DELETE")  # one file, without companions
+        new.execute("PRAGMA journal_mode = DELETE")  # a single file, without -wal and -shm
 
 
 def _set_aside(present: Path) -> Path | None:

@@ -1,6 +1,6 @@
-"""What Prefect loads of Moorage by its entry point `prefect.collections`: our Blocks.
+"""Entry point `prefect.collections`, through which Prefect loads our Blocks.
 
-A project of somebody else may have a package `blocks` of its own. Then ours are loaded under another name.
+Another project may have a package named `blocks`. Then ours are loaded under a different name.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ _BESIDE = "moorage_blocks"
 
 
 def block_modules() -> list[ModuleType]:
-    """The modules of the project's `blocks`, imported. Raises MoorageError: the project's folders are missing."""
+    """Import the modules of the project's `blocks`. Raises MoorageError: the project's folders are missing."""
     directory = project_directory() / "blocks"
     package = "blocks" if _is_ours(directory) else _beside(directory)
     return [importlib.import_module(f"{package}.{one.name}") for one in pkgutil.iter_modules([str(directory)])]
 
 
 def _is_ours(directory: Path) -> bool:
-    """True: `import blocks` gives ours."""
+    """True if `import blocks` finds our package."""
     try:
         found = importlib.util.find_spec("blocks")
     except (ImportError, ValueError):
@@ -51,5 +51,5 @@ def _beside(directory: Path) -> str:
 if __name__ != "__main__":
     try:
         block_modules()
-    except MoorageError:  # without its folders there is nothing to offer, and that is for `moorage` to say
+    except MoorageError:  # without its folders there are no Blocks to offer; the `moorage` command reports that
         sys.modules.pop(_BESIDE, None)

@@ -1,4 +1,4 @@
-"""Start, stop and look at the hub. What runs is looked up anew each time; nothing is remembered between calls."""
+"""Start, stop and inspect the hub. Its state is looked up on each call; nothing is remembered in between."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ _SILENT_WAIT_S = 0.1
 
 
 class ProcessState(StrEnum):
-    """How a process of the hub is."""
+    """State of a hub process."""
 
     RUNNING = "running"
     STOPPED = "stopped"
     CRASHED = "crashed"
-    """It ended, and nobody stopped it."""
+    """It ended without being stopped."""
 
 
 class ProcessStatus(Frozen):
-    """One process of the hub."""
+    """Status of one hub process."""
 
     state: ProcessState
     pid: int | None = None
@@ -46,7 +46,7 @@ class ProcessStatus(Frozen):
 
 
 class HubStatus(Frozen):
-    """The hub as it is now."""
+    """Current state of the hub."""
 
     server: ProcessStatus
     worker: ProcessStatus
@@ -56,7 +56,7 @@ class HubStatus(Frozen):
     managed: bool
     """False: the environment names a server that is not ours."""
     version: str
-    """Version of Moorage that started the server; of this one if none runs."""
+    """Version of the Moorage that started the server; if none is running, of this one."""
 
     def as_dict(self) -> dict[str, Any]:
         """For `--json`."""
@@ -64,7 +64,7 @@ class HubStatus(Frozen):
 
 
 def ensure_server(on_line: Callable[[str], None]) -> HubAddress:
-    """The API to use; our own server is started if none answers. Returns at once if one does. Raises HubError."""
+    """Return the API to use; start our own server if none answers. Raises HubError."""
     found = find()
     if found:
         return found
@@ -74,9 +74,9 @@ def ensure_server(on_line: Callable[[str], None]) -> HubAddress:
 
 
 def start(on_line: Callable[[str], None]) -> HubAddress:
-    """The whole hub: server, work pool, deployments, worker; what is there already stays. Raises HubError.
+    """Start the whole hub: server, work pool, deployments, worker, as far as they are missing. Raises HubError.
 
-    With a server that the environment names, all but the server: it is not ours, the worker is.
+    If the environment names a server, everything except the server is started.
     """
     folder = hub_home()
     with _locked(folder, on_line):
@@ -88,7 +88,7 @@ def start(on_line: Callable[[str], None]) -> HubAddress:
 
 
 def on_duty(on_line: Callable[[str], None]) -> HubAddress:
-    """The API to use, with a worker of ours behind it; the hub is started if it is not so. Raises HubError."""
+    """Return the API to use, with our worker running; start the hub if needed. Raises HubError."""
     found, hand = find(), hub_home().worker()
     if found and hand and process.alive(hand.process) and hand.api_url == found.api_url:
         return found
@@ -96,10 +96,10 @@ def on_duty(on_line: Callable[[str], None]) -> HubAddress:
 
 
 def stop(timeout_s: float = 30.0, on_line: Callable[[str], None] = lambda _: None, *, wait: bool = False) -> None:
-    """Stop the worker, then the server; returns when both are gone. No effect if they are, or are not ours.
+    """Stop the worker, then the server; returns when both are gone. Does nothing if they are gone or not ours.
 
-    Flow runs that the worker executes are told of and interrupted, which makes them undo; `timeout_s` is what they have
-    for it. `wait`: they are waited for, however long they take, and nothing new is begun.
+    Flow runs of the worker are named and interrupted, and have `timeout_s` to undo their work. `wait`: wait for them
+    to end instead, however long that takes, and start no new ones.
     """
     folder = hub_home()
     address = None
@@ -113,7 +113,7 @@ def stop(timeout_s: float = 30.0, on_line: Callable[[str], None] = lambda _: Non
 
 
 def status() -> HubStatus:
-    """The hub as it is now. Never raises for a server that does not answer."""
+    """Current state of the hub. Never raises for a server that does not answer."""
     folder = hub_home()
     ours = folder.server()
     hand = folder.worker()
@@ -132,22 +132,22 @@ def status() -> HubStatus:
 
 
 def backup(target: Path | None) -> Path:
-    """A checked copy of the hub's database. `target` None: among the hub's files. Raises HubError, DefinitionError."""
+    """Make a checked copy of the hub's database. `target` None: in its folder. Raises HubError, DefinitionError."""
     return backups.backup(hub_home(), target)
 
 
 def restore(source: Path) -> Path | None:
-    """Bring a backup back; gives where the present database was set aside. Raises HubError, DefinitionError."""
+    """Restore a backup; returns where the current database was set aside. Raises HubError, DefinitionError."""
     folder = hub_home()
     with _locked(folder, lambda _: None):
         return backups.restore(folder, source)
 
 
 def open_ui() -> str:
-    """Open the UI in a browser, where there is one; gives its URL. Raises HubError if no server answers."""
+    """Open the UI in a browser, if there is one; returns its URL. Raises HubError if no server answers."""
     address = find()
     if not address:
-        raise HubError("the hub does not run", hint="`moorage hub start`")
+        raise HubError("the hub is not running", hint="Start it with `moorage hub start`.")
     webbrowser.open(address.ui_url)
     return address.ui_url
 

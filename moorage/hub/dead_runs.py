@@ -1,4 +1,4 @@
-"""Flow runs whose process was killed: Prefect believes that they run, for ever."""
+"""Flow runs whose process was killed: Prefect would show them as running for ever."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from moorage.hub.api import HubAddress
 
 _OPEN = ("PENDING", "RUNNING", "CANCELLING")
 _PATIENCE_S = 5.0
-"""The stack is recovered whether Prefect hears of it or not."""
+"""Not longer: the stack is recovered even if Prefect cannot be told."""
 _WORDS = "its process was killed; Moorage has recovered the stack"
 
 
 def set_to_crashed(address: HubAddress, flow_run_ids: Sequence[str]) -> list[str]:
-    """Set those to Crashed that are still open; gives their ids. Raises HubError."""
+    """Set those that have not ended to Crashed; returns their ids. Raises HubError."""
     if not flow_run_ids:
         return []
     wanted = {"id": {"any_": list(dict.fromkeys(flow_run_ids))}, "state": {"type": {"any_": list(_OPEN)}}}

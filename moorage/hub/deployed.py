@@ -1,4 +1,4 @@
-"""The deployments of ours that a server has."""
+"""Our deployments on a server."""
 
 from __future__ import annotations
 

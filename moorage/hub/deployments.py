@@ -1,4 +1,4 @@
-"""The deployments of `prefect.yaml`, kept up to date on the server; nothing is done when nothing has changed."""
+"""Keeps the deployments of `prefect.yaml` up to date on the server; does nothing if nothing has changed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _CODE = ("flows", "tasks", "blocks")
 
 @contextmanager
 def brought_up_to_date(folder: HubHome, address: HubAddress, on_line: Callable[[str], None]) -> Iterator[None]:
-    """Deploy while the body does something else; returns when both are done. Raises HubError."""
+    """Deploy in the background while the body runs; ends when both are done. Raises HubError."""
     fingerprint = fingerprint_of(project_directory(), address)
     if is_deployed(folder, address, fingerprint):
         yield
@@ -41,7 +41,7 @@ def brought_up_to_date(folder: HubHome, address: HubAddress, on_line: Callable[[
         process.kill()
         process.wait()
     if address.managed:
-        from moorage.hub import automations  # it asks us for the deployments' ids
+        from moorage.hub import automations  # imported here because it needs the deployments' ids
 
         automations.ensure_own(address)
     record = {
@@ -53,7 +53,7 @@ def brought_up_to_date(folder: HubHome, address: HubAddress, on_line: Callable[[
 
 
 def is_deployed(folder: HubHome, address: HubAddress, fingerprint: str) -> bool:
-    """True: what was deployed last is what is wanted, and the server still has it."""
+    """True if the last deploy had this fingerprint, and the server still has its deployments."""
     try:
         last = json.loads(folder.deployed())
         return bool(last["fingerprint"] == fingerprint and set(last["deployments"]) <= set(found_on(address)))
@@ -62,9 +62,9 @@ def is_deployed(folder: HubHome, address: HubAddress, fingerprint: str) -> bool:
 
 
 def fingerprint_of(directory: Path, address: HubAddress) -> str:
-    """Changes with what would be deployed, with the program that deploys it, and with the server.
+    """A digest of the files to deploy, the program that deploys them, and the server.
 
-    Our own server is the same one on whatever port.
+    Our own server counts as the same server on any port.
     """
     server = "own" if address.managed else address.api_url
     digest = hashlib.sha256(
@@ -93,7 +93,7 @@ def _finish(process: subprocess.Popen[bytes], folder: HubHome) -> None:
     try:
         code = process.wait(_TIMEOUT_S)
     except subprocess.TimeoutExpired as error:
-        raise HubError(f"deploying the flows takes more than {_TIMEOUT_S:g} s") from error
+        raise HubError(f"deploying the flows took more than {_TIMEOUT_S:g} s") from error
     if code:
         log = "\n".join(tail(folder.deploy_log, _LOG_LINES))
         raise HubError(f"the flows could not be deployed\n{log}", log=log)

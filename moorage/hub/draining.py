@@ -1,4 +1,4 @@
-"""What the worker does when it is to be stopped: told, and waited for if that is wanted."""
+"""Runs that the worker is executing when it is to be stopped: naming them, and waiting for them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _UNDER_WAY = ["RUNNING", "PAUSED", "CANCELLING", "PENDING"]
 
 
 def tell(folder: HubHome, address: HubAddress | None, timeout_s: float, on_line: Callable[[str], None]) -> None:
-    """Say which runs will be interrupted, before they are; nothing where there are none."""
+    """Say which runs will be interrupted, before they are; says nothing if there are none."""
     if names := under_way(folder, address):
         on_line(
             f"interrupting {', '.join(names)}: undone within {timeout_s:g} s, or killed and swept up by the next start"
@@ -25,19 +25,19 @@ def tell(folder: HubHome, address: HubAddress | None, timeout_s: float, on_line:
 
 @contextmanager
 def waited_for(folder: HubHome, address: HubAddress | None, on_line: Callable[[str], None]) -> Iterator[None]:
-    """Begins when the worker has nothing to do any more, and until the end of the block it takes nothing new."""
+    """Wait until the worker has no more runs; it starts no new ones until the end of the block."""
     said: list[str] = []
     with _nothing_new(folder, address):
         while names := under_way(folder, address):
             if names != said:
-                on_line(f"waiting for the end of {', '.join(names)}; Ctrl-C leaves the hub as it is")
+                on_line(f"waiting for {', '.join(names)} to end; Ctrl-C leaves the hub as it is")
                 said = names
             time.sleep(_POLL_S)
         yield
 
 
 def under_way(folder: HubHome, address: HubAddress | None) -> list[str]:
-    """Names of the runs that our worker is at. Where the server does not answer: of their processes."""
+    """Names of the runs that our worker is executing. If the server does not answer, their pids."""
     record = folder.worker()
     running = process.children(record.process) if record else ()
     if not running:
@@ -55,7 +55,7 @@ def under_way(folder: HubHome, address: HubAddress | None) -> list[str]:
 
 @contextmanager
 def _nothing_new(folder: HubHome, address: HubAddress | None) -> Iterator[None]:
-    """Pause the work pool until the end of the block, unless somebody has done so: then it stays so."""
+    """Pause the work pool until the end of the block; a pool that was paused already stays paused."""
     path = f"/work_pools/{worker.pool_name()}"
     pool = api.call(address, "GET", path) if address else None
     if address is None or pool is None or pool["is_paused"] or folder.worker() is None:

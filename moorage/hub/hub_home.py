@@ -52,26 +52,26 @@ class HubHome:
 
     @property
     def server_log(self) -> Path:
-        """What the server prints."""
+        """Output of the server."""
         return self.path / "server.log"
 
     @property
     def worker_log(self) -> Path:
-        """What the worker and its flow runs print."""
+        """Output of the worker and its flow runs."""
         return self.path / "worker.log"
 
     @property
     def deploy_log(self) -> Path:
-        """What the last deploy of the flows printed."""
+        """Output of the last deploy of the flows."""
         return self.path / "deploy.log"
 
     @property
     def lock(self) -> Path:
-        """Held by whoever starts or stops the hub."""
+        """Held while a command starts or stops the hub."""
         return self.path / "hub.lock"
 
     def server(self) -> ServerRecord | None:
-        """The server that was started last. None: none, or it was stopped."""
+        """The server that was started last. None: no server was started, or it was stopped."""
         text = self._files.read(_SERVER)
         try:
             return ServerRecord.model_validate_json(text) if text else None
@@ -79,7 +79,7 @@ class HubHome:
             return None
 
     def worker(self) -> WorkerRecord | None:
-        """The worker that was started last. None: none, or it was stopped."""
+        """The worker that was started last. None: no worker was started, or it was stopped."""
         text = self._files.read(_WORKER)
         try:
             return WorkerRecord.model_validate_json(text) if text else None
@@ -87,27 +87,27 @@ class HubHome:
             return None
 
     def deployed(self) -> str:
-        """Fingerprint of what was deployed last. Empty: nothing."""
+        """Record of the last deploy. Empty: nothing was deployed."""
         return self._files.read(_DEPLOYED) or ""
 
     def save_server(self, record: ServerRecord) -> None:
-        """Write it down. Raises HomeError."""
+        """Save the record of the running server. Raises HomeError."""
         self._files.write(_SERVER, record.model_dump_json(indent=1))
 
     def save_worker(self, record: WorkerRecord) -> None:
-        """Write it down. Raises HomeError."""
+        """Save the record of the running worker. Raises HomeError."""
         self._files.write(_WORKER, record.model_dump_json(indent=1))
 
     def save_deployed(self, fingerprint: str) -> None:
-        """Write it down. Raises HomeError."""
+        """Save the record of a deploy. Raises HomeError."""
         self._files.write(_DEPLOYED, fingerprint)
 
     def forget_server(self) -> None:
-        """It was stopped."""
+        """Remove the server's record, because it was stopped."""
         self._files.remove(_SERVER)
 
     def forget_worker(self) -> None:
-        """It was stopped."""
+        """Remove the worker's record, because it was stopped."""
         self._files.remove(_WORKER)
 
     @property

@@ -1,4 +1,4 @@
-"""A flow run as its own process sees it: whether somebody cancels it, and what its body came to."""
+"""A flow run as seen by its own process: whether it is being cancelled, and the outcome of its body."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TIMEOUT_S = 5.0
 
 
 class Outcome:
-    """What the body of a flow came to, told before Prefect has written it down: that may take long, or for ever."""
+    """Outcome of a flow's body, known before Prefect has recorded it, which may take long or never end."""
 
     def __init__(self) -> None:
         self.began = threading.Event()
@@ -35,7 +35,7 @@ class Outcome:
         """Called when the body has ended."""
 
     def end(self, value: Any = None, error: Exception | None = None) -> None:
-        """The body has ended."""
+        """Call when the body has ended."""
         self.value, self.error = value, error
         self.ended.set()
         self.on_end()
@@ -62,7 +62,7 @@ CALLER: ContextVar[Caller | None] = ContextVar("CALLER", default=None)
 
 
 def own_address() -> HubAddress | None:
-    """The API that the Prefect of this process speaks to. None: it has none."""
+    """The API that Prefect uses in this process. None: there is none."""
     api_url = os.environ.get("PREFECT_API_URL", "").rstrip("/")
     record = hub_home().server()
     if record and record.api_url == api_url:
@@ -72,17 +72,17 @@ def own_address() -> HubAddress | None:
 
 
 def explained(error: Exception, address: HubAddress) -> MoorageError | None:
-    """What Prefect's own error means: a wrong password, parameters that the flow refuses. None: something else."""
+    """Translate Prefect's own error: a wrong password, parameters that the flow refuses. None: any other error."""
     from prefect.exceptions import ParameterTypeError, PrefectHTTPStatusError
 
     if isinstance(error, PrefectHTTPStatusError):
         return api.refusal(address, error.response.status_code, error.response.text[:500])
     if isinstance(error, ParameterTypeError):
-        return DefinitionError(" ".join(str(error).split()), hint="`--help` says what it takes.")
+        return DefinitionError(" ".join(str(error).split()), hint="`--help` lists the valid options.")
     return None
 
 
 def is_cancelled(address: HubAddress, flow_run_id: str) -> bool:
-    """True: somebody cancels the flow run, or has set it to Cancelled. Raises HubError."""
+    """True if the flow run is being cancelled, or was set to Cancelled. Raises HubError."""
     found = api.call(address, "GET", f"/flow_runs/{flow_run_id}", timeout_s=_TIMEOUT_S)
     return bool(found) and found.get("state_type") in _ASKING_TO_END

@@ -1,15 +1,15 @@
-"""`prefect.yaml` as this machine deploys it: its own work pool, schedules on or off."""
+"""`prefect.yaml` adapted to this machine: its own work pool, schedules on or off."""
 
 from __future__ import annotations
 
 from typing import Any
 
 POOL = "moorage"
-"""The pool that `prefect.yaml` names, and whose deployments are called as their flows."""
+"""The pool named in `prefect.yaml`; its deployments have the names of their flows."""
 
 
 def rendered(text: str, pool: str, *, schedules: bool) -> str:
-    """The file's text for a pool. Without `schedules` all of them are off."""
+    """The file's text for a pool. `schedules` False: all schedules are off."""
     import yaml  # type: ignore[import-untyped]
 
     project: dict[str, Any] = yaml.safe_load(text)
@@ -24,10 +24,10 @@ def rendered(text: str, pool: str, *, schedules: bool) -> str:
 
 
 def deployment_of(flow: str, pool: str) -> str:
-    """The name of a flow's deployment. Machines that share a server have pools, and so deployments, of their own."""
+    """Name of a flow's deployment. Machines that share a server each have their own pool and so their own names."""
     return flow if pool == POOL else f"{flow}.{pool}"
 
 
 def flow_of(deployment: str, pool: str) -> str:
-    """The flow that a deployment of ours is for."""
+    """The flow of one of our deployments."""
     return deployment if pool == POOL else deployment.removesuffix(f".{pool}")

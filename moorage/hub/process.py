@@ -1,7 +1,7 @@
-"""Processes that outlive the command that started them, and are only ever ended when they are surely ours.
+"""Processes that outlive the command that started them, and are ended only if they are certainly ours.
 
-A pid alone says nothing: the kernel gives it to somebody else after a crash. A record therefore holds the start time of
-the process too, and nothing is signalled whose start time differs.
+A pid alone proves nothing: after a crash the kernel may reuse it. A record therefore also holds the start time of the
+process, and a process with another start time is never signalled.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _START_TIME_FIELD = 19
 """Of /proc/PID/stat, counted behind the name in parentheses (proc(5): field 22)."""
 
 _STARTED: list[subprocess.Popen[bytes]] = []
-"""Our own children: Python warns about one that is forgotten while it runs, and a zombie wants to be reaped."""
+"""Our own children: Python warns if one is dropped while it is running, and zombies must be reaped."""
 
 
 class ProcessRecord(Frozen):
@@ -42,9 +42,9 @@ class ProcessRecord(Frozen):
 def spawn(
     command: Sequence[str], *, environment: Mapping[str, str], folder: Path, log: Path, umask: int = -1
 ) -> ProcessRecord:
-    """Start a process in a session of its own, without input, its output in `log` (what was there goes to `.1`).
+    """Start a process in a new session, without input, its output in `log` (an existing log is renamed to `.1`).
 
-    A session of its own keeps the Ctrl-C of a terminal away from it. `umask` -1: ours. Raises HomeError.
+    In a session of its own, it does not receive the terminal's Ctrl-C. `umask` -1: ours. Raises HomeError.
     """
     with home_errors(log):
         private_folder(log.parent)
@@ -69,7 +69,7 @@ def spawn(
 
 
 def identity(pid: int) -> str | None:
-    """What tells this process from a later one with its pid. None: there is no such process, or it has ended."""
+    """Tells this process from a later one with the same pid. None: there is no such process, or it has ended."""
     if _HAS_PROC:
         return _linux_identity(pid)
     import psutil
@@ -81,12 +81,12 @@ def identity(pid: int) -> str | None:
 
 
 def alive(record: ProcessRecord | None) -> bool:
-    """True: the process runs and is the one that we started."""
+    """True if the process is running and is the one that we started."""
     return record is not None and bool(record.identity) and identity(record.pid) == record.identity
 
 
 def end(record: ProcessRecord, grace_s: float) -> bool:
-    """SIGTERM, after `grace_s` SIGKILL; returns when it is gone. True: it ended by itself in time (or was gone)."""
+    """Send SIGTERM, after `grace_s` SIGKILL; returns when it is gone. True: SIGTERM was enough (or it was gone)."""
     send(record, signal.SIGTERM)
     if gone(record, grace_s):
         return True
@@ -103,7 +103,7 @@ def send(record: ProcessRecord, number: signal.Signals) -> None:
 
 
 def gone(record: ProcessRecord, timeout_s: float) -> bool:
-    """Wait until the process has ended. False: it still runs after `timeout_s`."""
+    """Wait until the process has ended. False: it is still running after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     while alive(record):
         if time.monotonic() >= deadline:
@@ -114,7 +114,7 @@ def gone(record: ProcessRecord, timeout_s: float) -> bool:
 
 
 def children(record: ProcessRecord) -> tuple[ProcessRecord, ...]:
-    """The processes that this one started itself and that still run."""
+    """Direct child processes that are still running."""
     if not alive(record):
         return ()
     import psutil

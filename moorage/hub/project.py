@@ -1,7 +1,7 @@
-"""The project of flows, tasks and blocks that belongs to this Moorage: where it is, how its flows are loaded and run.
+"""The project of flows, tasks and blocks of this Moorage: finding it, loading and running its flows.
 
-Prefect is imported inside functions only, and reads its settings from the environment when it is imported: hence `use`
-first, `load_flow` after it.
+Prefect is imported only inside functions, and reads its settings from the environment on import. So call `use` first
+and `load_flow` after it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _PACKAGES = ("flows", "tasks", "blocks")
 _CALM = {
-    # What a user may well have set otherwise; then that stands.
+    # Defaults: a user's own setting wins.
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     "PREFECT_TELEMETRY_ENABLE_RESOURCE_METRICS": "false",
@@ -37,35 +37,35 @@ _FIXED = {
 }
 _QUIET = {
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
-    # Else an API that has died prints whole events between the lines of our progress.
+    # Otherwise, if the API dies, Prefect prints whole events between our progress lines.
     "PREFECT_INTERNAL_LOGGING_LEVEL": "CRITICAL",
 }
 
 
 def project_directory() -> Path:
-    """The directory of `flows/`, `tasks/`, `blocks/` and `prefect.yaml`.
+    """The directory with `flows/`, `tasks/`, `blocks/` and `prefect.yaml`.
 
-    In a wheel `moorage/project/`, in a checkout the root of the repository. Raises MoorageError.
+    In a wheel this is `moorage/project/`, in a checkout the root of the repository. Raises MoorageError.
     """
     package = Path(moorage.__file__).resolve().parent
     for directory in (package / "project", package.parent):
         if (directory / "prefect.yaml").is_file() and (directory / "flows").is_dir():
             return directory
     raise MoorageError(
-        f"{package}: its flows are missing", hint="Install moorage again: `pip install --force-reinstall`."
+        f"{package}: the flows are missing", hint="Reinstall moorage: `pip install --force-reinstall moorage`."
     )
 
 
 def flow_names() -> list[str]:
-    """The flows that there are."""
+    """Names of all flows."""
     return sorted(file.stem for file in (project_directory() / "flows").glob("*.py") if not file.stem.startswith("_"))
 
 
 def load_flow(name: str) -> Flow[..., Any]:
-    """The flow `name` of `flows/<name>.py`.
+    """Load the flow `name` from `flows/<name>.py`.
 
-    The project's directory goes first on `sys.path`; a foreign package called `flows`, `tasks` or `blocks` (of another
-    library, of the working directory) is refused before any of its code runs. Raises MoorageError.
+    Puts the project's directory first on `sys.path`. A foreign package named `flows`, `tasks` or `blocks` (of another
+    library, or in the working directory) is refused before any of its code runs. Raises MoorageError.
     """
     directory = project_directory()
     _put_first(directory)
@@ -76,10 +76,10 @@ def load_flow(name: str) -> Flow[..., Any]:
 
 
 def run_environment(address: HubAddress, *, quiet: bool = True) -> dict[str, str]:
-    """The environment variables with which Prefect runs a flow against `address`.
+    """The environment variables for running a flow against `address`.
 
-    `quiet`: nothing of Prefect's own log on the console; it still goes to the API. Results and profiles stay in the
-    hub's folder when the hub is ours.
+    `quiet`: keep Prefect's own log off the console; it still goes to the API. If the hub is ours, results and profiles
+    are kept in its folder.
     """
     calm = {key: os.environ.get(key, value) for key, value in _CALM.items()}
     places = {"PREFECT_API_URL": address.api_url, "PREFECT_UI_URL": address.ui_url}
@@ -93,22 +93,22 @@ def run_environment(address: HubAddress, *, quiet: bool = True) -> dict[str, str
 
 
 def whole_environment(address: HubAddress) -> dict[str, str]:
-    """What a child process that runs flows gets: our environment, `run_environment` over it, our project importable."""
+    """The environment of a child process that runs flows: ours, plus `run_environment`, with our project importable."""
     paths = [str(project_directory()), os.environ.get("PYTHONPATH", "")]
     importable = {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
     return {**without_foreign(os.environ.copy(), address), **run_environment(address, quiet=False), **importable}
 
 
 def without_foreign(environment: dict[str, str], address: HubAddress) -> dict[str, str]:
-    """Take out what would point a Prefect of our own hub to another server's profile or key."""
+    """Remove variables that would make our own hub's Prefect use another server's profile or key."""
     foreign = ("PREFECT_PROFILE", "PREFECT_API_KEY") if address.managed else ()
     return {key: value for key, value in environment.items() if key not in foreign}
 
 
 def use(address: HubAddress) -> None:
-    """Point this process's Prefect to `address`. Call it before Prefect is imported.
+    """Point Prefect in this process to `address`. Call this before Prefect is imported.
 
-    A Prefect that is imported already keeps its settings: no harm if they name the same API, else MoorageError.
+    If Prefect is imported already, it keeps its settings. Raises MoorageError if they name another API.
     """
     if "prefect" in sys.modules:
         _check_same(address)
@@ -148,6 +148,6 @@ def _check_ours(package: str, directory: Path) -> None:
         return
     origin = (found.origin or "".join(places[:1])) if found else "nowhere"
     raise MoorageError(
-        f"the package {package!r} is not Moorage's but that of {origin}",
-        hint="Run `moorage` in a process of its own, with nothing else called flows, tasks or blocks imported.",
+        f"the package {package!r} is not Moorage's; it comes from {origin}",
+        hint="Run `moorage` in its own process, where no other package named flows, tasks or blocks is imported.",
     )

@@ -1,4 +1,4 @@
-"""Who pulls from private registries: the Block `DockerRegistryCredentials` of prefect-docker, by its name."""
+"""Logins for private registries, from the Block `DockerRegistryCredentials` of prefect-docker."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from moorage.errors import DefinitionError
 from moorage.model.image import RegistryLogin
 
 _HUB = "index.docker.io"
-"""What Docker Hub is called where no registry is named."""
+"""Docker Hub, used if no registry is named."""
 
 
 async def login_of(name: str, key: str = "registry_credentials") -> RegistryLogin:
-    """What the block of that name says, for builds and pulls only: it is no setting and no parameter.
+    """The login in the block of that name. It is used for builds and pulls only, and never stored as a parameter.
 
-    `key`: the parameter that named it. Raises DefinitionError.
+    `key`: the parameter that named the block. Raises DefinitionError.
     """
     given = await _block(name, key)
     url = given.registry_url
@@ -24,15 +24,15 @@ async def login_of(name: str, key: str = "registry_credentials") -> RegistryLogi
 
 
 async def _block(name: str, key: str) -> Any:
-    """The block of prefect-docker, which is installed where such blocks are used, and loaded only for them."""
+    """The block of prefect-docker, an optional package that is imported only when such a block is used."""
     where = f"registry_credentials: {name}"
     try:
         from prefect_docker import DockerRegistryCredentials  # type: ignore[import-untyped]
 
         return await DockerRegistryCredentials.aload(name)
     except ImportError as error:
-        hint = "`pip install 'moorage[docker-blocks]'` brings it."
+        hint = "Install it with `pip install 'moorage[docker-blocks]'`."
         raise DefinitionError(f"{where}: prefect-docker is not installed", key=key, hint=hint) from error
     except ValueError as error:
-        hint = "Make one in the UI: Blocks, Docker Registry Credentials."
+        hint = "Create it in the UI: Blocks, Docker Registry Credentials."
         raise DefinitionError(f"{where}: there is no such block on the hub", key=key, hint=hint) from error

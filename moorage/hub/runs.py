@@ -1,4 +1,4 @@
-"""Flow runs over REST, without Prefect: hand one over to the worker, look, wait, cancel."""
+"""Flow runs over REST, without importing Prefect: submit one to the worker, list, wait, cancel."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from moorage.settings import settings
 ENDED = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
 _POLL_S = 0.3
 _LOOKED_AT = 200
-"""Among how many of the last runs the beginning of an id is looked for; more Prefect does not give at once."""
+"""Number of recent runs searched for the first characters of an id; Prefect returns no more at once."""
 
 
 class FlowRun(Frozen):
-    """A flow run as the hub knows it: a line of `moorage runs`."""
+    """A flow run on the hub: a line of `moorage runs`."""
 
     id: str
     name: str
@@ -32,22 +32,22 @@ class FlowRun(Frozen):
     type: str
     """SCHEDULED, PENDING, RUNNING, PAUSED, CANCELLING, COMPLETED, FAILED, CRASHED, CANCELLED."""
     state: str
-    """The same in Prefect's words, with more: Late, Retrying."""
+    """Prefect's name for the state, which is more precise: Late, Retrying."""
     message: str
     progress: float | None = None
-    """Percent. None: it tells none."""
+    """Percent. None: not known."""
     doing: str = ""
     created_at: datetime
     started_at: datetime | None = None
     """None: it has not begun."""
     ended_at: datetime | None = None
     duration_s: float | None = None
-    """So far, or in all. None: it has not begun."""
+    """So far, or in total. None: it has not begun."""
     url: str
 
     @property
     def ended(self) -> bool:
-        """True: nothing more will happen."""
+        """True if the run has ended."""
         return self.type in ENDED
 
 
@@ -55,30 +55,30 @@ def address() -> HubAddress:
     """The API that answers. Raises HubError."""
     found = find()
     if not found:
-        raise HubError("the hub does not run", hint="`moorage hub start`")
+        raise HubError("the hub is not running", hint="Start it with `moorage hub start`.")
     return found
 
 
 def submit(where: HubAddress, flow: str, parameters: dict[str, Any], about: str) -> FlowRun:
-    """Hand a run `FLOW ABOUT` over to the worker; returns at once. Raises HubError, DefinitionError."""
+    """Submit a run named `FLOW ABOUT` to the worker; returns at once. Raises HubError, DefinitionError."""
     name = deployment_of(flow, settings().pool)
     deployment = api.call(where, "GET", f"/deployments/name/{flow}/{name}")
     if deployment is None:
-        raise HubError(f"{where.api_url} has no deployment {flow}/{name}", hint="`moorage hub start` makes it.")
+        raise HubError(f"{where.api_url} has no deployment {flow}/{name}", hint="`moorage hub start` creates it.")
     given = {key: value for key, value in parameters.items() if value is not None}
     body = {"name": f"{flow} {about}", "parameters": given, "state": {"type": "SCHEDULED"}}
     try:
         made = api.call(where, "POST", f"/deployments/{deployment['id']}/create_flow_run", body)
     except HubError as error:
         if error.fields.get("status") == 409:
-            raise DefinitionError(str(error), hint="The form of the deployment refuses it.") from None
+            raise DefinitionError(str(error), hint="The deployment does not accept these parameters.") from None
         raise
     return _flow_run(where, made, {})
 
 
 def last(where: HubAddress, limit: int, name_part: str = "") -> list[FlowRun]:
-    """The last runs of our flows, newest first; only those whose name holds `name_part`. Raises HubError."""
-    now = datetime.now(UTC).isoformat()  # what schedules have planned for later is no run yet
+    """The latest runs of our flows, newest first; only those whose name contains `name_part`. Raises HubError."""
+    now = datetime.now(UTC).isoformat()  # runs that are scheduled for later do not count yet
     named = {"name": {"like_": name_part}} if name_part else {}
     wanted: dict[str, Any] = {
         "flow_runs": {"expected_start_time": {"before_": now}, **named},
@@ -90,7 +90,7 @@ def last(where: HubAddress, limit: int, name_part: str = "") -> list[FlowRun]:
 
 
 def one(where: HubAddress, run: str) -> FlowRun:
-    """A run by its id, or by the beginning of it. Raises HubError, DefinitionError."""
+    """A run by its id, or by the id's first characters. Raises HubError, DefinitionError."""
     found = api.call(where, "GET", f"/flow_runs/{run}") if is_id(run) else None
     if found:
         return _with_progress(where, [found])[0]
@@ -102,7 +102,7 @@ def one(where: HubAddress, run: str) -> FlowRun:
 
 
 def is_id(text: str) -> bool:
-    """True: the whole id of a run."""
+    """True if the text is a complete run id."""
     try:
         return str(uuid.UUID(text)) == text.lower()
     except ValueError:
@@ -112,7 +112,7 @@ def is_id(text: str) -> bool:
 def until_ended(
     where: HubAddress, run: FlowRun, timeout_s: float, on_change: Callable[[FlowRun], None] = lambda _: None
 ) -> FlowRun:
-    """Look until the run has ended or the time is over; gives it as it is then. Raises HubError."""
+    """Poll until the run has ended or the time is over; returns its state then. Raises HubError."""
     deadline = time.monotonic() + timeout_s
     while not run.ended and time.monotonic() < deadline:
         on_change(run)
@@ -122,9 +122,9 @@ def until_ended(
 
 
 def cancel(where: HubAddress, run: FlowRun) -> None:
-    """Ask a run to end, as the UI does: it undoes what it did. Raises HubError, DefinitionError if it has ended."""
+    """Cancel a run, like the UI: it undoes its work. Raises HubError, DefinitionError if it has already ended."""
     if run.ended:
-        raise DefinitionError(f"run {run.id} has ended already: {run.state}", hint="`moorage runs` lists them.")
+        raise DefinitionError(f"run {run.id} has already ended: {run.state}", hint="`moorage runs` lists all runs.")
     state = {"type": "CANCELLING", "name": "Cancelling", "message": "`moorage cancel`"}
     api.call(where, "POST", f"/flow_runs/{run.id}/set_state", {"state": state})
 

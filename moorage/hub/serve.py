@@ -1,10 +1,10 @@
 """`python -m moorage.hub.serve --host HOST --port PORT …`: Prefect's server behind a guard against foreign web pages.
 
-What `prefect server start` does, and one thing more. CORS only keeps a foreign page from reading our answers. It does
-not keep it from sending: Prefect takes a POST without a content type for JSON, and browsers send that without asking
-first; nor does it cover web sockets. So requests that a browser sends for another page are refused here, by their
-`Origin`. A page that has its own name resolved to our address (DNS rebinding) is known by its `Host`. Programs send no
-`Origin` and are served as ever.
+Does what `prefect server start` does, and one thing more. CORS only prevents a foreign page from reading our answers,
+not from sending requests: Prefect treats a POST without a content type as JSON, and browsers send such requests without
+a preflight. CORS does not cover web sockets either. So requests that a browser sends on behalf of another page are
+refused here, by their `Origin`. A page whose own name resolves to our address (DNS rebinding) is recognised by its
+`Host`. Programs send no `Origin` and are served as usual.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _POLICY_VIOLATION = 1008
 
 
 class OriginGuard:
-    """ASGI middleware: answers 403 to what a foreign web page has a browser send.
+    """ASGI middleware: answers 403 to requests that a browser sends on behalf of a foreign web page.
 
-    `origins` are the pages that may call us, `http://127.0.0.1:4200`. `hosts` are the names by which we may be called,
-    without port; None: any.
+    `origins` are the pages that may call us, such as `http://127.0.0.1:4200`. `hosts` are the host names under which we
+    may be called, without port; None: any.
     """
 
     def __init__(self, app: ASGIApp, origins: Iterable[str], hosts: Iterable[str] | None) -> None:
@@ -41,7 +41,7 @@ class OriginGuard:
             await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
         else:
             await send({"type": "http.response.start", "status": 403, "headers": [(b"content-type", b"text/plain")]})
-            await send({"type": "http.response.body", "body": b"Another page's requests are not served."})
+            await send({"type": "http.response.body", "body": b"Requests from other pages are refused."})
 
     def _welcome(self, headers: dict[bytes, bytes]) -> bool:
         origin, host = (headers.get(name, b"").decode("latin-1") for name in (b"origin", b"host"))
@@ -69,7 +69,7 @@ def main() -> None:
     log_files.keep_small(HubHome(arguments.folder), arguments.log_bytes)
     settings = get_current_settings().server
     origins = settings.api.cors_allowed_origins.split(",")
-    # Around the application, not within it: automations call it in this process, under a name of their own.
+    # Around the application, not inside it: automations call it in this process, under a host name of their own.
     guarded = OriginGuard(create_app(final=True), origins, None if arguments.any_host else hosts_of(origins))
     with temporary_database_config(database.chosen(PREFECT_API_DATABASE_CONNECTION_URL.value())):
         uvicorn.run(

@@ -1,4 +1,4 @@
-"""The Prefect server of the hub: start, wait until it answers, stop."""
+"""The hub's Prefect server: start it, wait until it answers, stop it."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _STOP_GRACE_S = 10.0
 _POLL_S = 0.1
 _PORTS_TRIED = 200
 _RACES = 3
-"""How often another program may take the port between our look and the server's bind."""
+"""How often another program may take the port between our check and the server's bind."""
 _LOG_LINES = 20
 _DAY_S = 86_400
 _TUNING = {
-    # Leases in memory leak their slot for ever when the server restarts while one is held.
+    # A lease in memory leaks its slot for ever if the server restarts while it is held.
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
     "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "5",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
@@ -39,9 +39,9 @@ _TUNING = {
 
 
 def start(folder: HubHome, on_line: Callable[[str], None]) -> HubAddress:
-    """The server, started if it does not run. To be called with the hub's lock held.
+    """Start the server if it is not running. Call this with the hub's lock held.
 
-    Waits until it answers, `START_TIMEOUT_S` at most. Raises HubError with the end of its log.
+    Waits until it answers, at most `START_TIMEOUT_S`. Raises HubError with the end of its log.
     """
     record = folder.server()
     if record and process.alive(record.process):
@@ -57,9 +57,10 @@ def start(folder: HubHome, on_line: Callable[[str], None]) -> HubAddress:
                 raise
             on_line(f"port {record.port} was taken meanwhile")
         except BaseException:
-            stop(folder)  # interrupted; nobody has been told of it yet
+            stop(folder)  # interrupted; nobody uses the new server yet
             raise
-    raise HubError(f"no port from {settings().hub_port} upward stays free", hint="Set MOORAGE_HUB_PORT.")
+    message = f"every port tried from {settings().hub_port} upward was taken by another program"
+    raise HubError(message, hint="Set MOORAGE_HUB_PORT to a free port.")
 
 
 def stop(folder: HubHome, grace_s: float = _STOP_GRACE_S) -> None:
@@ -71,12 +72,12 @@ def stop(folder: HubHome, grace_s: float = _STOP_GRACE_S) -> None:
 
 
 def free_port(host: str, wanted: int) -> int:
-    """The wanted port, or the next one upward on which nothing listens. Raises HubError."""
+    """The wanted port, or the next free one above it. Raises HubError."""
     prober = SocketProber()
     for port in range(wanted, min(wanted + _PORTS_TRIED, 65536)):
         if prober.bindable(port, "tcp", host):
             return port
-    raise HubError(f"no free port from {wanted} upward", hint="Set MOORAGE_HUB_PORT to a free one.")
+    raise HubError(f"no free port from {wanted} upward", hint="Set MOORAGE_HUB_PORT to a free port.")
 
 
 def _launch(folder: HubHome, on_line: Callable[[str], None]) -> ServerRecord:
@@ -110,7 +111,7 @@ def _launch(folder: HubHome, on_line: Callable[[str], None]) -> ServerRecord:
 
 
 def _port_of_last_time(folder: HubHome, host: str, wanted: int) -> int | None:
-    """After a crash the same port again: worker, runs and browsers know it. None: there is nothing to go back to."""
+    """After a crash, the previous port: worker, runs and browsers know it. None: there is none, or it is taken."""
     last = folder.server()
     if last and wanted <= last.port < wanted + _PORTS_TRIED and SocketProber().bindable(last.port, "tcp", host):
         return last.port
@@ -132,7 +133,7 @@ def _environment(record: ServerRecord) -> dict[str, str]:
     own = (record.ui_url, *(f"http://{name}:{record.port}" for name in _names(record.host)))
     origins = dict.fromkeys([*own, *filter(None, settings().hub_origins.replace(" ", "").split(","))])
     fixed = {
-        # A page of any other origin may not call the API from a browser.
+        # Pages of any other origin must not call the API from a browser.
         "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": ",".join(origins),
         "PREFECT_SERVER_UI_API_URL": f"{record.ui_url}/api",
         "PREFECT_SERVER_API_HOST": record.host,
@@ -145,7 +146,7 @@ def _environment(record: ServerRecord) -> dict[str, str]:
 
 
 def _retention() -> dict[str, str]:
-    """How long the history of runs is kept, in Prefect's settings."""
+    """Prefect's settings for how long the history of runs is kept."""
     days = settings().hub_keep_days
     if not days:
         return {"PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events"}
@@ -174,7 +175,7 @@ def _not_answering(folder: HubHome, record: ServerRecord) -> HubError:
     log = "\n".join(tail(folder.server_log, _LOG_LINES))
     if process.alive(record.process):
         what = f"does not answer on {record.api_url} after {START_TIMEOUT_S:g} s"
-        hint = "`moorage hub stop`, then try again."
+        hint = "Run `moorage hub stop`, then try again."
     else:
         what, hint = "ended while it was starting", None
     return HubError(f"the Prefect server (pid {record.process.pid}) {what}\n{log}", hint=hint, log=log)
@@ -191,7 +192,7 @@ def _auth() -> str | None:
     secret = settings().hub_auth
     auth = secret.get_secret_value() if secret else None
     if auth and not re.fullmatch(r"[^:\s]+:\S+", auth):
-        raise HubError("MOORAGE_HUB_AUTH is not of the form user:password")
+        raise HubError("MOORAGE_HUB_AUTH must have the form user:password")
     return auth
 
 
@@ -215,12 +216,12 @@ def _is_everywhere(host: str) -> bool:
 
 
 def _name_for_url(host: str) -> str:
-    """What a browser calls the host: this machine's name where the server listens on all addresses."""
+    """Host name for a browser: this machine's name if the server listens on all addresses."""
     if _is_everywhere(host):
         return socket.gethostname()
     return f"[{host}]" if ":" in host else host
 
 
 def _names(host: str) -> tuple[str, ...]:
-    """Under which names a browser on this machine may have opened the UI."""
+    """Names under which a browser on this machine may have opened the UI."""
     return ("127.0.0.1", "localhost") if _is_loopback(host) or _is_everywhere(host) else ()

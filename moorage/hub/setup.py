@@ -1,6 +1,6 @@
 """`python -m moorage.hub.setup`: register the blocks and deploy the flows of the project in the working directory.
 
-A process of its own, so that Prefect is imported once and its settings come from the environment it was given.
+This is a separate process, so that Prefect is imported once, with settings from the environment given to it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """Do it; what fails, fails the process with a traceback."""
+    """Register and deploy; an error ends the process with a traceback."""
     sys.path.insert(0, str(Path.cwd()))
     switched = asyncio.run(_register())
     _deploy(_written())
@@ -33,7 +33,7 @@ def main() -> None:
 
 
 async def _register() -> dict[str, bool]:
-    """Register the blocks; gives which schedules are on, by deployment and slug."""
+    """Register the blocks; returns which schedules are on, by deployment and slug."""
     for kind in _blocks():
         await kind.register_type_and_schema()
         print(f"block {kind.get_block_type_slug()}")  # noqa: T201
@@ -41,7 +41,7 @@ async def _register() -> dict[str, bool]:
 
 
 def _blocks() -> list[type[Block]]:
-    """Ours, and those of prefect-docker where it is installed."""
+    """Our blocks, and those of prefect-docker if it is installed."""
     from prefect.blocks.core import Block
 
     modules = block_modules()
@@ -56,7 +56,7 @@ def _blocks() -> list[type[Block]]:
 
 
 def _written() -> Path:
-    """`prefect.yaml` as this machine wants it."""
+    """Write `prefect.yaml`, adapted to this machine."""
     text = rendered(Path("prefect.yaml").read_text(encoding="utf-8"), settings().pool, schedules=settings().schedules)
     return LocalFiles(hub_home().path).write("prefect.yaml", text)
 
@@ -73,9 +73,9 @@ def _deploy(file: Path) -> None:
 
 
 async def _switch(switched: dict[str, bool]) -> None:
-    """Schedules that somebody switched on or off stay so: `prefect deploy` sets them to what the file says.
+    """Restore schedules that were switched on or off by hand: `prefect deploy` resets them to the file's values.
 
-    Unless the setting `schedules` was changed, which is about all of them.
+    If the setting `schedules` was changed, it applies to all of them instead.
     """
     if not settings().schedules or not _had_schedules():
         return
@@ -90,7 +90,7 @@ async def _switch(switched: dict[str, bool]) -> None:
 
 
 def _had_schedules() -> bool:
-    """Whether the deployments that are there were made with schedules."""
+    """Whether the existing deployments were created with schedules."""
     try:
         return bool(json.loads(hub_home().deployed()).get("schedules", True))
     except (ValueError, AttributeError):

@@ -1,4 +1,4 @@
-"""The work pool and the one worker that executes what the UI and schedules ask for."""
+"""The work pool, and the one worker that executes runs from the UI, schedules and `up --detach`."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ _STOP_GRACE_S = 10.0
 _POLL_S = 0.1
 _LOG_LINES = 20
 _PAGES = 20
-"""Of 200 missed runs each: a week of `status` and `sweep`."""
+"""Pages of 200 missed runs each: a week of `status` and `sweep`."""
 _BY_SCHEDULE = "auto-scheduled"
-"""Prefect's own tag of runs that a schedule wants."""
+"""Prefect's own tag for runs created by a schedule."""
 _CLOCKS_APART = timedelta(seconds=2)
 _TUNING = {
     "PREFECT_WORKER_QUERY_SECONDS": "0.5",
-    # Else a run that is cancelled before its process is up starts all the same.
+    # Otherwise a run that is cancelled before its process is up starts anyway.
     "PREFECT_WORKER_ENABLE_CANCELLATION": "true",
 }
 _TEMPLATE: dict[str, Any] = {
-    # The process worker's own; written out so that a pool is made without importing Prefect or asking the network.
+    # Same as the process worker's own template; repeated here to create a pool without Prefect and without network.
     "job_configuration": {
         "command": "{{ command }}",
         "env": "{{ env }}",
@@ -55,7 +55,7 @@ _TEMPLATE: dict[str, Any] = {
             "labels": {"title": "Labels", "type": "object", "additionalProperties": {"type": "string"}},
             "command": {
                 "title": "Command",
-                "description": "Starts a flow run. Named outright, it saves the worker a process and 5 seconds a run.",
+                "description": "Starts a flow run. Setting it saves the worker a process and 5 seconds per run.",
                 "anyOf": [{"type": "string"}, {"type": "null"}],
             },
             "stream_output": {"title": "Stream Output", "type": "boolean", "default": True},
@@ -70,12 +70,12 @@ _TEMPLATE: dict[str, Any] = {
 
 
 def pool_name() -> str:
-    """The work pool of this machine."""
+    """Name of this machine's work pool."""
     return settings().pool
 
 
 def ensure_pool(address: HubAddress) -> None:
-    """The work pool, with this machine's interpreter and project as its defaults. Raises HubError."""
+    """Create or update the work pool, with this machine's interpreter and project as defaults. Raises HubError."""
     pool = api.call(address, "GET", f"/work_pools/{pool_name()}")
     if pool is None:
         template = base_job_template(_TEMPLATE)
@@ -93,7 +93,7 @@ def ensure_pool(address: HubAddress) -> None:
 
 
 def base_job_template(template: dict[str, Any]) -> dict[str, Any]:
-    """The template with our defaults for command and working directory; everything else of it stays."""
+    """The template with our defaults for command and working directory; everything else is unchanged."""
     ours = deepcopy(template)
     properties = ours.setdefault("variables", {}).setdefault("properties", {})
     properties.setdefault("command", {})["default"] = f"{shlex.quote(sys.executable)} -m prefect.engine"
@@ -102,20 +102,20 @@ def base_job_template(template: dict[str, Any]) -> dict[str, Any]:
 
 
 def worker_name() -> str:
-    """The worker's name in the UI: one a machine."""
+    """The worker's name in the UI: one per machine."""
     return f"moorage-{socket.gethostname()}"
 
 
 def start(folder: HubHome, address: HubAddress, on_line: Callable[[str], None]) -> None:
-    """The worker, started if it does not run (or runs for another server); returns when it is on duty.
+    """Start the worker if it is not running (or runs for another server); returns when it is online.
 
-    To be called with the hub's lock held. Raises HubError with the end of its log.
+    Call this with the hub's lock held. Raises HubError with the end of its log.
     """
     record = folder.worker()
     if record and process.alive(record.process):
         if not _outdated(record, address):
             return
-        on_line("the worker is an earlier one; replacing it")
+        on_line("the worker is outdated; replacing it")
         stop(folder, _STOP_GRACE_S)
     elif record:
         on_line(f"the worker (pid {record.process.pid}) has died; starting it again")
@@ -124,22 +124,22 @@ def start(folder: HubHome, address: HubAddress, on_line: Callable[[str], None]) 
 
 
 def _take_up_again(address: HubAddress, on_line: Callable[[str], None]) -> None:
-    """Runs that a worker took and had not begun when it ended would be Pending for ever: they wait for the next one.
+    """Reschedule runs that a worker had picked up but not begun when it ended: they would stay Pending for ever.
 
-    Where other machines' workers serve the same pool, they may be theirs, and are left alone.
+    If other machines' workers serve the same pool, the runs may be theirs, and are left alone.
     """
     if _others_on_duty(address):
         return
     wanted = {"work_pools": {"name": {"any_": [pool_name()]}}, "flow_runs": {"state": {"type": {"any_": ["PENDING"]}}}}
     for run in api.call(address, "POST", "/flow_runs/filter", wanted) or ():
-        on_line(f"{run['name']} was about to begin when its worker ended; it begins anew")
+        on_line(f"{run['name']} was about to begin when its worker ended; it is scheduled again")
         state = {"type": "SCHEDULED", "name": "Scheduled", "message": "its worker ended before it had begun"}
         api.call(address, "POST", f"/flow_runs/{run['id']}/set_state", {"state": state, "force": True})
     _drop_missed(address, on_line)
 
 
 def _drop_missed(address: HubAddress, on_line: Callable[[str], None]) -> None:
-    """Of the same runs that a schedule wanted while no worker was there, the last is enough."""
+    """Cancel all but the last of the identical scheduled runs that were missed while no worker was running."""
     late = {"state": {"type": {"any_": ["SCHEDULED"]}}, "tags": {"all_": [_BY_SCHEDULE]}}
     wanted = {
         "work_pools": {"name": {"any_": [pool_name()]}},
@@ -152,15 +152,15 @@ def _drop_missed(address: HubAddress, on_line: Callable[[str], None]) -> None:
         if not missed:
             break
         for run in missed:
-            state = {"type": "CANCELLED", "message": "no worker was there at its time, and a later one is to run"}
+            state = {"type": "CANCELLED", "message": "missed while no worker was running; a later run takes its place"}
             api.call(address, "POST", f"/flow_runs/{run['id']}/set_state", {"state": state, "force": True})
         dropped += len(missed)
     if dropped:
-        on_line(f"missed while no worker was there, and left out as a later one is to run: {dropped} scheduled runs")
+        on_line(f"skipped {dropped} scheduled runs that were missed while no worker was running")
 
 
 def _all_but_newest(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Newest first; of those with the same deployment and parameters the first is left out."""
+    """`runs` (newest first) without the newest of each deployment with the same parameters."""
     newest = {_asked(run): run["id"] for run in reversed(runs)}
     return [run for run in runs if newest[_asked(run)] != run["id"]]
 
@@ -177,8 +177,8 @@ def _others_on_duty(address: HubAddress) -> bool:
 def stop(folder: HubHome, timeout_s: float) -> None:
     """Stop the worker that we started, if there is one; returns when it is gone.
 
-    A worker that gets SIGTERM would kill its flow runs on the spot. So these are asked first, and have `timeout_s` to
-    undo what they did; the worker is there to record how they ended.
+    On SIGTERM a worker kills its flow runs at once. So the runs get SIGTERM first, and have `timeout_s` to undo their
+    work, while the worker is still there to record how they ended.
     """
     record = folder.worker()
     if record:
@@ -193,7 +193,7 @@ def stop(folder: HubHome, timeout_s: float) -> None:
 def _outdated(record: WorkerRecord, address: HubAddress) -> bool:
     if record.api_url != address.api_url:
         return True
-    # Another version of our own code can wait until nothing runs.
+    # A worker with another version of our code is replaced only when it has no runs.
     return record.version != moorage.__version__ and not process.children(record.process)
 
 
@@ -221,7 +221,7 @@ def _until_on_duty(folder: HubHome, address: HubAddress, record: WorkerRecord) -
             return
         time.sleep(_POLL_S)
     log = "\n".join(tail(folder.worker_log, _LOG_LINES))
-    raise HubError(f"the worker (pid {record.process.pid}) does not come on duty\n{log}", log=log)
+    raise HubError(f"the worker (pid {record.process.pid}) did not come online\n{log}", log=log)
 
 
 def _on_duty(address: HubAddress, record: WorkerRecord) -> bool:
@@ -239,7 +239,7 @@ def _end_flow_runs(worker: process.ProcessRecord, timeout_s: float) -> None:
     deadline = time.monotonic() + timeout_s
     while (running := process.children(worker)) and time.monotonic() < deadline:
         for child in running:
-            if child.pid not in asked:  # once: a second SIGTERM would cut the undo short
+            if child.pid not in asked:  # only once: a second SIGTERM would interrupt the undo
                 process.send(child, signal.SIGTERM)
                 asked.add(child.pid)
         time.sleep(_POLL_S)

@@ -1,4 +1,7 @@
-"""The protocols of all that is outside, one file each. `world.py` says which adapter stands behind each."""
+"""The protocols of the outside world, one file each. `moorage/world.py` chooses the adapters.
+
+Adapters and fakes subclass their protocol and inherit its docstrings; they say only what differs.
+"""
 
 from moorage.interfaces.builder import ImageBuilder
 from moorage.interfaces.clock import Clock

@@ -1,4 +1,4 @@
-"""Who builds images."""
+"""Image builders."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from moorage.model.image import Availability, BuildSpec, BuiltImage
 
 
 class ImageBuilder(Protocol):
-    """Builds images: Compose or Dagger. What comes of it is the same in use: tag, labels, user, entry point."""
+    """Builds images, with Compose or Dagger. Either way the image has the same tag, labels, user and entry point."""
 
     def preflight(self) -> Availability:
-        """Whether it can be used, found out within 5 s and without an effect. Raises nothing of Moorage's."""
+        """Whether the builder can be used; takes at most 5 s and has no effects. Raises no MoorageError."""
 
     def build(self, spec: BuildSpec, on_line: Line) -> BuiltImage:
-        """Build one image and have it on the engine under its tag.
+        """Build one image, so that the engine has it under its tag.
 
-        Raises ImageError; UnsupportedByBackendError for a field that it cannot honour; BackendUnavailableError. After
-        an error or `abort` neither a process, a temporary file nor an image without a name is left.
+        Raises ImageError; UnsupportedByBackendError for an unsupported field; BackendUnavailableError. An error or
+        `abort` leaves no process, temporary file or nameless image behind.
         """
 
     def abort(self) -> None:
-        """End the builds under way: their calls raise ImageError."""
+        """End the running builds: their calls raise ImageError."""

@@ -7,10 +7,10 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Time, so that tests can hold it."""
+    """Time, so that tests can control it."""
 
     def now(self) -> datetime:
-        """The time of day, aware, in UTC."""
+        """The current time, aware, in UTC."""
 
     def monotonic(self) -> float:
-        """Seconds that only grow."""
+        """Seconds of a clock that never goes back; only differences have a meaning."""

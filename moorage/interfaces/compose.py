@@ -20,16 +20,16 @@ class Compose(Protocol):
         """The canonical project. `name` None: Compose derives it. Raises DefinitionError."""
 
     def raw_config(self, source: Source) -> Config:
-        """The project as written, variables not replaced: for `x-moorage` of services and for port variables."""
+        """The project as written, without replacing variables: for `x-moorage` of services and for port variables."""
 
     def interpolate(self, source: Source, values: Config, environment: Mapping[str, str]) -> Config:
-        """`values` with their variables replaced by Compose's own rules."""
+        """`values` with variables replaced by Compose's own rules."""
 
     def variables(self, source: Source, name: str | None = None) -> dict[str, str]:
-        """The environment that Compose interpolates with (process, env files). `name` None: Compose derives it."""
+        """The variables that Compose interpolates with (process, env files). `name` None: Compose derives it."""
 
     def create(self, stack: str, file: Path, services: Sequence[str], recreate: bool, on_line: Line) -> None:
-        """Create what `file` defines; changed containers are re-created. Empty `services`: all. Raises EngineError."""
+        """Create what `file` defines, and re-create changed containers. Empty `services`: all. Raises EngineError."""
 
     def build(self, stack: str, file: Path, service: str, on_line: Line) -> None:
         """Build the image of one service. Raises ImageError."""
@@ -38,7 +38,7 @@ class Compose(Protocol):
         """Pull the image of one service. Raises ImageError."""
 
     def abort(self) -> None:
-        """End the builds and pulls under way: their calls raise ImageError."""
+        """End the running builds and pulls: their calls raise ImageError."""
 
     def end_strays(self, stack: str) -> None:
-        """End what calls of a Moorage that died still do for a stack; to be called with the stack's lock held."""
+        """End calls for a stack that a dead Moorage process left running. Call this with the stack's lock held."""

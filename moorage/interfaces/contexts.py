@@ -13,7 +13,10 @@ class Contexts(Protocol):
     """Build contexts on disk."""
 
     def digest(self, build: Config) -> str:
-        """Digest of a `build` section and of all files it can see. Raises DefinitionError: a context is missing."""
+        """Digest of a `build` section and all files that it can see.
+
+        Raises DefinitionError: a context or Dockerfile is missing.
+        """
 
     def survey(self, context: Path) -> Survey | None:
-        """What lies in a context without a Dockerfile. None: there is one, or no such directory."""
+        """What a context without a Dockerfile contains. None: it has one, or there is no such directory."""

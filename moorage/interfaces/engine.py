@@ -10,22 +10,22 @@ from moorage.model.state import Container, Observed
 
 
 class Engine(Protocol):
-    """The Docker engine: looks, starts, stops, removes. All names are names or ids of containers."""
+    """The Docker engine: observes, starts, stops, removes. `container` is always a name or an id."""
 
     def ping(self) -> str:
         """Version of the engine. Raises EngineUnavailableError."""
 
     def observe(self, stack: str) -> Observed:
-        """What is there of one stack, ours or not: all that bears Compose's project label."""
+        """Everything on the engine with Compose's project label for one stack, whether ours or not."""
 
     def containers(self, stack: str, service: str) -> tuple[Container, ...]:
         """The containers of one service, by replica number."""
 
     def stacks(self) -> dict[str, dict[str, str]]:
-        """Names of all Compose projects on the engine, ours and others', each with the labels of one container."""
+        """All Compose projects on the engine, ours and others: name → labels of one of its containers."""
 
     def stacks_of(self, home: str) -> frozenset[str]:
-        """Names of the stacks that one `$MOORAGE_HOME` has containers, networks or volumes of on the engine."""
+        """Names of the stacks of one `$MOORAGE_HOME` that have containers, networks or volumes on the engine."""
 
     def inspect(self, container: str) -> Container | None:
         """One container as it is now. None: it does not exist."""
@@ -34,52 +34,52 @@ class Engine(Protocol):
         """(port, protocol) of every port published by a running container."""
 
     def publishers(self) -> Mapping[tuple[int, str], str]:
-        """The same → name of that container."""
+        """(port, protocol) of every published port → name of the running container."""
 
     def start(self, container: str) -> None:
-        """Start; no effect on a running one. Raises PortTakenError, EngineError."""
+        """Start it; no effect if it is running. Raises PortTakenError, EngineError."""
 
     def stop(self, container: str, grace_s: float) -> None:
-        """SIGTERM (or the image's stop signal), SIGKILL after `grace_s`; no effect on a stopped one."""
+        """Send the stop signal, and SIGKILL after `grace_s`; no effect if it is stopped or gone."""
 
     def kill(self, container: str, signal: str = "SIGKILL") -> None:
-        """Send a signal."""
+        """Send a signal; no effect if it is stopped or gone."""
 
     def remove(self, container: str, volumes: bool) -> None:
-        """Remove by force; `volumes`: its anonymous ones too. No effect if it is gone."""
+        """Remove it by force; `volumes`: its anonymous volumes too. No effect if it is gone."""
 
     def rename(self, container: str, name: str) -> None:
-        """Give a container another name. Raises EngineError: it is gone, or somebody has the name."""
+        """Rename a container. Raises EngineError: it is gone, or the name is taken."""
 
     def hold(self, name: str, image: str, labels: Mapping[str, str], volumes: Mapping[str, str]) -> None:
-        """Create a container that only holds volumes (path → name). Raises EngineError, also when one of them is gone.
+        """Create a placeholder container that only holds volumes (path → name). Raises EngineError if one is gone.
 
-        It is there for Compose to replace: the replacement inherits the anonymous volumes.
+        Compose replaces it, and the replacement inherits the anonymous volumes.
         """
 
     def remove_network(self, name: str) -> None:
-        """Remove a network. No effect if it is gone."""
+        """Remove a network; no effect if it is gone. Raises EngineError while running containers use it."""
 
     def remove_volume(self, name: str) -> None:
-        """Remove a volume. No effect if it is gone."""
+        """Remove a volume; no effect if it is gone. Raises EngineError while containers mount it."""
 
     def owner(self, kind: str, name: str) -> Mapping[str, str]:
         """The labels of a `network` or `volume`. Empty: none, or it does not exist."""
 
     def image(self, reference: str) -> tuple[str, dict[str, str]] | None:
-        """(id, labels) of an image. None: not there."""
+        """(id, labels) of an image. None: it does not exist."""
 
     def repo_digest(self, reference: str) -> str | None:
-        """`name@sha256:…` by which a registry knows an image. None: none does, or it is not here."""
+        """The image's `name@sha256:…` in a registry. None: no registry is known, or there is no such image."""
 
     def load(self, file: Path) -> str:
-        """Load the one image of an archive (as `docker save` writes them); gives its id. Raises ImageError."""
+        """Load the only image of an archive in the format of `docker save`; returns its id. Raises ImageError."""
 
     def tag(self, image_id: str, tag: str) -> None:
-        """Give an image a name. Raises ImageError if the image is gone."""
+        """Add a tag to an image. Raises ImageError if the image is gone."""
 
     def untag(self, tag: str) -> None:
-        """Take a name away (and the image with its last name). No effect if it is gone or in use."""
+        """Remove a tag, and the image with its last tag. No effect if it is gone or used by a container."""
 
     def tags(self, prefix: str) -> tuple[str, ...]:
         """All image tags that start with `prefix`."""
@@ -94,10 +94,10 @@ class Engine(Protocol):
         environment: Sequence[str] = (),
         privileged: bool = False,
     ) -> tuple[int, str]:
-        """Run a command in a running container; exit code and the end of its output. Raises EngineError."""
+        """Run a command in a running container; returns exit code and end of the output. Raises EngineError."""
 
     def logs(self, container: str, tail: int | None) -> str:
-        """What it wrote, both streams. `tail` None: all."""
+        """The output of both streams; empty if the container is gone. `tail` None: all of it."""
 
     def put_file(self, container: str, path: str, content: bytes, mode: int, uid: int, gid: int) -> None:
-        """Write one file into a container, also before its start."""
+        """Write one file into a container, even before its start; missing directories are created."""

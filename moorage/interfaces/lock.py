@@ -9,13 +9,13 @@ from moorage.interfaces.output import Line
 
 
 class Lock(Protocol):
-    """The lock of one stack. The kernel frees it when its process ends, however that happens."""
+    """The lock of one stack. The kernel frees it when the holder's process ends, for whatever reason."""
 
     def acquire(self, operation: str, timeout_s: float, on_wait: Line | None = None) -> object:
-        """Take it. Raises BusyError when another run holds it for longer than `timeout_s`."""
+        """Take the lock. Raises BusyError if another run still holds it after `timeout_s`."""
 
     def release(self) -> None:
-        """Give it back; no error if it is not held."""
+        """Release the lock; no error if it is not held."""
 
     def held(self) -> Mapping[str, object] | None:
-        """Who holds it: operation, pid, since. None: nobody."""
+        """The holder: operation, pid, since (each None if not known). None: nobody holds it. Does not wait."""

@@ -26,11 +26,11 @@ class Store(Protocol):
         complete: bool = False,
         now: datetime,
     ) -> tuple[Lease, ...]:
-        """Lease a port for each request, in one write transaction, in their order.
+        """Lease a port for each request, in order, in one write transaction. PortError: nothing was leased.
 
-        A key that has a lease keeps it (sticky). `taken` are (port, protocol) that the engine publishes now; the ports
-        of leases that the same stack holds already do not count as taken. `strict`: the wanted port or PortError.
-        `complete`, for runs: these are all requests of their stack, so a lease that none is about can be inherited.
+        A key that has a lease keeps it (sticky). `taken` are (port, protocol) that the engine publishes now; ports that
+        the same stack has leased already do not count as taken. `strict`: the wanted port or PortError. `complete`, for
+        runs: these are all requests of their stack, so a lease without a request can be inherited.
         """
 
     def preview(
@@ -43,22 +43,25 @@ class Store(Protocol):
         complete: bool = False,
         now: datetime,
     ) -> tuple[Lease, ...]:
-        """What `lease` would answer, with nothing stored."""
+        """What `lease` would return; stores nothing."""
 
     def leases(self, stack: str | None = None) -> tuple[Lease, ...]:
         """The leases of a stack, by port. None: of all stacks."""
 
     def release(self, keys: Sequence[LeaseKey]) -> None:
-        """Give ports back; a key without a lease is no error."""
+        """Release leases; a key without a lease is not an error."""
 
     def release_run(self, run: str) -> tuple[Lease, ...]:
-        """Give back what an unfinished run acquired, and say what that was."""
+        """Release the leases that an unfinished run acquired, and return them; leases that it moved are restored."""
 
     def restore(self, leases: Sequence[Lease]) -> tuple[Lease, ...]:
-        """Put leases on record as they are, after the file was lost; those whose key or port is held are left out."""
+        """Record leases as they are, after the file was lost, and return those recorded.
+
+        Leases whose key or port is already leased are left out.
+        """
 
     def commit_run(self, run: str) -> None:
-        """What the run acquired is held from now on (until released)."""
+        """Keep the leases that the run acquired until they are released."""
 
     def commit(
         self,
@@ -67,19 +70,19 @@ class Store(Protocol):
         generations: Sequence[GenerationRecord],
         released: Sequence[LeaseKey],
     ) -> None:
-        """End a run well, in one write transaction: all of it is on record afterwards, or nothing.
+        """Commit a run in one write transaction: afterwards all of it is on record, or nothing.
 
-        Stack and generations are as given, the run's leases are held, `released` are given back, the run is closed.
+        Saves stack and generations, keeps the run's leases, releases `released`, closes the run.
         """
 
     def stack(self, name: str) -> StackRecord | None:
-        """One stack. None: not on record."""
+        """A stack. None: it is not on record."""
 
     def stacks(self) -> tuple[StackRecord, ...]:
-        """All stacks, by name."""
+        """All stacks, ordered by name."""
 
     def save_stack(self, record: StackRecord) -> None:
-        """Add or replace."""
+        """Add or replace a stack."""
 
     def forget_stack(self, name: str) -> None:
         """Remove the stack with its generations and timings; leases stay until they are released.
@@ -88,16 +91,16 @@ class Store(Protocol):
         """
 
     def generations(self, stack: str) -> tuple[GenerationRecord, ...]:
-        """All on record, newest first."""
+        """The generations of a stack that are on record, newest first."""
 
     def save_generation(self, record: GenerationRecord) -> None:
-        """Add or replace by (stack, number)."""
+        """Add or replace a generation, by (stack, number)."""
 
     def forget_generation(self, stack: str, number: int) -> None:
-        """Remove one; no error if it is gone."""
+        """Remove a generation; no error if it is gone."""
 
     def open_run(self, record: RunRecord) -> None:
-        """Write a run down before its first effect."""
+        """Record a run before its first effect."""
 
     def update_run(self, record: RunRecord) -> None:
         """Replace the record of a run."""
@@ -106,7 +109,7 @@ class Store(Protocol):
         """The run has ended."""
 
     def unfinished_runs(self, stack: str | None = None) -> tuple[RunRecord, ...]:
-        """Runs without an end, oldest first."""
+        """Runs that have not ended, oldest first."""
 
     def run(self, identifier: str) -> RunRecord | None:
         """One run, by its whole id. None: not on record."""
@@ -132,14 +135,14 @@ class Store(Protocol):
         """Remove those."""
 
     def timings(self, stack: str, service: str, phase: str, limit: int = 10) -> tuple[float, ...]:
-        """The last ones, newest first."""
+        """The latest timings of a phase, newest first."""
 
     @property
     def set_aside(self) -> Path | None:
-        """Where a damaged file was put, until `rebuilt` is called. None: nothing was lost."""
+        """Path of a damaged file that any process has set aside, until `rebuilt`. None: nothing was lost."""
 
     def rebuilt(self) -> None:
-        """What was lost with the damaged file is on record again."""
+        """Call when everything lost with the damaged file is on record again."""
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; the next call opens it again."""

@@ -1,4 +1,4 @@
-"""What goes on inside containers."""
+"""Logs and resource usage of containers."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from moorage.model.usage import Sample
 
 
 class Streams(Protocol):
-    """What goes on inside containers while they run."""
+    """Logs and resource usage of containers."""
 
     def log(
         self, container: str, span: LogSpan, *, follow: bool = False, on_open: Callable[[Callable[[], None]], None]
     ) -> Iterator[LogRecord]:
-        """The entries of a container's log, in its order; empty if it is gone. Raises EngineError.
+        """The entries of a container's log, in order; empty if it is gone. Raises EngineError.
 
-        `follow`: goes on until the container ends. `on_open` receives what ends it from another thread.
+        `follow`: continue until the container ends. `on_open` receives a function that ends it from another thread.
         """
 
     def sample(self, container: str) -> Sample | None:
-        """What the engine has counted for a container up to now. None: it does not run, or is gone."""
+        """The engine's counters for a container. None: it is not running, or gone."""

@@ -1,4 +1,4 @@
-"""More windows to the world, as protocols: those that `interfaces.py` has no room for."""
+"""Volumes of the engine."""
 
 from __future__ import annotations
 
@@ -9,36 +9,36 @@ from moorage.model.volume import Volume
 
 
 class Volumes(Protocol):
-    """Volumes of the engine, and what is in them as tar streams: the members are `ROOT` and `ROOT/…`.
+    """Volumes of the engine, and their content as tar streams with the members `ROOT` and `ROOT/…`.
 
-    Read and written by way of a container that is made of an image that is there, and never started.
+    Content is read and written through a container that is created from an existing image and never started.
     """
 
     def all(self) -> tuple[Volume, ...]:
-        """All volumes, by name, with sizes and who mounts them."""
+        """All volumes, ordered by name, with their sizes and users."""
 
     def find(self, name: str) -> Volume | None:
-        """One, without its size. None: there is none of that name."""
+        """A volume, without its size. None: there is no volume of that name."""
 
     def make(self, volume: Volume) -> None:
-        """Make it, empty: name, driver, options and labels are as given. Raises EngineError."""
+        """Create an empty volume with this name, driver, options and labels. Raises EngineError."""
 
     def read(self, name: str, image: str, stack: str) -> Iterator[bytes]:
-        """What is in a volume. `image`: any that is there. `stack`: on whose behalf. Raises EngineError."""
+        """Content of a volume. `image`: any existing image. `stack`: the stack this is for. Raises EngineError."""
 
     def write(self, name: str, image: str, stack: str, tar: Iterable[bytes]) -> None:
-        """Unpack into a volume: owners, modes and links as they are in the stream. Raises EngineError."""
+        """Unpack a stream into a volume, with its owners, modes and links. Raises EngineError."""
 
     def dump(self, container: str, command: Sequence[str], environment: Mapping[str, str]) -> Iterator[bytes]:
-        """What a program in a running container writes to stdout. Raises EngineError at the end if it failed."""
+        """Stdout of a program in a running container. Raises EngineError at the end if the program failed."""
 
     def load(
         self, container: str, command: Sequence[str], environment: Mapping[str, str], stdin: Iterable[bytes]
     ) -> None:
-        """Run a program in a running container on `stdin`. Raises EngineError if it failed, with what it wrote."""
+        """Run a program in a running container with `stdin`. Raises EngineError with its output if it failed."""
 
     def remove_helpers(self, stack: str) -> None:
-        """Remove the containers that a crash of `read` or `write` has left behind."""
+        """Remove containers that `read` or `write` left behind in a crash."""
 
     def free_bytes(self) -> int | None:
-        """What is free where the engine keeps volumes. None: it is out of sight."""
+        """Free space where the engine stores volumes. None: not known."""

@@ -26,7 +26,7 @@ from moorage.settings import Settings
 
 @dataclass(frozen=True)
 class World:
-    """All that work is done with. `world.py` makes one; tests make others."""
+    """All adapters together. `moorage/world.py` creates one; tests create others."""
 
     engine: Engine
     streams: Streams
@@ -39,15 +39,15 @@ class World:
     clock: Clock
     settings: Settings
     home: str
-    """Short name of this `$MOORAGE_HOME`, for labels: several may share one engine."""
+    """Short name of this `$MOORAGE_HOME`, for labels: several homes may share one engine."""
     lock: Callable[[str], Lock]
     place: Callable[[Path], tuple[str | None, str | None, bool]]
-    """Of a directory: git repository, branch, and whether it is a linked worktree."""
+    """For a directory: git repository, branch, and whether it is a linked worktree."""
     builder: Callable[[World, BuilderName], ImageBuilder]
-    """The builder of a name, over the engine and the Compose of that world."""
+    """The builder with this name, using the engine and the Compose of that world."""
     censor: Callable[[Config, Sequence[str]], Callable[[Any], Any]] = field(
         default=lambda _config, _more: lambda data: data
     )
-    """For a definition (and more secret values): what hides its secrets in a text or in data made of texts."""
+    """For a definition (and more secret values): a function that hides its secrets in a text, or in data with texts."""
     emit: Callable[[Event], None] = field(default=lambda _event: None)
     """Where events go."""

@@ -1,1 +1,1 @@
-"""What things are: frozen models without behaviour beyond their own invariants."""
+"""Nouns: frozen models without behaviour beyond their own invariants."""

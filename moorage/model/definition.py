@@ -1,4 +1,4 @@
-"""A definition: what was asked for, as `compose config` prints it, and a typed reading of it."""
+"""A definition: the output of `compose config`, and a typed reading of it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Protocol = Literal["tcp", "udp", "sctp"]
 Config = dict[str, Any]
 """A Compose project in canonical form: the parsed output of `compose config --format json`."""
 FILE_NAMES = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
-"""What Compose looks for in a directory when no file is named."""
+"""Files that Compose looks for in a directory if no file is named."""
 OVERRIDE_NAMES = tuple(name.replace("compose.y", "compose.override.y") for name in FILE_NAMES)
-"""What it merges with that if it is there."""
+"""Files that it merges with those, if they exist."""
 
 
 class Condition(StrEnum):
-    """When a dependency counts as met; Compose's own words."""
+    """When a dependency counts as met; Compose's own names."""
 
     STARTED = "service_started"
     HEALTHY = "service_healthy"
@@ -33,7 +33,7 @@ class Dependency(Frozen):
     service: str
     condition: Condition = Condition.STARTED
     required: bool = True
-    """False: a service that is not part of the definition is no error, and its failure stops nobody."""
+    """False: it need not be part of the definition, and its failure stops no other service."""
     restart: bool = False
     """True: restart the dependent when this one is restarted or re-created."""
 
@@ -45,15 +45,15 @@ class PortMapping(Frozen):
     target: int = Field(ge=1, le=65535)
     protocol: Protocol = "tcp"
     slot: int = Field(default=0, ge=0)
-    """Which of several mappings of the same target and protocol this is."""
+    """Number of this mapping among those with the same target and protocol."""
     host_ip: str | None = None
     """None: the file names no address, so the port is bound to 127.0.0.1."""
     wanted: int | None = Field(default=None, ge=1, le=65535)
-    """The first published port of the file. None: any."""
+    """The first published port in the file. None: any."""
     wanted_last: int | None = Field(default=None, ge=1, le=65535)
     """The last port of a published range. None: no range."""
     count: int = Field(default=1, ge=1)
-    """How many consecutive host ports are needed: one a replica."""
+    """How many consecutive host ports are needed: one per replica."""
     fixed: bool = False
     """True with `network_mode: host`: the port cannot be moved."""
 
@@ -69,7 +69,7 @@ class Check(StrEnum):
 
 
 class ReadyCheck(Frozen):
-    """`x-moorage.ready` of a service: how to tell that it is ready."""
+    """`x-moorage.ready` of a service: when it is ready."""
 
     check: Check
     path: str = "/"
@@ -86,7 +86,7 @@ class ReadyCheck(Frozen):
 
 
 class HealthCheck(Frozen):
-    """A health check as the engine would run it. Times in seconds, the engine's defaults filled in."""
+    """A health check as the engine would run it. Times in seconds, with the engine's defaults filled in."""
 
     command: tuple[str, ...]
     interval_s: float = 30.0
@@ -119,11 +119,11 @@ class InjectedFile(Frozen):
     uid: int = 0
     gid: int = 0
     secret: bool = False
-    """True: a secret, not a config: hidden in whatever people see."""
+    """True: a secret, not a config, so it is hidden in all output."""
 
 
 class Service(Frozen):
-    """What Moorage needs to know of one service; the rest stays in the config and is Compose's business."""
+    """What Moorage needs to know about a service; Compose handles the rest of the config."""
 
     name: str
     image: str | None = None
@@ -137,7 +137,7 @@ class Service(Frozen):
     """True: the definition switches the image's health check off."""
     ready: ReadyCheck | None = None
     probe_at_interval: bool = False
-    """`x-moorage.probe: interval`: the health check has side effects, keep its declared pace."""
+    """`x-moorage.probe: interval`: the health check has side effects, so run it only once per interval."""
     post_start: tuple[Hook, ...] = ()
     pre_stop: tuple[Hook, ...] = ()
     inject: tuple[InjectedFile, ...] = ()
@@ -159,7 +159,7 @@ class Source(Frozen):
     environment: tuple[tuple[str, str], ...] = Field(default=(), repr=False)
     """Variables on top of the process environment."""
     secret: tuple[str, ...] = ()
-    """Those of them whose values nobody may see."""
+    """Names of those variables whose values are secret."""
 
     @property
     def secret_values(self) -> tuple[str, ...]:
@@ -168,7 +168,7 @@ class Source(Frozen):
 
 
 class Definition(Frozen):
-    """What was asked for."""
+    """A resolved definition."""
 
     source: Source
     name: str
@@ -180,8 +180,8 @@ class Definition(Frozen):
     notices: tuple[str, ...] = ()
     """What a person should know: container_name dropped, shared volumes, paths outside the project."""
     approve: bool = False
-    """`x-moorage.approve`: runs of the hub show the plan and wait for somebody's consent."""
+    """`x-moorage.approve`: runs of the hub show the plan and wait for approval."""
     ttl_s: float | None = None
-    """`x-moorage.ttl`: the stack is swept this long after its start. None: never."""
+    """`x-moorage.ttl`: `sweep` removes the stack this long after its start. None: never."""
     builder: str | None = None
-    """`x-moorage.builder`: who builds its images. None: not said."""
+    """`x-moorage.builder`: the image builder. None: not set."""

@@ -18,13 +18,13 @@ class Action(StrEnum):
     PROGRESS = "progress"
     DONE = "done"
     SKIPPED = "skipped"
-    """Looked at again, and found done already."""
+    """Checked again, and found already done."""
     RETRY = "retry"
     FAILED = "failed"
     UNDONE = "undone"
     NOTICE = "notice"
     PLANNED = "planned"
-    """What the run is going to do: the plan is in `details`. For views that show what has not begun yet."""
+    """What the run is going to do: the plan is in `details`. For views that also show steps that have not begun."""
 
 
 class Event(Frozen):

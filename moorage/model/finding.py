@@ -8,11 +8,11 @@ from moorage.model.base import Frozen
 
 
 class Leftover(StrEnum):
-    """What may be left behind."""
+    """Kinds of things that may be left behind."""
 
     RUN = "unfinished run"
     STACK = "stack"
-    """Its directory is gone, or its time to live has passed."""
+    """Its directory is gone, or its time to live is over."""
     PROCESS_STACK = "stack of a killed process"
     LEASES = "leases"
     """Of a stack that is neither on record nor on the engine."""
@@ -28,16 +28,16 @@ class Leftover(StrEnum):
 
 
 class Finding(Frozen):
-    """One thing that was left behind, and what became of it."""
+    """One thing that was left behind, and whether it was removed."""
 
     kind: Leftover
     stack: str
     """Empty: of no stack, or of all that are gone."""
     what: str
-    """In words: which run, why it is to go, which leases."""
+    """As text: which run, why it is to be removed, which leases."""
     swept: bool = False
-    """False: it was only looked for, or it could not be done."""
+    """False: this was a dry run, or it failed."""
     error: str | None = None
-    """Why it could not be done. None: it was done, or not tried."""
+    """Why it failed. None: it succeeded, or was not tried."""
     flow_run_id: str | None = None
-    """Of an unfinished run: its flow run, which Prefect may believe to be running."""
+    """For an unfinished run: its flow run, which Prefect may still show as running."""

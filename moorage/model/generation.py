@@ -1,4 +1,4 @@
-"""A generation: an immutable, numbered, fully resolved definition with pinned images: what is applied."""
+"""A generation: an immutable, numbered, fully resolved definition with pinned images, which is what gets applied."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class PinnedImage(Frozen):
 
     service: str
     reference: str
-    """What the compose file names, or the name Compose gives a built image."""
+    """The name in the compose file, or the name that Compose gives a built image."""
     image_id: str
     """`sha256:…` of the engine."""
     tag: str
@@ -25,17 +25,17 @@ class PinnedImage(Frozen):
 
 
 class Generation(Frozen):
-    """One applied (or to be applied) definition."""
+    """A definition that was, or will be, applied."""
 
     stack: str
     number: int = Field(ge=1)
     source: Source
     config: Config = Field(repr=False)
-    """What Compose creates from: leased ports, labels and pinned tags are in it."""
+    """The project that Compose creates, with leased ports, labels and pinned tags."""
     services: dict[str, Service]
     images: dict[str, PinnedImage]
     digests: dict[str, str]
-    """Service → digest of all that its containers are made from; equal digests mean nothing to re-create."""
+    """Service → digest of everything that its containers are created from; if it is equal, nothing is re-created."""
     created_at: datetime
 
     @property

@@ -1,4 +1,4 @@
-"""Health: what each service's check says now, and where a stack has drifted from its generation."""
+"""Health: the result of each service's check, and how a stack has drifted from its generation."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from moorage.model.base import Frozen
 
 
 class CheckResult(Frozen):
-    """One check of one container, run just now."""
+    """The result of one check of one container, run just now."""
 
     service: str
     container: str
-    """Its name. Empty: there is none."""
+    """Its name. Empty: there is no container."""
     state: str
     ready: bool
     check: str
-    """Where the check comes from, in words: `health check`, `postgres image`. Empty: there was nothing to ask."""
+    """Where the check comes from: `health check`, `postgres image`. Empty: there was nothing to check."""
     message: str = ""
     """What was wrong. Empty: nothing."""
     elapsed_s: float = 0.0
 
 
 class DriftKind(StrEnum):
-    """How a service is not as its generation has it."""
+    """How a service differs from its generation."""
 
     DOWN = "down"
     NOT_READY = "not ready"
@@ -37,13 +37,13 @@ class DriftKind(StrEnum):
 
 
 class Drift(Frozen):
-    """One thing that is not as it should be."""
+    """One difference from the generation."""
 
     service: str
     kind: DriftKind
     what: str
     ours: bool = True
-    """False: it is not ours, and never touched."""
+    """False: it is not ours, and is never touched."""
 
 
 class HealState(StrEnum):
@@ -55,12 +55,12 @@ class HealState(StrEnum):
 
 
 class Treatment(Frozen):
-    """What is to be done about a drifted service."""
+    """What to do about a drifted service."""
 
     service: str
     state: HealState
     attempts: int
-    """How often it was tried already."""
+    """Number of attempts so far."""
     not_before: datetime | None = None
     """When it is tried again. None: now, or never."""
 
@@ -73,15 +73,15 @@ class Health(Frozen):
     ready: bool
     """True: every check passed."""
     resting: bool = False
-    """True: nothing is expected to run: it was stopped or taken down."""
+    """True: nothing should be running, because it was stopped or taken down."""
     checks: tuple[CheckResult, ...] = ()
     drift: tuple[Drift, ...] = ()
     treatments: tuple[Treatment, ...] = ()
-    """Of a look with `heal`."""
+    """Only with `heal`."""
     healed: tuple[str, ...] = ()
-    """Services that were repaired by this look."""
+    """Services that were repaired."""
 
     @property
     def well(self) -> bool:
-        """True: all that should run is ready, and as its generation has it."""
+        """True if everything that should run is ready and matches its generation."""
         return self.ready and not self.drift

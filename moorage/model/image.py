@@ -1,4 +1,4 @@
-"""Images: who can build them, what is to be built, what came of it."""
+"""Images: builders, what to build, and the result."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from moorage.model.definition import Config
 
 
 class BuilderName(StrEnum):
-    """Who builds images."""
+    """Image builders."""
 
     AUTO = "auto"
-    """Compose, unless Dagger is asked for elsewhere."""
+    """Compose, unless Dagger is selected elsewhere."""
     COMPOSE = "compose"
     DAGGER = "dagger"
 
 
 class Availability(Frozen):
-    """Whether a backend can be used just now, and if not, why and what helps."""
+    """Whether a backend can be used now, and if not, why, and how to fix it."""
 
     backend: str
     usable: bool
     version: str = ""
-    """Empty: it could not be asked."""
+    """Empty: not known."""
     found: tuple[str, ...] = ()
-    """What was looked at, and what was there: lines for people."""
+    """What was checked and found, as lines for people."""
     reason: str = ""
-    """Why it is not usable. Empty: it is."""
+    """Why it is not usable. Empty: it is usable."""
     hint: str | None = None
     """What to do about it. None: nothing needs to be done."""
 
@@ -41,13 +41,13 @@ class BuildSecret(Frozen):
 
     id: str
     kind: Literal["file", "value"]
-    """`file`: what it holds is in a file of this machine; `value`: it is given."""
+    """`file`: the value is in a file on this machine; `value`: it is given here."""
     text: str = Field(repr=False)
     """Path or value."""
 
 
 class RegistryLogin(Frozen):
-    """Who may pull from a private registry."""
+    """A login for a private registry."""
 
     registry: str
     """Host and port: `registry.example.org:5000`."""
@@ -56,35 +56,35 @@ class RegistryLogin(Frozen):
 
 
 class Survey(Frozen):
-    """What lies in a build context that has no Dockerfile."""
+    """What a build context without a Dockerfile contains."""
 
     names: tuple[str, ...]
-    """What a build would see at the top of it, folders with a slash at their end; caches and secrets left out."""
+    """Names at its top level, folders with a trailing slash; without caches and secrets."""
     texts: dict[str, str]
     """Contents of the files that say what kind of project it is: `requirements.txt`, `package.json`, …"""
 
 
 class Recipe(Frozen):
-    """How the image of a project without a Dockerfile is made; the same with every builder."""
+    """How to build the image of a project without a Dockerfile; the same with every builder."""
 
     kind: str
     base: str
-    """Image that it starts from, unless the build argument says another."""
+    """Base image, unless the build argument names another."""
     base_argument: str
     workdir: str = "/srv"
     environment: dict[str, str]
     manifests: tuple[str, ...]
-    """Files that the dependencies follow from: as long as they stay the same, that layer is taken from the cache."""
+    """Files that determine the dependencies: while they do not change, that layer comes from the cache."""
     install: tuple[str, ...]
     cache: str
-    """Where the package manager keeps its downloads, for builders with cache volumes."""
+    """Where the package manager stores its downloads, for builders with cache volumes."""
     build: tuple[str, ...] = ()
-    """Command that makes something of the sources. Empty: nothing has to be made."""
+    """Command that builds the sources. Empty: nothing has to be built."""
     names: tuple[str, ...]
     user: str
     port: int
     command: tuple[str, ...]
-    """What the container runs. Empty: the definition says so."""
+    """Command of the container. Empty: the definition has one."""
 
 
 class BuildSpec(Frozen):
@@ -93,14 +93,14 @@ class BuildSpec(Frozen):
     stack: str
     service: str
     tag: str
-    """What the image is called afterwards, `shop-backend` or the file's `image:`."""
+    """Name of the resulting image, `shop-backend` or the file's `image:`."""
     file: Path
-    """The compose file it stands in; Compose builds from that."""
+    """The compose file that contains it; Compose builds from that."""
     build: Config = Field(repr=False)
     """The `build` section as Compose prints it, paths absolute, `$` single."""
     secrets: tuple[BuildSecret, ...] = ()
     recipe: Recipe | None = None
-    """For a project without a Dockerfile. None: there is one, or it stands in the definition."""
+    """For a project without a Dockerfile. None: there is one, as a file or inline."""
 
 
 class BuiltImage(Frozen):

@@ -11,7 +11,7 @@ from moorage.model.definition import Protocol
 
 
 class LeaseKey(Frozen):
-    """Who holds a port."""
+    """The holder of a port."""
 
     stack: str
     service: str
@@ -40,15 +40,15 @@ class Lease(Frozen):
 
 
 class Request(Frozen):
-    """What is asked for of a lease."""
+    """A request for a lease."""
 
     key: LeaseKey
     wanted: int | None = None
     """None: any port of the setting `port_range`."""
     wanted_last: int | None = None
-    """Last port of a wanted range. None: no range: the search goes on upward without end."""
+    """Last port of a wanted range. None: no range, the search continues upward without limit."""
     count: int = Field(default=1, ge=1)
     host_ip: str | None = None
     """None: 127.0.0.1."""
     fixed: bool = False
-    """True: this port or an error, with or without `--strict-ports`."""
+    """True: this port or an error, even without `--strict-ports`."""

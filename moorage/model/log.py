@@ -1,4 +1,4 @@
-"""What containers write, and what they use. Plain tuples: of log lines there may be a hundred thousand a second."""
+"""Log entries and lines. Plain tuples, because there may be a hundred thousand log lines per second."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class LogRecord(NamedTuple):
     stream: str
     """`stdout` or `stderr`; with a terminal always `stdout`."""
     data: bytes
-    """A line with its end; without it, one that goes on in the next entry of its stream (16 KiB are one entry)."""
+    """A line with its line end; without one, it continues in the next entry of its stream (an entry has 16 KiB)."""
 
 
 class LogSpan(NamedTuple):
@@ -33,9 +33,9 @@ class LogLine(NamedTuple):
     at_ns: int
     service: str
     number: int
-    """Of the replica, from 1."""
+    """Number of the replica, from 1."""
     container: str
-    """Its name."""
+    """Name of the container."""
     stream: str
     text: str
-    """Without line end; what is no UTF-8 is replaced."""
+    """Without line end; invalid UTF-8 is replaced."""

@@ -1,4 +1,4 @@
-"""What is known of host ports: who holds them, how many are in use."""
+"""Use of host ports: who holds them, how many are in use."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from moorage.model.lease import Lease
 
 
 class PortFacts(Frozen):
-    """One host port as it is now."""
+    """Current state of a host port."""
 
     port: int
     protocol: Protocol
     lease: Lease | None = None
     """None: nobody leases it."""
     container: str | None = None
-    """The running container that publishes it, of whatever stack. None: none."""
+    """The running container that publishes it, of any stack. None: there is none."""
     process: str | None = None
     """The process that has it open, `nginx (pid 4711)`. None: none, or it cannot be read."""
     bindable: bool
@@ -29,7 +29,7 @@ class WantedPort(Frozen):
 
     port: int
     wanted: int
-    """How many leases are for services that want it."""
+    """Number of leases of services that want it."""
     moved: int
     """How many of those got another port."""
 
@@ -39,9 +39,9 @@ class PortStats(Frozen):
 
     first: int
     last: int
-    """The setting `port_range`, both ends included: where ports that nobody names come from."""
+    """The setting `port_range`, both ends included: the range for ports that nobody chooses."""
     in_range: int
-    """How many ports of it are leased."""
+    """How many ports of the range are leased."""
     leased: int
     """How many ports are leased, in the range or not."""
     published: int

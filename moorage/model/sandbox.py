@@ -1,4 +1,4 @@
-"""A service inside a session that it dies with: what Dagger is asked to run for a throw-away stack."""
+"""A service of a throw-away stack, which Dagger runs inside a session and which ends with it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class SandboxService(Frozen):
     image: str | None
     """None: it is built."""
     command: tuple[str, ...] = ()
-    """Empty: what the image runs."""
+    """Empty: the image's command."""
     entrypoint: tuple[str, ...] | None = None
     """None: the image's."""
     environment: dict[str, str] = Field(default_factory=dict, repr=False)
@@ -24,20 +24,20 @@ class SandboxService(Frozen):
     init: bool = False
     hostname: str
     exposed: tuple[int, ...] = ()
-    """Ports that others reach it at: published ones and those of `expose`."""
+    """Ports on which others reach it: published ones and those of `expose`."""
     scratch: tuple[str, ...] = ()
-    """Paths with an empty file system in memory (`tmpfs`)."""
+    """Paths with an empty in-memory file system (`tmpfs`)."""
     volumes: tuple[str, ...] = ()
     """Paths of named and anonymous volumes, empty at the start; gone with the session."""
     copies: dict[str, str] = Field(default_factory=dict)
-    """Path in the container → what is copied there from this machine: read-only mounts."""
+    """Path in the container → path on this machine that is copied there: read-only mounts."""
     files: tuple[InjectedFile, ...] = ()
     """Secrets and configs."""
     sources: dict[str, str] = Field(default_factory=dict)
-    """Target of a secret or config → the file of this machine that its content is in."""
+    """Target of a secret or config → file on this machine with its content."""
     aliases: tuple[str, ...] = ()
-    """Further names that others know it by."""
+    """Other names under which services reach it."""
     needs: tuple[str, ...] = ()
-    """Services that have to be ready before, and that it is bound to."""
+    """Services that must be ready before it, and that it is bound to."""
     one_shot: bool = False
-    """True: it is run to its end."""
+    """True: it runs to completion."""

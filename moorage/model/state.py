@@ -31,11 +31,11 @@ class Container(Frozen):
     number: int = 1
     """Index of the replica, from 1."""
     state: str
-    """The engine's word: created, running, paused, restarting, removing, exited, dead."""
+    """The engine's term: created, running, paused, restarting, removing, exited, dead."""
     health: str | None = None
     """starting, healthy, unhealthy. None: the container has no health check."""
     exit_code: int | None = None
-    """Of its last end, also while the engine waits to restart it. None: it has not ended."""
+    """Of its last end, even while the engine waits to restart it. None: it has not ended."""
     oom_killed: bool = False
     restarts: int = 0
     image_id: str = ""
@@ -45,20 +45,20 @@ class Container(Frozen):
     addresses: tuple[str, ...] = ()
     """Its IP addresses on the stack's networks."""
     volumes: dict[str, str] = Field(default_factory=dict)
-    """Path → volume that is mounted there; anonymous ones bear 64 hexadecimal digits for a name."""
+    """Path → volume mounted there; anonymous volumes have 64 hexadecimal digits as their name."""
     started_at: datetime | None = None
     """None: never started."""
     finished_at: datetime | None = None
-    """Its last end, also when it was started again since. None: it has never ended."""
+    """Its last end, even if it was started again since. None: it has never ended."""
     health_check: HealthCheck | None = None
-    """As the engine merged it from image and definition. None: none."""
+    """As merged by the engine from image and definition. None: there is none."""
     error: str = ""
-    """The engine's message of a failed start."""
+    """The engine's error message of a failed start."""
     labels: dict[str, str] = Field(default_factory=dict)
 
 
 class Observed(Frozen):
-    """What is there of a stack on the engine."""
+    """The objects of a stack on the engine."""
 
     stack: str
     containers: tuple[Container, ...] = ()
@@ -76,11 +76,11 @@ class StackState(StrEnum):
     RUNNING = "running"
     """All services are ready."""
     DEGRADED = "degraded"
-    """Some services are not as they should be."""
+    """Some services are not ready, or not running."""
     STARTING = "starting"
-    """A run is bringing it up now, or services are running and not ready yet."""
+    """A run is bringing it up now, or services are running but not ready yet."""
     STOPPED = "stopped"
-    """There are containers, none of them runs."""
+    """There are containers, but none is running."""
     ABSENT = "absent"
     """There are no containers."""
 
@@ -110,9 +110,9 @@ class StackStatus(Frozen):
     generation: int | None
     services: dict[str, ServiceStatus]
     networks: tuple[str, ...] = ()
-    """Its own, which go with it."""
+    """Its own networks, which are removed with it."""
     shared_networks: tuple[str, ...] = ()
-    """`external` ones that its services are on: made by others, and never removed."""
+    """`external` networks that its services use: created by others, and never removed."""
 
 
 class StackRecord(Frozen):
@@ -178,7 +178,7 @@ class SpanOutcome(StrEnum):
 
 
 class Span(Frozen):
-    """When one step of a run was done. Seconds since the run began."""
+    """Start and end of one step of a run. Seconds since the run began."""
 
     step: str
     """Its id."""
@@ -206,7 +206,7 @@ class RunHead(Frozen):
 
 
 class RunRecord(Frozen):
-    """An operation, written down before its first effect and closed after its last."""
+    """An operation, recorded before its first effect and closed after its last."""
 
     id: str
     stack: str
@@ -214,16 +214,16 @@ class RunRecord(Frozen):
     pid: int
     host: str
     user: str = ""
-    """Who started it, by the name of the account: of the worker, where that ran it. Empty: not known."""
+    """Account of the user who started it, or of the worker if that executed it. Empty: not known."""
     started_at: datetime
     previous_generation: int | None = None
     generation: int | None = None
     before: dict[str, Any] = Field(default_factory=dict)
-    """What was there: `containers`, `networks`, `volumes`, `tags`, `leases` (`rules.undo.snapshot`)."""
+    """State before the run: `containers`, `networks`, `volumes`, `tags`, `leases` (`rules.undo.snapshot`)."""
     arguments: dict[str, Any] = Field(default_factory=dict)
-    """What rolls it forward after a crash."""
+    """Arguments for rolling it forward after a crash."""
     spans: tuple[Span, ...] = ()
-    """When its steps were done; those of an undo are not among them. Empty: not known, or there were none."""
+    """Times of its steps, without those of an undo. Empty: not known, or there were none."""
     flow_run_id: str | None = None
     finished_at: datetime | None = None
     """None: it did not finish: whoever takes the lock next recovers it."""

@@ -1,4 +1,4 @@
-"""A plan: the steps from what is observed to a generation."""
+"""A plan: the steps from the observed state to a generation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from moorage.model.base import Frozen
 
 
 class StepKind(StrEnum):
-    """Kinds of steps, in the order in which a start goes through them."""
+    """Kinds of steps, in the order of a start."""
 
     LEASE = "lease"
     BUILD = "build"
@@ -33,7 +33,7 @@ class Operation(StrEnum):
     RESTORE = "restore"
     HEAL = "heal"
     SWEEP = "sweep"
-    """Holds a lock while it clears away; what it ends, it ends as a `down`."""
+    """Holds a lock while it cleans up; it removes stacks with a `down`."""
 
 
 class Step(Frozen):
@@ -46,9 +46,9 @@ class Step(Frozen):
     """Ids of the steps that must be done first."""
     why: str = ""
     undo: str = ""
-    """What undoes it, in words. Empty: nothing to undo."""
+    """What undoes it, as text. Empty: nothing to undo."""
     detail: tuple[str, ...] = ()
-    """More for people: ports, image, what changed."""
+    """Details for people: ports, image, what changed."""
 
     @property
     def id(self) -> str:
@@ -63,10 +63,10 @@ class Plan(Frozen):
     operation: Operation
     steps: tuple[Step, ...]
     unchanged: tuple[str, ...] = ()
-    """Services that are as they should be."""
+    """Services that need no step."""
     notices: tuple[str, ...] = ()
 
     @property
     def empty(self) -> bool:
-        """True: nothing is to be done."""
+        """True if there is nothing to do."""
         return not self.steps

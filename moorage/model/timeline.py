@@ -1,4 +1,4 @@
-"""A timeline: what took how long in a start, and what it waited for."""
+"""A timeline: how long everything in a start took, and what it waited for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from moorage.model.base import Frozen
 
 
 class Phase(StrEnum):
-    """What a service or the stack is busy with."""
+    """What a service or the stack is doing."""
 
     WAIT = "waiting"
     IMAGE = "image"
@@ -22,22 +22,22 @@ class Phase(StrEnum):
 
 
 class Segment(Frozen):
-    """A stretch of time of one row. Seconds since the run began."""
+    """A period of one row. Seconds since the run began."""
 
     phase: Phase
     began_s: float
     ended_s: float
     step: str = ""
-    """The step that it is. Empty: it waits."""
+    """Its step. Empty: it is waiting."""
     on: str = ""
-    """What it waits for: the step that ended last. Empty: it does not wait, or for nothing in particular."""
+    """What it waits for: the step that ended last. Empty: it does not wait, or not for a particular step."""
     failed: bool = False
     critical: bool = False
-    """True: had it been shorter, the whole would have been."""
+    """True: if it had been shorter, the whole start would have been."""
 
     @property
     def took_s(self) -> float:
-        """How long it is."""
+        """Its duration."""
         return self.ended_s - self.began_s
 
 
@@ -54,14 +54,14 @@ class Row(Frozen):
 
 
 class Slow(Frozen):
-    """A service that took clearly longer than it used to."""
+    """A service that took clearly longer than usual."""
 
     service: str
     took_s: float
     usual_s: float
     """Median of its last starts."""
     starts: int
-    """How many of them."""
+    """Number of those starts."""
 
 
 class Chart(Frozen):
@@ -76,5 +76,5 @@ class Chart(Frozen):
     whole_s: float
     rows: tuple[Row, ...]
     critical: tuple[str, ...]
-    """Steps of the critical path, in their order."""
+    """Steps of the critical path, in order."""
     slow: tuple[Slow, ...] = ()

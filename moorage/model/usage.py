@@ -1,4 +1,4 @@
-"""What containers use."""
+"""Resource usage of containers."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from moorage.model.base import Frozen
 
 
 class Sample(Frozen):
-    """What the engine has counted for a container up to one moment."""
+    """The engine's counters for a container at one moment."""
 
     at: datetime
     cpu_ns: int
-    """CPU time it has used since its start, over all cores."""
+    """CPU time used since its start, over all cores."""
     memory_bytes: int
-    """Without the file cache that the kernel gives up when asked."""
+    """Without file cache, which the kernel can reclaim."""
     memory_limit_bytes: int | None = None
-    """Its limit, or the machine's memory. None: the engine does not say."""
+    """Its limit, or the machine's memory. None: not known."""
     received_bytes: int | None = None
     """None: it has no network of its own."""
     sent_bytes: int | None = None
@@ -24,14 +24,14 @@ class Sample(Frozen):
 
 
 class Usage(Frozen):
-    """What a container, a service or a stack uses."""
+    """Resource usage of a container, a service or a stack."""
 
     cpu_percent: float | None = None
     """100: one core. None: nothing runs."""
     memory_bytes: int | None = None
     """None: nothing runs."""
     memory_limit_bytes: int | None = None
-    """Of several containers the sum. None: not known."""
+    """The sum, for several containers. None: not known."""
     received_bytes: int | None = None
     """None: nothing runs, or it has no network of its own."""
     sent_bytes: int | None = None

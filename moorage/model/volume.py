@@ -10,7 +10,7 @@ from pydantic import Field
 from moorage.model.base import Frozen
 
 ROOT = "moorage-volume"
-"""First part of the name of every file of a volume, in tar streams and in snapshots. The volume itself is `ROOT`."""
+"""Prefix of the names of all files of a volume, in tar streams and snapshots. The volume itself is `ROOT`."""
 
 
 class VolumeUser(Frozen):
@@ -30,28 +30,28 @@ class Volume(Frozen):
 
     name: str
     stack: str = ""
-    """The stack that made it. Empty: it is not ours."""
+    """The stack that created it. Empty: it is not ours."""
     key: str = ""
-    """What the compose file calls it. Empty: not known."""
+    """Its name in the compose file. Empty: not known."""
     driver: str = "local"
     options: dict[str, str] = Field(default_factory=dict)
     labels: dict[str, str] = Field(default_factory=dict)
     size_bytes: int | None = None
-    """None: not asked for, or the driver does not say."""
+    """None: not requested, or the driver does not report it."""
     users: tuple[VolumeUser, ...] = ()
 
 
 class Kind(StrEnum):
-    """What is in a snapshot."""
+    """Kinds of snapshots."""
 
     FILES = "files"
     """All files, read while nothing used them."""
     POSTGRES = "postgres"
-    """What `pg_dump` gave of each database, and `pg_dumpall` of the roles."""
+    """`pg_dump` of each database, and `pg_dumpall` of the roles."""
 
 
 class Manifest(Frozen):
-    """The first member of a snapshot: what it was taken of."""
+    """The first member of a snapshot: what it contains."""
 
     format: int = 1
     kind: Kind
@@ -62,15 +62,15 @@ class Manifest(Frozen):
     image: str = ""
     created_at: datetime
     databases: tuple[str, ...] = ()
-    """Of PostgreSQL, in the order of their dumps."""
+    """PostgreSQL's databases, in the order of their dumps."""
 
 
 class Contents(Frozen):
-    """The last member of a snapshot: what has to stand before it."""
+    """The last member of a snapshot: a summary of everything before it."""
 
     members: int = Field(ge=0)
     bytes: int = Field(ge=0)
-    """Of all files, not compressed."""
+    """Of all files, uncompressed."""
     digest: str
     """Sum of the SHA-256 of all members (name, kind, mode, owner, content): the same for the same files."""
     sha256: str = ""
@@ -78,11 +78,11 @@ class Contents(Frozen):
 
 
 class Snapshot(Frozen):
-    """A snapshot on disk that was found whole."""
+    """A complete snapshot on disk."""
 
     path: str
     size_bytes: int
     sha256: str
-    """Of the file, as `sha256sum` says it."""
+    """Checksum of the file, as printed by `sha256sum`."""
     manifest: Manifest
     contents: Contents

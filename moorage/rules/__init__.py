@@ -1,1 +1,1 @@
-"""What to do: pure functions without I/O and without a clock of their own."""
+"""Decisions: pure functions without I/O and without a clock."""

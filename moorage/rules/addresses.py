@@ -1,4 +1,4 @@
-"""Where a service answers, as a URL and as variables of the environment."""
+"""Addresses of services, as URLs and environment variables."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def host_of(port: BoundPort) -> str:
 def url_of(port: BoundPort, scheme: str | None = None) -> str:
     """The URL of a published port, without credentials.
 
-    `scheme` None: what is usual for the container port (`postgresql` for 5432), `http` where nothing is, `udp` for UDP.
+    `scheme` None: the usual one for the container port (`postgresql` for 5432), else `http`; `udp` for UDP.
     """
     usual = _SCHEMES.get(port.target, "http") if port.protocol == "tcp" else port.protocol
     host = host_of(port)
@@ -42,7 +42,7 @@ def url_of(port: BoundPort, scheme: str | None = None) -> str:
 
 
 def published(status: StackStatus) -> Iterator[tuple[str, BoundPort]]:
-    """(service, port) of all published ports; of several replicas or addresses of one container port the first."""
+    """(service, port) of all published ports; if a container port has several replicas or addresses, the first one."""
     for service, found in status.services.items():
         seen = set()
         for port in sorted(found.ports, key=lambda p: (p.target, p.protocol, ":" in p.host_ip, p.published)):
@@ -54,7 +54,7 @@ def published(status: StackStatus) -> Iterator[tuple[str, BoundPort]]:
 def variables(status: StackStatus) -> dict[str, str]:
     """MOORAGE_STACK, and MOORAGE_URL_BACKEND_8000, MOORAGE_HOST_…, MOORAGE_PORT_… of each published port.
 
-    What is no letter or digit becomes `_`; a UDP port beside a TCP port of the same number has `_UDP` at its end.
+    Characters other than letters and digits become `_`. A UDP port next to a TCP port of that number ends in `_UDP`.
     """
     found = {STACK: status.stack}
     for service, port in published(status):
@@ -68,7 +68,7 @@ def variables(status: StackStatus) -> dict[str, str]:
 
 
 def as_data(status: StackStatus) -> dict[str, Any]:
-    """The same for programs: services → `8000/tcp` → host, port, url; and all variables."""
+    """The addresses as data: services → `8000/tcp` → host, port, url; and all variables."""
     services: dict[str, dict[str, Any]] = {name: {} for name in status.services}
     for service, port in published(status):
         facts = {"host": host_of(port), "port": port.published, "url": url_of(port)}
@@ -77,7 +77,7 @@ def as_data(status: StackStatus) -> dict[str, Any]:
 
 
 def line_of_service(text: str, service: str) -> int | None:
-    """The line, from 1, on which a compose file begins to define a service. None: it does not, or in flow style."""
+    """The line, from 1, where a compose file defines a service. None: it does not, or in flow style."""
     inside, indent = False, None
     for number, line in enumerate(text.splitlines(), 1):
         found = re.match(r"""(\s*)["']?([^\s"'#:][^"':]*)["']?\s*:(?:\s|$)""", line)

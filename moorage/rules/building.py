@@ -1,4 +1,4 @@
-"""Who builds, what a builder honours, and what a `build` section asks of it."""
+"""Choice of the image builder, and what builders support of a `build` section."""
 
 from __future__ import annotations
 
@@ -13,53 +13,53 @@ from moorage.model.image import BuilderName, BuildSecret, BuildSpec
 _DAGGER_KEYS = frozenset(
     {"context", "dockerfile", "dockerfile_inline", "args", "labels", "target", "secrets", "ssh", "platforms", "tags"}
 )
-"""Keys of `build` that `Directory.dockerBuild` of Dagger's API has something for (engine 0.21)."""
+"""Keys of `build` that `Directory.dockerBuild` of Dagger's API supports (engine 0.21)."""
 
 
 def chosen(flag: str | None, setting: str, written: str | None) -> BuilderName:
-    """Who builds: the first of flag, setting and `x-moorage.builder` that is not `auto`; else Compose."""
+    """The builder: the first of flag, setting and `x-moorage.builder` that is not `auto`; else Compose."""
     asked = (name for name in (flag, setting, written) if name and name != BuilderName.AUTO)
     return BuilderName(next(asked, BuilderName.COMPOSE))
 
 
 def refuse_unhonoured(spec: BuildSpec, backend: BuilderName) -> None:
-    """Raise UnsupportedByBackendError for what the backend would have to drop in silence."""
+    """Raise UnsupportedByBackendError for keys that the backend would have to ignore."""
     if backend == BuilderName.DAGGER:
         for key, why in _unhonoured(spec.build):
             raise unsupported(backend, f"services.{spec.service}.build.{key}", spec.service, why)
 
 
 def unsupported(backend: str, key: str, service: str | None, why: str) -> UnsupportedByBackendError:
-    """The error of a field that a backend has nothing for."""
+    """The error for a key that a backend does not support."""
     return UnsupportedByBackendError(
-        f"{key}: {backend} cannot honour it: {why}",
+        f"{key}: {backend} does not support it: {why}",
         backend=str(backend),
         key=key,
         service=service,
-        hint="Build with Compose (`--builder compose`), or take the key away."
+        hint="Build with Compose (`--builder compose`), or remove the key."
         if ".build." in key
         else "`moorage ci` without --engine runs it on the Docker engine.",
     )
 
 
 def _unhonoured(build: Config) -> Iterable[tuple[str, str]]:
-    """(key, why) of each field that Dagger's `dockerBuild` has no argument for."""
+    """(key, reason) of each key that Dagger's `dockerBuild` has no argument for."""
     for key, value in build.items():
         if key not in _DAGGER_KEYS and value not in (None, False, {}, [], "", "default"):
             yield key, "its API has no such argument"
     if not PurePosixPath(str(build.get("context", "."))).is_absolute():
-        yield "context", "only a directory of this machine"
+        yield "context", "it must be a directory on this machine"
     if len(build.get("platforms") or ()) > 1:
-        yield "platforms", "one image is loaded into the engine, so one platform"
+        yield "platforms", "only one image is loaded into the engine, so only one platform"
     if any(entry != "default" for entry in build.get("ssh") or ()):
-        yield "ssh", "only the agent of SSH_AUTH_SOCK (`default`)"
+        yield "ssh", "only the agent at SSH_AUTH_SOCK (`default`)"
     for use in build.get("secrets") or ():
         if {"uid", "gid", "mode"} & set(use):
-            yield "secrets", "owner and mode of a build secret are the Dockerfile's"
+            yield "secrets", "owner and mode of a build secret are set in the Dockerfile"
 
 
 def arguments(build: Config) -> dict[str, str]:
-    """Build arguments by name; one without a value is left to the Dockerfile's default, as with Compose."""
+    """Build arguments by name; one without a value gets the Dockerfile's default, as with Compose."""
     args = build.get("args") or {}
     pairs: Iterable[tuple[str, Any]] = (
         args.items() if isinstance(args, Mapping) else (str(one).partition("=")[::2] for one in args)
@@ -70,7 +70,7 @@ def arguments(build: Config) -> dict[str, str]:
 def secrets(service: str, build: Config, config: Config, variable: Callable[[str], str | None]) -> list[BuildSecret]:
     """The secrets of a `build` section; `variable` gives the value of an environment variable, None where unset.
 
-    Raises UnsupportedByBackendError for an external one, which is Swarm's.
+    Raises UnsupportedByBackendError for an external one, which only Swarm has.
     """
     found = []
     for use in build.get("secrets") or ():
@@ -85,5 +85,5 @@ def secrets(service: str, build: Config, config: Config, variable: Callable[[str
         elif (value := variable(str(thing.get("environment", "")))) is not None:
             found.append(BuildSecret(id=name, kind="value", text=value))
         else:
-            raise unsupported(BuilderName.DAGGER, where, service, "it has neither a file nor a value here")
+            raise unsupported(BuilderName.DAGGER, where, service, "it has neither a file nor a value")
     return found

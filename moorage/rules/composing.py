@@ -17,7 +17,7 @@ from moorage.rules.reading import is_injected
 LOOPBACK = "127.0.0.1"
 _NOT_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 NOT_IN_DIGEST = frozenset({"depends_on", "profiles", "scale", "x-moorage", "pull_policy"})
-"""What Compose's own hash leaves out too: else Compose would re-create what no plan speaks of."""
+"""Compose's own hash leaves these out too; otherwise Compose would re-create containers unannounced by any plan."""
 
 
 def requests_of(definition: Definition) -> tuple[Request, ...]:
@@ -38,12 +38,12 @@ def requests_of(definition: Definition) -> tuple[Request, ...]:
 
 
 def lease_key(stack: str, port: PortMapping) -> LeaseKey:
-    """Who holds the lease of a mapping."""
+    """Key of the lease of a port mapping."""
     return LeaseKey(stack=stack, service=port.service, target=port.target, protocol=port.protocol, slot=port.slot)
 
 
 def lease_keys(stack: str, services: Mapping[str, Service]) -> frozenset[LeaseKey]:
-    """All leases that the services of a stack are about."""
+    """Keys of all leases that the services of a stack need."""
     return frozenset(lease_key(stack, port) for one in services.values() if one.replicas for port in one.ports)
 
 
@@ -62,7 +62,7 @@ def with_wanted_ports(definition: Definition, file: Definition) -> Definition:
 
 
 def leased_variables(definition: Definition, leases: Sequence[Lease]) -> dict[str, str]:
-    """Variable → leased port, for the second resolve: all that is built from it then agrees."""
+    """Variable → leased port, for the second resolve, so that every use of the variable gets the leased port."""
     ports = {lease.key: lease.port for lease in leases}
     found = {}
     for variable, (service, target, protocol, slot) in definition.port_variables.items():
@@ -77,9 +77,9 @@ def leased_variables(definition: Definition, leases: Sequence[Lease]) -> dict[st
 def compose_config(
     definition: Definition, leases: Sequence[Lease], images: Mapping[str, PinnedImage], home: str
 ) -> tuple[Config, dict[str, str]]:
-    """What Compose is to create, and the digest of each service.
+    """The project for Compose to create, and the digest of each service.
 
-    A service that has no image in `images` keeps its build section and image name: that is the config to build from.
+    A service without an image in `images` keeps its build section and image name: that is the config to build from.
     """
     ports = {lease.key: lease for lease in leases}
     config = json.loads(json.dumps(definition.config))
@@ -95,7 +95,7 @@ def compose_config(
         _publish(service, definition.services[name].ports, definition.name, ports)
         _drop_injected(service, config)
         service.pop("develop", None)
-        service.pop("profiles", None)  # the ones asked for are all there is: `create` is not told them again
+        service.pop("profiles", None)  # only the requested ones are left, and `create` does not get them again
         if name in images:
             service.pop("build", None)
             service.update(image=images[name].tag, pull_policy="never")
@@ -110,10 +110,10 @@ def compose_config(
 
 
 def digest_of(service: Config, config: Config, typed: Service) -> str:
-    """Digest of all that a container of the service is made from.
+    """Digest of everything that a container of the service is created from.
 
-    Left out is what changes nothing in a container: order, profiles, number of replicas. Hooks count, as with
-    Compose: those of a start run when there is one.
+    Keys that change nothing in a container are left out: order, profiles, number of replicas. Hooks count, as with
+    Compose: a start runs the hooks of its time.
     """
     body = {key: value for key, value in service.items() if key not in NOT_IN_DIGEST}
     if deploy := body.get("deploy"):
@@ -133,13 +133,13 @@ def digest_of(service: Config, config: Config, typed: Service) -> str:
 
 
 def build_config(definition: Definition, leases: Sequence[Lease], home: str, digests: Mapping[str, str]) -> Config:
-    """What Compose builds and pulls from: built images get the digest of their sources as a label."""
+    """The project for Compose to build and pull from: built images get the digest of their sources as a label."""
     config, _ = compose_config(definition, leases, {}, home)
     for name, service in config["services"].items():
         if build := service.get("build"):
             build["labels"] = {**(build.get("labels") or {}), labels.BUILD: digests.get(name, "")}
             service["image"] = image_reference(definition, name)
-            for use in build.get("secrets") or ():  # dropped above where the running container gets them from us
+            for use in build.get("secrets") or ():  # dropped above if Moorage writes them into the running container
                 wanted = (definition.config.get("secrets") or {}).get(use["source"])
                 config.setdefault("secrets", {})[use["source"]] = wanted
     return config
@@ -163,20 +163,20 @@ def _drop_container_name(service: Config) -> None:
 
 
 def _drop_missing_dependencies(service: Config, services: Config) -> None:
-    """Optional ones of a profile that is off: in a file without the profile, Compose does not know them."""
+    """Drop optional dependencies of a disabled profile: in a file without the profile, Compose does not know them."""
     if "depends_on" in service:
         service["depends_on"] = {name: value for name, value in service["depends_on"].items() if name in services}
 
 
 def _drop_empty_placement(service: Config) -> None:
-    """`compose config` adds it to every `deploy`, and Compose then warns of it, once a service and call."""
+    """`compose config` adds it to every `deploy`, and Compose then warns about it, once per service and call."""
     deploy = service.get("deploy") or {}
     if deploy.get("placement") == {}:
         del deploy["placement"]
 
 
 def _publish(service: Config, mappings: Sequence[PortMapping], stack: str, leases: Mapping[LeaseKey, Lease]) -> None:
-    """Put the leased ports in place of the wanted ones, on loopback unless the file names an address."""
+    """Replace the wanted ports with the leased ones, on loopback unless the file names an address."""
     for port, mapping in zip(service.get("ports") or (), mappings, strict=True):
         lease = leases.get(lease_key(stack, mapping))
         port["host_ip"] = mapping.host_ip or LOOPBACK
@@ -186,7 +186,7 @@ def _publish(service: Config, mappings: Sequence[PortMapping], stack: str, lease
 
 
 def _drop_injected(service: Config, config: Config) -> None:
-    """Secrets and configs that we write ourselves are no business of Compose: it would do so at a start of its own."""
+    """Drop secrets and configs that Moorage writes itself: Compose would write them only at a start of its own."""
     for kind in ("secrets", "configs"):
         uses = [use for use in service.get(kind) or () if not is_injected((config.get(kind) or {}).get(use["source"]))]
         service.pop(kind, None)
@@ -195,10 +195,10 @@ def _drop_injected(service: Config, config: Config) -> None:
 
 
 def file_text(config: Config) -> str:
-    """The config as a file for Compose: JSON as far as its YAML reader knows JSON.
+    """The config as a file for Compose: JSON that its YAML reader understands.
 
-    No surrogate pairs (an emoji in a label is one); escaped is what YAML takes for the end of a line or does not
-    have in any other way (YAML 1.1, chapters 4.1 and 4.2).
+    Without surrogate pairs (such as an emoji in a label); characters that YAML treats as line ends, or does not allow
+    otherwise, are escaped (YAML 1.1, chapters 4.1 and 4.2).
     """
     text = json.dumps(config, ensure_ascii=False)
     return _NOT_IN_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
@@ -207,8 +207,8 @@ def file_text(config: Config) -> str:
 def override_text(definition: Definition, leases: Sequence[Lease]) -> str:
     """The override file that plain `docker compose` needs for the same ports.
 
-    `!override` replaces the file's ports where a merge would add to them. Variables that the ports are written with
-    have to be set too, for all else that uses them: they stand in the first line.
+    `!override` replaces the file's ports; a merge would add to them. Variables in the ports must be set too, for other
+    uses of them: the first line names them.
     """
     ports = {lease.key: lease for lease in leases}
     variables = " ".join(f"{key}={value}" for key, value in leased_variables(definition, leases).items())

@@ -1,4 +1,4 @@
-"""Drift: where what runs is not what was committed, and when it is worth another try to mend it."""
+"""Drift: how a stack differs from what was committed, and when another attempt to repair it makes sense."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STABLE_S = 600.0
 FORGOTTEN_S = 86_400.0
 """An attempt to mend a service counts for so long."""
 _READY_S = 60.0
-"""How long a service may take to become ready that does not say so itself."""
+"""How long a service may take to become ready if it does not say so itself."""
 _RECREATED = frozenset({DriftKind.IMAGE, DriftKind.CONFIG, DriftKind.PORT, DriftKind.FOREIGN})
 _BEGINS = (Operation.START, Operation.RESTART)
 
@@ -54,7 +54,7 @@ def drifts(
     home: str,
     now: datetime,
 ) -> tuple[Drift, ...]:
-    """Where a stack is not as its generation has it. `asleep`: services that are stopped on purpose."""
+    """How a stack differs from its generation. `asleep`: services that were stopped on purpose."""
     failed = {check.service: check for check in checks if not check.ready}
     found: list[Drift] = []
     for name, service in sorted(generation.services.items()):
@@ -94,7 +94,7 @@ def _of_service(
 def _may_be_starting(
     service: Service, generation: Generation, containers: tuple[Container, ...], now: datetime
 ) -> bool:
-    """True: one of them has begun so recently that it need not be ready yet."""
+    """True if one of them was started so recently that it need not be ready yet."""
     for container in containers:
         probe = readiness.probe_of(generation.services, service.name, container, _READY_S, 0)
         if life_s(container, now) < probe.deadline_s:
@@ -111,7 +111,7 @@ def _end_of(container: Container) -> str:
 
 
 def _unpublished(generation: Generation, name: str, containers: tuple[Container, ...]) -> Iterator[Drift]:
-    """Host ports of the generation that no container of the service is behind."""
+    """Host ports of the generation that no container of the service publishes."""
     bound = {(port.published, port.protocol) for c in containers for port in c.ports}
     for lease in undo.leases_of(generation, generation.created_at, None):
         if lease.key.service == name and generation.services[name].replicas:
@@ -123,20 +123,20 @@ def _unpublished(generation: Generation, name: str, containers: tuple[Container,
 
 
 def _of_containers(generation: Generation, name: str, containers: tuple[Container, ...], home: str) -> Iterator[Drift]:
-    """What the containers were made from."""
+    """Drift of the image and definition that the containers were created from."""
     image = generation.images.get(name)
     for container in containers:
         if not labels.ours(container.labels, generation.stack, home):
-            yield Drift(service=name, kind=DriftKind.FOREIGN, what=f"{container.name} was not made by Moorage")
+            yield Drift(service=name, kind=DriftKind.FOREIGN, what=f"{container.name} was not created by Moorage")
         elif image and container.image_id != image.image_id:
             what = f"{container.image_id[:19]} instead of {image.image_id[:19]}"
             yield Drift(service=name, kind=DriftKind.IMAGE, what=what)
         elif container.digest != generation.digests.get(name):
-            yield Drift(service=name, kind=DriftKind.CONFIG, what="made from another definition")
+            yield Drift(service=name, kind=DriftKind.CONFIG, what="created from another definition")
 
 
 def to_recreate(found: Iterable[Drift], services: Mapping[str, Service]) -> frozenset[str]:
-    """Services whose containers have to be made anew; the others only start again."""
+    """Services whose containers have to be re-created; the others are only started again."""
     return frozenset(
         one.service
         for one in found

@@ -18,5 +18,5 @@ def seconds(text: str | float, where: str) -> float:
         return float(text)
     if not text or _PART.sub("", text):
         message = f"{where}: {text!r} is not a duration"
-        raise DefinitionError(message, key=where, hint="Write it like 500ms, 30s or 1m30s.")
+        raise DefinitionError(message, key=where, hint="Examples: 500ms, 30s, 1m30s.")
     return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))

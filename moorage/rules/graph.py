@@ -1,4 +1,4 @@
-"""The graph of services: who waits for whom."""
+"""The dependency graph of services."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from moorage.model.definition import Service
 
 
 def order(services: Mapping[str, Service]) -> tuple[str, ...]:
-    """The services, each after all that it depends on; alphabetical where that leaves a choice.
+    """The services, each after all its dependencies; otherwise in alphabetical order.
 
     Raises DefinitionError for a cycle. Dependencies that are not part of the definition are left out.
     """
@@ -20,21 +20,21 @@ def order(services: Mapping[str, Service]) -> tuple[str, ...]:
     except CycleError as error:
         path = " -> ".join(error.args[1])
         message = f"depends_on: dependency cycle: {path}"
-        raise DefinitionError(message, key="depends_on", hint="Take one of these entries away.") from None
+        raise DefinitionError(message, key="depends_on", hint="Remove one of these entries.") from None
 
 
 def dependencies(services: Mapping[str, Service], name: str) -> tuple[str, ...]:
-    """What a service depends on directly, as far as it is part of the definition."""
+    """Direct dependencies of a service, as far as they are part of the definition."""
     return tuple(d.service for d in services[name].depends_on if d.service in services)
 
 
 def dependents(services: Mapping[str, Service], name: str) -> tuple[str, ...]:
-    """Who depends on a service directly."""
+    """Direct dependents of a service."""
     return tuple(other for other in sorted(services) if name in dependencies(services, other))
 
 
 def restarted_with(services: Mapping[str, Service], changed: Iterable[str]) -> frozenset[str]:
-    """Services that ask, by `depends_on.restart: true`, to be restarted when one of `changed` is; also indirectly."""
+    """Services that ask to be restarted with one of `changed` (`depends_on.restart: true`), directly or indirectly."""
     found: set[str] = set()
     waiting = list(changed)
     while waiting:
@@ -48,7 +48,7 @@ def restarted_with(services: Mapping[str, Service], changed: Iterable[str]) -> f
 
 
 def with_dependencies(services: Mapping[str, Service], names: Iterable[str]) -> frozenset[str]:
-    """The named services and all they depend on, directly or not."""
+    """The named services and all their dependencies, direct and indirect."""
     found: set[str] = set()
     waiting = list(names)
     while waiting:
@@ -60,13 +60,13 @@ def with_dependencies(services: Mapping[str, Service], names: Iterable[str]) -> 
 
 
 def is_optional(services: Mapping[str, Service], name: str) -> bool:
-    """True: others depend on it, and to none of them it is required: with Compose its failure stops nobody."""
+    """True if it has dependents, but none requires it: as with Compose, its failure stops no other service."""
     required = [d.required for service in services.values() for d in service.depends_on if d.service == name]
     return bool(required) and not any(required)
 
 
 def is_one_shot(services: Mapping[str, Service], name: str) -> bool:
-    """True: someone waits for its successful end, or it says itself that it ends (`x-moorage.ready.exit`)."""
+    """True if a dependent waits for its successful end, or it is declared to end (`x-moorage.ready.exit`)."""
     ready = services[name].ready
     says_so = ready is not None and ready.check == "exit"
     waited_for = any(

@@ -1,4 +1,4 @@
-"""Moments as people write them for `--since` and `--until`."""
+"""Points in time, as given to `--since` and `--until`."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _UNIX = re.compile(r"\d{9,}(\.\d{1,9})?")
 
 
 def nanoseconds(text: str, where: str, now: datetime) -> int:
-    """A moment in nanoseconds of the Unix epoch: `10m` (ago), `2026-11-21T08:00:00Z`, a date, Unix seconds.
+    """A time in nanoseconds of the Unix epoch: from `10m` (ago), `2026-11-21T08:00:00Z`, a date, or Unix seconds.
 
-    A time without a zone is local, that of `now`. Raises DefinitionError that names `where`.
+    A time without a zone is in the zone of `now`. Raises DefinitionError that names `where`.
     """
     if _UNIX.fullmatch(text):
         whole, _, part = text.partition(".")
@@ -31,12 +31,12 @@ def _ago(text: str, where: str, now: datetime) -> int:
     try:
         return round((now.timestamp() - seconds(text, where)) * 10**6) * 1000
     except DefinitionError:
-        message = f"{where}: {text!r} is no moment"
-        raise DefinitionError(message, key=where, hint="Write it like 10m (ago) or 2026-11-21T08:00:00Z.") from None
+        message = f"{where}: {text!r} is not a valid time"
+        raise DefinitionError(message, key=where, hint="Examples: 10m (ago), 2026-11-21T08:00:00Z.") from None
 
 
 def _cut(text: str) -> str:
-    """Nine digits of a second are more than Python reads."""
+    """Cut the fraction of a second to what Python can read: nine digits are too many."""
     return re.sub(r"(\.\d{6})\d+", r"\1", text)
 
 

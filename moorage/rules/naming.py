@@ -1,4 +1,4 @@
-"""Names of stacks: what is allowed, and how one is derived. Pure: nothing here looks at a disk."""
+"""Names of stacks: which are valid, and how they are derived. Pure: nothing here reads a disk."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from moorage.errors import DefinitionError
 
 LONGEST = 48
-"""Characters of the longest name: `<name>_default` and `<name>-<service>-1` stay well inside the engine's limits."""
+"""Longest name in characters: `<name>_default` and `<name>-<service>-1` stay well within the engine's limits."""
 _ALLOWED = re.compile(rf"[a-z0-9][a-z0-9_-]{{0,{LONGEST - 1}}}")
 _NAMELESS = "stack"
 _HASH_DIGITS = 6
@@ -22,7 +22,7 @@ def validate_name(name: str) -> str:
     if _ALLOWED.fullmatch(name):
         return name
     raise DefinitionError(
-        f"{_shown(name)} is not a name for a stack: lower-case letters, digits, `-` and `_`, a letter or digit first, "
+        f"{_shown(name)} is not a valid stack name: lower-case letters, digits, `-` and `_`, a letter or digit first, "
         f"at most {LONGEST} characters",
         hint=f"Use `{slug(name)}`.",
         key="name",
@@ -30,10 +30,10 @@ def validate_name(name: str) -> str:
 
 
 def slug(text: str) -> str:
-    """The allowed name nearest to any text; never raises.
+    """The valid name closest to any text; never raises.
 
-    Accents are dropped, letters without an ASCII form and everything else become `-`, what is too long is cut;
-    `stack` when nothing is left.
+    Accents are dropped, letters without an ASCII form and everything else become `-`, long names are cut; `stack` if
+    nothing is left.
     """
     plain = unicodedata.normalize("NFKD", text.casefold())
     letters = "".join(character for character in plain if not unicodedata.combining(character))
@@ -42,9 +42,9 @@ def slug(text: str) -> str:
 
 
 def derived_name(directory: Path, repository: str | None, branch: str | None) -> str:
-    """The name of a stack that was given none.
+    """The name of a stack that was not given one.
 
-    In a linked git worktree (`repository` and `branch` known) `<repository>-<branch>`; else that of the directory.
+    In a linked git worktree (`repository` and `branch` known) `<repository>-<branch>`; else the directory's name.
     """
     if repository and branch:
         return slug(f"{repository}-{branch}")
@@ -52,7 +52,7 @@ def derived_name(directory: Path, repository: str | None, branch: str | None) ->
 
 
 def with_path_hash(name: str, directory: Path) -> str:
-    """The name, cut to fit, with six hexadecimal digits of the path: for a name that another path has taken."""
+    """The name, cut to fit, with six hexadecimal digits of the path: for a name that another path already uses."""
     digits = sha256(str(directory).encode(errors="surrogatepass")).hexdigest()[:_HASH_DIGITS]
     return f"{_cut(slug(name), LONGEST - _HASH_DIGITS - 1)}-{digits}"
 
@@ -66,5 +66,5 @@ def _shown(name: str) -> str:
 
 
 def owner_lock(stack: str) -> str:
-    """The lock of the process that a stack lives with (`moorage ci`); no stack's own: their names have no dot."""
+    """Name of the lock of the process that owns a stack (`moorage ci`); no stack has this name: it contains a dot."""
     return f"{stack}.process"

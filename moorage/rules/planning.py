@@ -1,4 +1,4 @@
-"""Plans: from what is wanted and what is observed to steps. Touches nothing."""
+"""Plans: the steps from the observed to the wanted state. Changes nothing."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from moorage.rules import graph
 
 
 class ImageNeed(Frozen):
-    """What has to be done to have the image of a service."""
+    """How to get the image of a service."""
 
     service: str
     reference: str
     image_id: str | None = None
-    """None: it is not there yet, or has to be made anew."""
+    """None: it does not exist yet, or has to be built again."""
     action: StepKind | None = None
-    """BUILD, PULL. None: it is there."""
+    """BUILD, PULL. None: it exists."""
     why: str = ""
     source_digest: str = ""
     """Of all that it is built from. Empty: it is not built."""
 
 
 class Desired(Frozen):
-    """What a plan is to lead to."""
+    """The state that a plan leads to."""
 
     definition: Definition
     leases: tuple[Lease, ...]
     held: tuple[Lease, ...]
-    """The leases that the stack holds already."""
+    """The leases that the stack already has."""
     images: dict[str, ImageNeed]
     digests: dict[str, str]
-    """Service → digest it would have; right only for services whose image is there."""
+    """Service → the digest it would have; correct only for services whose image exists."""
     force_recreate: bool = False
 
 
 def make_plan(desired: Desired, observed: Observed, ready: frozenset[str]) -> Plan:
     """The steps of an `up`.
 
-    `ready` are the services that were found ready just now. Services that are as they should be and ready get no step.
+    `ready` are the services that were just found ready. Services that are ready and unchanged get no step.
     """
     services = desired.definition.services
     changes = {name: change_of(name, desired, observed) for name in graph.order(services)}
@@ -70,14 +70,14 @@ def make_plan(desired: Desired, observed: Observed, ready: frozenset[str]) -> Pl
 
 
 def change_of(name: str, desired: Desired, observed: Observed) -> str:
-    """Why the containers of a service have to be created or re-created. Empty: they are as they should be."""
+    """Why the containers of a service have to be created or re-created. Empty: there is nothing to do."""
     need = desired.images.get(name)
     containers = observed.of(name)
     service = desired.definition.services[name]
     if len(containers) != service.replicas:
         return "it does not exist yet" if not containers else f"{len(containers)} of {service.replicas} replicas exist"
     if desired.force_recreate:
-        return "asked for"
+        return "requested"
     if need and need.action:
         return need.why
     stale = [c for c in containers if c.digest != desired.digests.get(name)]
@@ -93,27 +93,27 @@ def stop_plan(stack: str, operation: Operation, services: Mapping[str, Service],
             kind=StepKind.STOP,
             service=name,
             needs=tuple(f"stop {d}" for d in sorted(running) if name in _needs_of(services, d) and d != name),
-            why="asked for",
+            why="requested",
         )
         for name in sorted(running)
     }
     steps = list(_in_order(stops))
     if operation == Operation.DOWN and (present or observed.networks or observed.volumes):
-        steps.append(Step(kind=StepKind.REMOVE, needs=tuple(step.id for step in steps), why="asked for"))
+        steps.append(Step(kind=StepKind.REMOVE, needs=tuple(step.id for step in steps), why="requested"))
     return Plan(stack=stack, operation=operation, steps=tuple(steps))
 
 
 def start_plan(
     stack: str, operation: Operation, services: Mapping[str, Service], names: Iterable[str], settled: frozenset[str]
 ) -> Plan:
-    """The steps of `start` (and of the second half of `restart`): in dependency order, each when it may."""
+    """The steps of `start` (and of the second half of `restart`), in dependency order."""
     wanted = set(names) - settled
     others = frozenset(services) - wanted
     steps = [
         step
         for name in graph.order(services)
         if name in wanted and services[name].replicas
-        for step in _service_steps(services, name, "asked for", set(others), [], restart=False)
+        for step in _service_steps(services, name, "requested", set(others), [], restart=False)
     ]
     return Plan(stack=stack, operation=operation, steps=tuple(steps), unchanged=tuple(sorted(settled)))
 
@@ -123,7 +123,7 @@ def _needs_of(services: Mapping[str, Service], name: str) -> tuple[str, ...]:
 
 
 def _in_order(steps: Mapping[str, Step]) -> Iterable[Step]:
-    """Each step after all it needs."""
+    """The steps, each after all that it needs."""
     done: set[str] = set()
     waiting = dict(steps)
     while waiting:
@@ -153,7 +153,7 @@ def _lease_line(lease: Lease) -> str:
 
 
 def _image_steps(desired: Desired, needs: tuple[str, ...]) -> Iterable[Step]:
-    """Images wait for the leases: a port may be one of their build arguments."""
+    """Images wait for the leases, because a port may be one of their build arguments."""
     for name, need in sorted(desired.images.items()):
         if need.action:
             yield Step(kind=need.action, service=name, needs=needs, why=need.why, detail=(need.reference,))
@@ -194,7 +194,7 @@ def _service_steps(
 
 
 def is_settled(service: Service, containers: tuple[Container, ...], *, one_shot: bool) -> bool:
-    """True: all replicas run, or have ended well where that is what they are for. Says nothing of readiness."""
+    """True if all replicas are running, or, for a one-shot, have completed. Says nothing about readiness."""
     if len(containers) != service.replicas:
         return False
     if one_shot:
@@ -203,12 +203,12 @@ def is_settled(service: Service, containers: tuple[Container, ...], *, one_shot:
 
 
 def good_exit(service: Service) -> int:
-    """The exit code that a one-shot is to end with."""
+    """The exit code with which a one-shot should end."""
     return service.ready.exit_code if service.ready else 0
 
 
 def image_kind(reference: str) -> str:
-    """`postgres`, `redis`, `mysql` or empty: which image-aware check fits, by the last part of the image's name."""
+    """`postgres`, `redis`, `mysql` or empty: the image-aware check to use, by the last part of the image's name."""
     name = PurePosixPath(reference.split("@", maxsplit=1)[0]).name.split(":")[0]
     kinds = {"postgres": "postgres", "postgis": "postgres", "redis": "redis", "valkey": "redis", "mysql": "mysql"}
     return {**kinds, "mariadb": "mysql"}.get(name, "")

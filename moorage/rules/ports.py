@@ -1,11 +1,11 @@
-"""Which host port a service gets. Pure: what is leased, published and bindable is handed in as a `PortView`.
+"""Which host port a service gets. Pure: what is leased, published and bindable is passed in as a `PortView`.
 
-    the lease it has                    kept, busy or not: it is busy with our own containers
-    else that of a forerunner           a mapping of the same stack that is gone and wanted the same (a service renamed)
+    the lease it has                    kept even if the port is busy: with our own containers
+    else that of a predecessor          a mapping of the same stack that is gone and wanted the same (a renamed service)
     else the wanted port                if nobody leases it, the engine does not publish it and it can be bound
     else the next one upward            inside a wanted range first; then to 65535; then from 1024 upward
 
-Ports that browsers refuse are passed over on the way, and so are those that other requests of the same call want.
+Ports that browsers refuse, and ports that other requests of the same call want, are skipped.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _WILDCARDS = frozenset({"", "0.0.0.0", "::"})  # noqa: S104  compared with, neve
 
 
 class Holder(NamedTuple):
-    """Who leases one port. Light: a search looks at hundreds."""
+    """The holder of one leased port. Lightweight, because a search looks at hundreds."""
 
     stack: str
     service: str
@@ -44,11 +44,11 @@ class Holder(NamedTuple):
     host_ip: str
 
     def same_key(self, key: LeaseKey) -> bool:
-        """True: the lease is the key's own."""
+        """True if this is the key's own lease."""
         return self[:5] == (key.stack, key.service, key.target, key.protocol, key.slot)
 
     def shares_with(self, request: Request) -> bool:
-        """True: the same container port, published at another address by another mapping (127.0.0.1:80, [::1]:80)."""
+        """True for the same container port on another address, by another mapping (127.0.0.1:80, [::1]:80)."""
         key, addresses = request.key, {self.host_ip, address_of(request)}
         same_port = self[:4] == (key.stack, key.service, key.target, key.protocol) and self.slot != key.slot
         return same_port and len(addresses) > 1 and not addresses & _WILDCARDS
@@ -63,16 +63,16 @@ def _nobody(_port: int, _protocol: str) -> str | None:
 
 @dataclass(frozen=True)
 class PortView:
-    """What is known of the machine's ports at the moment of choosing."""
+    """Everything known about the machine's ports when choosing one."""
 
     bindable: Callable[[int, str, str], bool]
-    """(port, protocol, host address): nothing listens there."""
+    """(port, protocol, host address) → whether nothing listens there."""
     leased: dict[tuple[int, str], list[Holder]] = field(default_factory=dict)
-    """Who leases (port, protocol)."""
+    """(port, protocol) → its holders."""
     taken: frozenset[tuple[int, str]] = frozenset()
     """(port, protocol) that the engine publishes."""
     any_port: range = range(20000, 30000)
-    """Where a port comes from when none in particular is wanted."""
+    """Range for ports if no particular one is wanted."""
     strict: bool = False
     """True: the wanted port or an error."""
     process_at: Callable[[int, str], str | None] = _nobody
@@ -88,22 +88,22 @@ class LeaseChange:
 
     @property
     def leases(self) -> tuple[Lease, ...]:
-        """Both: the ports of either stay with the key until the run has ended."""
+        """Both leases: the key keeps the ports of both until the run has ended."""
         return (self.lease,) if self.previous is None else (self.lease, self.previous)
 
     @property
     def restored(self) -> LeaseChange | None:
-        """What is left when the run is undone. None: nothing, it was new."""
+        """The lease that remains when the run is undone. None: nothing, it was new."""
         return LeaseChange(self.previous) if self.previous else None
 
     @property
     def given_back(self) -> bool:
-        """True: undoing the run frees a port."""
+        """True if undoing the run frees a port."""
         return self.previous is None or not set(self.lease.ports) <= set(self.previous.ports)
 
 
 def port_range(text: str) -> range:
-    """The setting `port_range`, `20000-29999`, as a range of ports; one beyond 65535 is cut off."""
+    """The setting `port_range`, `20000-29999`, as a range of ports, cut off after 65535."""
     first, _, last = text.partition("-")
     return range(max(int(first), 1), min(int(last), HIGHEST) + 1)
 
@@ -114,13 +114,13 @@ def address_of(request: Request) -> str:
 
 
 def holder(lease: Lease) -> Holder:
-    """Who has the lease."""
+    """The holder of a lease."""
     key = lease.key
     return Holder(key.stack, key.service, key.target, key.protocol, key.slot, lease.host_ip)
 
 
 def note(leased: dict[tuple[int, str], list[Holder]], held_by: Holder, ports: Iterable[int]) -> None:
-    """Enter into `PortView.leased` who leases the ports."""
+    """Add the holder of these ports to `PortView.leased`."""
     for port in ports:
         leased.setdefault((port, held_by.protocol), []).append(held_by)
 
@@ -134,11 +134,11 @@ def allocate(
     *,
     complete: bool = False,
 ) -> tuple[LeaseChange, ...]:
-    """A holding for each request, in their order; nothing given is changed. Raises PortError.
+    """A lease change for each request, in order; the arguments are not modified. Raises PortError.
 
-    Requests that cannot move (`fixed`) choose first, and nobody moves onto a port that another request wants.
-    `complete`: these are all requests of their stack, so what else it holds can be inherited: a holding of a run whose
-    `previous` has another key takes the place of that one.
+    Requests that cannot move (`fixed`) choose first, and no request moves to a port that another one wants. `complete`:
+    these are all requests of their stack, so its other leases can be inherited: a change whose `previous` has another
+    key replaces that lease.
     """
     inherited = _inherited(requests, held) if complete else {}
     wanted = {request.key: _wanted_ports(request) for request in requests}
@@ -155,9 +155,9 @@ def allocate(
 
 
 def _inherited(requests: Sequence[Request], held: Mapping[LeaseKey, LeaseChange]) -> dict[LeaseKey, LeaseChange]:
-    """For mappings without a lease: that of one which their stack asks for no more, if it is what they want.
+    """For mappings without a lease: a suitable lease that their stack no longer requests.
 
-    Of several the one of the same service. Leases that a run has moved and not committed are left alone.
+    If there are several, the one of the same service. Leases that a run has moved but not committed are left alone.
     """
     asked = {request.key for request in requests}
     free = {key: holding for key, holding in held.items() if key not in asked and holding.lease.run is None}
@@ -176,7 +176,7 @@ def _could_succeed(request: Request, lease: Lease) -> bool:
 
 
 def compatible(leases: Iterable[Lease], held: Iterable[LeaseChange]) -> tuple[Lease, ...]:
-    """Those leases that can be put on record beside what is held: none for a key or a port that is there already."""
+    """Those leases that can be recorded next to the held ones: none for a key or a port that is already leased."""
     leased: dict[tuple[int, str], list[Holder]] = {}
     keys = set()
     for lease in chain.from_iterable(holding.leases for holding in held):
@@ -198,8 +198,8 @@ def choose(
 ) -> int:
     """The first of `request.count` consecutive host ports.
 
-    `own` is the lease that the key has, None: it has none. `avoid` are ports to leave to others unless wanted here.
-    Raises PortError: `fixed` or strict and the wanted port is not free, or no port is free at all.
+    `own` is the lease of the key, if it has one. `avoid` are ports that others want, to be used only if wanted here.
+    Raises PortError: the wanted port is not free and the request is `fixed` or strict, or no port is free at all.
     """
     strict = request.fixed or market.strict
     if own is not None and _still_right(request, own, strict=strict):
@@ -216,7 +216,7 @@ def choose(
 
 
 def _still_right(request: Request, own: Lease, *, strict: bool) -> bool:
-    """True: the lease fits, and what is asked for has not changed or is fulfilled by it anyway."""
+    """True if the lease fits, and the request has not changed or the lease fulfils it anyway."""
     fits = own.count >= request.count and own.host_ip == address_of(request)
     return fits and (_fulfils(own.port, request) or (own.wanted == request.wanted and not strict))
 
@@ -226,7 +226,7 @@ def _fulfils(port: int, request: Request) -> bool:
 
 
 def _wanted_starts(wanted: int, request: Request) -> range:
-    """First ports that fulfil the request: the wanted one, or as many as the wanted range has room for."""
+    """First ports that fulfil the request: the wanted one, or as many as fit into the wanted range."""
     last = wanted if request.wanted_last is None else request.wanted_last - request.count + 1
     return range(wanted, max(wanted, last) + 1)
 
@@ -240,7 +240,7 @@ def _wanted_ports(request: Request) -> frozenset[tuple[int, str]]:
 def _candidates(
     request: Request, own: Lease | None, market: PortView, avoid: frozenset[tuple[int, str]], *, strict: bool
 ) -> Iterator[int]:
-    """First ports worth a look, best first."""
+    """Candidates for the first port, best first."""
     wanted, end = request.wanted, HIGHEST - request.count + 2
     if own is not None and own.port < end and (_fulfils(own.port, request) or (own.wanted == wanted and not strict)):
         yield own.port
@@ -269,7 +269,7 @@ def _is_free(port: int, request: Request, own: Lease | None, market: PortView) -
     if any(_in_the_way(other, request) for other in holders):
         return False
     if holders or (own is not None and port in own.ports):
-        return True  # ours already, so what listens there is ours too
+        return True  # already ours, so what listens there is ours too
     return (port, protocol) not in market.taken and market.bindable(port, protocol, address_of(request))
 
 
@@ -278,7 +278,7 @@ def _in_the_way(other: Holder, request: Request) -> bool:
 
 
 def _holder_of(port: int, request: Request, market: PortView) -> str:
-    """Who has a port that is not free. Slow (it may look at all processes), so only for an error."""
+    """The holder of a port that is not free. Slow (it may scan all processes), so only used for errors."""
     protocol = request.key.protocol
     for other in market.leased.get((port, protocol), ()):
         if _in_the_way(other, request):
@@ -288,7 +288,7 @@ def _holder_of(port: int, request: Request, market: PortView) -> str:
 
 
 def _held_by_another(request: Request, own: Lease | None, market: PortView) -> PortError | None:
-    """The error that names who has the wanted port. None: nobody has, or none in particular is wanted."""
+    """The error that names the holder of the wanted port. None: it is free, or no particular port is wanted."""
     key = request.key
     for port, protocol in sorted(_wanted_ports(request)):
         if not _is_free(port, request, own, market):
@@ -306,7 +306,7 @@ def _held_by_another(request: Request, own: Lease | None, market: PortView) -> P
 
 def _advice(request: Request) -> str:
     if request.fixed:
-        return "Free the port, or choose another: with the host's network it cannot be moved."
+        return "Free the port, or choose another one: with the host's network it cannot be moved."
     return "Free the port, choose another, or leave out --strict-ports to get the next free one."
 
 
@@ -314,10 +314,10 @@ def _none_free(request: Request, market: PortView) -> PortError:
     many = f"no {request.count} consecutive ports are" if request.count > 1 else "no port is"
     if request.wanted is None:
         where = f"free in {market.any_port.start}-{market.any_port.stop - 1}"
-        hint = "Release some (`moorage ports`, `moorage down`), or widen MOORAGE_PORT_RANGE."
+        hint = "Release some (`moorage ports release`, after `moorage down`), or widen MOORAGE_PORT_RANGE."
     else:
         where = f"free from {request.wanted} upward"
-        hint = "Release some (`moorage ports`, `moorage down`), or ask for a lower one."
+        hint = "Release some (`moorage ports release`, after `moorage down`), or choose a lower port."
     return PortError(
         f"services.{request.key.service}.ports: {many} {where} ({request.key.protocol})",
         hint=hint,
@@ -328,7 +328,7 @@ def _none_free(request: Request, market: PortView) -> PortError:
 
 
 def _holding(request: Request, own: LeaseChange | None, port: int, run: str | None, now: datetime) -> LeaseChange:
-    """The holding after a choice; one that changes keeps the committed lease, for the case that the run is undone."""
+    """The lease change after a choice; it keeps the committed lease, in case the run is undone."""
     stays = own is not None and own.lease.port == port
     lease = Lease(
         key=request.key,
@@ -342,7 +342,7 @@ def _holding(request: Request, own: LeaseChange | None, port: int, run: str | No
     if own is None or run is None:
         return LeaseChange(lease)
     if own.lease.run is not None:
-        # A run that did not end left it, or this one has just made it: now it is this run's.
+        # Left by an unfinished run, or just created by this one: now it belongs to this run.
         return LeaseChange(lease, own.previous)
     if own.lease == lease.model_copy(update={"run": None}):
         return own

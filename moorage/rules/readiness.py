@@ -1,4 +1,4 @@
-"""When a service is ready: which check fits, what a container's state means, how fast to ask."""
+"""When a service is ready: which check to use, what a container's state means, how often to poll."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 0.5
 SLOWING = 1.5
 PORTS = "published ports"
-"""Where the check of a service comes from that has neither a health check nor a word on readiness."""
+"""Source of the check for a service that has neither a health check nor `x-moorage.ready`."""
 _RESTARTS_OF_A_CRASH_LOOP = 3
 _YOUNG_S = 60.0
-"""A container that has run for so long since its last restart is out of the loop, however often it was restarted."""
+"""A container that has run this long since its last restart is not in a crash loop, however often it was restarted."""
 _FRESH_S = 10.0
-"""So long after a run's end what it found is believed."""
+"""How long the findings of a run are trusted after its end."""
 
 _BY_IMAGE = {
-    # Over TCP: while the image initialises its data, PostgreSQL answers on the Unix socket only.
+    # Over TCP: while the image initialises its data, PostgreSQL answers only on the Unix socket.
     "postgres": ("sh", "-c", 'pg_isready -q -h 127.0.0.1 -U "${POSTGRES_USER:-postgres}"'),
-    # NOAUTH is an answer too: it is up, and asks for a password.
+    # NOAUTH is an answer too: Redis is up, and requires a password.
     "redis": ("sh", "-c", "redis-cli ping | grep -q -e PONG -e NOAUTH"),
     "mysql": ("sh", "-c", "mysqladmin ping -h 127.0.0.1 --silent || mariadb-admin ping -h 127.0.0.1 --silent"),
 }
 
 
 class Way(StrEnum):
-    """Ways to find out."""
+    """Ways to find out whether a service is ready."""
 
     EXEC = "exec"
     """A command in the container: the health check, an exec check, an image-aware check."""
@@ -41,9 +41,9 @@ class Way(StrEnum):
     TCP = "tcp"
     LOG = "log"
     EXIT = "exit"
-    """It has to end."""
+    """It must end."""
     STAY = "stay"
-    """It has to stay up for a moment."""
+    """It must stay up for a moment."""
 
 
 class Probe(Frozen):
@@ -54,17 +54,17 @@ class Probe(Frozen):
     ready: ReadyCheck | None = None
     """The parameters of an http, tcp, log or exit check. None: none are needed."""
     timeout_s: float = 30.0
-    """Longest time for one look."""
+    """Longest time for one probe."""
     deadline_s: float
     """Longest time until ready."""
     pause_s: float | None = None
-    """Fixed pause between two looks. None: quick at first, then slower."""
+    """Fixed pause between two probes. None: short at first, then longer."""
     source: str
-    """Where the check comes from, in words."""
+    """Where the check comes from, as text."""
 
 
 class Verdict(Frozen):
-    """What a container's state says."""
+    """What a container's state means for its readiness."""
 
     failed: str = ""
     """`exited`, `oom`, `unhealthy`. Empty: nothing is wrong yet."""
@@ -74,12 +74,12 @@ class Verdict(Frozen):
 def probe_of(
     services: Mapping[str, Service], name: str, container: Container, default_s: float, settle_s: float
 ) -> Probe:
-    """The check that fits: one-shot, health check, `x-moorage.ready`, image, published port, staying up."""
+    """The check to use: one-shot, health check, `x-moorage.ready`, image, published port, staying up."""
     service = services[name]
     ready = service.ready
     limit_s = ready.timeout_s if ready and ready.timeout_s else default_s
     if graph.is_one_shot(services, name):
-        return Probe(way=Way.EXIT, ready=ready, deadline_s=limit_s, source="one-shot: has to end well")
+        return Probe(way=Way.EXIT, ready=ready, deadline_s=limit_s, source="one-shot: must complete")
     if health := container.health_check:
         return Probe(
             way=Way.EXEC,
@@ -109,16 +109,16 @@ def judge(service: Service, container: Container | None, probe: Probe, now: date
         return _judge_end(service, container, probe)
     if is_crash_loop(container, now):
         return Verdict(failed="oom" if container.oom_killed else "exited")
-    # Between two of its lives the engine's check fails for want of a process: that is no verdict on its health.
+    # Between two starts the engine's check fails because there is no process: that says nothing about its health.
     if container.health == "unhealthy" and probe.source == "health check" and container.state != "restarting":
         return Verdict(failed="unhealthy")
     return Verdict()
 
 
 def found_ready(container: Container, run: RunRecord | None, now: datetime) -> bool:
-    """True: `run`, the stack's last one, found the container ready a moment ago; the engine has not looked yet.
+    """True if `run`, the stack's last one, found the container ready just now, and the engine has not checked it yet.
 
-    Docker's first look comes after a whole interval of the health check. Until then ours counts as its `healthy` would.
+    Docker checks for the first time after a whole interval of the health check. Until then, our result counts instead.
     """
     if container.health != "starting" or run is None or run.finished_at is None or run.outcome != RunOutcome.COMMITTED:
         return False
@@ -131,14 +131,14 @@ def found_ready(container: Container, run: RunRecord | None, now: datetime) -> b
 
 
 def is_crash_loop(container: Container, now: datetime) -> bool:
-    """True: the engine restarts it over and over."""
+    """True if the engine restarts it over and over."""
     if container.restarts < _RESTARTS_OF_A_CRASH_LOOP:
         return False
     return container.state == "restarting" or (container.state == "running" and life_s(container, now) < _YOUNG_S)
 
 
 def life_s(container: Container, now: datetime) -> float:
-    """How long it has run, or ran when it ended. 0: it never did."""
+    """How long it has been running, or ran before it ended. 0: it never ran."""
     if container.started_at is None:
         return 0.0
     running = container.state in ("running", "paused")
@@ -151,13 +151,13 @@ def _judge_end(service: Service, container: Container, probe: Probe) -> Verdict:
     if probe.way == Way.EXIT and container.exit_code == wanted and not container.oom_killed:
         return Verdict(ended_well=True)
     if service.restarts and container.restarts < _RESTARTS_OF_A_CRASH_LOOP and container.state != "dead":
-        # Between an exit and the engine's restart; `on-failure` leaves a good exit as it is.
+        # Between an exit and the engine's restart; `on-failure` does not restart after exit code 0.
         return Verdict(failed="exited" if container.exit_code == 0 else "")
     return Verdict(failed="oom" if container.oom_killed else "exited")
 
 
 def pauses(probe: Probe) -> Iterator[float]:
-    """Pauses between two looks, in seconds: from 50 ms, 1.5 times slower each, up to 500 ms."""
+    """Pauses between two probes, in seconds: from 50 ms, each 1.5 times longer, up to 500 ms."""
     pause_s = probe.pause_s or FIRST_PAUSE_S
     while True:
         yield pause_s

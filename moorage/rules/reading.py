@@ -1,4 +1,4 @@
-"""Reading a canonical Compose project: from the config to what Moorage needs to know of each service."""
+"""Reads a canonical Compose project into the models that Moorage works with."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def read_definition(
     }
     if not services:
         message = f"{source.directory}: the definition has no service"
-        raise DefinitionError(message, hint="Are all of them in profiles? Name one with --profile.")
+        raise DefinitionError(message, hint="If all services are in profiles, enable one with --profile.")
     return Definition(
         source=source,
         name=config["name"],
@@ -95,12 +95,12 @@ def read_service(name: str, service: Config, config: Config, variables: Mapping[
 
 
 def is_injected(thing: Config | None) -> bool:
-    """True: a secret or config that has no file on the host but a value, which is written into the container."""
+    """True for a secret or config with a value instead of a file on the host: it is written into the container."""
     return thing is not None and ("content" in thing or "environment" in thing)
 
 
 def unescaped(value: Any) -> Any:
-    """A part of a config with `$` where Compose prints `$$`, so that its output can be read once more."""
+    """A part of a config with `$` instead of Compose's `$$`, so that Compose's output can be read again."""
     match value:
         case str():
             return value.replace("$$", "$")
@@ -112,7 +112,7 @@ def unescaped(value: Any) -> Any:
 
 
 def needs_variables(config: Config) -> bool:
-    """True: a secret or config takes its value from the environment, which `config` does not print."""
+    """True if a secret or config takes its value from the environment, which `config` does not print."""
     return any(
         "environment" in (thing or {}) and "content" not in (thing or {})
         for kind in ("secrets", "configs")
@@ -121,12 +121,12 @@ def needs_variables(config: Config) -> bool:
 
 
 def service_extensions(raw: Config) -> dict[str, Config]:
-    """`x-moorage` of each service that has one, variables not replaced."""
+    """`x-moorage` of each service that has one, with variables not replaced."""
     return {name: s["x-moorage"] for name, s in (raw.get("services") or {}).items() if s and s.get("x-moorage")}
 
 
 def refuse_unsupported(config: Config) -> None:
-    """Raise UnsupportedKeyError for what Compose does at start and Moorage does not."""
+    """Raise UnsupportedKeyError for keys that Compose supports and Moorage does not."""
     if config.get("models"):
         raise _unsupported("models", None)
     for name, service in (config.get("services") or {}).items():
@@ -140,10 +140,10 @@ def refuse_unsupported(config: Config) -> None:
 
 def _unsupported(key: str, service: str | None) -> UnsupportedKeyError:
     return UnsupportedKeyError(
-        f"{key}: Compose would honour this key, Moorage does not",
+        f"{key}: Compose supports this key, Moorage does not",
         key=key,
         service=service,
-        hint="Take it away, or keep this part in a file of its own for `docker compose`.",
+        hint="Remove it, or move this part to a separate file for `docker compose`.",
     )
 
 
@@ -156,12 +156,12 @@ def _stack_options(config: Config) -> Config:
 def _builder(value: Any) -> str | None:
     if value is None or str(value) in list(BuilderName):
         return None if value is None else str(value)
-    message = f"x-moorage.builder: {value!r} is not a builder"
-    raise DefinitionError(message, key="x-moorage.builder", hint=f"It may be: {', '.join(BuilderName)}.")
+    message = f"x-moorage.builder: {value!r} is not a valid builder"
+    raise DefinitionError(message, key="x-moorage.builder", hint=f"Valid values: {', '.join(BuilderName)}.")
 
 
 def _yes_or_no(value: Any, where: str) -> bool:
-    """`true`; a variable makes it text."""
+    """A boolean; it is text if it comes from a variable."""
     if isinstance(value, bool):
         return value
     if str(value).lower() in ("true", "false"):
@@ -178,21 +178,21 @@ def _service_options(name: str, service: Config) -> Config:
 def _refuse_strangers(options: Any, known: frozenset[str], where: str) -> None:
     if not isinstance(options, dict):
         message = f"{where}: expected a mapping, found {options!r}"
-        raise DefinitionError(message, key=where, hint=f"It may have: {', '.join(sorted(known))}.")
+        raise DefinitionError(message, key=where, hint=f"Valid keys: {', '.join(sorted(known))}.")
     for key in options:
         if key not in known:
             message = f"{where}.{key}: no such key"
-            raise DefinitionError(message, key=f"{where}.{key}", hint=f"It may be: {', '.join(sorted(known))}.")
+            raise DefinitionError(message, key=f"{where}.{key}", hint=f"Valid keys: {', '.join(sorted(known))}.")
 
 
 def _image(name: str, service: Config) -> str | None:
-    """The image's name, if it can be one: it becomes part of addresses that the engine is asked at."""
+    """The image's name, if it is valid: it becomes part of URLs of the engine's API."""
     image = service.get("image")
     if image is None or _REFERENCE.fullmatch(image):
         return None if image is None else str(image)
     where = f"services.{name}.image"
-    message = f"{where}: {image[:80]!r} is not the name of an image"
-    hint = "Like registry.example.org:5000/team/app:1.2, lower case but for the tag."
+    message = f"{where}: {image[:80]!r} is not a valid image name"
+    hint = "Example: registry.example.org:5000/team/app:1.2, in lower case except for the tag."
     raise DefinitionError(message, service=name, key=where, hint=hint)
 
 
@@ -264,7 +264,7 @@ def _ready(name: str, value: Any) -> ReadyCheck | None:
     kinds = [key for key in value if key != "timeout"]
     if len(kinds) != 1:
         message = f"{where}: expected one of http, tcp, log, exec, exit, found {', '.join(kinds) or 'none'}"
-        raise DefinitionError(message, service=name, key=where, hint="One check a service.")
+        raise DefinitionError(message, service=name, key=where, hint="Give exactly one check per service.")
     fields = _CHECKS[kinds[0]](value[kinds[0]], f"{where}.{kinds[0]}")
     timeout_s = None if timeout is None else seconds(timeout, f"{where}.timeout")
     return ReadyCheck.model_validate({"check": Check(kinds[0]), "timeout_s": timeout_s, **fields})
@@ -337,13 +337,13 @@ def _hooks(hooks: Any) -> Iterable[Hook]:
 
 
 def _injected(service: Config, config: Config, variables: Mapping[str, str]) -> Iterable[InjectedFile]:
-    """Secrets and configs whose value is in the definition or the environment: Compose writes them at start."""
+    """Secrets and configs whose value is in the definition or the environment: Compose writes them at the start."""
     for kind, default in (("secrets", "/run/secrets/"), ("configs", "/")):
         for use in service.get(kind) or ():
             thing = (config.get(kind) or {}).get(use["source"]) or {}
             if thing.get("external"):
                 where = f"{kind}.{use['source']}.external"
-                message = f"{where}: external {kind} are Swarm's"
+                message = f"{where}: external {kind} exist only in Swarm"
                 raise DefinitionError(message, key=where, hint="Give it a `file` or an `environment` variable.")
             content = thing.get("content")
             if content is None and "environment" in thing:
@@ -369,7 +369,7 @@ def _injected_file(use: Config, default: str, content: str, *, secret: bool) -> 
 
 
 def _with_extensions(config: Config, extensions: Mapping[str, Config]) -> Config:
-    """The config with the services' `x-moorage`, which Compose's JSON leaves out."""
+    """The config with the `x-moorage` of services, which Compose's JSON omits."""
     services = {
         name: {**service, "x-moorage": extensions[name]} if name in extensions else service
         for name, service in config.get("services", {}).items()
@@ -378,11 +378,11 @@ def _with_extensions(config: Config, extensions: Mapping[str, Config]) -> Config
 
 
 def _notices(config: Config, directory: Path) -> Iterable[str]:
-    """What a person should know before this comes up."""
+    """Notices about the definition, for the plan."""
     name = config["name"]
     for key, service in config.get("services", {}).items():
         if service.get("container_name"):
-            yield f"services.{key}.container_name: dropped, kept as a network alias: names are shared by the machine"
+            yield f"services.{key}.container_name: replaced by a network alias, because names are machine-wide"
         for mount in service.get("volumes") or ():
             if mount.get("type") == "bind" and not _inside(mount.get("source"), directory):
                 yield f"services.{key}.volumes: {mount.get('source')} is outside the project"
@@ -392,7 +392,7 @@ def _notices(config: Config, directory: Path) -> Iterable[str]:
     for kind in ("volumes", "networks"):
         for key, thing in (config.get(kind) or {}).items():
             if thing and (thing.get("external") or thing.get("name") != f"{name}_{key}"):
-                yield f"{kind}.{key}: {thing.get('name', key)} is shared with whoever else uses that name"
+                yield f"{kind}.{key}: {thing.get('name', key)} is shared with everything else that uses this name"
 
 
 def _inside(path: Any, directory: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Plans of `restart`: what ends, what is started anew, and who waits for whom."""
+"""Plans of `restart`: which services are stopped and started, and in which order."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from moorage.rules import graph, planning
 
 
 class Restart(Frozen):
-    """Which services a restart is about."""
+    """The services that a restart affects."""
 
     again: frozenset[str]
-    """Ended if they run, and started anew: the named ones, those that ask for it, and dependents that broke."""
+    """Stopped if they are running, then started: named ones, those that ask for it, dependents that are not ready."""
     needed: frozenset[str]
-    """Those, and what they depend on: all of it has to be ready at the end."""
+    """Those and their dependencies: all of them must be ready at the end."""
     create: frozenset[str] = frozenset()
-    """Their containers are created (anew) in between."""
+    """Their containers are re-created in between."""
 
 
 def choose(
@@ -32,11 +32,11 @@ def choose(
     asleep: frozenset[str] = frozenset(),
     recreate: bool = False,
 ) -> Restart:
-    """What a restart of `names` (none: all) comes to.
+    """The services that a restart of `names` (none: all) affects.
 
-    `ready`: the services that were found ready just now. `done`: those that this restart has started anew already,
-    before it was cut off. `asleep`: those that somebody has stopped: they stay so unless they are named, and so does
-    what needs them. One-shots that have ended well run again only when they are named, or ask for it.
+    `ready`: the services that were just found ready. `done`: those that this restart had already started again before
+    it was interrupted. `asleep`: those that were stopped on purpose: they stay stopped unless they are named, and so do
+    their dependents. One-shots that have completed run again only if they are named, or ask for it.
     """
     there = {name for name, service in services.items() if service.replicas}
     ended = {name for name in there if _has_ended_well(services, name, observed)}
@@ -52,7 +52,7 @@ def choose(
 def restart_plan(
     stack: str, services: Mapping[str, Service], observed: Observed, chosen: Restart, ready: frozenset[str]
 ) -> Plan:
-    """Dependents stop first; then each service starts when what it depends on is ready."""
+    """Dependents stop first; then each service starts when its dependencies are ready."""
     mine = tuple(c for c in observed.containers if c.service in chosen.again)
     alone = observed.model_copy(update={"containers": mine})
     stops = planning.stop_plan(stack, Operation.RESTART, services, alone).steps
@@ -60,7 +60,7 @@ def restart_plan(
     if chosen.create:
         needs = tuple(step.id for step in stops)
         detail = tuple(sorted(chosen.create))
-        steps.append(Step(kind=StepKind.CREATE, needs=needs, why="containers are made anew", detail=detail))
+        steps.append(Step(kind=StepKind.CREATE, needs=needs, why="containers are re-created", detail=detail))
     created = ("create",) if chosen.create else ()
     settled = (chosen.needed - chosen.again - chosen.create) & ready
     started = planning.start_plan(stack, Operation.RESTART, services, chosen.needed, settled)
@@ -78,7 +78,7 @@ def _has_ended_well(services: Mapping[str, Service], name: str, observed: Observ
 
 
 def _dependents(services: Mapping[str, Service], names: Iterable[str]) -> set[str]:
-    """Who depends on these, directly or not."""
+    """Direct and indirect dependents of these."""
     found: set[str] = set()
     waiting = list(names)
     while waiting:

@@ -1,4 +1,4 @@
-"""The template `commandcenter`: PostgreSQL, Redis, and the back end and front end that a project has."""
+"""The template `commandcenter`: PostgreSQL, Redis, and the project's own back end and front end."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _OF_BACKEND = {
     "REDIS_URL": "redis://redis:6379/0",
 }
 _IGNORED = ".git\n.env\n.env.*\n.venv\nvenv\n**/__pycache__\n**/node_modules\n"
-_NEXT = "Lay out backend/requirements.txt (or pyproject.toml), frontend/package.json or both, and call it again."
+_NEXT = "Create backend/requirements.txt (or pyproject.toml), frontend/package.json or both, and run it again."
 
 
 def files(seen: Mapping[str, Survey | None], base: str) -> dict[str, str]:
@@ -42,7 +42,7 @@ def files(seen: Mapping[str, Survey | None], base: str) -> dict[str, str]:
     if {"backend", "frontend"} & set(recipes):
         recipes.pop(".", None)
     if not recipes:
-        message = "the template commandcenter finds no project without a Dockerfile here"
+        message = "the template commandcenter found no project without a Dockerfile here"
         raise DefinitionError(message, hint=_NEXT)
     services = {name if name != "." else _name_of(recipe): (name, recipe) for name, recipe in recipes.items()}
     written = {"compose.yaml": _compose(base, services)}

@@ -1,4 +1,4 @@
-"""What `sweep` ends, and what it leaves alone."""
+"""What `sweep` removes, and what it leaves alone."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from moorage.model.state import Observed, StackRecord
 
 
 def why_to_end(record: StackRecord, observed: Observed, *, directory_exists: bool, now: datetime) -> str | None:
-    """Why a stack has to go. None: it stays.
+    """Why a stack has to be removed. None: it stays.
 
-    One that has expired is ended once: then nothing of it is there, and its record waits for the next `up`.
+    An expired stack is removed once: after that nothing of it exists, and its record waits for the next `up`.
     """
     if not directory_exists:
         return f"its directory {record.path} is gone"
@@ -22,7 +22,7 @@ def why_to_end(record: StackRecord, observed: Observed, *, directory_exists: boo
 
 
 def without_stack(leases: Iterable[Lease], known: Iterable[str]) -> dict[str, tuple[Lease, ...]]:
-    """Leases of stacks that are not known, by stack."""
+    """Leases of unknown stacks, by stack."""
     names = set(known)
     lost: dict[str, tuple[Lease, ...]] = {}
     for lease in leases:

@@ -1,4 +1,4 @@
-"""Images of projects without a Dockerfile: which recipe fits, and the Dockerfile that it comes to."""
+"""Images of projects without a Dockerfile: which recipe to use, and the Dockerfile that it produces."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _OF_PYPROJECT = (
     "sys.exit(subprocess.call([*sys.argv[1:], *wanted]) if wanted else 0)"
 )
 _PYTHON_USER = "10001:10001"
-"""Official Python images have no user of their own; numbers need no entry in /etc/passwd."""
+"""Official Python images have no non-root user; numeric ids need no entry in /etc/passwd."""
 
 
 def fill_in(config: Config, look: Look) -> None:
-    """Give each `build` section that has no Dockerfile the one of the recipe that fits its project.
+    """Give each `build` section without a Dockerfile the one of the recipe for its project.
 
-    Sections with a Dockerfile, of their own or in the definition, stay as they are; a project that no recipe fits too:
-    whoever builds says what is missing. Raises DefinitionError: a recipe fits, and nothing says what is to run.
+    Sections with a Dockerfile, as a file or inline, stay as they are, and so do projects without a recipe: the builder
+    reports what is missing. Raises DefinitionError: there is a recipe, but nothing says what to run.
     """
     for name, service in (config.get("services") or {}).items():
         recipe = _recipe(name, service, look)
@@ -66,7 +66,7 @@ def _recipe(name: str, service: Config, look: Look) -> Recipe | None:
 
 
 def fitting(seen: Survey, *, commanded: bool = False) -> Recipe | None:
-    """The recipe for a project. None: it is of no kind that we know. `commanded`: the definition says what to run."""
+    """The recipe for a project. None: there is no recipe for it. `commanded`: the definition says what to run."""
     if "package.json" in seen.names:
         return _node(seen)
     if {"requirements.txt", "pyproject.toml"} & set(seen.names):
@@ -93,7 +93,7 @@ def _python(seen: Survey, *, commanded: bool) -> Recipe:
 
 
 def _python_command(seen: Survey) -> tuple[str, ...]:
-    """What a Python project runs: uvicorn where it is asked for, else its main module. Empty: nothing says it."""
+    """The command of a Python project: uvicorn if it is a dependency, else its main module. Empty: not known."""
     wanted = seen.texts.get("requirements.txt", "") + seen.texts.get("pyproject.toml", "")
     packages = sorted(name.partition("/")[0] for name in seen.texts if name.endswith("/main.py"))
     modules = [f"{packages[0]}.main"] if packages else []
@@ -150,7 +150,7 @@ def dockerfile(recipe: Recipe) -> str:
 
 
 def _copies(names: Iterable[str]) -> Iterable[str]:
-    """A line for all files, and one for each folder: COPY takes a folder's content, not the folder."""
+    """A line for all files, and one for each folder: COPY copies a folder's content, not the folder itself."""
     files = [name for name in names if not name.endswith("/")]
     if files:
         yield f"COPY {json.dumps([*map(_literal, files), './'])}"
@@ -160,7 +160,7 @@ def _copies(names: Iterable[str]) -> Iterable[str]:
 
 
 def _literal(name: str) -> str:
-    """A name as COPY takes it: its wildcards are those of Go's filepath.Match, `$` begins a variable."""
+    """A name escaped for COPY: its wildcards are those of Go's filepath.Match, and `$` begins a variable."""
     return _no_variable(re.sub(r"([*?\[])", r"[\1]", name))
 
 

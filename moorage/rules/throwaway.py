@@ -1,4 +1,4 @@
-"""Throw-away stacks inside Dagger: what it can do, what it cannot, and what it is asked for."""
+"""Throw-away stacks in Dagger: which keys are supported, and the services to run."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _NEEDLESS = frozenset(
         *("healthcheck", "stdin_open", "tty"),
     }
 )
-"""Left out without harm to a test: they restrict, describe, or are about a life longer than a session's."""
+"""Ignored without harm to a test: these keys restrict, describe, or matter only beyond one session."""
 _WHY = {
     "network_mode": "each service has a network of its own",
     "deploy": "there are no limits and no replicas",
@@ -50,15 +50,14 @@ _WHY = {
     "cpus": "there are no limits",
     "ulimits": "there are no limits",
 }
-_NO_ANSWER = "its API has nothing for it"
+_NO_ANSWER = "its API has no equivalent"
 _BACKEND = "dagger"
 
 
 def services_of(definition: Definition) -> tuple[SandboxService, ...]:
-    """What Dagger is asked to run, in the order of dependencies.
+    """The services for Dagger to run, in dependency order.
 
-    Raises UnsupportedByBackendError, naming the first key that it has nothing for; nothing is dropped that a test
-    could come to rely on.
+    Raises UnsupportedByBackendError that names the first unsupported key; nothing is ignored that a test could rely on.
     """
     config = unescaped(definition.config)
     for name, wrong, why in _refused(definition, config):
@@ -66,15 +65,15 @@ def services_of(definition: Definition) -> tuple[SandboxService, ...]:
     for kind in ("volumes", "networks"):
         for key, thing in (config.get(kind) or {}).items():
             if thing and thing.get("external"):
-                raise _refusal(f"{kind}.{key}.external", None, f"what outlives the session is out of reach: {kind}")
+                raise _refusal(f"{kind}.{key}.external", None, f"{kind} that outlive the session are not available")
     order = [name for name in graph.order(definition.services) if definition.services[name].replicas]
     return tuple(_service(definition, config["services"][name], name) for name in order)
 
 
 def notices(definition: Definition) -> tuple[str, ...]:
-    """What a person should know: which health checks are not run, as nothing can be run inside a service."""
+    """Notices: which health checks are not run, because no command can be run inside a service."""
     checked = [name for name, service in definition.config["services"].items() if _has_check(service)]
-    ask = "ready is when its published ports accept connections"
+    ask = "it counts as ready when its published ports accept connections"
     return tuple(f"services.{name}.healthcheck: not run inside Dagger; {ask}" for name in checked)
 
 
@@ -88,7 +87,7 @@ def _refusal(key: str, service: str | None, why: str) -> UnsupportedByBackendErr
 
 
 def _refused(definition: Definition, config: Config) -> Iterator[tuple[str, str, str]]:
-    """(service, key, why) of all that cannot be honoured."""
+    """(service, key, reason) of all unsupported keys."""
     for name, service in config["services"].items():
         for key, value in service.items():
             if key not in _HONOURED | _NEEDLESS and value not in (None, False, {}, [], ""):
@@ -100,7 +99,7 @@ def _refused(definition: Definition, config: Config) -> Iterator[tuple[str, str,
         yield from ((name, key, why) for key, why in _mounts(service))
         for network, how in (service.get("networks") or {}).items():
             if set(how or {}) - {"aliases"}:
-                yield name, f"networks.{network}", "addresses and priorities are Dagger's affair"
+                yield name, f"networks.{network}", "Dagger chooses addresses and priorities"
 
 
 def _ports_and_checks(service: Service) -> Iterator[tuple[str, str]]:
@@ -117,7 +116,7 @@ def _mounts(service: Config) -> Iterator[tuple[str, str]]:
     for mount in service.get("volumes") or ():
         kind = mount.get("type")
         if kind == "bind" and not mount.get("read_only"):
-            yield f"volumes.{mount.get('target')}", "what is written does not come back: mount it read-only"
+            yield f"volumes.{mount.get('target')}", "changes would not be written back: mount it read-only"
         if kind not in ("bind", "volume", "tmpfs"):
             yield f"volumes.{mount.get('target')}", f"a mount of type {kind}"
 
@@ -159,7 +158,7 @@ def _exposed(service: Config) -> Iterator[int]:
 
 
 def _files(config: Config, service: Config) -> Iterator[tuple[InjectedFile, str]]:
-    """Secrets and configs that are files of this machine, their content not read yet, with the file."""
+    """Secrets and configs that are files on this machine, each with its file; the content is not read yet."""
     for kind, folder in (("secrets", "/run/secrets"), ("configs", "/")):
         for use in service.get(kind) or ():
             thing = (config.get(kind) or {}).get(use["source"]) or {}
@@ -172,7 +171,7 @@ def _files(config: Config, service: Config) -> Iterator[tuple[InjectedFile, str]
 
 
 def bindings(service: SandboxService, all_: Mapping[str, SandboxService]) -> dict[str, str]:
-    """Name → service that it stands for, of all that a service is bound to: what it depends on, directly or not."""
+    """Name → service, of all services that a service is bound to: its direct and indirect dependencies."""
     found: dict[str, str] = {}
     waiting = list(service.needs)
     while waiting:

@@ -1,4 +1,4 @@
-"""From the steps of a run to its timeline: rows, critical path, what was slower than usual."""
+"""The timeline of a run, from its steps: rows, critical path, services that were slower than usual."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _INSTANT_S = 0.001
 
 
 def chart(run: RunRecord, history: Mapping[str, Sequence[float]]) -> Chart:
-    """The timeline of a run. `history`: service → seconds to ready of the starts before, newest first."""
-    spans = {span.step: span for span in run.spans}  # of a step that was tried again the last try
+    """The timeline of a run. `history`: service → seconds to ready in earlier starts, newest first."""
+    spans = {span.step: span for span in run.spans}  # for a step that was retried, the last attempt
     path = critical_path(spans)
     services = dict.fromkeys(span.service for span in sorted(spans.values(), key=_begin))
     names = sorted(services, key=lambda name: (name is not None, _first_start(spans, name)))
@@ -50,14 +50,14 @@ def _begin(span: Span) -> float:
 
 
 def _first_start(spans: Mapping[str, Span], service: str | None) -> float:
-    """Rows stand in the order in which their services could start."""
+    """Rows are in the order in which their services could start."""
     own = [s for s in spans.values() if s.service == service]
     starts = [s.began_s for s in own if s.kind in (StepKind.START, StepKind.READY)]
     return min(starts or [s.began_s for s in own])
 
 
 def critical_path(spans: Mapping[str, Span]) -> tuple[str, ...]:
-    """From the step that ended last back, each time to the one of those it needed that ended last."""
+    """From the step that ended last, backwards, each time to the needed step that ended last."""
     found: list[str] = []
     at = max(spans.values(), key=lambda span: span.ended_s, default=None)
     while at is not None and at.step not in found:
@@ -67,7 +67,7 @@ def critical_path(spans: Mapping[str, Span]) -> tuple[str, ...]:
 
 
 def last_needed(spans: Mapping[str, Span], span: Span) -> Span | None:
-    """The step that this one waited for. None: it waited for none."""
+    """The step that this one waited for. None: it did not wait."""
     needed = (spans[need] for need in span.needs if need in spans)
     return max(needed, key=lambda one: one.ended_s, default=None)
 
@@ -92,7 +92,7 @@ def _segments(spans: Mapping[str, Span], service: str | None, path: Sequence[str
 
 
 def _earliest(spans: Mapping[str, Span], own: Sequence[Span]) -> float | None:
-    """From when on a service waits for others rather than for the run to get going: since containers are there."""
+    """When a service begins to wait for others, not just for the run to get going: once containers exist."""
     create = next((span for span in spans.values() if span.kind == StepKind.CREATE), None)
     first = own[0]
     if first.kind in (StepKind.BUILD, StepKind.PULL, StepKind.STOP):

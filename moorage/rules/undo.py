@@ -1,4 +1,4 @@
-"""Undoing and going back: which steps bring a stored generation into place, and what of a stack a run has added."""
+"""Undo: which steps bring a stored generation back, and which objects a run has added."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from moorage.model.step import Operation, Step, StepKind
 from moorage.rules import composing, graph, labels, planning
 
 LONGEST_GRACE_S = 10.0
-"""A worker that is told to stop gives its runs half a minute, for the whole of their undo."""
+"""A worker that is told to stop gives its runs half a minute for their whole undo."""
 _RUNNING = ("running", "restarting", "paused")
 _ANONYMOUS = re.compile(r"[0-9a-f]{64}")
 
 
 class Placeholder(Frozen):
-    """A container to be created so that anonymous volumes find their way back to the service they belong to."""
+    """A placeholder container, which returns anonymous volumes to the service that they belong to."""
 
     name: str
     service: str
@@ -34,7 +34,7 @@ class Placeholder(Frozen):
 def snapshot(
     observed: Observed, leases: tuple[Lease, ...], tags: tuple[str, ...], *, on_record: bool
 ) -> dict[str, Any]:
-    """What a run finds before its first effect, for its record: `RunRecord.before`."""
+    """The state that a run finds before its first effect, for its record: `RunRecord.before`."""
     return {
         "containers": {c.name: mark_of(c) for c in observed.containers},
         "networks": list(observed.networks),
@@ -46,7 +46,7 @@ def snapshot(
 
 
 def mark_of(container: Container) -> dict[str, Any]:
-    """What tells a container, and its running, from later ones."""
+    """Identifies a container and its current start."""
     return {
         "id": container.id,
         "service": container.service,
@@ -59,7 +59,7 @@ def mark_of(container: Container) -> dict[str, Any]:
 
 
 def active_before(record: RunRecord, services: Mapping[str, Service]) -> frozenset[str]:
-    """The services that ran before the run, and the one-shots that had ended well: what has to be so again."""
+    """Services that were running before the run, and one-shots that had completed: what an undo has to restore."""
     return frozenset(
         c["service"]
         for c in record.before.get("containers", {}).values()
@@ -81,7 +81,7 @@ def reapply_steps(
     why: str,
     first: tuple[Step, ...] = (),
 ) -> tuple[Step, ...]:
-    """First `first`; then create from a stored generation, start what is to be active, in order, and wait for it."""
+    """First `first`; then create from a stored generation, start the active services in order, and wait for them."""
     create = Step(kind=StepKind.CREATE, why=why, needs=tuple(step.id for step in first))
     others = frozenset(services) - active
     started = planning.start_plan(stack, operation, services, graph.order(services), others)
@@ -90,26 +90,26 @@ def reapply_steps(
 
 
 def is_new(container: Container, record: RunRecord, home: str) -> bool:
-    """True: our container, it was not there before the run, and it is none of the undo's own."""
+    """True if it is our container, did not exist before the run, and was not created by an undo."""
     if not labels.ours(container.labels, record.stack, home) or labels.HOLDER in container.labels:
         return False
     return container.id not in {before["id"] for before in record.before.get("containers", {}).values()}
 
 
 def anonymous(container: Container) -> dict[str, str]:
-    """A container's volumes that the engine has named, by path: they belong to it and to what replaces it."""
+    """Volumes of a container that the engine has named, by path: they belong to it and to its replacement."""
     return {path: name for path, name in container.volumes.items() if _ANONYMOUS.fullmatch(name)}
 
 
 def plain_name(name: str, stack: str) -> str:
-    """A container's name without what Compose puts before that of a replacement until the old one is gone."""
+    """A container's name without the prefix that Compose gives a replacement until the old container is gone."""
     return re.sub(rf"^(?:[0-9a-f]{{12}}_)+(?={stack}[-_])", "", name)
 
 
 def kept(observed: Observed, record: RunRecord, home: str, generation: Generation | None = None) -> Observed:
-    """What an undo leaves where it is: what was there before, and what is as that was, by the generation before.
+    """Objects that an undo keeps: those from before the run, and those that match the generation before it.
 
-    Another undo, that was cut off, may have made it so. `generation` None: there is none to go back to.
+    An interrupted undo may have created the latter. `generation` None: there is none to go back to.
     """
     stays = [
         c
@@ -120,14 +120,14 @@ def kept(observed: Observed, record: RunRecord, home: str, generation: Generatio
 
 
 def _is_restored(container: Container, record: RunRecord, generation: Generation) -> bool:
-    """True: it is what the generation says and has the anonymous volumes of the one in whose place it is."""
+    """True if it matches the generation and has the anonymous volumes of the container that it replaces."""
     before = _places(record).get(plain_name(container.name, record.stack))
     same = container.digest == generation.digests.get(container.service)
     return before is not None and same and before.get("volumes", {}) == anonymous(container)
 
 
 def _places(record: RunRecord) -> dict[str, dict[str, Any]]:
-    """What was there before, by the names that containers have when no replacement is under way."""
+    """The containers from before the run, by the names that they have outside a replacement."""
     return {plain_name(name, record.stack): before for name, before in record.before.get("containers", {}).items()}
 
 
@@ -138,17 +138,17 @@ def volumes_before(record: RunRecord) -> frozenset[str]:
 
 
 def holders(record: RunRecord, kept: Iterable[Container], home: str) -> tuple[Placeholder, ...]:
-    """For each container that is gone and had anonymous volumes, or a number of its own: what is to hold its place.
+    """A placeholder for each container that is gone and had anonymous volumes, or a replica number.
 
-    `kept` are those that stay: Compose would number new replicas after the highest of them.
-    Named as Compose names replacements: it is no one's name, and says whose place is to be taken.
+    `kept` are the containers that stay: Compose would number new replicas after the highest of them. Placeholders are
+    named as Compose names replacements: nobody else uses such names, and they say which container they stand for.
     """
     places = _places(record)
     several = {before["service"] for before in places.values() if before.get("number", 1) > 1}
     there = {value for c in kept for value in (c.id, c.labels.get(labels.HOLDER), plain_name(c.name, record.stack))}
     return tuple(
         Placeholder(
-            # Not by the first digits of the id: so is the replacement named that Compose may have been cut off at.
+            # Not with the first digits of the id: a replacement left by an interrupted Compose has that name.
             name=f"{before['id'][-12:]}_{name}",
             service=before["service"],
             labels={
@@ -169,13 +169,13 @@ def holders(record: RunRecord, kept: Iterable[Container], home: str) -> tuple[Pl
 
 
 def to_stop(observed: Observed, active: frozenset[str], home: str) -> Observed:
-    """Of what is there: our containers of services that did not run before."""
+    """Our containers of services that were not running before."""
     off = [c for c in observed.containers if c.service not in active and labels.ours(c.labels, observed.stack, home)]
     return observed.model_copy(update={"containers": tuple(off)})
 
 
 def grace_s(services: Mapping[str, Service], name: str, usual_s: float) -> float:
-    """Grace period of a container whose work is thrown away: short, unless its definition asks for a certain one."""
+    """Grace period of a container whose work is discarded: short, unless its definition sets one."""
     service = services.get(name)
     asked_s = service.stop_grace_s if service else None
     return usual_s if asked_s is None else min(asked_s, LONGEST_GRACE_S)
@@ -188,7 +188,7 @@ def leases_before(record: RunRecord) -> tuple[Lease, ...]:
 
 
 def leases_of(generation: Generation, now: datetime, run: str | None) -> tuple[Lease, ...]:
-    """The leases that a stored generation is made with: its ports are part of what Compose creates from."""
+    """The leases of a stored generation: its ports are part of what Compose creates from."""
     return tuple(
         Lease(
             key=composing.lease_key(generation.stack, mapping),

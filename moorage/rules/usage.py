@@ -1,4 +1,4 @@
-"""From what the engine has counted to what is used."""
+"""Resource usage, from the engine's counters."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from moorage.model.usage import Sample, ServiceUsage, StackUsage, Usage
 
 
 def usage(before: Sample | None, now: Sample | None, restarts: int) -> Usage:
-    """What a container uses, by two samples of one start. `now` None: it does not run."""
+    """Usage of a container, from two samples of one start. `now` None: it is not running."""
     if now is None:
         return Usage(restarts=restarts)
     passed_ns = (now.at - before.at).total_seconds() * 1e9 if before else 0.0
     used_ns = now.cpu_ns - before.cpu_ns if before else 0
-    # Less than before: it was started anew in between.
+    # Less than before: it was restarted in between.
     percent = round(100 * used_ns / passed_ns, 2) if passed_ns > 0 and used_ns >= 0 else 0.0
     return Usage(
         cpu_percent=percent,
@@ -28,7 +28,7 @@ def usage(before: Sample | None, now: Sample | None, restarts: int) -> Usage:
 
 
 def total(parts: Iterable[Usage], machine_bytes: int | None = None) -> Usage:
-    """The sum. `machine_bytes`: no limit of several containers goes beyond it (None: not known)."""
+    """The sum. `machine_bytes`: upper bound for the limit of several containers (None: not known)."""
     many = list(parts)
     limit = _sum(one.memory_limit_bytes for one in many)
     cpu = _sum(one.cpu_percent for one in many)
@@ -50,7 +50,7 @@ def of_stack(
     now: dict[str, Sample | None],
     machine_bytes: int | None,
 ) -> StackUsage:
-    """A stack by samples of its containers, by id."""
+    """Usage of a stack, from samples of its containers, by id."""
     by_service: dict[str, dict[str, Usage]] = {}
     states: dict[str, str] = {}
     for one in sorted(containers, key=lambda c: (c.service, c.number)):

@@ -1,4 +1,4 @@
-"""Variables of port mappings: those that have to follow when a port is moved."""
+"""Variables in port mappings, which must change when a port is moved."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ PortPlace = tuple[str, int, str, int]
 
 
 def port_variables(raw: Config, services: Mapping[str, Service]) -> dict[str, PortPlace]:
-    """Variables that are the whole published part of a port mapping, and the mapping that each stands for.
+    """Variables that make up the whole published part of a port mapping, each with its mapping.
 
-    The first mapping that uses a variable has it. A mapping whose target is a variable too is left out.
+    A variable belongs to the first mapping that uses it. A mapping whose target is a variable too is left out.
     """
     found: dict[str, PortPlace] = {}
     for name, service in (raw.get("services") or {}).items():

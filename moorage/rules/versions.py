@@ -1,4 +1,4 @@
-"""Versions of programs, as far as we compare them."""
+"""Comparing versions of programs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ import re
 
 
 def at_least(version: str, oldest: tuple[int, ...]) -> bool:
-    """True: `v0.21.8`, `0.21.8-dev` … is that old or younger. What cannot be read (a build of one's own) passes."""
+    """True if `v0.21.8`, `0.21.8-dev` … is at least this version. Unreadable versions (own builds) count as new."""
     found = re.search(r"(\d+)\.(\d+)\.(\d+)", version)
     return found is None or tuple(map(int, found.groups())) >= oldest

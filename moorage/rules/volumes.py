@@ -1,4 +1,4 @@
-"""Volumes: which are whose, which nobody needs, and what has to rest while one is read or replaced."""
+"""Volumes: to whom they belong, which nobody needs, and which services must stop while one is read or replaced."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _RUNNING = ("running", "paused", "restarting")
 
 
 def ours(volume: Volume, home: str) -> bool:
-    """True: a stack of this home made it."""
+    """True if a stack of this home created it."""
     return bool(volume.stack) and labels.ours(volume.labels, volume.stack, home)
 
 
 def names_of(generation: Generation) -> dict[str, str]:
-    """The volumes of a generation: what the compose file calls each → its name on the engine."""
+    """The volumes of a generation: name in the compose file → name on the engine."""
     found = generation.config.get("volumes") or {}
     return {key: str((thing or {}).get("name") or f"{generation.stack}_{key}") for key, thing in found.items()}
 
@@ -37,33 +37,33 @@ def services_on(generation: Generation, key: str) -> tuple[str, ...]:
 
 
 def choose(stack: str, wanted: str, known: Mapping[str, str]) -> tuple[str, str]:
-    """(key, name) of a volume, named either way. Raises DefinitionError, which lists what there is."""
+    """(key, name) of a volume, given by either. Raises DefinitionError, which lists the volumes."""
     for key, name in known.items():
         if wanted in (key, name):
             return key, name
     there = ", ".join(sorted(known)) or "none"
-    raise DefinitionError(f"{stack}: no volume {wanted!r}", hint=f"It has: {there}.", stack=stack, volume=wanted)
+    raise DefinitionError(f"{stack}: no volume {wanted!r}", hint=f"Volumes: {there}.", stack=stack, volume=wanted)
 
 
 def unneeded(volumes: Iterable[Volume], home: str, on_record: Collection[str], *, all_: bool) -> tuple[Volume, ...]:
-    """Volumes of ours that no container mounts. Without `all_`: only of stacks that are not on record any more."""
+    """Our volumes that no container mounts. Without `all_`: only those of stacks that are no longer on record."""
     return tuple(v for v in volumes if ours(v, home) and not v.users and (all_ or v.stack not in on_record))
 
 
 def way(services: Mapping[str, Service], users: Iterable[str], *, running: bool) -> Kind:
-    """How a volume is read: through PostgreSQL where that runs on it alone, else as files."""
+    """How a volume is read: with pg_dump if only a running PostgreSQL uses it, else as files."""
     names = sorted(set(users))
     is_postgres = len(names) == 1 and names[0] in services and image_kind(services[names[0]].image or "") == "postgres"
     return Kind.POSTGRES if is_postgres and running else Kind.FILES
 
 
 def running_services(observed: Observed) -> frozenset[str]:
-    """Services of which a container runs."""
+    """Services that have a running container."""
     return frozenset(c.service for c in observed.containers if c.state in _RUNNING)
 
 
 def with_dependents(services: Mapping[str, Service], names: Iterable[str]) -> frozenset[str]:
-    """The named services and all that depend on them, directly or not."""
+    """The named services and all their dependents, direct and indirect."""
     found: set[str] = set()
     waiting = list(names)
     while waiting:
@@ -75,5 +75,5 @@ def with_dependents(services: Mapping[str, Service], names: Iterable[str]) -> fr
 
 
 def file_name(key: str, at: datetime) -> str:
-    """What a snapshot is called when nobody says."""
+    """Default file name of a snapshot."""
     return f"{key}-{at:%Y%m%dT%H%M%S}.tar.zst"

@@ -35,7 +35,7 @@ def services_markdown(status: StackStatus) -> str:
 
 
 def plan_markdown(plan: Plan) -> str:
-    """A plan as a table of steps, with what stays and what to know."""
+    """A plan as a table of steps, followed by unchanged services and notices."""
     if plan.empty:
         lines = [f"**{escaped(plan.stack)}**: nothing to do"]
     else:
@@ -59,9 +59,9 @@ def plan_markdown(plan: Plan) -> str:
 
 
 def failure_markdown(error: Mapping[str, Any], report: Mapping[str, Any] | None = None) -> str:
-    """A failure: what, the facts, what to do next, logs.
+    """A failure: message, hint, details, logs.
 
-    `error` is `MoorageError.as_dict()`, `report` the content of the failure report. None: only what the error says.
+    `error` is `MoorageError.as_dict()`, `report` the content of the failure report. None: show only the error.
     """
     lines = [f"### {escaped(error.get('error') or 'Error')}", "", escaped(error.get("message") or "")]
     if error.get("hint"):
@@ -70,13 +70,14 @@ def failure_markdown(error: Mapping[str, Any], report: Mapping[str, Any] | None 
     if error.get("probe"):
         lines += ["", "Last probe:", "", *fenced(str(error["probe"]))]
     if error.get("log"):
-        lines += ["", f"Last log lines of {escaped(error.get('service') or 'it')}:", "", *fenced(_lines(error["log"]))]
+        title = f"Last log lines of {escaped(error['service'])}" if error.get("service") else "Last log lines"
+        lines += ["", f"{title}:", "", *fenced(_lines(error["log"]))]
     lines += _services(report) if report else []
     return "\n".join(lines).rstrip("\n")
 
 
 def _facts(error: Mapping[str, Any]) -> Iterator[str]:
-    undone = {True: "complete", False: "none, all was left as it is"}
+    undone = {True: "complete", False: "none, everything was left as it is"}
     facts = {
         "Stack": error.get("stack"),
         "Service": error.get("service"),
@@ -93,7 +94,7 @@ def _facts(error: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _services(report: Mapping[str, Any]) -> Iterator[str]:
-    """The containers as the failure report found them, their logs folded away."""
+    """The containers in the failure report, with their logs in collapsed sections."""
     found = [service for service in report.get("services") or () if service.get("service")]
     if not found:
         return
@@ -113,7 +114,7 @@ def _lines(log: Any) -> str:
 
 
 def clipped(line: str) -> str:
-    """A line of a log, its end left out where it is very long: a summary has a largest size."""
+    """A log line, cut off if it is very long: the size of a job summary is limited."""
     return line if len(line) <= _LOG_COLUMNS else f"{line[:_LOG_COLUMNS]} … ({len(line)} characters)"
 
 
@@ -124,13 +125,13 @@ def _port(port: BoundPort) -> str:
 
 
 def escaped(text: object) -> str:
-    """Any text so that Markdown shows it as it is, in one line, also within a table."""
+    """Any text on one line, escaped so that Markdown shows it literally, even inside a table."""
     plain = clean(str(text)).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return "<br>".join(_SPECIAL.sub(r"\\\1", plain).strip("\n").splitlines())
 
 
 def code(text: object) -> str:
-    """Any text as inline code, also within a table."""
+    """Any text as inline code, even inside a table."""
     plain = " ".join(clean(str(text)).split()).replace("|", "\\|")
     longest = max((len(run) for run in re.findall("`+", plain)), default=0)
     ticks = "`" * (longest + 1)
@@ -139,7 +140,7 @@ def code(text: object) -> str:
 
 
 def fenced(text: str) -> list[str]:
-    """A block of code whose fence is longer than any within."""
+    """A code block whose fence is longer than any fence inside the text."""
     body = clean(text).strip("\n")
     fence = "`" * (max((len(run) for run in _FENCE.findall(body)), default=2) + 1)
     return [f"{fence}text", *body.splitlines(), fence]

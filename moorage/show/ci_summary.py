@@ -1,4 +1,4 @@
-"""The summary of a CI job as Markdown: how it ended, services, timeline, test reports, failure."""
+"""The summary of a CI job as Markdown: result, services, timeline, test reports, failure."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _LEAST_SHOWN_S = 0.005
 
 @dataclass
 class StepTimings:
-    """What took how long, gathered from events: call it with each."""
+    """Duration of each step, gathered from events: call it with each event."""
 
     events: list[Event] = field(default_factory=list)
 
     def __call__(self, event: Event) -> None:
-        """Take note of an event."""
+        """Record an event."""
         self.events.append(event)
 
     def spans(self) -> list[dict[str, Any]]:
-        """Steps in the order of their begin: step, began_s (since the first), elapsed_s, failed."""
+        """Steps ordered by start: step, began_s (since the first), elapsed_s, failed."""
         ended = [e for e in self.events if e.step and e.elapsed_s and e.action in (Action.DONE, Action.FAILED)]
         begins = [event.at.timestamp() - (event.elapsed_s or 0) for event in ended]
         first = min(begins, default=0.0)
@@ -43,7 +43,7 @@ class StepTimings:
         return sorted(found, key=lambda span: (span["began_s"], span["step"]))
 
     def text(self) -> str:
-        """A bar for each step that took noticeable time. Empty: none did."""
+        """A bar for each step that took noticeable time. Empty: no step did."""
         spans = [span for span in self.spans() if span["elapsed_s"] >= _LEAST_SHOWN_S]
         whole = max((span["began_s"] + span["elapsed_s"] for span in spans), default=0.0)
         width = max((len(span["step"]) for span in spans), default=0)
@@ -60,11 +60,11 @@ def _bar(span: Mapping[str, Any], whole: float) -> str:
 
 @dataclass
 class CiSummary:
-    """All that the summary is made of, as far as the job came."""
+    """Everything that the summary shows, as far as the job got."""
 
     command: Sequence[str]
     stack: str = ""
-    """Empty: the definition did not even give a name."""
+    """Empty: the job failed before the stack had a name."""
     status: StackStatus | None = None
     """None: the stack did not come up."""
     error: MoorageError | None = None
@@ -83,7 +83,7 @@ class CiSummary:
 
     @property
     def verdict(self) -> str:
-        """How it ended, in a sentence."""
+        """The result in one sentence."""
         left = "; it could not be removed" if self.left else ""
         if self.status is None:
             return f"stack {self.stack} did not come up{left}" if self.stack else "the stack did not come up"

@@ -1,4 +1,4 @@
-"""The console of a CI job: groups, quoted output and annotations, as GitHub Actions, GitLab or plain text want them."""
+"""The console of a CI job: groups, quoted output and annotations, for GitHub Actions, GitLab or plain text."""
 
 from __future__ import annotations
 
@@ -14,40 +14,40 @@ from moorage.show.outlet import Outlet
 
 
 class Console:
-    """Plain output; the others say the same in their own way."""
+    """Plain output; subclasses use the syntax of a CI server."""
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.time) -> None:
-        self._out = Outlet(stream)  # a reader that has gone must not keep a stack from being removed
+        self._out = Outlet(stream)  # a reader that is gone must not prevent the removal of a stack
         self._clock = clock
 
     def say(self, text: str) -> None:
-        """Write words of ours."""
+        """Write Moorage's own text."""
         self._out.line(text.rstrip("\n"))
 
     @contextmanager
     def group(self, title: str) -> Iterator[None]:
-        """Lines that belong together."""
+        """A group of lines that belong together."""
         self.say(f"── {title} ".ljust(72, "─"))
         yield
 
     @contextmanager
     def guarded(self, title: str) -> Iterator[None]:
-        """A group in which others write too, what builds and services say among it."""
+        """A group that also contains untrusted output, such as that of builds and services."""
         with self.group(title):
             yield
 
     def folded(self, title: str, text: str) -> None:
-        """Other people's text, in a group of its own."""
+        """Untrusted text, in a group of its own."""
         with self.group(title):
             self.quote(text)
 
     def quote(self, text: str) -> None:
-        """Other people's text: printed, never obeyed."""
+        """Untrusted text: printed, never interpreted as commands."""
         if text.strip():
             self.say(clean(text))
 
     def error(self, title: str, message: str, file: str | None = None, line: int | None = None) -> None:
-        """A note on a place in a file. Plain output has none: the error itself was printed."""
+        """Annotate a line of a file. Plain output does nothing: the error itself was printed."""
 
 
 class GitHubConsole(Console):
@@ -55,7 +55,7 @@ class GitHubConsole(Console):
 
     @contextmanager
     def group(self, title: str) -> Iterator[None]:
-        """A group that can be folded."""
+        """A collapsible group."""
         self.say(f"::group::{_data(title)}")
         try:
             yield
@@ -64,7 +64,7 @@ class GitHubConsole(Console):
 
     @contextmanager
     def guarded(self, title: str) -> Iterator[None]:
-        """Between `stop-commands`: what others write must not set the job's variables."""
+        """A group between `stop-commands`: untrusted output must not set the job's variables."""
         token = f"moorage-{secrets.token_hex(8)}"
         with self.group(title):
             self.say(f"::stop-commands::{token}")
@@ -74,13 +74,13 @@ class GitHubConsole(Console):
                 self.say(f"::{token}::")
 
     def quote(self, text: str) -> None:
-        """The same for a text."""
+        """Untrusted text between `stop-commands`."""
         if text.strip():
             token = f"moorage-{secrets.token_hex(8)}"
             self.say(f"::stop-commands::{token}\n{clean(text)}\n::{token}::")
 
     def error(self, title: str, message: str, file: str | None = None, line: int | None = None) -> None:
-        """An annotation, on the line where that is known."""
+        """An annotation, on the line if that is known."""
         places = {"file": file, "line": line if file else None, "title": title}
         properties = ",".join(f"{key}={_property(str(value))}" for key, value in places.items() if value)
         self.say(f"::error {properties}::{_data(clean(message))}")
@@ -91,12 +91,12 @@ class GitLabConsole(Console):
 
     @contextmanager
     def group(self, title: str) -> Iterator[None]:
-        """A section; open, as one has to look for folded ones."""
+        """A section, open at first: collapsed ones are easily missed."""
         with self._section(title, collapsed=False):
             yield
 
     def folded(self, title: str, text: str) -> None:
-        """A section that is folded at first."""
+        """A section that is collapsed at first."""
         with self._section(title, collapsed=True):
             self.quote(text)
 
@@ -112,7 +112,7 @@ class GitLabConsole(Console):
 
 
 def console(environment: Mapping[str, str], stream: TextIO) -> Console:
-    """The console that the environment speaks of: GITHUB_ACTIONS, GITLAB_CI, else plain."""
+    """The console for this environment: GITHUB_ACTIONS, GITLAB_CI, else plain text."""
     if environment.get("GITHUB_ACTIONS") == "true":
         return GitHubConsole(stream)
     return GitLabConsole(stream) if environment.get("GITLAB_CI") else Console(stream)

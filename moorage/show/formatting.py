@@ -1,4 +1,4 @@
-"""How numbers, times, ports and other people's text are put into words; plain text tables."""
+"""Formats numbers, times, ports, untrusted text and plain text tables."""
 
 from __future__ import annotations
 
@@ -72,9 +72,9 @@ _HERE = frozenset({"", "0.0.0.0", "::", "127.0.0.1", "::1", "localhost"})  # noq
 
 
 def clean(text: str) -> str:
-    """Other people's text, safe to print: no escape sequences, no control characters but line ends and tabs.
+    """Make untrusted text safe to print: no escape sequences, no control characters except line ends and tabs.
 
-    Of a line that a program overwrote with carriage returns, the last state stays.
+    If a program overwrote a line with carriage returns, its last state is kept.
     """
     lines = text.replace("\r\n", "\n").split("\n")
     shown = "\n".join(line.rstrip("\r").rsplit("\r", 1)[-1] for line in lines)
@@ -82,7 +82,7 @@ def clean(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """The first line of other people's text that says something."""
+    """The first line of untrusted text that is not blank."""
     return next((line.strip() for line in clean(text).replace("\t", " ").split("\n") if line.strip()), "")
 
 
@@ -97,7 +97,7 @@ def seconds(value: float) -> str:
 
 
 def span(value: float) -> str:
-    """A rough length of time: `40 s`, `5 min`, `3 h`, `2 days`."""
+    """A rough duration: `40 s`, `5 min`, `3 h`, `2 days`."""
     for size, unit in ((86400, "day"), (3600, "h"), (60, "min")):
         if value >= size:
             count = int(value // size)
@@ -127,7 +127,7 @@ def host_port(host: str, port: int) -> str:
 
 
 def url_of(port: BoundPort) -> str | None:
-    """Where a browser finds it. None: by its container port it is not HTTP."""
+    """The URL for a browser. None: going by its container port, it is not HTTP."""
     if port.protocol != "tcp" or port.target not in _HTTP:
         return None
     scheme = "https" if port.target in _HTTPS else "http"
@@ -135,7 +135,7 @@ def url_of(port: BoundPort) -> str | None:
 
 
 def without_twins(ports: Iterable[BoundPort]) -> list[BoundPort]:
-    """The ports in order; where the engine binds all addresses, IPv4 and IPv6, only one of the two entries."""
+    """The ports in order; if a port is bound to all addresses, IPv4 and IPv6, only one of the two entries."""
     found = {(p.target, p.protocol, p.published, p.host_ip): p for p in ports}
     everywhere = {key[:3] for key in found if key[3] == "0.0.0.0"}  # noqa: S104 - compared, not bound
     kept = [p for key, p in found.items() if not (key[3] == "::" and key[:3] in everywhere)]
@@ -143,7 +143,7 @@ def without_twins(ports: Iterable[BoundPort]) -> list[BoundPort]:
 
 
 def port_text(port: BoundPort, *, urls: bool) -> str:
-    """`127.0.0.1:5432->5432/tcp`, or `http://localhost:8010 (8000)` where a browser may go."""
+    """`127.0.0.1:5432->5432/tcp`, or `http://localhost:8010 (8000)` for a browser."""
     url = url_of(port) if urls else None
     if url:
         return f"{url} ({port.target})"
@@ -156,12 +156,12 @@ def width(text: str) -> int:
 
 
 def padded(text: str, columns: int) -> str:
-    """The text, filled up with blanks."""
+    """The text, padded with spaces on the right."""
     return text + " " * (columns - width(text))
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns aligned, two blanks between them; a cell may have several lines. Empty columns are left out."""
+    """Aligned columns, two spaces apart; a cell may have several lines. Empty columns are left out."""
     used = [i for i in range(len(head)) if any(row[i] not in ("", "-") for row in rows)] or [0]
     lines = [tuple(head[i] for i in used)]
     for row in rows:

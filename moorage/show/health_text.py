@@ -9,7 +9,7 @@ from moorage.show.formatting import clean, count, one_line, seconds, table
 
 
 def health_text(found: Health) -> str:
-    """A line on the whole, a line for each check, what has drifted, what is done about it."""
+    """A summary line, a line for each check, the drift found, and what is being done about it."""
     blocks = ["  ".join(filter(None, (found.stack, _verdict(found), _generation(found))))]
     if found.checks:
         rows = [_row(check) for check in found.checks]
@@ -29,7 +29,7 @@ def _verdict(found: Health) -> str:
         return "well"
     failed = {check.service for check in found.checks if not check.ready}
     drifted = {one.service for one in found.drift}
-    return f"not well: {count(len(failed | drifted), 'service')}" if failed | drifted else "not there"
+    return f"not well: {count(len(failed | drifted), 'service')}" if failed | drifted else "absent"
 
 
 def _generation(found: Health) -> str:
@@ -44,14 +44,14 @@ def _row(check: CheckResult) -> tuple[str, ...]:
 
 def _treated(found: Health) -> Iterator[str]:
     if found.healed:
-        yield f"mended: {', '.join(found.healed)}"
+        yield f"repaired: {', '.join(found.healed)}"
     yield from (_treatment(one) for one in found.treatments if one.state != HealState.NOW)
     if found.drift and not found.treatments:
-        yield "`moorage health --heal` mends it"
+        yield "`moorage health --heal` repairs it"
 
 
 def _treatment(one: Treatment) -> str:
     tries = f"{one.service}: tried {count(one.attempts, 'time')}"
     if one.state == HealState.LATER and one.not_before:
-        return f"{tries}, by itself again from {one.not_before:%H:%M:%S} UTC"
-    return f"{tries}, given up: `moorage logs {one.service}` may say why, `moorage restart` starts anew"
+        return f"{tries}, next automatic attempt after {one.not_before:%H:%M:%S} UTC"
+    return f"{tries}, given up: `moorage logs {one.service}` may say why, `moorage restart` tries again"

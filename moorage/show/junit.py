@@ -1,4 +1,4 @@
-"""JUnit XML, the format of test reports that every CI server reads: others' are counted, ours is written."""
+"""JUnit XML, the test report format that every CI server reads: counts existing reports and writes our own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MOST_NAMES = 20
 
 
 def counted(name: str, text: str) -> Mapping[str, Any] | None:
-    """A report in numbers: name, tests, failures, errors, skipped, failed (names). None: it is no JUnit XML."""
+    """A report in numbers: name, tests, failures, errors, skipped, failed (names). None: it is not JUnit XML."""
     try:
         root = ET.fromstring(text)  # noqa: S314 - written by the user's own tests; expat bounds entity expansion
     except ET.ParseError:
@@ -39,7 +39,7 @@ def _name(case: ET.Element) -> str:
 
 
 def stack_report(stack: str, status: StackStatus | None, error: MoorageError | None, elapsed_s: float) -> str:
-    """The start of the stack as a report: a test case for each service, or the failure. `status` None: it failed."""
+    """The start of a stack as a report: a test case for each service, or the failure. `status` None: it failed."""
     suite = ET.Element("testsuite", name="moorage", time=f"{elapsed_s:.3f}")
     if error:
         case = ET.SubElement(suite, "testcase", classname="moorage.up", name=str(error.fields.get("service") or stack))

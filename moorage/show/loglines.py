@@ -11,7 +11,7 @@ from moorage.model.log import LogLine
 from moorage.show.formatting import clean
 
 _COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
-"""In the terminal's own palette: cyan, yellow, green, magenta, blue, and their bright ones."""
+"""Terminal colours: cyan, yellow, green, magenta, blue, and their bright variants."""
 _RESET = "\x1b[0m"
 _COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
 
@@ -36,7 +36,7 @@ class LogView:
         self._width = max((len(name) for name in names), default=0) + len("-1")
 
     def text(self, line: LogLine) -> str:
-        """One line, without its end: colours of the program's own stay on a terminal, all else is made harmless."""
+        """One line, without a line end. On a terminal the program's colours are kept; other escapes are removed."""
         words = self._words(self._hide(line.text))
         stamp = f"{stamp_text(line.at_ns)} " if self._timestamps else ""
         if not self._prefix:
@@ -66,6 +66,6 @@ class LogView:
 
 
 def stamp_text(at_ns: int) -> str:
-    """A time with nine digits, in UTC, as `docker logs --timestamps` writes it."""
+    """A UTC time with nanoseconds, in the format of `docker logs --timestamps`."""
     seconds, rest = divmod(at_ns, 10**9)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09}Z"

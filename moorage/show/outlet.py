@@ -1,4 +1,4 @@
-"""Streams for people: what cannot be encoded is replaced, what breaks falls silent."""
+"""Text streams that never fail."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TextIO
 
 
 class Outlet:
-    """A text stream that never fails: what it cannot encode is replaced, when it breaks it falls silent."""
+    """A text stream that never fails: characters that it cannot encode are replaced; once broken, it does nothing."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -16,12 +16,12 @@ class Outlet:
         self.encoding = getattr(stream, "encoding", None) or "utf-8"
 
     def line(self, text: str) -> None:
-        """Write a line and make it visible."""
+        """Write a line and flush it."""
         self.write(f"{text}\n")
         self.flush()
 
     def write(self, text: str) -> int:
-        """Write, as a file does."""
+        """Write text, like a file."""
         if not self._broken:
             try:
                 self._stream.write(text.encode(self.encoding, "replace").decode(self.encoding))
@@ -30,7 +30,7 @@ class Outlet:
         return len(text)
 
     def flush(self) -> None:
-        """Make visible, as a file does."""
+        """Flush, like a file."""
         if not self._broken:
             try:
                 self._stream.flush()
@@ -38,15 +38,15 @@ class Outlet:
                 self._broken = True
 
     def isatty(self) -> bool:
-        """As a file."""
+        """Like a file."""
         return self._stream.isatty()
 
     def fileno(self) -> int:
-        """As a file. Raises OSError where the stream has none."""
+        """Like a file. Raises OSError if the stream has no file descriptor."""
         return self._stream.fileno()
 
     def can(self, text: str) -> bool:
-        """True: its encoding has these characters."""
+        """True if its encoding has these characters."""
         try:
             text.encode(self.encoding)
         except UnicodeEncodeError:
@@ -55,7 +55,7 @@ class Outlet:
 
 
 def stands_at(stream: TextIO | None) -> bool:
-    """True: a terminal. A closed or missing stream is none."""
+    """True if the stream is a terminal. A closed or missing stream is not."""
     with contextlib.suppress(ValueError):
         return stream is not None and stream.isatty()
     return False

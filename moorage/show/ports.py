@@ -1,4 +1,4 @@
-"""Who holds host ports, in words."""
+"""Text about host ports and who holds them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from moorage.show.formatting import clean, host_port, table
 
 
 def facts_text(facts: Sequence[PortFacts]) -> str:
-    """Leased ports, a line each: where, for what, who has them now."""
+    """Leased ports, one per line: address, service, current holder."""
     if not facts:
         return "no ports leased"
     rows = [
@@ -27,7 +27,7 @@ def facts_text(facts: Sequence[PortFacts]) -> str:
 
 
 def why_text(facts: PortFacts) -> str:
-    """All that is known of one port, and what follows from it."""
+    """Everything that is known about one port."""
     return "\n".join(_why(facts))
 
 
@@ -44,9 +44,9 @@ def _why(facts: PortFacts) -> Iterator[str]:
     if facts.process:
         yield f"  process:    {clean(facts.process)}"
     if not facts.bindable and not facts.container and not facts.process:
-        yield "  process:    something listens; its name cannot be read (it is another user's)"
+        yield "  process:    some process listens on it; its name cannot be read (it belongs to another user)"
     if facts.lease and facts.bindable:
-        yield "  nothing listens on it: it is kept for the stack's next start; `moorage ports release` gives it back"
+        yield "  nothing listens on it: it is kept for the stack's next start; `moorage ports release` releases it"
     for lease in facts.moved:
         yield f"  wanted by:  {_whose(lease)}, which got {lease.port}"
 

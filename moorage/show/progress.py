@@ -1,4 +1,4 @@
-"""Progress of a run as it goes: one line a service in a terminal, plain lines anywhere else."""
+"""Progress of a run: one line per service on a terminal, plain lines anywhere else."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _TICK_S = 0.5
 
 
 class Progress:
-    """Shows events as they come; may be called from any thread. Use it as a context manager.
+    """Shows events as they arrive; may be called from any thread. Use it as a context manager.
 
-    `live` asks for lines that change in place; without a terminal (or with `TERM=dumb`) there are plain lines all the
-    same, free of control characters. A stream that breaks (a closed pipe) silences it and never breaks the run.
+    `live` asks for lines that change in place. Without a terminal (or with `TERM=dumb`) it prints plain lines without
+    control characters instead. If the stream breaks (a closed pipe), it goes silent and never breaks the run.
     """
 
     def __init__(self, stream: TextIO, *, live: bool) -> None:
@@ -61,7 +61,7 @@ class Progress:
             self._out.line(summary[1])
 
     def __call__(self, event: Event) -> None:
-        """Show one event. After the end: nothing."""
+        """Show one event. Does nothing after the end."""
         if self._ended.is_set():
             return
         with self._lock:

@@ -1,4 +1,4 @@
-"""How far a run is: a percentage that always grows while something goes on, and a line that says what that is."""
+"""How far a run has got: a percentage that grows while anything is happening, and a line that says what that is."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from moorage.show.progress_state import begins_undo
 
 _DONE = frozenset({Action.DONE, Action.SKIPPED})
 _USUAL_S = {StepKind.BUILD: 30.0, StepKind.PULL: 20.0, StepKind.READY: 5.0}
-"""After how long a step of a kind is taken for half done; others after `_SHORT_S`."""
+"""Time after which a step of this kind counts as half done; for other kinds `_SHORT_S`."""
 _SHORT_S = 1.0
 _ALMOST = 99.0
-"""The last percent is the commit's."""
+"""The last percent is for the commit."""
 
 
 @dataclass
 class ProgressEstimate:
-    """Takes in steps and events; says how far they are. Times are seconds of one clock that only grows."""
+    """Estimates progress from steps and events. Times are in seconds of a monotonic clock."""
 
     began: float
     expected: set[str] = field(default_factory=set)
@@ -28,11 +28,11 @@ class ProgressEstimate:
     """Step → when it began."""
     undoing: bool = False
     waiting: str = ""
-    """What it waits for before it begins, in words. Empty: it waits for nothing."""
+    """What the run is waiting for before it begins, as text. Empty: it is not waiting."""
     said: str = ""
     """The last line of output."""
     ended_at: float | None = None
-    """Percent done when it failed or was interrupted: what comes then is no progress. None: it has not."""
+    """Percentage when it failed or was interrupted: later steps are not progress. None: it has not."""
     _percent: float = 0.0
 
     def update(self, event: Event, now: float) -> None:
@@ -58,7 +58,7 @@ class ProgressEstimate:
             self.done.discard(event.step)
 
     def end(self) -> float:
-        """It has failed, or was interrupted: what was done until then, in percent, stays what it shows."""
+        """Call when it has failed or was interrupted: the percentage stays at what was done until then."""
         if self.ended_at is None:
             self.ended_at = round(min(_ALMOST, 100.0 * len(self.done) / max(1, len(self.expected))), 2)
         return self.ended_at
@@ -73,7 +73,7 @@ class ProgressEstimate:
         return round(self._percent, 2)
 
     def words(self, now: float) -> str:
-        """`3 of 8 steps after 4.2 s; ready web (2.1 s)`, or what it waits for."""
+        """`3 of 8 steps after 4.2 s; ready web (2.1 s)`, or what it is waiting for."""
         if self.waiting:
             return f"{self.waiting}; {seconds(now - self.began)} so far"
         doing = ", ".join(f"{step} ({seconds(now - began)})" for step, began in self.running.items())
@@ -83,7 +83,7 @@ class ProgressEstimate:
 
 
 def _part(step: str, elapsed_s: float) -> float:
-    """How much of a step is done, from 0 to 1, exclusive: nobody knows, but it goes on."""
+    """Estimated share of a running step that is done, below 1: always growing, because the real share is unknown."""
     kind = step.split(" ", 1)[0]
     usual_s = next((usual for name, usual in _USUAL_S.items() if name == kind), _SHORT_S)
     return elapsed_s / (elapsed_s + usual_s)

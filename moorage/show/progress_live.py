@@ -1,4 +1,4 @@
-"""The live display of a terminal: a line a service, changing in place. Rich is imported when one is made."""
+"""The live display on a terminal: one line per service, changing in place. Rich is imported only when needed."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ _DOING = {
     UNDO: ("undoing", "undone"),
 }
 _SPARE_LINES = 3
-"""Lines of the terminal that are left alone: what stands above, and the cursor's."""
+"""Terminal lines that are not used: for the text above, and for the cursor."""
 
 
 class Display:
-    """Shows a board on a terminal until it is stopped. The board is only read under `lock`."""
+    """Shows progress on a terminal until it is stopped. `board` is only read while holding `lock`."""
 
     def __init__(self, out: Outlet, board: ProgressState, lock: threading.Lock) -> None:
         from rich.live import Live
@@ -60,17 +60,17 @@ class Display:
             console=self._console,
             get_renderable=self._render,
             refresh_per_second=_FRAMES_A_SECOND,
-            redirect_stdout=to_stdout,  # what goes to a file or pipe must get there
+            redirect_stdout=to_stdout,  # output to a file or pipe must not be redirected to the terminal
             redirect_stderr=to_stderr,
             vertical_overflow="crop",
         )
 
     def start(self) -> None:
-        """Begin to show."""
+        """Start the display."""
         self._live.start(refresh=True)
 
     def stop(self, summary: tuple[bool, str] | None) -> None:
-        """Leave the last state of all rows and a summary on the terminal."""
+        """Stop, and leave the last state of all rows and a summary on the terminal."""
         from rich.text import Text
 
         self._final = True
@@ -99,11 +99,11 @@ class Display:
                 table.add_row(self._mark(None, now), Text(self._board.pause(), style="dim"), "", "", "")
         if self._final:
             return table
-        # The cursor stays visible and below the rows: a process that is killed leaves nothing to repair.
+        # The cursor stays visible and below the rows, so a killed process leaves the terminal in order.
         return Group(table, Text(f"  … {hidden} more", style="dim"), "") if hidden else Group(table, "")
 
     def _shown(self) -> tuple[list[Row], int]:
-        """The rows that fit the terminal, in their order, and how many do not; what is done goes first."""
+        """The rows that fit on the terminal, in order, and how many do not; finished rows are hidden first."""
         rows = self._board.ordered
         room = max(self._console.size.height - _SPARE_LINES, 1)
         if self._final or len(rows) < room:
@@ -118,7 +118,7 @@ class Display:
         table = Table.grid(padding=(0, 1), expand=True)
         table.add_column(width=1)
         table.add_column(no_wrap=True, overflow="ellipsis", max_width=max(self._console.width // 3, 8))
-        table.add_column(no_wrap=True, min_width=len("getting ready"))  # so that it does not jump
+        table.add_column(no_wrap=True, min_width=len("getting ready"))  # so that the columns do not jump
         table.add_column(no_wrap=True, min_width=len("12.3 s"), justify="right")
         table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
         for row in rows:
@@ -164,14 +164,14 @@ def _took(took_s: float | None, row: Row) -> str:
 
 
 def _said(row: Row) -> str:
-    """What stands at the end of the line: output, ports, an error; not what the phase says already."""
+    """Text at the end of the line: output, ports, an error; nothing that the phase already says."""
     if row.mark == RowState.DONE and row.kind in ("ready", "stop") and row.said in ("ready", "stopped"):
         return ""
     return row.waits if row.mark == RowState.WAITING else row.said
 
 
 def _console(out: Outlet) -> Console:
-    """A console on this stream that leaves the cursor alone."""
+    """A console on this stream that does not hide the cursor."""
     from rich.console import Console
 
     class Terminal(Console):

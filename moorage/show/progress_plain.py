@@ -13,11 +13,11 @@ FIRST_BEAT_S = 2.0
 BEAT_S = 10.0
 _QUICK_S = 1.0
 _LONG = frozenset({StepKind.BUILD, StepKind.PULL})
-"""Steps that say when they begin; the others say when they are done."""
+"""Steps that are reported when they begin; the others only when they are done."""
 
 
 def lines(event: Event, board: ProgressState, *, undoing: bool) -> Iterator[str]:
-    """What an event is worth, most often one line. `undoing`: the event belongs to an undo."""
+    """The lines for an event, usually one. `undoing`: the event belongs to an undo."""
     before = f"{event.stack}: " if board.several else ""
     before += "undo: " if undoing and event.step else ""
     for line in _lines(event):
@@ -45,7 +45,7 @@ def _lines(event: Event) -> Iterator[str]:
 
 
 def _done(event: Event, kind: str, said: str) -> Iterator[str]:
-    """`ready db (0.31 s)`; of a lease a line for each port."""
+    """`ready db (0.31 s)`; for a lease, a line for each port."""
     took = f" ({seconds(event.elapsed_s)})" if event.elapsed_s is not None else ""
     if event.action == Action.SKIPPED:
         yield f"{event.step}: {said}" if said else f"{event.step}: already done"
@@ -74,9 +74,9 @@ def notice(event: Event) -> str:
 
 
 def still(board: ProgressState, now: float) -> str | None:
-    """A sign of life of what has long been under way in silence. None: none is due.
+    """A line about steps that have been running for a while without output. None: no line is due.
 
-    The first one after two seconds, then every ten.
+    The first one is due after two seconds, then one every ten.
     """
     due = []
     for row in board.running:

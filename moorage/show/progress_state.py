@@ -1,4 +1,4 @@
-"""What goes on in a run, gathered from its events: one row a service, one a step of the whole stack."""
+"""The state of a run, gathered from its events: one row per service, and one per step of the whole stack."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from moorage.show.formatting import count, one_line, seconds
 
 UNDO = "undo"
 _UNDOING = "undoing"
-"""The notice with which a run says that it begins to undo."""
+"""Message of the notice that marks the beginning of an undo."""
 _GOES_ON = frozenset({StepKind.BUILD, StepKind.PULL, StepKind.START})
-"""Kinds after which more of the same service is to come; after the others its row is done."""
+"""Kinds of steps that are followed by more steps of the same service; after other kinds its row is done."""
 _ENDED = {Action.DONE, Action.SKIPPED, Action.FAILED}
 _INTERRUPTED = 130
 
 
 class RowState(StrEnum):
-    """How a row stands."""
+    """State of a row."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -42,13 +42,13 @@ class Row:
     elapsed_s: float | None = None
     """How long its last step took. None: it has not ended."""
     said: str = ""
-    """The last line of output, or what the step came to."""
+    """The last line of output, or the result of the step."""
     undo: bool = False
     """True: its step belongs to an undo."""
     waits: str = ""
-    """What it waits for, while it does."""
+    """What it is waiting for, while it is waiting."""
     beat_at: float = 0.0
-    """When plain output has to say again that it still goes on."""
+    """When plain output should say again that it is still running."""
 
     @property
     def name(self) -> str:
@@ -62,7 +62,7 @@ class Row:
 
 
 class ProgressState:
-    """The rows of all stacks that events told of. Not thread-safe: its owner holds a lock."""
+    """The rows of all stacks that events mention. Not thread-safe: its owner holds a lock."""
 
     def __init__(self, now: float) -> None:
         self.rows: dict[tuple[str, str], Row] = {}
@@ -72,10 +72,10 @@ class ProgressState:
         self.began = now
         self.last_event_at = now
         self.quiet_beat_at = 0.0
-        """As `Row.beat_at`, while no step goes on."""
+        """Like `Row.beat_at`, while no step is running."""
 
     def expect(self, plan: Plan) -> None:
-        """Make the rows of a plan beforehand, so that also what waits is seen."""
+        """Create the rows of a plan in advance, so that waiting services are visible too."""
         for step in plan.steps:
             if step.service and (plan.stack, step.service) not in self.rows:
                 self.rows[plan.stack, step.service] = Row(plan.stack, step.service, step.kind)
@@ -84,7 +84,7 @@ class ProgressState:
                 self.rows[plan.stack, step.service].waits = f"after {needs}"
 
     def update(self, event: Event, now: float) -> None:
-        """Take an event in."""
+        """Update from an event."""
         self.last_event_at, self.quiet_beat_at = now, 0.0
         if event.action in (Action.NOTICE, Action.RETRY):
             if begins_undo(event):
@@ -130,14 +130,14 @@ class ProgressState:
         row.said = one_line(event.message).removeprefix("undone: ")
 
     def _cut(self, stack: str, now: float) -> None:
-        """What was under way ended with what failed."""
+        """Mark the rows that were running or waiting as cut short."""
         for row in self.rows.values():
             if row.stack == stack and row.mark in (RowState.RUNNING, RowState.WAITING) and not row.undo:
                 elapsed_s = now - row.began if row.mark == RowState.RUNNING else row.elapsed_s
                 row.mark, row.elapsed_s, row.said = RowState.CUT, elapsed_s, ""
 
     def end(self, now: float) -> None:
-        """Nothing more will come."""
+        """Call when no more events will come."""
         for stack in {row.stack for row in self.rows.values()}:
             self._cut(stack, now)
 
@@ -148,12 +148,12 @@ class ProgressState:
 
     @property
     def running(self) -> list[Row]:
-        """What goes on now."""
+        """The rows of steps that are running now."""
         return [row for row in self.rows.values() if row.mark == RowState.RUNNING]
 
     @property
     def several(self) -> bool:
-        """True: rows of more than one stack, so that each has to name its own."""
+        """True if there are rows of more than one stack, so that each row has to name its stack."""
         return len({row.stack for row in self.rows.values()}) > 1
 
     def label(self, row: Row) -> str:
@@ -161,11 +161,11 @@ class ProgressState:
         return f"{row.stack}/{row.name}" if self.several else row.name
 
     def pause(self) -> str:
-        """What goes on while no step does."""
+        """What the run is doing while no step is running."""
         return "finishing" if self.rows else "planning"
 
     def summary(self, error: BaseException | None, now: float) -> tuple[bool, str] | None:
-        """Whether all went well, and the last line. None: nothing happened that is worth one."""
+        """Whether everything succeeded, and the last line. None: nothing happened."""
         if not self.rows:
             return None
         stacks = ", ".join(sorted({row.stack for row in self.rows.values()}))
@@ -186,7 +186,7 @@ class ProgressState:
 
 
 def begins_undo(event: Event) -> bool:
-    """True: from this notice on the run is undone."""
+    """True if this notice marks the beginning of an undo."""
     return event.action == Action.NOTICE and not event.step and event.message == _UNDOING
 
 

@@ -1,4 +1,4 @@
-"""Keeping secrets out of what people see: which values are secret, and texts without them."""
+"""Redaction: finds secret values and hides them in text."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from moorage.show.secret_names import VARIABLE, looks_secret, says_nothing
 
 HIDDEN = "****"
 _SHORTEST = 4
-"""Shorter values are no secrets worth the name, and hiding them would eat half of every text."""
+"""Shorter values are not real secrets, and hiding them would blank out half of every text."""
 _SHORTEST_LINE = 8
-"""Of a secret of several lines, shorter lines say nothing alone (`}`, `test`)."""
+"""In a secret of several lines, shorter lines reveal nothing by themselves (`}`, `test`)."""
 
 _URL_PASSWORD = re.compile(r"(?<=://)([^\s/?#:@'\"]*):([^\s/?#'\"]+)@")
 _URL_PASSWORD_WITH_SLASH = re.compile(r"(?<=://)([^\s/?#:@'\"]+):((?!\d+(?:[/,?#]|$))[^\s@'\"]{1,400})@")
@@ -29,12 +29,12 @@ _FLAG_AND_VALUE = re.compile(r"(?:^|\s)--?([A-Za-z][\w-]*)\s+([^\s;&'\"-][^\s;&'
 
 
 def secret_values(config: Config, more: Iterable[str] = ()) -> frozenset[str]:
-    """The secret values of a Compose project, in every form in which they may turn up in a text.
+    """The secret values of a Compose project, in every form in which they may appear in text.
 
-    Values of keys that look secret (environment, build arguments, options), passwords within URLs and command lines,
-    the content of Compose secrets. Left out is what is shorter than four characters or a plain word: service and
-    image names, `true`, `postgres`, small numbers. What is in files (`secrets: {x: {file: …}}`) or in the environment
-    is not read: `more` are such values, by the same rules.
+    These are values of keys that look secret (environment, build arguments, options), passwords in URLs and command
+    lines, and the content of Compose secrets; but not values shorter than four characters or plain words: service and
+    image names, `true`, `postgres`, small numbers. Files (`secrets: {x: {file: …}}`) and the environment are not read:
+    pass their values as `more`, to which the same rules apply.
     """
     public = frozenset(name.casefold() for name in _names(config))
     found = {value for value in (*_candidates(config), *more) if _is_worth_hiding(value, public)}
@@ -42,7 +42,7 @@ def secret_values(config: Config, more: Iterable[str] = ()) -> frozenset[str]:
 
 
 def secret_forms(value: str) -> frozenset[str]:
-    """A secret value and what becomes of it: lines of its own, `$$` for `$`, quoted for URLs and JSON."""
+    """A secret value and its variants: its single lines, `$$` for `$`, quoted for URLs and JSON."""
     plain = {value, value.strip(), value.replace("$$", "$"), unquote(value)}
     lines = {line.strip() for text in plain for line in text.splitlines()}
     plain |= {line for line in lines if len(line) >= _SHORTEST_LINE}
@@ -54,22 +54,22 @@ def _quoted(text: str) -> Iterator[str]:
     yield from (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], repr(text)[1:-1])
     try:
         yield from (quote(text), quote(text, safe=""), quote_plus(text))
-    except UnicodeEncodeError:  # half a surrogate pair: no URL can hold it
+    except UnicodeEncodeError:  # half a surrogate pair cannot be part of a URL
         return
 
 
 def redact(text: str, values: Iterable[str] = ()) -> str:
-    """The text with `****` in place of each of the values, and of passwords in URLs. Values under 4 characters stay."""
+    """Replace each of the values, and passwords in URLs, with `****`. Values under 4 characters are not replaced."""
     pattern = _pattern(frozenset(values))
     if pattern is None:
         return _without_url_passwords(text)
     while (shorter := _without_url_passwords(pattern.sub(HIDDEN, text))) != text:
-        text = shorter  # what is left beside a **** may be a value again
+        text = shorter  # the text next to a **** may form another secret value
     return text
 
 
 def redact_config(config: Config) -> Config:
-    """A copy of a Compose project to show: values of secret-looking keys, whatever they are, and all secret values."""
+    """A copy of a Compose project for display: without any value of secret-looking keys, and without secret values."""
     values = secret_values(config)
     shown: Config = _redacted(config, values)
     for secret in (shown.get("secrets") or {}).values():
@@ -79,7 +79,7 @@ def redact_config(config: Config) -> Config:
 
 
 def redact_data(thing: Any, values: Iterable[str]) -> Any:
-    """Plain data (dicts, lists, strings) with the values hidden in all its strings; keys stay."""
+    """Plain data (dicts, lists, strings) with the values hidden in all strings except keys."""
     values = frozenset(values)
     if isinstance(thing, str):
         return redact(thing, values)
@@ -92,7 +92,7 @@ def redact_data(thing: Any, values: Iterable[str]) -> Any:
 
 @lru_cache(maxsize=64)
 def _pattern(values: frozenset[str]) -> re.Pattern[str] | None:
-    """Longest first: what is left of a longer value would be a hint. None: nothing to hide."""
+    """A pattern for the values, longest first: the rest of a longer value would be a clue. None: nothing to hide."""
     hidden = sorted((value for value in values if _can_hide(value)), key=lambda value: (-len(value), value))
     return re.compile("|".join(map(re.escape, hidden))) if hidden else None
 
@@ -113,7 +113,7 @@ def _without_url_passwords(text: str) -> str:
 
 
 def _names(config: Config) -> Iterator[str]:
-    """What a project calls its things: no secrets, whatever equals them."""
+    """Names in the project. They are public, so a value that equals one of them is not hidden."""
     yield str(config.get("name") or "")
     for kind in ("services", "volumes", "networks", "secrets", "configs"):
         yield from map(str, config.get(kind) or {})
@@ -148,7 +148,7 @@ def _secrets_within(thing: Any) -> Iterator[str]:
 
 
 def _pairs(key: str, value: Any) -> Any:
-    """`environment` and `args` as a mapping, also where they are a list of `NAME=value`. All else as it is."""
+    """`environment` and `args` as a mapping, even if given as a list of `NAME=value`. Anything else unchanged."""
     if key not in ("environment", "args") or not isinstance(value, list):
         return value
     pairs = (str(entry).partition("=") for entry in value)

@@ -1,4 +1,4 @@
-"""Which names stand for secrets, and which values are none whatever they are called."""
+"""Decides which names stand for secrets, and which values are never secret, whatever their name."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _ANYWHERE = _words("""
     jwt requirepass masterauth htpasswd
     """)
 _ENDINGS = ("password", "passwd", "secret", "apikey", "privatekey", "accesskey", "token")
-"""Of words written together: PGPASSWORD, ROOTPASSWORD, CLIENTSECRET."""
+"""Endings of compound words: PGPASSWORD, ROOTPASSWORD, CLIENTSECRET."""
 _LAST = _words("key keys auth authorization salt pepper cookie pat")
 """Secret as the last word: STRIPE_KEY, REDIS_AUTH; not KEY_PREFIX, AUTH_METHOD."""
 _KINDS_OF_KEY = _words("api private access signing encryption")
-"""Secret wherever the word key stands: ACCESS_KEY_ID."""
+"""Secret wherever the word key appears: ACCESS_KEY_ID."""
 _OPEN = _words("""
     public publishable primary foreign sort partition cache routing hot site host known translation shard group
     idempotency object index registry
     """)
-"""What kind of key everyone may see: PUBLIC_KEY, STRIPE_PUBLISHABLE_KEY, CACHE_KEY."""
+"""Kinds of keys that are not secret: PUBLIC_KEY, STRIPE_PUBLISHABLE_KEY, CACHE_KEY."""
 _ABOUT = _words("""
     file files path paths dir directory url uri host hostname port method methods type mode enabled disabled required
     ttl expiry expires expire expiration in lifetime timeout length min max size limit rounds cost policy name names
@@ -33,7 +33,7 @@ _ABOUT = _words("""
     format version encryption hashing attempts reset region location bucket realm strength
     ms s second seconds minute minutes hour hours day days
     """)
-"""Last words of names that tell something about a secret and hold none: DB_PASSWORD_FILE, TOKEN_TTL, AUTH_URL."""
+"""Last words of names for facts about a secret, not a secret itself: DB_PASSWORD_FILE, TOKEN_TTL, AUTH_URL."""
 _AMOUNTS = _words("max min num total")
 """MAX_TOKENS is a number."""
 
@@ -46,16 +46,16 @@ PLAIN = _words("""
     hs256 rs256 md5 example name value string data file port start stop ready build image main master latest changed
     connection
     """)
-"""Words that all output is full of. As a password they protect nothing, hidden they would take the sense from a log."""
+"""Words that are common in all output. As passwords they protect nothing, and hiding them would garble every log."""
 
 _AMOUNT = re.compile(r"\d{1,5}|\d+(\.\d+)?(ms|s|m|h|d|k|kb|mb|gb)|[\d.,:/-]{1,5}", re.IGNORECASE)
 _PATH = re.compile(r"(/[a-z0-9_.-]{1,40}){2,}")
 VARIABLE = re.compile(r"\$+\{?[A-Z_][A-Z0-9_]*\}?")
-"""A reference to a variable, which is no value yet."""
+"""A reference to a variable, which is not a value yet."""
 
 
 def looks_secret(name: str) -> bool:
-    """True: a variable, argument or option of this name holds a secret."""
+    """True if a variable, argument or option of this name holds a secret."""
     words = [word.lower() for word in _WORD.findall(name)]
     if not words or words[-1] in _ABOUT or words[0] in _AMOUNTS:
         return False
@@ -67,5 +67,5 @@ def looks_secret(name: str) -> bool:
 
 
 def says_nothing(value: str) -> bool:
-    """True: a plain word, a small number, a duration, a path: no secret, also where a secret is expected."""
+    """True for a plain word, a small number, a duration or a path: not a secret, even where one is expected."""
     return value.casefold() in PLAIN or bool(_AMOUNT.fullmatch(value) or _PATH.fullmatch(value))

@@ -30,7 +30,7 @@ _SERVICE_HEAD = ("SERVICE", "STATE", "READY", "PORTS", "TIME TO READY", "IMAGE")
 
 
 def status_text(status: StackStatus, *, urls: bool = True) -> str:
-    """One stack: a line on the whole, a table of its services. `urls`: likely HTTP ports as links."""
+    """One stack: a summary line and a table of its services. `urls`: show likely HTTP ports as links."""
     generation = f"generation {status.generation}" if status.generation else "no generation yet"
     head = "  ".join(filter(None, (status.stack, str(status.state), generation, clean(status.path or ""))))
     if not status.services:
@@ -41,7 +41,7 @@ def status_text(status: StackStatus, *, urls: bool = True) -> str:
 
 
 def summary_text(status: StackStatus, elapsed_s: float, flow_run_url: str | None, changed: Sequence[str]) -> str:
-    """The end of an `up`: where everything is, how long it took, where it is recorded. `changed`: services started."""
+    """Result of an `up`: services and addresses, duration, URL of the run. `changed`: services that were started."""
     said = [f"{status.stack} is {status.state}", f"generation {status.generation}" if status.generation else ""]
     said += [f"{len(changed)} of {count(len(status.services), 'service')} started"] if changed else []
     said += [seconds(elapsed_s)]
@@ -52,7 +52,7 @@ def summary_text(status: StackStatus, elapsed_s: float, flow_run_url: str | None
 
 
 def stacks_text(records: Sequence[StackRecord], states: Mapping[str, str], *, now: datetime | None = None) -> str:
-    """All stacks, for `ls`. `states` by stack name; `now` None: the time of day."""
+    """All stacks, for `ls`. `states` by stack name; `now` None: the current time."""
     if not records:
         return "no stacks yet; `moorage up` starts one"
     at = now or datetime.now(UTC)
@@ -72,7 +72,7 @@ def stacks_text(records: Sequence[StackRecord], states: Mapping[str, str], *, no
 
 
 def leases_text(leases: Sequence[Lease], *, now: datetime | None = None) -> str:
-    """Leased host ports. `now` None: the time of day."""
+    """Leased host ports. `now` None: the current time."""
     if not leases:
         return "no ports leased"
     at = now or datetime.now(UTC)
@@ -91,7 +91,7 @@ def leases_text(leases: Sequence[Lease], *, now: datetime | None = None) -> str:
 
 
 def history_text(records: Sequence[GenerationRecord], *, now: datetime | None = None) -> str:
-    """The generations of a stack, in the order given. `now` None: the time of day."""
+    """The generations of a stack, in the order given. `now` None: the current time."""
     if not records:
         return "no generations yet"
     at = now or datetime.now(UTC)
@@ -133,7 +133,7 @@ def runs_text(records: Sequence[RunRecord], *, now: datetime | None = None) -> s
 
 
 def plan_text(plan: Plan) -> str:
-    """A plan: numbered steps, why each, what it waits for, what undoes it; then what stays and what to know."""
+    """A plan: numbered steps, each with its reason, dependencies and undo; then unchanged services and notices."""
     if plan.empty:
         lines = [f"{plan.stack}: nothing to do"]
     else:
@@ -157,7 +157,7 @@ def _steps(steps: Sequence[Step]) -> Iterator[str]:
 
 
 def _about(step: Step, before: Sequence[Step]) -> list[str]:
-    """Why, what, after what, and what undoes it; the reason only once for a service."""
+    """Reason, details, dependencies and undo of a step; the same reason only once per service."""
     known = any(other.service == step.service and other.why == step.why for other in before) if step.service else False
     lines = ["" if known else clean(step.why), *map(clean, step.detail)]
     if needs := _needs(step, before):
@@ -168,7 +168,7 @@ def _about(step: Step, before: Sequence[Step]) -> list[str]:
 
 
 def _needs(step: Step, before: Sequence[Step]) -> str:
-    """Steps by name; all that came before in one word; `create` goes without saying beside services it created."""
+    """Names of the steps that this one waits for. `create` is left out next to services, which imply it."""
     if len(before) > 2 and set(step.needs) >= {other.id for other in before}:
         return "all of the above"
     of_services = [need for need in step.needs if need != StepKind.CREATE]
@@ -209,7 +209,7 @@ def _ready(service: ServiceStatus) -> str:
 
 
 def error_text(error: MoorageError) -> str:
-    """An error: where and what, the facts, the last log lines, what to do next."""
+    """An error: where and what, details, the last log lines, what to do next."""
     fields = error.fields
     message, probe = clean(str(error)).rstrip(), clean(str(fields.get("probe") or "")).rstrip()
     message = message.removesuffix(f"; last probe: {probe}") if probe else message
@@ -226,7 +226,7 @@ def error_text(error: MoorageError) -> str:
 
 
 def _facts(fields: Mapping[str, Any], probe: str) -> Iterator[str]:
-    """What is known of a service that failed."""
+    """Details of a service that failed."""
     facts = {
         "reason": fields.get("reason"),
         "exit code": fields.get("exit_code_of_service"),
@@ -252,9 +252,9 @@ def _rule(title: str) -> str:
 
 def _undone(fields: Mapping[str, Any], hint: str) -> Iterator[str]:
     if fields.get("undone") is True:
-        yield "complete, all is as it was before"
+        yield "complete, everything is as it was before"
     elif fields.get("undone") is False:
-        yield "none, all was left as it is"
+        yield "none, everything was left as it is"
     elif fields.get("undone"):
         yield one_line(str(fields["undone"]))
     left = fields.get("left") or ()

@@ -1,4 +1,4 @@
-"""A timeline as SVG: stands alone, light and dark, colours that the colour-blind tell apart (Okabe and Ito)."""
+"""A timeline as standalone SVG, light and dark, in colours that are safe for the colour-blind (Okabe and Ito)."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _HATCH = """<defs>
 
 
 def timeline_svg(chart: Chart) -> str:
-    """The chart as an SVG document. Bars with a dark edge, joined by a line, are the critical path."""
+    """The chart as an SVG document. Bars with a dark edge, joined by lines, are the critical path."""
     names = [row_name(row) for row in chart.rows]
     shown = [shortened(name, _LONGEST_NAME) for name in names]
     left = 36 + _CHARACTER * max((width(name) for name in shown), default=0)
@@ -144,14 +144,14 @@ def _bar(segment: Segment, number: int, left: float, scale: float) -> str:
 
 
 def _took(row: Row) -> str:
-    """What it took itself, waiting left out."""
+    """Time taken without waiting."""
     if any(segment.failed for segment in row.segments):
         return "failed"
     return seconds(sum(segment.took_s for segment in row.segments if segment.phase != Phase.WAIT))
 
 
 def _path(chart: Chart, left: float, scale: float) -> Iterator[str]:
-    """Lines from the end of each critical bar to the begin of the next one in another row."""
+    """Lines from the end of each critical bar to the start of the next one in another row."""
     places = {
         segment.step: (number, segment)
         for number, row in enumerate(chart.rows)

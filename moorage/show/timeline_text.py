@@ -1,4 +1,4 @@
-"""A timeline in the terminal: a row for each service, time from left to right."""
+"""A timeline as text: a row for each service, time from left to right."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _STEPS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1200, 1800, 3
 
 
 def tick_s(whole_s: float, most: int) -> float:
-    """Seconds between two marks of an axis: a round number, at most so many marks."""
+    """Seconds between two marks of an axis: a round number that gives at most `most` marks."""
     return next((step for step in _STEPS_S if whole_s / step <= most), whole_s / max(most, 1) or 1.0)
 
 
@@ -52,12 +52,12 @@ def heading(chart: Chart) -> str:
 
 
 def row_name(row: Row) -> str:
-    """The service; for what concerns all of them the stack."""
+    """The service's name, or `(stack)` for steps of the whole stack."""
     return clean(row.service) if row.service else "(stack)"
 
 
 def shortened(name: str, most: int) -> str:
-    """The name, cut to so many characters."""
+    """The name, cut to at most `most` characters."""
     return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
@@ -69,7 +69,7 @@ def slow_line(slow: Slow) -> str:
 
 
 def timeline_text(chart: Chart, columns: int = 100) -> str:
-    """The chart in so many columns; rows on the critical path bear a `*`."""
+    """The chart, `columns` wide; rows on the critical path are marked with `*`."""
     names = [shortened(row_name(row), _LONGEST_NAME) for row in chart.rows]
     room = max((width(name) for name in names), default=0)
     ends = [_end(row) for row in chart.rows]

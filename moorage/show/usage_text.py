@@ -1,4 +1,4 @@
-"""What stacks use, as a table."""
+"""Resource usage of stacks, as a table."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _HEAD = ("STACK", "SERVICE", "STATE", "CPU", "MEMORY", "OF LIMIT", "RECEIVED", "
 
 
 def usage_text(stacks: Sequence[StackUsage]) -> str:
-    """A line a service, of several replicas also one each, and a sum for each stack."""
+    """A line for each service, and for each replica if there are several; a total for each stack."""
     alone = len(stacks) == 1
     rows = [("" if alone else stack.stack, *row) for stack in stacks for row in _rows(stack)]
-    return table(_HEAD, rows) if rows else "nothing there to measure"
+    return table(_HEAD, rows) if rows else "nothing to measure"
 
 
 def _rows(stack: StackUsage) -> list[tuple[str, ...]]:

@@ -1,4 +1,4 @@
-"""Variables of the environment, quoted for those who read them."""
+"""Environment variables, quoted for a shell or a dotenv file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def shell_text(variables: Mapping[str, str]) -> str:
 
 
 def dotenv_text(variables: Mapping[str, str]) -> str:
-    """Lines of a dotenv file, as Compose reads it back: in double quotes where anything is not plain."""
+    """Lines of a dotenv file that Compose can read back: in double quotes if a value contains special characters."""
     return "\n".join(f"{name}={_dotenv(value)}" for name, value in variables.items())
 
 

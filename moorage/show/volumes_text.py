@@ -11,7 +11,7 @@ _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
 def size(number: int | None) -> str:
-    """`12.3 MB`, in powers of ten as `docker system df` counts. None: `-`."""
+    """`12.3 MB`, in powers of ten like `docker system df`. None: `-`."""
     if number is None:
         return "-"
     value, unit = float(number), 0
@@ -21,7 +21,7 @@ def size(number: int | None) -> str:
 
 
 def volumes_text(volumes: Sequence[Volume]) -> str:
-    """A line for each volume: whose it is, who mounts it, how large it is."""
+    """A line for each volume: its stack, the services that mount it, its size."""
     if not volumes:
         return "no volumes"
     rows = [
@@ -44,7 +44,7 @@ def _user(volume: Volume, stack: str, service: str, *, running: bool) -> str:
 
 
 def snapshot_text(snapshot: Snapshot) -> str:
-    """What a snapshot came to."""
+    """A snapshot: its file, content, sizes and checksum."""
     manifest, contents = snapshot.manifest, snapshot.contents
     what = f"databases {', '.join(manifest.databases)}" if manifest.databases else count(contents.members, "file")
     sizes = f"{size(contents.bytes)}, {size(snapshot.size_bytes)} packed"

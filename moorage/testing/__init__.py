@@ -1,20 +1,20 @@
-"""Fakes of all that is outside, for tests of projects that build on Moorage and for its own.
+"""Fakes of the outside world, for tests of Moorage and of projects that build on it.
 
-They pass the same contract suite as the real adapters. A whole world without an engine, and one whose process dies:
+They pass the same contract suite as the real adapters. A world without an engine, and one whose process dies:
 
     machine, store, files = FakeMachine(), MemoryStore(), MemoryFiles()
     machine.add_image("app:1", ["sleep", "600"])
     world = fake_world(machine, store, files)
     dying = faulty(world, fail_at(7, kill=True))
 
-programs      what a container's command does, as far as tests need it
-machine       containers, networks, volumes, images: what is there, and what the daemon allows
+programs      commands of containers, as far as tests need them
+machine       containers, networks, volumes, images, and the rules of the daemon
 engine        `interfaces.Engine` on it
 composefile   compose files written as JSON, in canonical form
 compose       `interfaces.Compose` on it
 faults        the n-th effect fails, or the process dies there; any call raises what is not Moorage's
 store, files  the registry and the files of `$MOORAGE_HOME`, in memory
-world         probes, locks and build contexts that fit
+world         probes, locks and build contexts
 """
 
 from moorage.testing.builder import FakeBuilder

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from moorage.interfaces import Compose, Engine, Line
+from moorage.interfaces import Compose, Engine, ImageBuilder, Line
 from moorage.model.image import Availability, BuildSpec, BuiltImage
 
 
-class FakeBuilder:
+class FakeBuilder(ImageBuilder):
     """Builds what the fake Compose builds."""
 
     def __init__(self, compose: Compose, engine: Engine) -> None:
@@ -18,10 +18,9 @@ class FakeBuilder:
         return Availability(backend="compose", usable=True, version=self._compose.version())
 
     def build(self, spec: BuildSpec, on_line: Line) -> BuiltImage:
-        """Have the image on the machine. Raises ImageError."""
         self._compose.build(spec.stack, spec.file, spec.service, on_line)
         image_id, _ = self._engine.image(spec.tag) or ("", {})
         return BuiltImage(tag=spec.tag, image_id=image_id, repo_digest=self._engine.repo_digest(spec.tag))
 
     def abort(self) -> None:
-        """Nothing takes long enough here."""
+        """Does nothing: no build takes long."""

@@ -1,23 +1,25 @@
-"""A clock that tests move."""
+"""A clock that tests control."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from moorage.interfaces import Clock
 
-class ManualClock:
-    """A clock that moves only when told to; implements `interfaces.Clock`."""
+
+class ManualClock(Clock):
+    """A clock that moves only when told to."""
 
     def __init__(self, start: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> None:
         self._start = start
         self._elapsed_s = 0.0
 
     def now(self) -> datetime:
-        """The start plus what it was advanced by."""
+        """The start plus the time that it was advanced by."""
         return self._start + timedelta(seconds=self._elapsed_s)
 
     def monotonic(self) -> float:
-        """Seconds that it was advanced by."""
+        """The seconds that it was advanced by."""
         return self._elapsed_s
 
     def advance(self, seconds: float) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from moorage.errors import EngineError, ImageError
-from moorage.interfaces import Files, Line
+from moorage.interfaces import Compose, Files, Line
 from moorage.model.definition import Config, HealthCheck, Source
 from moorage.rules import graph, labels
 from moorage.rules.durations import seconds
@@ -24,14 +24,14 @@ _NOT_IN_HASH = frozenset({"depends_on", "profiles", "scale", "pull_policy", "bui
 
 
 def _unseen(_effect: str) -> None:
-    """No one looks at the effects."""
+    """Ignore effects."""
 
 
-class FakeCompose:
-    """Compose in memory: reads compose files written as JSON, creates on a machine that is not there.
+class FakeCompose(Compose):
+    """Compose in memory: reads compose files written as JSON, creates objects on a fake machine.
 
-    `files`: where generation files are read from if they are not on disk. None: they are. `on_effect` is called with
-    a word before each thing that is created, stopped, removed, built or pulled; what it raises ends the call there.
+    `files`: where generation files are read from if they are not on disk. None: from disk. `on_effect` is called
+    with a short text before each thing is created, stopped, removed, built or pulled; its errors end the call.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class FakeCompose:
         self._on_effect = on_effect
 
     def seen_by(self, on_effect: Callable[[str], None]) -> FakeCompose:
-        """The same Compose with another look at its effects."""
+        """This Compose with another `on_effect`."""
         return FakeCompose(self.machine, self._files, on_effect)
 
     def version(self) -> str:
@@ -50,29 +50,26 @@ class FakeCompose:
         return VERSION
 
     def config(self, source: Source, name: str | None, environment: Mapping[str, str]) -> Config:
-        """The canonical project. Raises DefinitionError."""
         variables = {**self.variables(source), **environment}
         written = composefile.interpolated(composefile.read(source), variables, escape=True)
         return composefile.canonical(written, name or str(written.get("name") or source.directory.name), source)
 
     def raw_config(self, source: Source) -> Config:
-        """The project as written."""
         return composefile.read(source)
 
     def interpolate(self, source: Source, values: Config, environment: Mapping[str, str]) -> Config:
-        """`values` with their variables replaced."""
         answer: Config = composefile.interpolated(values, {**self.variables(source), **environment}, escape=True)
         return answer
 
     def variables(self, source: Source, name: str | None = None) -> dict[str, str]:
-        """The environment, above it the env files, below the source's own."""
+        """Env files, overridden by the environment, overridden by the source's own variables."""
         files = source.env_files or (source.directory / ".env",)
         lines = [line for file in files if file.is_file() for line in file.read_text().splitlines() if "=" in line]
         of_files = dict(line.split("=", 1) for line in lines if not line.startswith("#"))
         return {**of_files, **os.environ, **dict(source.environment)}
 
     def build(self, stack: str, file: Path, service: str, on_line: Line) -> None:
-        """Have an image that runs what its inline Dockerfile's `CMD` says. Raises ImageError."""
+        """The image runs the `CMD` of its inline Dockerfile."""
         self._on_effect(f"build {service}")
         config = self._read(file)["services"][service]
         build = config["build"]
@@ -87,7 +84,7 @@ class FakeCompose:
         self.machine.add_image(reference, json.loads(command), labels=build.get("labels") or {})
 
     def pull(self, stack: str, file: Path, service: str, on_line: Line) -> None:
-        """Take the image out of the machine's registry. Raises ImageError."""
+        """Takes the image from the machine's registry."""
         self._on_effect(f"pull {service}")
         reference = full(self._read(file)["services"][service]["image"])
         with self.machine.mutex:
@@ -99,13 +96,12 @@ class FakeCompose:
         on_line("Pulled")
 
     def abort(self) -> None:
-        """Nothing takes long enough here."""
+        """Does nothing: no call takes long."""
 
     def end_strays(self, stack: str) -> None:
-        """Nothing goes on after its process here."""
+        """Does nothing: no call outlives its process."""
 
     def create(self, stack: str, file: Path, services: Sequence[str], recreate: bool, on_line: Line) -> None:
-        """Create what `file` defines. Raises EngineError."""
         config = self._read(file)
         with self.machine.mutex:
             self._create(stack, file, config, services, recreate, on_line)
@@ -151,7 +147,7 @@ class _Creation:
         self.on_line = on_line
 
     def create_networks(self) -> None:
-        """Those that services use and that are not there."""
+        """Create missing networks that services use."""
         used = {name for service in self.config["services"].values() for name in service.get("networks") or {}}
         for key, thing in (self.config.get("networks") or {}).items():
             if key in used and thing["name"] not in self.machine.networks:
@@ -162,7 +158,7 @@ class _Creation:
                 self.on_line(f" Network {thing['name']} Created")
 
     def create_volumes(self) -> None:
-        """Those that are not there."""
+        """Create missing volumes."""
         for key, thing in (self.config.get("volumes") or {}).items():
             if thing["name"] not in self.machine.volumes:
                 self._refuse_external("volume", thing)
@@ -177,13 +173,13 @@ class _Creation:
             raise EngineError(message, call="create")
 
     def remove_orphans(self) -> None:
-        """Containers of services that the definition does not have; their anonymous volumes stay, as with Compose."""
+        """Remove containers of services that the definition does not have; anonymous volumes stay, as with Compose."""
         for box in self.machine.of_project(self.stack):
             if box.labels[labels.COMPOSE_SERVICE] not in self.config["services"]:
                 self._remove(box)
 
     def create_service(self, name: str, *, recreate: bool) -> None:
-        """Have the right number of containers, each as the definition says."""
+        """Create or re-create containers, so that number and content match the definition."""
         service = self.config["services"][name]
         wanted = composefile.typed(self.config)[name].replicas
         image = self._image(name, service) if wanted else None
@@ -223,7 +219,7 @@ class _Creation:
         self.on_line(f" Container {box.name} Removed")
 
     def _recreate(self, old: Box, service: str, image: Image | None) -> None:
-        """The new one is made beside the old one, takes over its anonymous volumes, then its name."""
+        """Create the new one next to the old one; it takes over the anonymous volumes, then the name."""
         new = self._box(service, int(old.labels[labels.COMPOSE_NUMBER]), image)
         kept = {*new.mounts, *(image.volumes if image else ())}
         for path, volume in old.mounts.items():
@@ -238,7 +234,7 @@ class _Creation:
         self.on_line(f" Container {new.name} Recreated")
 
     def _box(self, name: str, number: int, image: Image | None) -> Box:
-        assert image is not None, "a service with containers has an image"  # noqa: S101 - a mistake of ours
+        assert image is not None, "a service with containers has an image"  # noqa: S101 - a bug in the fake
         service = self.config["services"][name]
         marks = {
             **(service.get("labels") or {}),

@@ -1,4 +1,4 @@
-"""Compose files written as JSON, and their canonical form: as much of Compose's rules as tests need."""
+"""Compose files written as JSON, and their canonical form: the part of Compose's rules that tests need."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def read(source: Source) -> Config:
         raise DefinitionError(message, file=str(path)) from None
     except ValueError as error:
         message = f"{path}: failed to parse: {error}"
-        raise DefinitionError(message, file=str(path), hint="The pretended Compose reads JSON only.") from None
+        raise DefinitionError(message, file=str(path), hint="The fake Compose reads only JSON.") from None
     config: Config = written
     return config
 
 
 def file_of(source: Source) -> Path:
-    """The compose file of a source: the first that is named, else the first of Compose's names that is there."""
+    """The compose file of a source: the first one named, else the first existing default file."""
     found = [source.directory / name for name in FILE_NAMES if (source.directory / name).is_file()]
     return [*source.files, *found, source.directory / FILE_NAMES[0]][0]
 
@@ -95,7 +95,7 @@ def _is_chosen(service: Config | None, profiles: Iterable[str]) -> bool:
 def _service(name: str, written: Config, directory: Path) -> Config:
     for key in written:
         if key not in _SERVICE_KEYS:
-            message = f"services.{name}.{key}: the pretended Compose does not know this key"
+            message = f"services.{name}.{key}: the fake Compose does not support this key"
             raise DefinitionError(message, service=name, key=f"services.{name}.{key}")
     if not written.get("image") and not written.get("build"):
         message = f'service "{name}" has neither an image nor a build context specified'
@@ -159,7 +159,7 @@ def _dependencies(written: Any) -> Config:
 
 
 def _check(config: Config) -> None:
-    """Refuse what points to nothing. Raises DefinitionError."""
+    """Refuse references to missing things. Raises DefinitionError."""
     for name, service in config["services"].items():
         networks, volumes = config.get("networks") or {}, config.get("volumes") or {}
         needed = [key for key, value in (service.get("depends_on") or {}).items() if value["required"]]
@@ -177,5 +177,5 @@ def _check(config: Config) -> None:
 
 
 def typed(config: Config) -> dict[str, Typed]:
-    """The services of a canonical project, read."""
+    """The services of a canonical project, as models."""
     return {name: read_service(name, service, config, {}) for name, service in config["services"].items()}

@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from moorage.errors import EngineError, ImageError, PortTakenError
+from moorage.interfaces import Engine
 from moorage.model.state import Container, Observed
 from moorage.rules import labels
 from moorage.testing import programs
@@ -18,18 +19,16 @@ VERSION = "28.0.0-fake"
 _TAIL_CHARACTERS = 4096
 
 
-class FakeEngine:
+class FakeEngine(Engine):
     """A Docker engine in memory; safe across threads. Containers are ready, or have ended, as soon as they start."""
 
     def __init__(self, machine: FakeMachine) -> None:
         self.machine = machine
 
     def ping(self) -> str:
-        """Its version."""
         return VERSION
 
     def observe(self, stack: str) -> Observed:
-        """What bears Compose's project label."""
         machine = self.machine
         with machine.mutex:
             return Observed(
@@ -40,19 +39,16 @@ class FakeEngine:
             )
 
     def containers(self, stack: str, service: str) -> tuple[Container, ...]:
-        """The containers of one service, by replica number."""
         with self.machine.mutex:
             found = [_container(box) for box in self.machine.of_project(stack)]
         return tuple(sorted((c for c in found if c.service == service), key=lambda c: c.number))
 
     def stacks(self) -> dict[str, dict[str, str]]:
-        """All Compose projects, each with the labels of one of its containers."""
         with self.machine.mutex:
             marked = [box.labels for box in self.machine.boxes.values() if labels.COMPOSE_PROJECT in box.labels]
         return {marks[labels.COMPOSE_PROJECT]: dict(marks) for marks in marked}
 
     def stacks_of(self, home: str) -> frozenset[str]:
-        """Names of the stacks of one home."""
         machine = self.machine
         with machine.mutex:
             marked = [box.labels for box in machine.boxes.values()]
@@ -60,24 +56,20 @@ class FakeEngine:
         return frozenset(marks[labels.STACK] for marks in marked if marks.get(labels.HOME) == home)
 
     def inspect(self, container: str) -> Container | None:
-        """One container as it is now. None: it does not exist."""
         with self.machine.mutex:
             box = self.machine.box(container)
             return _container(box) if box else None
 
     def published_ports(self) -> frozenset[tuple[int, str]]:
-        """(port, protocol) of every port published by a running container."""
         with self.machine.mutex:
             return frozenset(self.machine.published())
 
     def publishers(self) -> dict[tuple[int, str], str]:
-        """The same → name of that container."""
         with self.machine.mutex:
             boxes = list(self.machine.boxes.values())
             return {(port.published, port.protocol): box.name for box in boxes for port in box.bound}
 
     def start(self, container: str) -> None:
-        """Start; no effect on a running one. Raises PortTakenError, EngineError."""
         with self.machine.mutex:
             box = self.machine.existing(container)
             if box.running:
@@ -100,14 +92,14 @@ class FakeEngine:
                 raise EngineError(f"network {network} not found", status=404)
 
     def stop(self, container: str, grace_s: float) -> None:
-        """What a trap for SIGTERM says, else SIGKILL, at once; no effect on a stopped or missing one."""
+        """The program ends at once: as its trap for SIGTERM says, else by SIGKILL."""
         with self.machine.mutex:
             box = self.machine.box(container)
             if box and box.running:
                 self.machine.end(box, programs.code_on_term(box.command))
 
     def kill(self, container: str, signal: str = "SIGKILL") -> None:
-        """SIGKILL and SIGTERM; other signals change nothing."""
+        """Only SIGKILL and SIGTERM; other signals change nothing."""
         with self.machine.mutex:
             box = self.machine.box(container)
             if box is None or not box.running:
@@ -117,21 +109,18 @@ class FakeEngine:
                 self.machine.end(box, code)
 
     def remove(self, container: str, volumes: bool) -> None:
-        """Remove by force; `volumes`: its anonymous ones too. No effect if it is gone."""
         with self.machine.mutex:
             box = self.machine.box(container)
             if box:
                 self.machine.drop(box, volumes=volumes)
 
     def rename(self, container: str, name: str) -> None:
-        """Give a container another name. Raises EngineError: it is gone, or somebody has the name."""
         with self.machine.mutex:
             box = self.machine.existing(container)
             self.machine.check_name(name)
             box.name = name
 
     def hold(self, name: str, image: str, labels: Mapping[str, str], volumes: Mapping[str, str]) -> None:
-        """Create a container that only holds volumes. Raises EngineError, also when one of them is gone."""
         machine = self.machine
         with machine.mutex:
             found = machine.image(image)
@@ -141,7 +130,6 @@ class FakeEngine:
             machine.add_box(Box(machine.new_id(), name, found.id, dict(labels), ("true",), mounts=dict(volumes)))
 
     def remove_network(self, name: str) -> None:
-        """Remove a network. Raises EngineError while running containers are on it."""
         with self.machine.mutex:
             users = [box.name for box in self.machine.boxes.values() if box.running and name in box.networks]
             if users and name in self.machine.networks:
@@ -150,7 +138,6 @@ class FakeEngine:
             self.machine.networks.pop(name, None)
 
     def remove_volume(self, name: str) -> None:
-        """Remove a volume. Raises EngineError while containers, running or not, have it."""
         with self.machine.mutex:
             if name in self.machine.volumes and (users := self.machine.users_of(name)):
                 message = f"remove {name}: volume is in use - [{', '.join(box.id for box in users)}]"
@@ -158,7 +145,6 @@ class FakeEngine:
             self.machine.volumes.pop(name, None)
 
     def owner(self, kind: str, name: str) -> Mapping[str, str]:
-        """The labels of a `network` or `volume`. Empty: none, or it does not exist."""
         with self.machine.mutex:
             if kind == "network":
                 return dict(self.machine.networks.get(name, {}))
@@ -166,17 +152,15 @@ class FakeEngine:
             return dict(volume.labels) if volume else {}
 
     def image(self, reference: str) -> tuple[str, dict[str, str]] | None:
-        """(id, labels) of an image. None: not there."""
         with self.machine.mutex:
             image = self.machine.image(reference)
             return (image.id, dict(image.labels)) if image else None
 
     def repo_digest(self, reference: str) -> str | None:
-        """None: no registry of this machine gives digests."""
+        """None: the machine's registry has no digests."""
         return None
 
     def load(self, file: Path) -> str:
-        """Have the image of an archive as `docker save` writes them. Raises ImageError."""
         try:
             with tarfile.open(file) as archive:
                 name = json.loads(_member(archive, "manifest.json"))[0]["Config"]
@@ -192,7 +176,6 @@ class FakeEngine:
         return image_id
 
     def tag(self, image_id: str, tag: str) -> None:
-        """Give an image a name. Raises ImageError if the image is gone."""
         with self.machine.mutex:
             image = self.machine.image(image_id)
             if image is None:
@@ -200,7 +183,6 @@ class FakeEngine:
             self.machine.keep(image, tag)
 
     def untag(self, tag: str) -> None:
-        """Take a name away, and the image with its last name; the last name stays while containers use the image."""
         machine, name = self.machine, full(tag)
         with machine.mutex:
             image_id = machine.tags.get(name)
@@ -212,7 +194,6 @@ class FakeEngine:
                 del machine.images[image_id]
 
     def tags(self, prefix: str) -> tuple[str, ...]:
-        """All image tags that start with `prefix`."""
         with self.machine.mutex:
             return tuple(sorted(tag for tag in self.machine.tags if tag.startswith(prefix)))
 
@@ -226,7 +207,6 @@ class FakeEngine:
         environment: Sequence[str] = (),
         privileged: bool = False,
     ) -> tuple[int, str]:
-        """Run a command in a running container; exit code and output. Raises EngineError."""
         with self.machine.mutex:
             box = self.machine.existing(container)
             if not box.running:
@@ -236,7 +216,6 @@ class FakeEngine:
         return outcome.exit_code or 0, "\n".join(outcome.output)[-_TAIL_CHARACTERS:].strip()
 
     def logs(self, container: str, tail: int | None) -> str:
-        """What it wrote. `tail` None: all. Empty if it is gone."""
         with self.machine.mutex:
             box = self.machine.box(container)
             lines = list(box.output) if box else []
@@ -244,7 +223,7 @@ class FakeEngine:
         return "".join(f"{line}\n" for line in chosen)
 
     def put_file(self, container: str, path: str, content: bytes, mode: int, uid: int, gid: int) -> None:
-        """Write one file into a container, also before its start. Mode and owner are not kept."""
+        """Mode and owner are not kept."""
         with self.machine.mutex:
             self.machine.put(self.machine.existing(container), path, content.decode(errors="replace"))
 

@@ -34,7 +34,7 @@ FILES_EFFECTS = ("write", "remove", "drop")
 
 
 class Killed(BaseException):
-    """The process is dead: none of its effects happens any more. No code of ours catches it to go on."""
+    """The process is dead: it has no more effects. No code of Moorage catches this and goes on."""
 
 
 class Fault:
@@ -50,7 +50,7 @@ class Fault:
         self._mutex = threading.Lock()
 
     def __call__(self, effect: str) -> None:
-        """Just before an effect."""
+        """Call just before an effect."""
         with self._mutex:
             if self.dead:
                 raise Killed(effect)
@@ -78,7 +78,7 @@ def fail_at(n: int, *, kill: bool = False) -> Fault:
 
 
 def faulty(world: World, fault: Callable[[str], None]) -> World:
-    """The same world, whose effects on engine, Compose (a fake one), store and files all pass by the fault first."""
+    """A world that calls `fault` before every effect on engine, Compose (if fake), store and files."""
     compose = world.compose
     if isinstance(compose, FakeCompose):
         compose = compose.seen_by(fault)
@@ -92,7 +92,7 @@ def faulty(world: World, fault: Callable[[str], None]) -> World:
 
 
 class _Seen:
-    """An adapter, each of whose effects is announced first."""
+    """An adapter that announces each effect first."""
 
     def __init__(self, adapter: object, name: str, effects: Sequence[str], on_effect: Callable[[str], None]) -> None:
         self._adapter = adapter

@@ -6,41 +6,36 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from moorage.errors import HomeError
+from moorage.interfaces import Files
 
 
-class MemoryFiles:
-    """Files in a dictionary; implements `interfaces.Files`. The paths it gives do not exist."""
+class MemoryFiles(Files):
+    """Files in a dictionary. The paths that it returns do not exist."""
 
     def __init__(self, root: Path = Path("/memory")) -> None:
         self.root = root
         self._texts: dict[PurePosixPath, str] = {}
 
     def write(self, name: str, text: str) -> Path:
-        """Keep the text under a relative name."""
         self._texts[self._checked(name)] = text
         return self.root / self._checked(name)
 
     def read(self, name: str) -> str | None:
-        """The text. None: there is no such file."""
         return self._texts.get(self._checked(name))
 
     def remove(self, name: str) -> None:
-        """Remove; no error if it is gone."""
         self._texts.pop(self._checked(name), None)
 
     def names(self, folder: str) -> Iterator[str]:
-        """Names, relative to the root and sorted, of the files in a folder (not of those in folders below it)."""
         parent = self._checked(folder)
         return iter(sorted(str(name) for name in self._texts if name.parent == parent))
 
     def folders(self, folder: str) -> Iterator[str]:
-        """Names, sorted and without the folder's own, of the folders in a folder."""
         parent = self._checked(folder)
         inside = [name.relative_to(parent) for name in self._texts if parent in name.parents]
         return iter(sorted({name.parts[0] for name in inside if len(name.parts) > 1}))
 
     def drop(self, folder: str) -> None:
-        """Remove a folder with the files in it; no error if it is gone."""
         for name in tuple(self.names(folder)):
             self.remove(name)
 

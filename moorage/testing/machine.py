@@ -1,4 +1,4 @@
-"""A machine in memory: what a Docker engine holds, and what its daemon allows."""
+"""A machine in memory: the objects of a Docker engine, and the rules of its daemon."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FIRST_EPHEMERAL = 49153
 
 @dataclass
 class Image:
-    """An image: what it runs, and where it keeps anonymous volumes."""
+    """An image: its command, and the paths of its anonymous volumes."""
 
     id: str
     command: tuple[str, ...] = ("sh",)
@@ -33,7 +33,7 @@ class Image:
 
 @dataclass
 class Volume:
-    """A volume; `token` is its content's identity: a volume that was removed and made again has another."""
+    """A volume; `token` identifies its content: a volume that was removed and re-created has another one."""
 
     name: str
     labels: dict[str, str]
@@ -54,7 +54,7 @@ class Published:
 
 @dataclass
 class Box:
-    """A container, as the machine holds it."""
+    """A container on the machine."""
 
     id: str
     name: str
@@ -77,27 +77,25 @@ class Box:
 
     @property
     def running(self) -> bool:
-        """Its program is there, be it paused."""
+        """True if its program exists, even if paused."""
         return self.state in ("running", "paused")
 
 
-class RunningClock:
-    """The time of day; implements `interfaces.Clock`."""
+class RunningClock(Clock):
+    """The real time."""
 
     def now(self) -> datetime:
-        """Now."""
         return datetime.now(UTC)
 
     def monotonic(self) -> float:
-        """Seconds that only grow."""
         return time.monotonic()
 
 
 class FakeMachine:
-    """Containers, networks, volumes, images. It outlives the worlds that are opened on it, as a real one does."""
+    """Containers, networks, volumes, images. It outlives the worlds opened on it, like a real one."""
 
     def __init__(self, clock: Clock | None = None) -> None:
-        """`clock` None: time passes."""
+        """`clock` None: the real time."""
         self.mutex = threading.RLock()
         self.boxes: dict[str, Box] = {}
         self.networks: dict[str, dict[str, str]] = {}
@@ -107,16 +105,16 @@ class FakeMachine:
         self.tags: dict[str, str] = {}
         """Tag → image id."""
         self.registry: dict[str, Image] = {}
-        """What a pull finds."""
+        """Images that can be pulled."""
         self.busy_ports: set[tuple[int, str]] = set()
-        """(port, protocol) of other programs of the machine, seen by who looks."""
+        """(port, protocol) of other programs on the machine, visible to probes."""
         self.hidden_ports: set[tuple[int, str]] = set()
-        """The same, but nobody sees them before a start fails."""
+        """The same, but not visible until a start fails."""
         self.clock: Clock = clock or RunningClock()
         self._numbers = count(1)
 
     def new_id(self) -> str:
-        """64 hexadecimal digits that never come back."""
+        """64 hexadecimal digits that are never used again."""
         return sha256(str(next(self._numbers)).encode()).hexdigest()
 
     def add_image(
@@ -128,7 +126,7 @@ class FakeMachine:
         volumes: Sequence[str] = (),
         pulled: bool = True,
     ) -> str:
-        """Have an image, or offer one in the registry (`pulled` False); gives its id."""
+        """Add an image to the machine, or only to the registry (`pulled` False); returns its id."""
         content = [tag, list(command), sorted((labels or {}).items()), list(volumes)]
         image_id = f"sha256:{sha256(repr(content).encode()).hexdigest()}"
         image = Image(image_id, tuple(command), dict(labels or {}), tuple(volumes))
@@ -140,7 +138,7 @@ class FakeMachine:
         return image_id
 
     def keep(self, image: Image, tag: str) -> None:
-        """Hold an image under a tag."""
+        """Store an image under a tag."""
         self.images[image.id] = image
         self.tags[full(tag)] = image.id
 
@@ -161,7 +159,7 @@ class FakeMachine:
         return box
 
     def add_box(self, box: Box) -> Box:
-        """Create a container with its anonymous volumes. Raises EngineError when its name is taken."""
+        """Create a container with its anonymous volumes. Raises EngineError if its name is taken."""
         with self.mutex:
             self.check_name(box.name)
             for path in self.images[box.image_id].volumes:
@@ -171,20 +169,20 @@ class FakeMachine:
             return box
 
     def check_name(self, name: str) -> None:
-        """Raises EngineError: a container has the name."""
+        """Raises EngineError if a container has this name."""
         if self.box(name):
             message = f'Conflict. The container name "/{name}" is already in use'
             raise EngineError(message, status=409)
 
     def add_volume(self, name: str = "", marks: Mapping[str, str] | None = None) -> str:
-        """Create a volume; without a name it is an anonymous one."""
+        """Create a volume; without a name, an anonymous one."""
         marks = marks or ({} if name else {"com.docker.volume.anonymous": ""})
         name = name or self.new_id()
         self.volumes[name] = Volume(name, dict(marks), next(self._numbers))
         return name
 
     def is_anonymous(self, volume: str) -> bool:
-        """True: it goes with its container, if that is asked for."""
+        """True if it can be removed together with its container."""
         return volume in self.volumes and "com.docker.volume.anonymous" in self.volumes[volume].labels
 
     def users_of(self, volume: str) -> list[Box]:
@@ -196,11 +194,11 @@ class FakeMachine:
         return [box for box in self.boxes.values() if box.labels.get(labels.COMPOSE_PROJECT) == name]
 
     def end(self, box: Box, code: int) -> None:
-        """Its program ends."""
+        """End its program."""
         box.state, box.exit_code, box.bound = "exited", code, ()
 
     def drop(self, box: Box, *, volumes: bool) -> None:
-        """Remove a container, with its anonymous volumes if that is asked for."""
+        """Remove a container; `volumes`: with its anonymous volumes."""
         self.boxes.pop(box.id, None)
         for volume in set(box.mounts.values()) if volumes else ():
             if self.is_anonymous(volume) and not self.users_of(volume):
@@ -211,7 +209,7 @@ class FakeMachine:
         return {(port.published, port.protocol) for box in self.boxes.values() for port in box.bound}
 
     def bind(self, box: Box) -> None:
-        """Publish its ports. Raises PortTakenError, and then it has none."""
+        """Publish its ports: all or, with PortTakenError, none."""
         bound: list[BoundPort] = []
         for port in sorted(box.ports, key=lambda p: f"{p.target}/{p.protocol}"):
             number = next((n for n in _choices(port) if self._is_free(n, port, bound)), None)
@@ -233,7 +231,7 @@ class FakeMachine:
         )
 
     def files_of(self, box: Box) -> dict[str, str]:
-        """All files that a program in the container sees: its own and those of its volumes."""
+        """All files that a program in the container can see: its own and those of its volumes."""
         mounted = {
             f"{path}/{name}": text
             for path, volume in box.mounts.items()
@@ -243,7 +241,7 @@ class FakeMachine:
         return {**box.files, **mounted}
 
     def put(self, box: Box, path: str, text: str) -> None:
-        """Write a file into a container, or into the volume that is mounted there."""
+        """Write a file into a container, or into the volume mounted at that path."""
         place = PurePosixPath(path)
         for mount, volume in box.mounts.items():
             if place.is_relative_to(mount):

@@ -1,4 +1,4 @@
-"""What the programs of pretended containers do: a few words of shell, enough to end, to talk, to be deaf."""
+"""Programs of fake containers: a small part of the shell, enough to end, print, or ignore signals."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _VARIABLE = re.compile(r"\$\{?(\w+)\}?")
 
 @dataclass
 class Outcome:
-    """What a program came to."""
+    """The result of a program."""
 
     output: list[str] = field(default_factory=list)
     exit_code: int | None = None
-    """None: it goes on running."""
+    """None: it keeps running."""
 
 
 def run(command: Sequence[str], environment: Mapping[str, str], files: Mapping[str, str]) -> Outcome:
@@ -34,7 +34,7 @@ def run(command: Sequence[str], environment: Mapping[str, str], files: Mapping[s
 
 
 def code_on_term(command: Sequence[str]) -> int:
-    """Exit code after SIGTERM: that of its trap. Without one the kernel keeps the signal from process 1: SIGKILL."""
+    """Exit code after SIGTERM: that of its trap. Without one, process 1 does not get the signal: SIGKILL."""
     trap = _TRAP.search(" ".join(command))
     return int(trap.group(1)) if trap else KILLED
 
@@ -47,7 +47,7 @@ def _statements(command: Sequence[str]) -> list[list[str]]:
 
 
 def _do(words: list[str], environment: Mapping[str, str], files: Mapping[str, str], output: list[str]) -> int | None:
-    """Exit code of one statement. None: it runs on and on."""
+    """Exit code of one statement. None: it never ends."""
     match words:
         case ["echo", *said]:
             output.append(_VARIABLE.sub(lambda found: environment.get(found[1], ""), " ".join(said)))

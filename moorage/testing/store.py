@@ -1,4 +1,4 @@
-"""The registry in memory."""
+"""The registry, in memory."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from moorage.interfaces import Store
 from moorage.model.generation import GenerationRecord
 from moorage.model.lease import Lease, LeaseKey, Request
 from moorage.model.state import RunHead, RunOutcome, RunRecord, StackRecord
@@ -14,8 +15,8 @@ from moorage.rules import ports
 from moorage.rules.ports import Holder, LeaseChange, PortView
 
 
-class MemoryStore:
-    """The registry in dictionaries; implements `interfaces.Store`, safe across threads of one process."""
+class MemoryStore(Store):
+    """The registry in dictionaries; safe across threads of one process."""
 
     def __init__(self, any_port: range = range(20000, 30000)) -> None:
         self._any_port = any_port
@@ -37,7 +38,6 @@ class MemoryStore:
         complete: bool = False,
         now: datetime,
     ) -> tuple[Lease, ...]:
-        """Lease a port for each request. Raises PortError, and then nothing is leased."""
         with self._mutex:
             market = PortView(bindable, self._leased(), taken, self._any_port, strict)
             holdings = ports.allocate(requests, self._held, market, run, now, complete=complete)
@@ -57,7 +57,6 @@ class MemoryStore:
         complete: bool = False,
         now: datetime,
     ) -> tuple[Lease, ...]:
-        """What `lease` would answer, with nothing stored."""
         with self._mutex:
             market = PortView(bindable, self._leased(), taken, self._any_port, strict)
             return tuple(
@@ -65,19 +64,16 @@ class MemoryStore:
             )
 
     def leases(self, stack: str | None = None) -> tuple[Lease, ...]:
-        """The leases of a stack, by port. None: of all stacks."""
         with self._mutex:
             found = [holding.lease for key, holding in self._held.items() if stack in (None, key.stack)]
         return tuple(sorted(found, key=_by_port))
 
     def release(self, keys: Sequence[LeaseKey]) -> None:
-        """Give ports back; a key without a lease is no error."""
         with self._mutex:
             for key in keys:
                 self._held.pop(key, None)
 
     def release_run(self, run: str) -> tuple[Lease, ...]:
-        """Give back what an unfinished run acquired, and say what that was; what it moved goes back to its place."""
         with self._mutex:
             undone = [holding for holding in self._held.values() if holding.lease.run == run]
             for holding in undone:
@@ -87,14 +83,12 @@ class MemoryStore:
         return tuple(sorted((holding.lease for holding in undone if holding.given_back), key=_by_port))
 
     def commit_run(self, run: str) -> None:
-        """What the run acquired is held from now on (until released)."""
         with self._mutex:
             for key, holding in self._held.items():
                 if holding.lease.run == run:
                     self._held[key] = LeaseChange(holding.lease.model_copy(update={"run": None}))
 
     def restore(self, leases: Sequence[Lease]) -> tuple[Lease, ...]:
-        """Put leases on record as they are, and give those that could be."""
         with self._mutex:
             restored = ports.compatible(leases, self._held.values())
             self._held.update({lease.key: LeaseChange(lease) for lease in restored})
@@ -107,7 +101,6 @@ class MemoryStore:
         generations: Sequence[GenerationRecord],
         released: Sequence[LeaseKey],
     ) -> None:
-        """End a run well: all of it is on record afterwards."""
         with self._mutex:
             self.save_stack(stack)
             for generation in generations:
@@ -117,48 +110,39 @@ class MemoryStore:
             self.update_run(run)
 
     def stack(self, name: str) -> StackRecord | None:
-        """One stack. None: not on record."""
         return self._stacks.get(name)
 
     def stacks(self) -> tuple[StackRecord, ...]:
-        """All stacks, by name."""
         with self._mutex:
             return tuple(self._stacks[name] for name in sorted(self._stacks))
 
     def save_stack(self, record: StackRecord) -> None:
-        """Add or replace."""
         with self._mutex:
             self._stacks[record.name] = record
 
     def forget_stack(self, name: str) -> None:
-        """Remove the stack with its generations and timings; leases stay until they are released."""
         with self._mutex:
             self._stacks.pop(name, None)
             self._generations = {key: kept for key, kept in self._generations.items() if key[0] != name}
             self._timings = [timing for timing in self._timings if timing[0][0] != name]
 
     def generations(self, stack: str) -> tuple[GenerationRecord, ...]:
-        """All on record, newest first."""
         with self._mutex:
             found = [record for record in self._generations.values() if record.stack == stack]
         return tuple(sorted(found, key=lambda record: -record.number))
 
     def save_generation(self, record: GenerationRecord) -> None:
-        """Add or replace by (stack, number)."""
         with self._mutex:
             self._generations[record.stack, record.number] = record
 
     def forget_generation(self, stack: str, number: int) -> None:
-        """Remove one; no error if it is gone."""
         with self._mutex:
             self._generations.pop((stack, number), None)
 
     def open_run(self, record: RunRecord) -> None:
-        """Write a run down before its first effect."""
         self.update_run(record)
 
     def update_run(self, record: RunRecord) -> None:
-        """Replace the record of a run."""
         with self._mutex:
             self._runs[record.id] = record
 
@@ -169,7 +153,6 @@ class MemoryStore:
                 self._runs[run] = self._runs[run].model_copy(update={"outcome": outcome, "finished_at": now})
 
     def unfinished_runs(self, stack: str | None = None) -> tuple[RunRecord, ...]:
-        """Runs without an end, oldest first."""
         with self._mutex:
             return tuple(run for run in self._runs.values() if run.finished_at is None and stack in (None, run.stack))
 
@@ -226,21 +209,20 @@ class MemoryStore:
         return [timing for timing in own if newest and timing[2] < newest - age]
 
     def timings(self, stack: str, service: str, phase: str, limit: int = 10) -> tuple[float, ...]:
-        """The last ones, newest first."""
         with self._mutex:
             found = [seconds for key, seconds, _ in self._timings if key == (stack, service, phase)]
         return tuple(reversed(found))[:limit]
 
     @property
     def set_aside(self) -> Path | None:
-        """None: nothing is ever lost here."""
+        """None: nothing is ever lost."""
         return None
 
     def rebuilt(self) -> None:
-        """Nothing was lost."""
+        """Does nothing: nothing was lost."""
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Does nothing: there is no file."""
 
     def _leased(self) -> dict[tuple[int, str], list[Holder]]:
         leased: dict[tuple[int, str], list[Holder]] = {}

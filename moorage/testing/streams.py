@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from moorage.interfaces import Streams
 from moorage.model.log import LogRecord, LogSpan
 from moorage.model.usage import Sample
 from moorage.testing.machine import Box, FakeMachine
@@ -11,8 +12,8 @@ from moorage.testing.machine import Box, FakeMachine
 _MICROSECOND_NS = 1000
 
 
-class FakeStreams:
-    """Logs of containers in memory. Their programs have done all they do when they are started: nothing to wait for."""
+class FakeStreams(Streams):
+    """Logs of containers in memory. Their programs have written everything as soon as they are started."""
 
     def __init__(self, machine: FakeMachine) -> None:
         self.machine = machine
@@ -20,7 +21,7 @@ class FakeStreams:
     def log(
         self, container: str, span: LogSpan, *, follow: bool = False, on_open: Callable[[Callable[[], None]], None]
     ) -> Iterator[LogRecord]:
-        """The entries of a container's log; empty if it is gone. `follow` changes nothing."""
+        """`follow` changes nothing."""
         del follow
         on_open(lambda: None)
         with self.machine.mutex:
@@ -31,7 +32,7 @@ class FakeStreams:
         yield from (record for record in tail if (span.since_ns or 0) <= record.at_ns <= last_ns)
 
     def sample(self, container: str) -> Sample | None:
-        """A running container uses a millisecond of CPU and a MiB of memory. None: it does not run, or is gone."""
+        """A running container uses a millisecond of CPU and a MiB of memory."""
         with self.machine.mutex:
             box = self.machine.box(container)
             if box is None or not box.running:

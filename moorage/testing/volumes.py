@@ -7,6 +7,7 @@ import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from moorage.errors import EngineError
+from moorage.interfaces import Volumes
 from moorage.model.volume import ROOT, Volume, VolumeUser
 from moorage.rules import labels
 from moorage.testing import programs
@@ -14,19 +15,17 @@ from moorage.testing.machine import FakeMachine
 from moorage.testing.machine import Volume as Held
 
 
-class FakeVolumes:
+class FakeVolumes(Volumes):
     """Volumes in memory."""
 
     def __init__(self, machine: FakeMachine) -> None:
         self.machine = machine
 
     def all(self) -> tuple[Volume, ...]:
-        """All volumes, by name."""
         with self.machine.mutex:
             return tuple(self._shown(held, sized=True) for _, held in sorted(self.machine.volumes.items()))
 
     def find(self, name: str) -> Volume | None:
-        """One. None: there is none of that name."""
         with self.machine.mutex:
             held = self.machine.volumes.get(name)
             return self._shown(held, sized=False) if held else None
@@ -52,13 +51,12 @@ class FakeVolumes:
         )
 
     def make(self, volume: Volume) -> None:
-        """Make it, empty; no effect if it is there."""
+        """No effect if the volume exists."""
         with self.machine.mutex:
             if volume.name not in self.machine.volumes:
                 self.machine.add_volume(volume.name, volume.labels)
 
     def read(self, name: str, image: str, stack: str) -> Iterator[bytes]:
-        """What is in a volume."""
         with self.machine.mutex:
             files = dict(self._existing(name, image).files)
         packed = io.BytesIO()
@@ -74,7 +72,7 @@ class FakeVolumes:
         yield packed.getvalue()
 
     def write(self, name: str, image: str, stack: str, tar: Iterable[bytes]) -> None:
-        """Unpack into a volume; owners and modes are not kept."""
+        """Owners and modes are not kept."""
         whole = b"".join(tar)
         with self.machine.mutex, tarfile.open(fileobj=io.BytesIO(whole)) as opened:
             held = self._existing(name, image)
@@ -93,7 +91,6 @@ class FakeVolumes:
         return held
 
     def dump(self, container: str, command: Sequence[str], environment: Mapping[str, str]) -> Iterator[bytes]:
-        """What a program in a running container writes. Raises EngineError at the end if it failed."""
         outcome = self._run(container, command, environment, {})
         yield "".join(f"{line}\n" for line in outcome.output).encode()
         _check(command, outcome)
@@ -101,7 +98,7 @@ class FakeVolumes:
     def load(
         self, container: str, command: Sequence[str], environment: Mapping[str, str], stdin: Iterable[bytes]
     ) -> None:
-        """Run a program in a running container; what it would read is its file `/dev/stdin`. Raises EngineError."""
+        """The program reads its input from its file `/dev/stdin`."""
         text = b"".join(stdin).decode(errors="replace")
         _check(command, self._run(container, command, environment, {"/dev/stdin": text}))
 
@@ -116,10 +113,10 @@ class FakeVolumes:
             return programs.run(command, {**box.environment, **environment}, seen)
 
     def remove_helpers(self, stack: str) -> None:
-        """There are none."""
+        """Does nothing: there are no helpers."""
 
     def free_bytes(self) -> int | None:
-        """None: nothing is on a disk."""
+        """None: nothing is stored on a disk."""
         return None
 
 

@@ -1,4 +1,4 @@
-"""A whole world that is not there: for tests of what is done with one."""
+"""A world of fakes, for tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from moorage.errors import BusyError
-from moorage.interfaces import Clock, Line, World
+from moorage.interfaces import Clock, Contexts, Line, Lock, Prober, World
 from moorage.model.definition import Config
 from moorage.model.event import Event
 from moorage.model.image import Survey
@@ -25,36 +25,36 @@ from moorage.testing.streams import FakeStreams
 from moorage.testing.volumes import FakeVolumes
 
 
-class FakeProber:
-    """Looks at the ports of a machine in memory; implements `interfaces.Prober`."""
+class FakeProber(Prober):
+    """Checks the ports of a machine in memory."""
 
     def __init__(self, machine: FakeMachine) -> None:
         self.machine = machine
 
     def tcp(self, host: str, port: int, timeout_s: float) -> str | None:
-        """None: a running container publishes the port, or listens at its own address."""
+        """None: a running container publishes the port, or listens on its own address."""
         with self.machine.mutex:
             inside = any(box.running for box in self.machine.boxes.values()) and host.startswith("192.0.2.")
             return None if inside or (port, "tcp") in self.machine.published() else "connection refused"
 
     def http(self, url: str, timeout_s: float, status: int | None) -> str | None:
-        """The same by the URL's address."""
+        """Like `tcp`, with the URL's address."""
         host, _, port = url.split("/")[2].rpartition(":")
         return self.tcp(host, int(port), timeout_s)
 
     def holder_of(self, port: int, protocol: str) -> str | None:
-        """Some name for other programs. None: none has it."""
+        """A made-up name for the other programs of the machine."""
         held = self.machine.busy_ports | self.machine.hidden_ports
         return "stranger (pid 1)" if (port, protocol) in held else None
 
     def bindable(self, port: int, protocol: str, host_ip: str) -> bool:
-        """True: neither another program (that can be seen) nor a running container has the port."""
+        """True if neither a (visible) other program nor a running container has the port."""
         with self.machine.mutex:
             return (port, protocol) not in self.machine.busy_ports | self.machine.published()
 
 
 class MemoryLocks:
-    """Locks by stack; `MemoryLocks(clock)` is what `World.lock` asks for. All of them are of this process."""
+    """Locks by stack, within this process; use `MemoryLocks(clock)` as `World.lock`."""
 
     def __init__(self, clock: Clock) -> None:
         self._now = clock.now
@@ -71,8 +71,8 @@ class _Lock:
         self.holder: dict[str, object] | None = None
 
 
-class MemoryLock:
-    """The lock of one stack in memory; implements `interfaces.Lock`."""
+class MemoryLock(Lock):
+    """The lock of one stack in memory."""
 
     def __init__(self, stack: str, lock: _Lock, now: Callable[[], datetime]) -> None:
         self._stack = stack
@@ -81,7 +81,6 @@ class MemoryLock:
         self._mine = False
 
     def acquire(self, operation: str, timeout_s: float, on_wait: Line | None = None) -> MemoryLock:
-        """Take it. Raises BusyError."""
         if not self._lock.mutex.acquire(timeout=timeout_s):
             held = self._lock.holder or {}
             raise BusyError(f"stack {self._stack}: {held.get('operation')} is under way", stack=self._stack)
@@ -90,30 +89,28 @@ class MemoryLock:
         return self
 
     def release(self) -> None:
-        """Give it back; no error if it is not held."""
         if self._mine:
             self._mine, self._lock.holder = False, None
             self._lock.mutex.release()
 
     def held(self) -> Mapping[str, object] | None:
-        """Who holds it. None: nobody."""
         return self._lock.holder
 
 
-class MemoryContexts:
-    """Build contexts that are not read; implements `interfaces.Contexts`: only the section itself counts."""
+class MemoryContexts(Contexts):
+    """Build contexts that are never read: only the `build` section counts."""
 
     def digest(self, build: Config) -> str:
-        """Digest of a `build` section."""
+        """Digest of the `build` section only."""
         return sha256(json.dumps(build, sort_keys=True).encode()).hexdigest()[:16]
 
     def survey(self, context: Path) -> Survey | None:
-        """None: contexts that are not read have no project without a Dockerfile in them."""
+        """None: no context is ever read."""
         return None
 
 
 def nowhere(_directory: Path) -> tuple[str | None, str | None, bool]:
-    """`World.place` outside of git."""
+    """A `World.place` outside git."""
     return None, None, False
 
 
@@ -125,7 +122,7 @@ def fake_world(
     settings: Settings | None = None,
     emit: Callable[[Event], None] = lambda _event: None,
 ) -> World:
-    """A world on a machine in memory. `settings` None: nothing has to settle, and locks are not waited for."""
+    """A world on a machine in memory. `settings` None: no settling time, and no waiting for locks."""
     return World(
         engine=FakeEngine(machine),
         streams=FakeStreams(machine),

@@ -167,7 +167,7 @@ def test_a_session_that_has_gone_is_unavailable(session, engine, context, monkey
 def test_a_timed_out_build_is_ended(session, engine, context):
     session.hang = "export"
     builder = DaggerBuilder(Settings(**SOON, image_timeout_s=1), engine)
-    with pytest.raises(ImageError, match="no end within 1 s: timed out"):
+    with pytest.raises(ImageError, match="timed out after 1 s"):
         builder.build(spec(context), [].append)
     assert engine.loaded == 0
 
@@ -295,7 +295,7 @@ def test_a_cli_that_cannot_be_used_is_seen_before(fake_cli, engine, how, reason)
         ("unix:///nowhere/dagger.sock", "cannot be reached: No such file"),
         ("tcp://127.0.0.1:1", "cannot be reached: Connection refused"),
         ("tcp://127.0.0.1:port", "Port could not be cast"),
-        ("somewhere", "no address like"),
+        ("somewhere", "not an address such as"),
     ],
 )
 def test_an_engine_that_cannot_be_reached_is_seen_before(fake_cli, engine, monkeypatch, host, reason):
@@ -332,8 +332,8 @@ def test_an_engine_that_the_cli_would_start(fake_cli, engine, monkeypatch, tmp_p
     docker.touch(mode=0o755)
     monkeypatch.setenv("PATH", str(docker.parent))
     found = DaggerLook(Settings(), engine).preflight()
-    assert found.reason.startswith("the image of its engine is not here, and localhost cannot be reached")
-    assert "image localhost/engine:v0.21.11 is not here" in found.found[-1]
+    assert found.reason.startswith("the image of its engine is missing, and localhost cannot be reached")
+    assert "there is no image localhost/engine:v0.21.11" in found.found[-1]
     engine.machine.add_image("localhost/engine:v0.21.11")
     assert DaggerLook(Settings(), engine).preflight().usable
 

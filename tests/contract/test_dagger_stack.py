@@ -148,7 +148,7 @@ def test_a_service_that_never_answers(shop, session):
 def test_what_dagger_cannot_do_is_refused_before_a_session(shop, session):
     shop.compose(SHOP.replace("init: true", "init: true\n    deploy: {resources: {limits: {memory: 64M}}}"))
     failed = ci(shop, "true", exit_code=2)
-    assert "services.db.deploy: dagger cannot honour it: there are no limits" in failed.stderr
+    assert "services.db.deploy: dagger does not support it: there are no limits" in failed.stderr
     assert session.calls == []
 
 
@@ -158,7 +158,7 @@ def test_the_example_without_its_limits(shop, session):
     shutil.copytree(example, shop.path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("node_modules", ".env"))
     ports = ("POSTGRES_PORT", "REDIS_PORT", "BACKEND_PORT", "FRONTEND_PORT")
     shop.env.update({name: str(int(shop.env["WEB_PORT"]) + 40 + number) for number, name in enumerate(ports)})
-    assert "services.backend.deploy: dagger cannot honour it" in ci(shop, "true", exit_code=2).stderr
+    assert "services.backend.deploy: dagger does not support it" in ci(shop, "true", exit_code=2).stderr
     (shop.path / "ci.yaml").write_text(WITHOUT_LIMITS)
     done = ci(shop, "true", args=["-f", "compose.yaml", "-f", "ci.yaml"])
     started = [event.removeprefix("start ") for event in session.events if event.startswith("start")]

@@ -231,7 +231,7 @@ class TestHttp:
 
     def test_not_http(self, server):
         port = server(lambda connection: connection.sendall(b"220 smtp\r\n\r\n"))
-        assert "no proper answer" in PROBER.http(f"http://127.0.0.1:{port}/", 1, None)
+        assert "invalid answer" in PROBER.http(f"http://127.0.0.1:{port}/", 1, None)
 
     def test_nobody_there(self, free_port):
         assert PROBER.http(f"http://127.0.0.1:{free_port}/", 1, None).endswith("connection refused")

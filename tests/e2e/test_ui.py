@@ -139,7 +139,7 @@ def test_a_stack_from_the_form(
 ) -> None:
     project.compose(SHOP.format(image=tiny_image, pause=2))
     open_form(page, hub_address, "up")
-    expect(page.get_by_text("Directory of the project, the one with the compose file")).to_be_visible()
+    expect(page.get_by_text("Directory of the project, with the compose file")).to_be_visible()
     field(page, "Directory").fill(str(project.path))
     field(page, "Name of the stack").fill("No Such Name!")
     page.get_by_role("button", name="Submit").click()

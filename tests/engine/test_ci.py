@@ -233,7 +233,7 @@ def test_signals_while_it_is_removed_do_not_keep_it_from_that(slow: Project) -> 
         process.send_signal(number)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 7
-    assert "removing the stack, one moment" in said
+    assert "removing the stack, please wait" in said
 
 
 @pytest.mark.parametrize(

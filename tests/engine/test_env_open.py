@@ -57,7 +57,7 @@ async def test_env_for_shell_dotenv_and_programs(shop, docker_compose, tmp_path)
     await shop.stop()
     stopped = moorage(shop, "env")
     assert (stopped.stdout, "nothing is published" in stopped.stderr) == (f"export MOORAGE_STACK={shop.name}\n", True)
-    assert "does not run" in moorage(shop, "open", "db", exit_code=1).stderr
+    assert "is not running" in moorage(shop, "open", "db", exit_code=1).stderr
 
 
 def read_by_compose(docker_compose, folder, name):
@@ -84,6 +84,6 @@ async def test_open_opens_the_browser(shop, tmp_path):
 
     by_port = moorage(shop, "open", "db", "--port", "5432", "--no-browser").stdout
     assert by_port == f"http://127.0.0.1:{shop.ports['db 5432/tcp']}\n"
-    assert "It publishes: 5432" in moorage(shop, "open", "db", exit_code=2).stderr
+    assert "Published ports: 5432" in moorage(shop, "open", "db", exit_code=2).stderr
     assert "no port 81" in moorage(shop, "open", "we.b-1_x", "--port", "81", exit_code=2).stderr
-    assert "It has: db, we.b-1_x." in moorage(shop, "open", "wbe", exit_code=2).stderr
+    assert "Services: db, we.b-1_x." in moorage(shop, "open", "wbe", exit_code=2).stderr

@@ -60,10 +60,10 @@ async def test_bytes_arguments_and_exit_codes_pass_through(web, tmp_path):
 
 
 WRONG = [
-    (["wbe", "ls"], 2, "It has: idle, web."),
-    (["--index", "2", "web", "ls"], 2, "It has: 1."),
+    (["wbe", "ls"], 2, "Services: idle, web."),
+    (["--index", "2", "web", "ls"], 2, "Replicas: 1."),
     (["web"], 2, "which command?"),
-    (["idle", "ls"], 1, "idle does not run, it is exited"),
+    (["idle", "ls"], 1, "idle is not running, it is exited"),
 ]
 
 

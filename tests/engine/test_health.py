@@ -54,7 +54,7 @@ async def test_found_and_mended(stack, free_ports, docker_client):
     assert well.well, well
     assert {check.service: check.check for check in well.checks} == {
         "db": "health check",
-        "job": "one-shot: has to end well",
+        "job": "one-shot: must complete",
         "web": "published ports",
     }
     before = s.ids()

@@ -86,7 +86,7 @@ def test_names_on_the_command_line(project, canary, machine_state):
         ("", ["down"]),
         ("", ["status", "--name"]),
     ):
-        assert "name for a stack" in project.moorage(*verb, payload, exit_code=2).stderr
+        assert "not a valid stack name" in project.moorage(*verb, payload, exit_code=2).stderr
 
 
 COMPOSE_CANNOT = ("newline", "carriage return", "control", "percent", "right to left", "not in YAML")

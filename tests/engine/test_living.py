@@ -272,7 +272,7 @@ async def test_an_interrupted_stop_says_what_it_does(stack):
     said += going.communicate(timeout=60)[1]
     assert going.returncode == 130, said
     assert "undoing" not in said
-    assert "`moorage stop` goes on with it" in said
+    assert "`moorage stop` finishes it" in said
     assert s.container("z").status == "exited"
     assert s.container("a").status == "running", "not begun any more"
     assert s.world.store.unfinished_runs(s.name) == ()
@@ -289,4 +289,4 @@ async def test_force_does_not_wait_for_a_hook_that_hangs(stack):
     await s.up()
     await s.stop(grace_s=0.5, force=True)
     assert s.container("web").wait()["StatusCode"] == 137
-    assert "a pre_stop hook takes longer than 0.5 s" in [e.message for e in s.events if e.action == Action.NOTICE]
+    assert "a pre_stop hook is taking longer than 0.5 s" in [e.message for e in s.events if e.action == Action.NOTICE]

@@ -107,8 +107,8 @@ async def test_merged_in_time_order_and_cut_as_asked(stack):
     assert moorage(s, "logs", "--since", "1h", "--tail", "0").stdout == ""
     unknown = moorage(s, "logs", "c", exit_code=2)
     assert "no service 'c'" in unknown.stderr
-    assert "It has: a, b." in unknown.stderr
-    assert "--since: 'soon' is no moment" in moorage(s, "logs", "--since", "soon", exit_code=2).stderr
+    assert "Services: a, b." in unknown.stderr
+    assert "--since: 'soon' is not a valid time" in moorage(s, "logs", "--since", "soon", exit_code=2).stderr
 
 
 async def test_whatever_a_program_writes(stack):
@@ -145,7 +145,7 @@ async def test_of_stopped_and_of_failed_services(stack):
     assert moorage(s, "logs", "--failed").stdout.splitlines() == ["db  | I am db", "web | last words ****"]
     facts = json.loads(moorage(s, "logs", "--failed", "--json", "db").stdout)
     assert (facts["service"], facts["message"]) == ("db", "I am db")
-    assert "It has: db, web." in moorage(s, "logs", "--failed", "wbe", exit_code=2).stderr
+    assert "Services: db, web." in moorage(s, "logs", "--failed", "wbe", exit_code=2).stderr
 
     s.compose((s.path / "compose.yaml").read_text().replace("exit 3", "exec sleep 60"))
     await s.up()

@@ -274,7 +274,7 @@ async def test_prune_removes_ours_that_nobody_mounts(stack, docker_client, stack
     await down.up()  # meanwhile
     removed, kept = prune.prune(world, chosen)
     assert [v.name for v in removed] == [f"{gone.name}_data"]
-    assert kept == [f"{down.name}_data: it is in use by now"]
+    assert kept == [f"{down.name}_data: now in use"]
     assert {v.name for v in docker_client.volumes.list() if v.name.startswith(stack_prefix)} == {
         foreign.name,
         f"{up.name}_data",

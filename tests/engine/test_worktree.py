@@ -66,7 +66,7 @@ def test_a_branch_comes_and_goes(shop, docker_client, wanted_port, tiny_image):
 
     (tree / "unsaved").write_text("precious")
     refused = shop.moorage("worktree", "remove", "feature/login", exit_code=2)
-    assert "in no commit" in refused.stderr
+    assert "uncommitted changes" in refused.stderr
     assert f"{stack}-web-1" in names(docker_client, stack), "nothing was taken down for it"
     removed = shop.moorage("worktree", "remove", "feature/login", "--force", "--json").json
     assert removed["stacks"] == [stack]

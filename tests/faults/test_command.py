@@ -90,7 +90,7 @@ def test_a_timeout_ends_also_what_does_not_want_to() -> None:
     process = start("sh", "-c", "trap '' TERM; sh -c 'while :; do sleep 0.1; done' & echo $!; wait; wait", limit=1.0)
     out, said = ended(process)
     assert process.returncode == 124
-    assert "has run for 1 s" in said
+    assert "has been running for 1 s" in said
     until_gone(int(out.split()[0]))
 
 

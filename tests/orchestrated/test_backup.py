@@ -35,11 +35,11 @@ def test_history_is_saved_while_it_runs_and_brought_back(own: OwnHub, tmp_path: 
     saved = tmp_path / "saved.db"
     assert str(saved) in run("backup", str(saved))
     assert saved.stat().st_mode & 0o077 == 0
-    assert "exists already" in run("backup", str(saved), exit_code=2)
+    assert "already exists" in run("backup", str(saved), exit_code=2)
     own_place = Path(run("backup").strip())
     assert own_place.parent == own.folder.path / "backups"
     add(status, "later")
-    assert "`moorage hub stop` first" in run("restore", str(saved), exit_code=8)
+    assert "Stop it first: `moorage hub stop`" in run("restore", str(saved), exit_code=8)
     own.stop()
     damaged, foreign = tmp_path / "damaged.db", tmp_path / "foreign.db"
     content = bytearray(saved.read_bytes())
@@ -48,11 +48,11 @@ def test_history_is_saved_while_it_runs_and_brought_back(own: OwnHub, tmp_path: 
     sqlite3.connect(foreign).execute("CREATE TABLE t (x)").connection.close()
     for wrong, said in (
         (damaged, "damaged"),
-        (foreign, "no database of a Prefect server"),
+        (foreign, "not a database of a Prefect server"),
         (tmp_path / "no", "no such"),
     ):
         assert said in run("restore", str(wrong), exit_code=2)
     said = run("restore", str(saved))
-    assert "the history that was there is now " in said
+    assert "the previous history is now " in said
     assert own.serve().returncode == 0
     assert names(own.status()) == {"kept"}

@@ -85,5 +85,5 @@ def test_runs_are_recorded_on_the_server(
     assert "Traceback" not in wrong.stderr
     for verb in (["up"], ["up", "--detach"], ["sweep"], ["runs"], ["hub", "start"]):
         wrong = project.moorage(*verb, exit_code=8, PREFECT_API_URL=server, PREFECT_API_AUTH_STRING="ci:no")
-        assert "it refuses our password" in wrong.stderr, verb
+        assert "wrong or missing password" in wrong.stderr, verb
         assert "Traceback" not in wrong.stderr, verb

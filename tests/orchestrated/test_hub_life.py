@@ -113,8 +113,8 @@ def test_a_killed_worker_is_reported_and_started_again(own: OwnHub) -> None:
     api.call(address_in(before), "POST", f"/flow_runs/{taken}/set_state", pending)
     missed, last, other = (missed_run(address_in(before), minutes) for minutes in (9, 2, 7))
     after = own.start()
-    assert "it begins anew" in after["said"]
-    assert "a later one is to run: 1 scheduled runs" in after["said"]
+    assert "it is scheduled again" in after["said"]
+    assert "skipped 1 scheduled runs that were missed" in after["said"]
     assert state_of(address_in(after), missed)["type"] == "CANCELLED"
     for run in (late, taken):
         wait_for_state(address_in(after), run, "COMPLETED", timeout_s=100)
@@ -200,7 +200,7 @@ def test_stop_can_wait_for_runs_and_begins_nothing_new(own: OwnHub, tmp_path: Pa
     env = os.environ | own.env | {"MOORAGE_HOME": str(own.home)}
     with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as stopping:
         assert stopping.stderr
-        assert "waiting for the end of" in stopping.stderr.readline()
+        assert "waiting for " in stopping.stderr.readline()
         later = create_run(address, "sweep", dry_run=True)
         stopping.communicate(timeout=90)
     assert (tmp_path / "trace").read_text() == "begun"

@@ -51,7 +51,7 @@ def test_a_foreign_package_that_is_there_already_is_named(tmp_path: Path) -> Non
     refused = python("import tasks\n" + dedent(LOAD), tmp_path, tmp_path)
     assert refused.returncode == 1
     last = refused.stderr.splitlines()[-1]
-    assert re.search(r"MoorageError: the package 'tasks' is not Moorage's but that of .*/tasks/__init__\.py", last)
+    assert re.search(r"MoorageError: the package 'tasks' is not Moorage's; it comes from .*/tasks/__init__\.py", last)
 
 
 def test_prefect_that_was_imported_for_another_server_is_named(tmp_path: Path) -> None:

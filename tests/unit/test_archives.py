@@ -118,7 +118,7 @@ def test_streams_of_unknown_length(target):
 
 def test_nothing_is_overwritten_unasked(target):
     target.write_text("precious")
-    with pytest.raises(ArchiveError, match="is there already"):
+    with pytest.raises(ArchiveError, match="already exists"):
         write(target)
     assert target.read_text() == "precious"
     write(target, force=True)
@@ -129,7 +129,7 @@ def test_nothing_is_overwritten_unasked(target):
 def test_one_that_came_meanwhile_stays(target):
     with Writer(target, MANIFEST, run="r1") as writer:
         target.write_text("precious")
-        with pytest.raises(ArchiveError, match="is there already"):
+        with pytest.raises(ArchiveError, match="already exists"):
             writer.finish()
     assert target.read_text() == "precious"
     assert [path.name for path in target.parent.iterdir()] == [target.name]
@@ -203,7 +203,7 @@ def test_a_folder_or_nothing(target, tmp_path):
 
 def test_a_plain_tar_of_others(target):
     forge(target, FILES[:2], manifest=False)
-    assert "no snapshot of Moorage" in refused(target, "damaged")
+    assert "not a snapshot of Moorage" in refused(target, "damaged")
 
 
 HOSTILE = {

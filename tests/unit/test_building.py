@@ -40,7 +40,7 @@ def test_the_file_may_name_a_builder():
     assert read("dagger") == "dagger"
     with pytest.raises(DefinitionError, match=r"x-moorage\.builder: 'kaniko'") as caught:
         read("kaniko")
-    assert caught.value.hint == "It may be: auto, compose, dagger."
+    assert caught.value.hint == "Valid values: auto, compose, dagger."
 
 
 @pytest.mark.parametrize(

@@ -230,7 +230,7 @@ def test_a_service_that_did_not_become_ready():
         "Traceback",
         "ValueError: x",
         "────────────────────────────────────────────────────────────",
-        "undo: complete, all is as it was before",
+        "undo: complete, everything is as it was before",
         "report: /home/of/failures/shop.json",
         "→ Its last log lines are in the failure report.",
     ]
@@ -256,7 +256,7 @@ def test_short_errors():
 
 
 def test_kept_on_purpose():
-    assert "undo: none, all was left as it is" in error_text(not_ready(undone=False))
+    assert "undo: none, everything was left as it is" in error_text(not_ready(undone=False))
 
 
 def test_an_undo_that_failed_says_what_is_left_and_what_removes_it():

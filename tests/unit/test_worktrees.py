@@ -55,7 +55,7 @@ def test_names_of_branches(shop, name):
     ],
 )
 def test_what_is_no_name(shop, name):
-    with pytest.raises(DefinitionError, match="not the name of a branch"):
+    with pytest.raises(DefinitionError, match="not a valid branch name"):
         git.checked_branch(shop, name)
 
 
@@ -81,7 +81,7 @@ def test_a_branch_begins_where_it_is_told_to(shop, tmp_path):
     run_git(shop, "commit", "-q", "--allow-empty", "-m", "second")
     git.add(shop, tmp_path / "x", "x", "HEAD~1")
     assert run_git(tmp_path / "x", "rev-parse", "HEAD") == first
-    with pytest.raises(DefinitionError, match="is there already"):
+    with pytest.raises(DefinitionError, match="already exists"):
         git.add(shop, tmp_path / "y", "x", "HEAD~1")
     for start in ("--detach", "no-such-commit"):
         with pytest.raises(DefinitionError):
@@ -116,7 +116,7 @@ def test_changes_are_not_lost(shop, tmp_path):
 
 
 def test_no_repository(tmp_path):
-    with pytest.raises(DefinitionError, match="no git working tree"):
+    with pytest.raises(DefinitionError, match="not in a git working tree"):
         git.top_of(tmp_path)
     with pytest.raises(DefinitionError):
         git.listed(tmp_path)

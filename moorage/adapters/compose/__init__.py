@@ -1,1 +1,1 @@
-"""The Compose CLI, and what belongs to its builds."""
+"""The Compose CLI and its builds."""

@@ -1,6 +1,6 @@
-"""The official Compose CLI: the only reader of compose files, the only creator of containers, networks and volumes.
+"""The official Compose CLI: only it reads compose files and creates containers, networks and volumes.
 
-Always an argument list, never a shell, always under a timeout; readings under a memory limit as well.
+Always called with an argument list, never a shell, always with a timeout; when it reads, with a memory limit too.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from moorage.adapters.compose.errors import definition_error, engine_error, imag
 from moorage.adapters.compose.orphan_processes import end_strays
 from moorage.adapters.compose.registry_config import logged_in, remove_left_behind
 from moorage.errors import ComposeUnavailableError, DefinitionError
+from moorage.interfaces import Compose
 from moorage.model.definition import Config, Source
 from moorage.model.image import RegistryLogin
 from moorage.rules.composing import file_text
@@ -29,8 +30,8 @@ from moorage.settings import Settings
 Line = Callable[[str], None]
 
 
-class ComposeCli:
-    """`Compose` by the official command line program."""
+class ComposeCli(Compose):
+    """The official command line program."""
 
     def __init__(self, settings: Settings, logins: tuple[RegistryLogin, ...] = ()) -> None:
         self._settings = settings
@@ -40,27 +41,21 @@ class ComposeCli:
         self._version = ""
 
     def version(self) -> str:
-        """Version of the CLI. Raises ComposeUnavailableError."""
         self._command()
         return self._version
 
     def config(self, source: Source, name: str | None, environment: Mapping[str, str]) -> Config:
-        """The canonical project. `name` None: Compose derives it. Raises DefinitionError."""
         named = ["-p", name] if name else []
         return self._read_json(source, [*named, *_selection(source), "config", "--format", "json"], environment)
 
     def raw_config(self, source: Source) -> Config:
-        """The project as written, variables not replaced."""
         options = ["--no-interpolate", "--no-normalize", "--no-path-resolution", "--no-env-resolution"]
-        # With a name, because Compose finds none in a directory called 日本. The file's own is printed all the same.
+        # With a name, because Compose cannot derive one from a directory called 日本. The file's own is still printed.
         named = ["-p", "x", *_selection(source)]
         return self._read_json(source, [*named, "config", *options, "--format", "json"], {})
 
     def interpolate(self, source: Source, values: Config, environment: Mapping[str, str]) -> Config:
-        """`values` with their variables replaced, by way of a project that has nothing but them.
-
-        Compose drops `x-` keys of services from its JSON and keeps those at the top.
-        """
+        """Uses a project with nothing but `values`: Compose drops `x-` keys of services and keeps those at the top."""
         project = {"name": "x", "services": {"x": {"image": "x"}}, "x-values": values}
         arguments = [*_env_files(source), "-f", "-", "config", "--format", "json"]
         config = self._read_json(source, arguments, environment, file_text(project))
@@ -68,13 +63,11 @@ class ComposeCli:
         return answer
 
     def variables(self, source: Source, name: str | None = None) -> dict[str, str]:
-        """The environment that Compose interpolates with."""
         named = ["-p", name] if name else []
         text = self._read(source, [*named, *_selection(source), "config", "--environment"], {}, None)
         return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
 
     def create(self, stack: str, file: Path, services: Sequence[str], recreate: bool, on_line: Line) -> None:
-        """Create what `file` defines. Raises EngineError."""
         # Never -y: it would say yes to "recreate the volume, data will be lost".
         options = ["--no-build", "--pull", "never", "--remove-orphans", *(["--force-recreate"] if recreate else [])]
         command = ["-p", stack, "-f", str(file), "create", *options, "--", *services]
@@ -83,20 +76,16 @@ class ComposeCli:
             raise engine_error(last_words(output), "create").with_fields(unfinished=unfinished(output) or None)
 
     def build(self, stack: str, file: Path, service: str, on_line: Line) -> None:
-        """Build the image of one service. Raises ImageError."""
         self._image(["-p", stack, "--progress", "plain", "-f", str(file), "build"], file, service, on_line)
 
     def pull(self, stack: str, file: Path, service: str, on_line: Line) -> None:
-        """Pull the image of one service. Raises ImageError."""
         self._image(["-p", stack, "-f", str(file), "pull"], file, service, on_line)
 
     def abort(self) -> None:
-        """End the builds and pulls under way: their calls raise ImageError."""
         for process in tuple(self._image_calls):
             process.terminate()
 
     def end_strays(self, stack: str) -> None:
-        """End what calls of a Moorage that died still do for a stack; to be called with the stack's lock held."""
         end_strays(f"-p {stack} ", f"-f {self._home()}/generations/{stack}/")
         remove_left_behind(self._home())
 
@@ -123,7 +112,7 @@ class ComposeCli:
         return out
 
     def _service_names(self, source: Source) -> list[str]:
-        """The names of a definition that does not hold together. Empty: it cannot be read at all."""
+        """Service names of an inconsistent definition. Empty: it cannot be read at all."""
         options = ["--services", "--no-consistency", "--no-interpolate"]
         code, out, _ = self._ask(source, ["-p", "x", *_selection(source), "config", *options], {}, None)
         return [] if code else out.split()
@@ -131,7 +120,7 @@ class ComposeCli:
     def _ask(
         self, source: Source, arguments: list[str], environment: Mapping[str, str], stdin: str | None
     ) -> tuple[int, str, str]:
-        """Exit code, stdout and stderr of a reading call."""
+        """Exit code, stdout and stderr of a call that only reads."""
         env = {**os.environ, **dict(source.environment), **environment}
         process = self._start(arguments, source.directory, env, stdin)
         _limit_memory(process.pid, self._settings.compose_memory_bytes)
@@ -152,9 +141,9 @@ class ComposeCli:
         under_way: set[subprocess.Popen[str]] | None = None,
         more: Mapping[str, str] | None = None,
     ) -> tuple[int, list[str]]:
-        """Run to the end, line by line: exit code and lines. The timeout ends the process.
+        """Run to the end, passing on each line; returns exit code and lines. The timeout ends the process.
 
-        While it runs it is in `under_way` (None: nobody asks). `more` variables than our own. None: no more.
+        While it runs, the process is in `under_way`, if given. `more`: variables in addition to our own environment.
         """
         limit_s = timeout_s or self._settings.engine_timeout_s + self._settings.compose_timeout_s
         process = self._start(arguments, directory, {**os.environ, **(more or {})}, None, merged=True)
@@ -174,7 +163,7 @@ class ComposeCli:
             calls.discard(process)
             _end(process)
         if code < 0:
-            lines.append(f"no end within {limit_s:g} s: timed out")
+            lines.append(f"timed out after {limit_s:g} s")
         return code, lines
 
     def _start(
@@ -190,17 +179,17 @@ class ComposeCli:
                 stderr=subprocess.STDOUT if merged else subprocess.PIPE,
                 encoding="utf-8",
                 errors="replace",
-                start_new_session=True,  # Ctrl-C is ours to handle: the undo decides what happens to Compose's work
+                start_new_session=True,  # Ctrl-C must not reach Compose: the undo decides what happens to its work
             )
         except (FileNotFoundError, NotADirectoryError):
             message = f"{directory}: no such directory"
-            raise DefinitionError(message, file=str(directory), hint="Name the project's directory.") from None
+            raise DefinitionError(message, file=str(directory), hint="Name one with --project-directory.") from None
         except ValueError as error:  # a NUL byte in an argument or variable
             message = f"compose: {error}"
-            raise DefinitionError(message, hint="A name, path or variable holds a NUL byte.") from None
+            raise DefinitionError(message, hint="A name, path or variable contains a NUL byte.") from None
 
     def _command(self) -> tuple[str, ...]:
-        """The program, found and asked for its version once."""
+        """The program; found, and asked for its version, only once."""
         if self._program is None:
             self._program, self._version = find_program(self._settings.compose)
         return self._program
@@ -238,7 +227,7 @@ def _candidates(wanted: Path | None) -> list[tuple[str, ...]]:
 
 
 def _docker_with_plugin() -> str | None:
-    """The docker client, if it has the compose plugin: looking for the file is quicker than asking."""
+    """The docker client, if it has the compose plugin: looking for the file is faster than running it."""
     folders = [
         Path(os.environ.get("DOCKER_CONFIG", Path.home() / ".docker")) / "cli-plugins",
         Path("/usr/local/lib/docker/cli-plugins"),
@@ -275,14 +264,14 @@ def _env_files(source: Source) -> list[str]:
 
 
 def _kill(process: subprocess.Popen[str]) -> None:
-    """With its children: `docker compose` is a plugin that `docker` starts, and would go on holding the pipe."""
+    """Kill it with its children: `docker` starts `docker compose` as a plugin, which would keep the pipe open."""
     with suppress(ProcessLookupError, PermissionError):
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """Kill what still runs of it, reap it, close its pipes."""
+    """Kill the process group if it is still running, reap it, close its pipes."""
     _kill(process)
     process.wait()
     for pipe in (process.stdin, process.stdout, process.stderr):
@@ -291,7 +280,7 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 
 def _limit_memory(pid: int, limit: int) -> None:
-    """Bound the data segment from outside: code between fork and exec is not safe in a process with threads."""
+    """Limit the data segment from outside: code between fork and exec is not safe in a process with threads."""
     if sys.platform != "linux":
         return
     import resource
@@ -299,4 +288,4 @@ def _limit_memory(pid: int, limit: int) -> None:
     try:
         resource.prlimit(pid, resource.RLIMIT_DATA, (limit, limit))
     except (ProcessLookupError, PermissionError):
-        return  # it has ended already, or the machine does not let us: the timeout still holds
+        return  # it has already ended, or the machine does not allow it: the timeout still applies

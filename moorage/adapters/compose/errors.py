@@ -1,4 +1,4 @@
-"""What Compose says when it does not do it, as errors that name file, service and key, and say what next."""
+"""Turns Compose's error output into errors that name file, service and key, and say what to do next."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ _LASTING = re.compile(
 
 
 def definition_error(stderr: str, source: Source, services: Callable[[], Sequence[str]]) -> DefinitionError:
-    """Compose's complaint as an error that names file, service and key.
+    """Compose's error output as an error that names file, service and key.
 
-    `services` finds the names of the definition's services; it is asked only where one is misspelt.
+    `services` finds the names of the definition's services; it is called only if one is misspelt.
     """
     if "fatal error: runtime:" in stderr or "out of memory" in stderr:
-        message = f"{_files(source)}: reading it needs more memory than allowed: aliases that multiply?"
+        message = f"{_files(source)}: reading it needs more memory than allowed; does it have nested aliases?"
         return DefinitionError(message, file=_files(source), hint="MOORAGE_COMPOSE_MEMORY_BYTES raises the limit.")
     text = _complaint(stderr)
     if _NO_FILE.search(text):
@@ -69,11 +69,11 @@ def definition_error(stderr: str, source: Source, services: Callable[[], Sequenc
 
 
 def _no_service(file: str, service: str, wanted: str, there: Sequence[str]) -> DefinitionError:
-    """Compose says the same of `depends_on`, `links`, `volumes_from` and `network_mode: service:X`."""
+    """Compose gives the same message for `depends_on`, `links`, `volumes_from` and `network_mode: service:X`."""
     near = get_close_matches(wanted, there, n=1)
     others = ", ".join(sorted(there))
     message = f'{file}: services.{service}.depends_on: no service "{wanted}"'
-    hint = f'Did you mean "{near[0]}"?' if near else f"There are: {others}." if others else None
+    hint = f'Did you mean "{near[0]}"?' if near else f"Services: {others}." if others else None
     return DefinitionError(message, file=file, service=service, key=f"services.{service}.depends_on", hint=hint)
 
 
@@ -86,19 +86,19 @@ def _key(text: str) -> str | None:
 
 def _advice(text: str) -> str | None:
     if "dependency cycle" in text:
-        return "Take one of these depends_on entries away."
+        return "Remove one of these depends_on entries."
     if undeclared := _UNDECLARED.search(text):
         _, kind, name = undeclared.groups()
-        return f"Declare it at the top of the file: `{kind}s: {{{name}: }}`, or is the name spelt right?"
+        return f"Check the spelling, or declare it at the top level of the file: `{kind}s: {{{name}: }}`."
     if strange := _NO_KEY.search(text):
-        return f"Compose has no such key or name there: is {(strange.group(1) or strange.group(2))!r} spelt right?"
+        return f"Compose has no such key or name: check the spelling of {(strange.group(1) or strange.group(2))!r}."
     if "permission denied" in text:
-        return "Your user must be able to read it."
+        return "Give your user read permission for it."
     if "no such file or directory" in text or "not found" in text:
-        return "Is the path right?"
+        return "Check the path."
     if "required variable" in text or "is missing a value" in text:
         return "Set the variable in the environment, in .env, or with --env-file."
-    return "`docker compose config` shows the same complaint." if text else None
+    return "`docker compose config` shows the same error." if text else None
 
 
 def _files(source: Source) -> str:
@@ -107,13 +107,13 @@ def _files(source: Source) -> str:
 
 
 def _complaint(output: str) -> str:
-    """The message without Compose's warnings."""
+    """The error message without Compose's warnings."""
     lines = [line for line in output.splitlines() if line.strip() and not line.startswith("time=")]
     return "\n".join(lines).strip() or output.strip()
 
 
 def last_words(output: Sequence[str]) -> str:
-    """The error of a failed create: its last line that is no progress line."""
+    """The error of a failed create: the last line that does not report progress."""
     lines = [
         line for line in output if line.strip() and not line.startswith((" Container", " Network", " Volume", "time="))
     ]
@@ -121,25 +121,25 @@ def last_words(output: Sequence[str]) -> str:
 
 
 def unfinished(output: Sequence[str]) -> list[str]:
-    """Names of what a failed create had begun to create: the engine may go on with it after Compose has ended."""
+    """Names of objects that a failed create had begun to create: the engine may finish them after Compose has ended."""
     seen = [found.groups() for line in output if (found := _PROGRESS.match(line))]
     ended = {name for name, word in seen if word != "Creating"}
     return [name for name in dict.fromkeys(name for name, _ in seen) if name not in ended]
 
 
 def engine_error(text: str, what: str) -> MoorageError:
-    """A failed create: the engine's own words, and what next where they leave it open."""
+    """The error for a failed create: the engine's own message, with a hint if we have one."""
     if _ENGINE_DOWN.search(text):
         return EngineUnavailableError(text, hint="Is the Docker engine running?")
-    hint = "Make the file or directory, or is its path right?" if "path does not exist" in text else None
+    hint = "Check the path, or create the file or directory." if "path does not exist" in text else None
     if absent := _NOT_EXTERNAL.search(text):
         kind, name = absent.groups()
-        hint = f"It is external: make it first, `docker {kind} create {name}`, or take `external` away."
+        hint = f"It is external: create it first (`docker {kind} create {name}`), or remove `external`."
     return EngineError(f"compose {what}: {text.removeprefix('Error response from daemon: ')}", call=what, hint=hint)
 
 
 def image_error(what: str, service: str, output: Sequence[str]) -> ImageError:
-    """A failed build or pull as an error that says whether another try could help, with the last lines."""
+    """The error for a failed build or pull, with its last lines; says whether a retry could help."""
     lines = [line for line in output if line.strip() and not line.startswith("time=")]
     text = last_words(output)
     passing = bool(_PASSING.search("\n".join(lines[-8:]))) and not _LASTING.search(text)
@@ -151,5 +151,5 @@ def image_error(what: str, service: str, output: Sequence[str]) -> ImageError:
         log="\n".join(lines[-50:]),
         hint="The lines above are its output."
         if what == "build"
-        else "Is the image's name right, and the registry reachable?",
+        else "Check the image's name, and that the registry is reachable.",
     )

@@ -1,4 +1,4 @@
-"""Processes that a Moorage which was killed has left behind: found by their command line or their environment."""
+"""Processes left behind by a killed Moorage process, found by their command line or environment."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LONGEST_S = 5.0
 _GRACE_S = 2.0
 _POLL_S = 0.02
 _SETTLE_S = 0.3
-"""What the engine was asked for just before comes to be although nobody waits for it any more."""
+"""The engine still finishes a request sent just before, even if nobody is waiting for it."""
 
 
 def end_strays(*parts: str) -> int:
@@ -35,7 +35,7 @@ def end_strays(*parts: str) -> int:
 
 
 def end_bearers(variable: str, value: str) -> int:
-    """End every process that has a variable with this value in its environment, but not who asks; returns how many.
+    """End every process whose environment has this variable, except our own and its parents; returns how many.
 
     SIGTERM first, SIGKILL two seconds later. Processes that we may not look at do not count.
     """

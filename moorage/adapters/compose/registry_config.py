@@ -1,7 +1,7 @@
-"""Credentials of private registries, for one call of Compose: a folder in place of the user's `~/.docker`.
+"""Credentials of private registries for one call of Compose: a temporary folder replaces the user's `~/.docker`.
 
-The password is in a file of ours (0600) for as long as the call takes, never in a command line or a variable. The
-folder belongs to the process by a kernel lock: one that a killed process has left is removed by whoever looks next.
+The password is in a private file (0600) during the call, never in a command line or an environment variable. The
+process holds a kernel lock on the folder: a folder that a killed process has left behind is removed by the next call.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _HUB_HOSTS = ("index.docker.io", "docker.io", "registry-1.docker.io", "hub.docke
 
 @contextmanager
 def logged_in(home: Path, logins: Sequence[RegistryLogin]) -> Iterator[dict[str, str]]:
-    """The variables of a call that may pull as `logins`; none where there are none. Raises HomeError."""
+    """Environment variables for a call that uses `logins`; empty if there are no logins. Raises HomeError."""
     if not logins:
         yield {}
         return
@@ -73,7 +73,7 @@ def _remove_if_dead(folder: Path) -> None:
 
 
 def own_folder() -> Path | None:
-    """The user's own. None: there is no home directory."""
+    """The user's own folder. None: there is no home directory."""
     if named := os.environ.get("DOCKER_CONFIG"):
         return Path(named)
     with suppress(RuntimeError):
@@ -82,10 +82,10 @@ def own_folder() -> Path | None:
 
 
 def _fill(folder: Path, own: Path | None, logins: Sequence[RegistryLogin]) -> None:
-    """The user's configuration with the logins in it; all else that lies beside it (plugins, contexts) as links."""
+    """Write the user's configuration with the logins added; link everything else next to it (plugins, contexts)."""
     config: dict[str, Any] = {}
     if own and own.is_dir():
-        with suppress(OSError, ValueError):  # the CLI goes on without it, too
+        with suppress(OSError, ValueError):  # the CLI ignores an unreadable file too
             found = json.loads((own / _CONFIG).read_text(encoding="utf-8"))
             config = found if isinstance(found, dict) else {}
         for entry in own.iterdir():
@@ -97,7 +97,7 @@ def _fill(folder: Path, own: Path | None, logins: Sequence[RegistryLogin]) -> No
 
 
 def merged(own: Mapping[str, Any], logins: Sequence[RegistryLogin]) -> dict[str, Any]:
-    """A `config.json` with logins; for their registries no helper is asked, which would hide them."""
+    """A `config.json` with the logins, without credential helpers for their registries: those would override them."""
     auths, helpers = dict(own.get("auths") or {}), dict(own.get("credHelpers") or {})
     for login in logins:
         key = _HUB_KEY if login.registry in _HUB_HOSTS else login.registry

@@ -1,4 +1,4 @@
-"""Images by Dagger: built in its engine, handed over as an archive, loaded into Docker's under the same name."""
+"""Builds images in Dagger's engine, exports them as archives, and loads them into Docker under the same name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from moorage.adapters.build_context import ignored
 from moorage.adapters.dagger.child import DaggerChild, DaggerFailedError
 from moorage.adapters.dagger.preflight import DaggerLook
 from moorage.errors import DefinitionError, ImageError, TransientImageError
-from moorage.interfaces import Engine, Line
+from moorage.interfaces import Engine, ImageBuilder, Line
 from moorage.model.image import Availability, BuilderName, BuildSpec, BuiltImage, RegistryLogin
 from moorage.rules import building
 from moorage.settings import Settings
@@ -21,8 +21,8 @@ _OWN_DOCKERFILE = ".moorage.Dockerfile"
 _PASSING = frozenset({"TransportError", "ClientConnectionError"})
 
 
-class DaggerBuilder:
-    """`ImageBuilder` by Dagger. Each build is a session of its own: what one does ends with it."""
+class DaggerBuilder(ImageBuilder):
+    """Builds images with Dagger. Each build has a session of its own, and everything it started ends with it."""
 
     def __init__(self, settings: Settings, engine: Engine, logins: tuple[RegistryLogin, ...] = ()) -> None:
         self._settings = settings
@@ -33,11 +33,10 @@ class DaggerBuilder:
         self._aborted = False
 
     def preflight(self) -> Availability:
-        """Whether SDK, CLI and engine are there; at most 5 s, nothing is started."""
+        """Checks SDK, CLI and engine; starts nothing."""
         return DaggerLook(self._settings, self._engine).preflight()
 
     def build(self, spec: BuildSpec, on_line: Line) -> BuiltImage:
-        """Build, load and tag. Raises ImageError, UnsupportedByBackendError, BackendUnavailableError."""
         building.refuse_unhonoured(spec, BuilderName.DAGGER)
         asked = request_of(spec)
         environment = DaggerLook(self._settings, self._engine).environment()
@@ -52,7 +51,7 @@ class DaggerBuilder:
                 child.ask({**asked, "do": "build", "archive": str(archive)}, self._settings.image_timeout_s)
                 return self._take(spec, archive)
         except TimeoutError:
-            message = f"no end within {self._settings.image_timeout_s:g} s: timed out"
+            message = f"timed out after {self._settings.image_timeout_s:g} s"
             raise _error(spec, DaggerFailedError({"message": message, "log": child.last_lines()})) from None
         except DaggerFailedError as error:
             raise _error(spec, error) from None
@@ -61,14 +60,13 @@ class DaggerBuilder:
                 self._under_way.discard(child)
 
     def abort(self) -> None:
-        """End the builds under way, with all that they started."""
         with self._guard:
             self._aborted = True
             for child in self._under_way:
                 child.abort()
 
     def _take(self, spec: BuildSpec, archive: Path) -> BuiltImage:
-        """Load the archive and name the image: all of it, or an error and no name."""
+        """Load the archive and name the image; after an error there is no name."""
         image_id = self._engine.load(archive)
         for name in (spec.tag, *map(str, spec.build.get("tags") or ())):
             self._engine.tag(image_id, with_tag(name))
@@ -76,12 +74,12 @@ class DaggerBuilder:
 
 
 def with_tag(name: str) -> str:
-    """The name with `:latest` where it has no tag: a colon before the last slash belongs to the registry."""
+    """The name, with `:latest` if it has no tag. A colon before the last slash belongs to the registry."""
     return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
 
 
 def request_of(spec: BuildSpec) -> dict[str, Any]:
-    """What the session is asked for a build. Raises DefinitionError for files that cannot be read."""
+    """The request for a build. Raises DefinitionError for files that cannot be read."""
     shown = {str(key): str(value) for key, value in (spec.build.get("labels") or {}).items()}
     if spec.recipe:
         recipe = spec.recipe.model_dump(mode="json")
@@ -97,7 +95,7 @@ def request_of(spec: BuildSpec) -> dict[str, Any]:
     inline = spec.build.get("dockerfile_inline")
     if inline is None and whole.is_relative_to(context):
         name = str(whole.relative_to(context))
-    else:  # outside of what the engine sees: handed over beside it, hidden from the build itself
+    else:  # outside the context: passed separately, and not visible to the build itself
         name = _OWN_DOCKERFILE
         hidden = [*patterns, name, f"{name}.dockerignore"]
         text = _read(whole, spec) if inline is None else str(inline)
@@ -123,7 +121,7 @@ def _ssh_agent(spec: BuildSpec) -> str:
     if not agent:
         where = f"services.{spec.service}.build.ssh"
         message = f"{where}: SSH_AUTH_SOCK is not set"
-        raise DefinitionError(message, service=spec.service, key=where, hint="Start an agent: `ssh-agent`.")
+        raise DefinitionError(message, service=spec.service, key=where, hint="Start `ssh-agent` first.")
     return agent
 
 
@@ -131,12 +129,12 @@ def _read(file: Path, spec: BuildSpec) -> str:
     try:
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        message = f"services.{spec.service}.build: {file}: {getattr(error, 'strerror', None) or 'no text in UTF-8'}"
+        message = f"services.{spec.service}.build: {file}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}"
         raise DefinitionError(message, service=spec.service, file=str(file)) from None
 
 
 def _error(spec: BuildSpec, error: DaggerFailedError) -> ImageError:
-    """A failed build as an error that says whether another try could help, with its output."""
+    """The error for a failed build, with its output; says whether a retry could help."""
     kind = TransientImageError if error.kind in _PASSING else ImageError
     message = str(error).strip()
     words = message.splitlines()[0] if message else "no reason given"

@@ -1,4 +1,4 @@
-"""Our side of the process that speaks Dagger: started, asked, and ended with all that it started."""
+"""Our side of the process that runs the Dagger SDK: starts it, sends requests, ends it with all its children."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ OLDEST_ENGINE = (0, 21, 1)
 _CLOSE_S = 15.0
 _TERM_S = 3.0
 _LINES = 60
-HINT = "`moorage doctor` looks at CLI and engine; `--builder compose` does without Dagger."
+HINT = "`moorage doctor` checks CLI and engine; `--builder compose` builds without Dagger."
 
 
 class DaggerFailedError(Exception):
-    """What the SDK raised, as data: `kind`, `message`, `log`, of a failed command `exit_code`, `stdout`, `stderr`."""
+    """An error of the SDK as data: `kind`, `message`, `log`; for a failed command `exit_code`, `stdout`, `stderr`."""
 
     def __init__(self, facts: Mapping[str, Any]) -> None:
         super().__init__(str(facts.get("message") or "no reason given"))
@@ -47,13 +47,13 @@ class DaggerFailedError(Exception):
 
     @property
     def log(self) -> str:
-        """Output of the command that failed, and the end of the CLI's log."""
+        """Output of the failed command, and the end of the CLI's log."""
         output = [str(self.facts.get(name) or "") for name in ("stdout", "stderr")]
         return "\n".join(part for part in (*output, *self.facts.get("log", ())) if part)
 
 
 class DaggerChild:
-    """A session of Dagger from `with` to its end. Answers to requests come in any order, from any thread."""
+    """A Dagger session, for use in a `with` block. Requests may come from any thread; answers come in any order."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class DaggerChild:
         self._said: list[str] = []
         self._process: subprocess.Popen[str] | None = None
         self.folder = Path()
-        """For files that go with the session; there is none before it."""
+        """Folder for files that are removed with the session; None before it."""
         self.engine_version = ""
 
     def __enter__(self) -> Self:
@@ -90,7 +90,7 @@ class DaggerChild:
         self._close(grace_s=0 if kind else _CLOSE_S)
 
     def ask(self, request: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
-        """One request and its answer. Raises DaggerFailedError, also when the session ends first; TimeoutError."""
+        """Send a request and return its answer. Raises DaggerFailedError, also if the session ends; TimeoutError."""
         number = next(self._numbers)
         answers: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         with self._guard:
@@ -101,12 +101,12 @@ class DaggerChild:
         return self._answer(answers, timeout_s)
 
     def abort(self) -> None:
-        """End the session and all that it started; who waits for an answer gets DaggerFailedError."""
+        """End the session and all its processes; pending requests raise DaggerFailedError."""
         self._aborted.set()
         self._kill(signal.SIGKILL)
 
     def last_lines(self) -> list[str]:
-        """The end of what the CLI and the engine logged."""
+        """The last lines logged by the CLI and the engine."""
         return self._said[-_LINES:]
 
     def _open(self) -> None:
@@ -122,11 +122,11 @@ class DaggerChild:
             stderr=subprocess.DEVNULL,
             encoding="utf-8",
             errors="replace",
-            start_new_session=True,  # Ctrl-C is ours to handle, and the group can be ended as a whole
+            start_new_session=True,  # Ctrl-C must not reach it, and the group can be ended as a whole
         )
         self._reader = threading.Thread(target=self._read, args=(self._process,), daemon=True, name="moorage-dagger")
         self._reader.start()
-        if self._aborted.is_set():  # asked for before there was a process
+        if self._aborted.is_set():  # `abort` was called before there was a process
             self._kill(signal.SIGKILL)
         try:
             self.engine_version = str(self._answer(opened, self._connect_timeout_s)["version"])
@@ -158,13 +158,13 @@ class DaggerChild:
 
     def _send(self, request: Mapping[str, Any]) -> None:
         stdin = self._process.stdin if self._process else None
-        with self._guard, suppress(OSError, ValueError):  # it has ended: the reader tells whoever waits
+        with self._guard, suppress(OSError, ValueError):  # it has ended: the reader answers pending requests
             if stdin:
                 stdin.write(json.dumps(request) + "\n")
                 stdin.flush()
 
     def _read(self, process: subprocess.Popen[str]) -> None:
-        """Hand out answers and lines until the process ends, then tell all who still wait."""
+        """Distribute answers and log lines until the process ends, then fail all pending requests."""
         for text in process.stdout or ():
             try:
                 got = json.loads(text)
@@ -185,7 +185,7 @@ class DaggerChild:
         return {"kind": "SessionError", "message": "the session has ended", "log": self.last_lines()}
 
     def _close(self, grace_s: float) -> None:
-        """End the input, which ends the session in good order; what still runs after `grace_s` is killed."""
+        """Close the input, which ends the session cleanly; kill whatever still runs after `grace_s`."""
         process = self._process
         if process:
             with suppress(OSError, ValueError):
@@ -196,7 +196,7 @@ class DaggerChild:
                 if not _ends(process, _TERM_S):
                     self._kill(signal.SIGKILL)
             process.wait()
-            self._kill(signal.SIGKILL)  # the CLI, should it have outlived the SDK
+            self._kill(signal.SIGKILL)  # the CLI, in case it has outlived the SDK
             self._reader.join(_TERM_S)
             if process.stdout and not self._reader.is_alive():
                 process.stdout.close()

@@ -1,6 +1,6 @@
-"""What is asked of Dagger's API, call by call; runs in the process of `dagger_session`.
+"""Calls to Dagger's API; they run in the process of `session.py`.
 
-Every call here is checked against the engine's schema by `tests/contract/test_dagger.py`.
+`tests/contract/test_dagger.py` checks every call here against the engine's schema.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Pipelines:
         self._secrets = 0
 
     async def do(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Answer one request. Raises what the SDK raises."""
+        """Answer one request. Raises the SDK's errors."""
         answer: dict[str, Any] = await getattr(self, f"_{request['do']}")(request)
         return answer
 
@@ -35,7 +35,7 @@ class Pipelines:
         return {}
 
     async def _build(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Build an image and write it to an archive that the engine of Docker can load."""
+        """Build an image and write it to an archive that the Docker engine can load."""
         import dagger
 
         container = self._built(request)
@@ -65,7 +65,7 @@ class Pipelines:
         )
 
     def _from_recipe(self, request: Mapping[str, Any]) -> dagger.Container:
-        """A project without a Dockerfile: dependencies in a layer of their own, the cache beside them, no root."""
+        """A project without a Dockerfile: dependencies in a layer of their own, with a cache volume, not as root."""
         recipe, host = request["recipe"], self._client.host()
         container = self._client.container().from_(recipe["base"]).with_workdir(recipe["workdir"])
         for name, value in recipe["environment"].items():
@@ -84,7 +84,7 @@ class Pipelines:
     # --- services -----------------------------------------------------------------------------------------------
 
     async def _start(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Start a service and its tunnels; says where they end."""
+        """Start a service and its tunnels; returns the tunnels' addresses."""
         container = self._prepared(request)
         service = container.as_service(
             args=request["command"], use_entrypoint=not request["own_entrypoint"], no_init=not request["init"]
@@ -115,7 +115,7 @@ class Pipelines:
         return await self._prepared(request).default_args()
 
     async def _stop(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Stop a service, by its signal unless `kill`, and its tunnels before it."""
+        """Stop the tunnels of a service, then the service, by its stop signal unless `kill`."""
         name = request["name"]
         if tunnel := self._tunnels.pop(name, None):
             await tunnel.stop(kill=True)
@@ -124,7 +124,7 @@ class Pipelines:
         return {}
 
     def _prepared(self, request: Mapping[str, Any]) -> dagger.Container:
-        """The container of a service: image, settings, files, and what it depends on bound to it."""
+        """The container of a service: image, settings, files, and bindings to its dependencies."""
         build = request["build"]
         container = self._built(build) if build else self._client.container().from_(request["image"])
         if request["user"]:

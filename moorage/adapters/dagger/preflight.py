@@ -1,6 +1,6 @@
-"""Whether Dagger can be used: looked at without importing its SDK, starting its engine or fetching its CLI.
+"""Checks whether Dagger can be used, without importing its SDK, starting its engine or downloading its CLI.
 
-The SDK has no time-out for what it provisions, and offline it tries for minutes. So everything is looked for first.
+The SDK has no time-out for provisioning, and offline it tries for minutes. So everything is checked first.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ _REGISTRY_PORT = 443
 _LOOK_S = 2.0
 _WHOLE_LOOK_S = 5.0
 _GET_CLI = "Install the CLI (https://docs.dagger.io/install), or name it with MOORAGE_DAGGER_CLI."
-_GET_SDK = "`pip install 'moorage[dagger]'` brings the SDK."
+_GET_SDK = "Install the SDK with `pip install 'moorage[dagger]'`."
 _GET_ENGINE = (
-    "Name an engine that runs with MOORAGE_DAGGER_RUNNER_HOST=unix:///PATH or tcp://HOST:PORT, "
+    "Name a running engine with MOORAGE_DAGGER_RUNNER_HOST=unix:///PATH or tcp://HOST:PORT, "
     "or load its image into the Docker engine."
 )
 
 
 class _MissingError(Exception):
-    """Something that is needed is not there; the arguments are why and what helps."""
+    """Something that Dagger needs is missing; the arguments are the reason and a hint."""
 
 
 class DaggerLook:
-    """One look at all that a session of Dagger needs."""
+    """Checks everything that a Dagger session needs."""
 
     def __init__(self, settings: Settings, engine: Engine) -> None:
         self._settings = settings
@@ -54,7 +54,7 @@ class DaggerLook:
         self._version = ""
 
     def preflight(self) -> Availability:
-        """Whether a session could be opened; at most 5 s, whatever names or sockets take longer."""
+        """Whether a session could be opened; takes at most 5 s, even if name lookups or sockets would take longer."""
         answers: queue.SimpleQueue[Availability] = queue.SimpleQueue()
         threading.Thread(target=lambda: answers.put(self._look()), daemon=True, name="moorage-look").start()
         try:
@@ -74,7 +74,7 @@ class DaggerLook:
         return self._answer("", None)
 
     def environment(self) -> dict[str, str]:
-        """What the SDK is to be started with. Raises nothing: what is not there was said by `preflight`."""
+        """Environment for the SDK. Raises nothing: `preflight` has reported what is missing."""
         chosen = {CLI_VARIABLE: next(iter(_clis(self._settings)), None), RUNNER_VARIABLE: runner_host(self._settings)}
         return {name: str(value) for name, value in chosen.items() if value}
 
@@ -95,14 +95,14 @@ class DaggerLook:
         self._found.append(f"SDK: dagger-io {_sdk_version()}")
 
     def _session(self) -> bool:
-        """True: there is a session already, of `dagger run`. Then neither CLI nor runner matter."""
+        """True if there already is a session, of `dagger run`. Then neither CLI nor engine is needed."""
         port = os.environ.get("DAGGER_SESSION_PORT", "")
         if not port:
             return False
         self._found.append(f"session: DAGGER_SESSION_PORT={port}")
         hint = "Run it inside `dagger run`, or unset DAGGER_SESSION_PORT."
         if not os.environ.get("DAGGER_SESSION_TOKEN"):
-            raise _MissingError("DAGGER_SESSION_PORT is set and DAGGER_SESSION_TOKEN is not", hint)
+            raise _MissingError("DAGGER_SESSION_PORT is set, but DAGGER_SESSION_TOKEN is not", hint)
         if why := _refused(("127.0.0.1", port)):
             raise _MissingError(f"the session of DAGGER_SESSION_PORT={port} does not answer: {why}", hint)
         return True
@@ -138,7 +138,7 @@ class DaggerLook:
             raise _MissingError(f"{cli} version: exit code {done.returncode}: {said}", _GET_CLI)
         if not at_least(self._version, OLDEST_ENGINE):
             oldest = ".".join(map(str, OLDEST_ENGINE))
-            raise _MissingError(f"the CLI is {self._version}, and {oldest} or later is needed", _GET_CLI)
+            raise _MissingError(f"the CLI is {self._version}, but {oldest} or later is needed", _GET_CLI)
 
     def _runner(self) -> None:
         host = runner_host(self._settings)
@@ -150,7 +150,7 @@ class DaggerLook:
             raise _MissingError(f"the engine at {host} cannot be reached: {why}", _GET_ENGINE)
 
     def _own_runner(self) -> None:
-        """The CLI would start an engine as a container: that needs the Docker client, its engine and an image."""
+        """The CLI would start an engine as a container, which needs the Docker client, a Docker engine and an image."""
         image = f"{_REGISTRY}/engine:v{self._version}"
         try:
             version = self._engine.ping()
@@ -162,20 +162,20 @@ class DaggerLook:
             self._found.append("engine: none named; the CLI needs the `docker` command to start one")
             raise _MissingError("the CLI cannot start an engine without the `docker` command", _GET_ENGINE)
         if not there and (why := _refused((_REGISTRY, _REGISTRY_PORT))):
-            self._found.append(f"engine: none named; image {image} is not here; {_REGISTRY}: {why}")
+            self._found.append(f"engine: none named; there is no image {image}; {_REGISTRY}: {why}")
             raise _MissingError(
-                f"the image of its engine is not here, and {_REGISTRY} cannot be reached: {why}", _GET_ENGINE
+                f"the image of its engine is missing, and {_REGISTRY} cannot be reached: {why}", _GET_ENGINE
             )
         self._found.append(f"engine: the CLI starts {image} on Docker Engine {version}")
 
 
 def runner_host(settings: Settings) -> str | None:
-    """The engine that was named. None: none was, and the CLI starts one."""
+    """The engine that was named. None: no engine was named, so the CLI starts one."""
     return settings.dagger_runner_host or os.environ.get(RUNNER_VARIABLE) or None
 
 
 def _clis(settings: Settings) -> Iterator[str]:
-    """The CLI: what was named counts also where it is not there; else the SDK's own or that of PATH."""
+    """Paths of the CLI: the one that was named, even if it is missing; else the SDK's own or that on PATH."""
     if named := settings.dagger_cli or os.environ.get(CLI_VARIABLE):
         yield str(named)
         return
@@ -186,14 +186,14 @@ def _clis(settings: Settings) -> Iterator[str]:
 
 
 def _cached() -> Path:
-    """Where the SDK keeps the CLI that it has fetched (dagger/provisioning/_download.py)."""
+    """Where the SDK stores the CLI that it downloads (dagger/provisioning/_download.py)."""
     named = os.environ.get("XDG_CACHE_HOME", "").strip()
     folder = Path(named).expanduser() if named else platformdirs.user_cache_path()
     return folder / "dagger" / f"dagger-{_sdk_version()}"
 
 
 def _sdk_version() -> str | None:
-    """Of the installed SDK, by its metadata: a folder called `dagger` is no SDK. None: there is none."""
+    """Version of the installed SDK, from its metadata: a folder called `dagger` is not the SDK. None: not installed."""
     try:
         return importlib.metadata.version("dagger-io")
     except importlib.metadata.PackageNotFoundError:
@@ -201,7 +201,7 @@ def _sdk_version() -> str | None:
 
 
 def _unreachable(host: str) -> str | None:
-    """Why a runner host does not answer. None: it does, or its kind (`docker-container://`) is the CLI's to reach."""
+    """Why a runner host does not answer. None: it answers, or only the CLI can reach it (`docker-container://`)."""
     parts = urlsplit(host)
     if parts.scheme == "unix":
         return _refused(parts.path)
@@ -210,11 +210,11 @@ def _unreachable(host: str) -> str | None:
             return _refused((parts.hostname or "", parts.port or 0))
         except ValueError as error:
             return str(error)
-    return None if parts.scheme and parts.netloc else "it is no address like unix:///PATH or tcp://HOST:PORT"
+    return None if parts.scheme and parts.netloc else "it is not an address such as unix:///PATH or tcp://HOST:PORT"
 
 
 def _refused(place: str | tuple[str, object]) -> str | None:
-    """Why nothing accepts a connection there. None: something does."""
+    """Why no connection can be made there. None: it can."""
     try:
         if isinstance(place, str):
             with socket.socket(socket.AF_UNIX) as looker:

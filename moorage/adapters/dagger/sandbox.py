@@ -1,4 +1,4 @@
-"""Throw-away services inside Dagger: one session, services bound to each other, tunnels on loopback ports."""
+"""Throw-away services in Dagger: one session, services bound to each other, tunnels on loopback ports."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _STOP_S = 20.0
 
 
 class DaggerSandbox:
-    """`Sandbox` by Dagger. `is_secret` says of a variable's name whether its value must not be seen in logs."""
+    """Throw-away services in Dagger. `is_secret`: whether a variable of this name must not appear in logs."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class DaggerSandbox:
         return [line for line in lines if service is None or service in line]
 
     def close(self) -> None:
-        """End the session and all that lives in it; no error if it is closed."""
+        """End the session and everything in it; no error if it is closed."""
         child, self._child = self._child, None
         if child:
             child.__exit__(None, None, None)
@@ -113,7 +113,7 @@ class DaggerSandbox:
 
 
 def _failed(service: str, error: DaggerFailedError) -> RunError:
-    """What a service or one-shot ended with, its output in it."""
+    """The error of a service or one-shot, with its output."""
     first = (str(error).strip() or "no reason given").splitlines()[0]
     code = error.facts.get("exit_code")
     return RunError(

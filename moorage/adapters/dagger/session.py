@@ -1,8 +1,8 @@
-"""The program that speaks Dagger: one session of the SDK in a process of its own, asked over its standard input.
+"""The program that runs one session of the Dagger SDK in its own process, and takes requests on its standard input.
 
-The SDK cannot be interrupted while its CLI starts or ends, keeps its settings in the environment of the process, and
-leaves the CLI behind when that is killed. A process can be given an environment and be ended, with all that it
-started. Lines of JSON in, lines of JSON out; the end of the input is the end of the session.
+The SDK cannot be interrupted while its CLI starts or ends, reads its settings from the environment of the process, and
+leaves the CLI behind if it is cut off. A process can be given an environment, and be ended with all its children. Lines
+of JSON in, lines of JSON out; the end of the input ends the session.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     import dagger
 
 SCRATCH = "MOORAGE_DAGGER_SCRATCH"
-"""Names the folder for temporary files of a session; who asks removes it, and if that one was killed, this program."""
+"""Folder for temporary files of a session; our parent removes it, or, if it was killed, this program."""
 _TAIL_LINES = 60
 _CLOSING_S = 20.0
 _GIVING_UP_S = 1.0
-"""How long a session that never opened has to end."""
+"""How long a session that never opened may take to end."""
 
 
 class Tail(io.StringIO):
-    """What the CLI logs: the last lines are kept, each is told."""
+    """Receives the CLI's log: keeps the last lines, and passes on each."""
 
     def __init__(self, out: TextIO) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class Tail(io.StringIO):
         self._out = out
 
     def write(self, text: str) -> int:
-        """Keep and tell what is not empty."""
+        """Keep and pass on lines that are not empty."""
         for line in text.splitlines():
             if line.strip():
                 self.lines.append(line.rstrip())
@@ -48,7 +48,7 @@ class Tail(io.StringIO):
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:  # type: ignore[override]
-        """The same for many."""
+        """Write several lines."""
         for line in lines:
             self.write(line)
 
@@ -58,14 +58,14 @@ _opened = threading.Event()
 
 
 def say(out: TextIO, **facts: Any) -> None:
-    """One line to whoever asked; nobody reads any more: no error."""
+    """Write one line of JSON; no error if nobody reads it anymore."""
     with _saying, contextlib.suppress(OSError, ValueError):
         out.write(json.dumps(facts) + "\n")
         out.flush()
 
 
 async def serve(requests: asyncio.Queue[dict[str, Any] | None], out: TextIO) -> None:
-    """Open a session, answer requests side by side until there are no more, close it: all in this task."""
+    """Open a session, answer requests concurrently until there are no more, close it: all in this task."""
     import dagger
 
     tail = Tail(out)
@@ -75,7 +75,7 @@ async def serve(requests: asyncio.Queue[dict[str, Any] | None], out: TextIO) -> 
             _opened.set()
             say(out, ready={"version": await client.version()})
             await _answer_all(client, requests, out, tail)
-    except Exception as error:  # noqa: BLE001 - whatever the SDK raises is told, not printed
+    except Exception as error:  # noqa: BLE001 - any error of the SDK is passed on, not printed
         say(out, failed=described(error, tail.lines))
 
 
@@ -103,9 +103,9 @@ async def _answer_all(
 
 
 def described(error: BaseException, tail: Iterable[str]) -> dict[str, Any]:
-    """An error of the SDK as data: its kind, its words, of a failed command exit code and output, the log's tail.
+    """An error of the SDK as data: kind, message, log tail, and for a failed command its exit code and output.
 
-    A CLI that died makes the SDK raise a SessionError at the close, which hides what was wrong: that is looked for.
+    If the CLI has died, the SDK raises a SessionError on closing, which hides the real error: that one is looked up.
     """
     seen = error
     while type(seen).__name__ == "SessionError" and isinstance(seen.__context__, Exception):
@@ -120,17 +120,17 @@ def described(error: BaseException, tail: Iterable[str]) -> dict[str, Any]:
 
 
 def _read(loop: asyncio.AbstractEventLoop, requests: asyncio.Queue[dict[str, Any] | None]) -> None:
-    """Pass requests on; when there are no more, the session has a while to close, then all of it is killed."""
+    """Pass requests on; when the input ends, the session has some time to close, then everything is killed."""
     for line in sys.stdin:
         loop.call_soon_threadsafe(requests.put_nowait, json.loads(line))
-    with contextlib.suppress(RuntimeError):  # it has ended already
+    with contextlib.suppress(RuntimeError):  # it has already ended
         loop.call_soon_threadsafe(requests.put_nowait, None)
     threading.Timer(_CLOSING_S if _opened.is_set() else _GIVING_UP_S, _kill_all).start()
 
 
 def _kill_all() -> None:
     _remove_scratch()
-    if os.getpgid(0) == os.getpid():  # started as we start it: leader of a group of its own, with the CLI in it
+    if os.getpgid(0) == os.getpid():  # started by Moorage: leader of its own process group, which includes the CLI
         os.killpg(0, signal.SIGKILL)
     os._exit(1)
 
@@ -149,12 +149,12 @@ async def _main(out: TextIO) -> None:
 def main() -> None:
     """Serve one session."""
     out = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no answer
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # output of libraries must not mix with answers
     try:
         asyncio.run(_main(out))
     finally:
         _remove_scratch()
-        os._exit(0)  # threads of the SDK may hang in a CLI that does
+        os._exit(0)  # threads of the SDK may hang together with the CLI
 
 
 if __name__ == "__main__":

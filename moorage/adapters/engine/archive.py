@@ -1,4 +1,4 @@
-"""What the engine takes a file into a container from."""
+"""Tar archives for copying a file into a container."""
 
 from __future__ import annotations
 

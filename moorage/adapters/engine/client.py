@@ -1,4 +1,4 @@
-"""The Docker engine through the Docker SDK's low-level client: one request a call, plain answers."""
+"""The Docker engine, through the Docker SDK's low-level client: one request per call, plain answers."""
 
 from __future__ import annotations
 
@@ -47,16 +47,14 @@ class DockerEngine:
 
     @property
     def address(self) -> str:
-        """Where the engine is looked for."""
+        """Address of the engine."""
         return os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
 
     def ping(self) -> str:
-        """Version of the engine. Raises EngineUnavailableError."""
         with self.speaking():
             return str(self.client.version()["Version"])
 
     def observe(self, stack: str) -> Observed:
-        """What is there of one stack: all that bears Compose's project label."""
         chosen = {"label": [f"{labels.COMPOSE_PROJECT}={stack}"]}
         containers = self._containers(chosen["label"])
         with self.speaking():
@@ -70,7 +68,6 @@ class DockerEngine:
         )
 
     def containers(self, stack: str, service: str) -> tuple[Container, ...]:
-        """The containers of one service, by replica number."""
         chosen = [f"{labels.COMPOSE_PROJECT}={stack}", f"{labels.COMPOSE_SERVICE}={service}"]
         return tuple(sorted(self._containers(chosen), key=lambda c: c.number))
 
@@ -82,13 +79,11 @@ class DockerEngine:
         return tuple(container for container in found if container)
 
     def stacks(self) -> dict[str, dict[str, str]]:
-        """All Compose projects on the engine, each with the labels of one of its containers."""
         with self.speaking():
             listed = self.client.containers(all=True, filters={"label": labels.COMPOSE_PROJECT})
         return {entry["Labels"][labels.COMPOSE_PROJECT]: entry["Labels"] for entry in listed}
 
     def stacks_of(self, home: str) -> frozenset[str]:
-        """Names of the stacks that one `$MOORAGE_HOME` has containers, networks or volumes of."""
         chosen = {"label": f"{labels.HOME}={home}"}
         with self.speaking():
             listed = [*self.client.containers(all=True, filters=chosen), *self.client.networks(filters=chosen)]
@@ -96,7 +91,6 @@ class DockerEngine:
         return frozenset(entry["Labels"][labels.STACK] for entry in listed if labels.STACK in entry["Labels"])
 
     def inspect(self, container: str) -> Container | None:
-        """One container as it is now. None: it does not exist."""
         with self.speaking():
             try:
                 return _container(self.client.inspect_container(container))
@@ -104,11 +98,9 @@ class DockerEngine:
                 return None
 
     def published_ports(self) -> frozenset[tuple[int, str]]:
-        """(port, protocol) of every port published by a running container."""
         return frozenset(self.publishers())
 
     def publishers(self) -> dict[tuple[int, str], str]:
-        """(port, protocol) of every published port → name of the running container."""
         with self.speaking():
             listed = self.client.containers()
         return {
@@ -119,7 +111,6 @@ class DockerEngine:
         }
 
     def start(self, container: str) -> None:
-        """Start; no effect on a running one. Raises PortTakenError, EngineError."""
         with self.speaking():
             try:
                 self.client.start(container)
@@ -130,46 +121,38 @@ class DockerEngine:
                 raise
 
     def stop(self, container: str, grace_s: float) -> None:
-        """The image's stop signal, SIGKILL after `grace_s`; no effect on a stopped or missing one."""
         with self.speaking(), _ignoring_missing():
             self.client.stop(container, timeout=round(grace_s))
 
     def kill(self, container: str, signal: str = "SIGKILL") -> None:
-        """Send a signal; no effect on a stopped or missing one."""
         with self.speaking(), _ignoring_missing(409):
             self.client.kill(container, signal)
 
     def remove(self, container: str, volumes: bool) -> None:
-        """Remove by force; `volumes`: its anonymous ones too. Gone, or being removed by others: no error."""
         with self.speaking(), _ignoring_missing(409):
             self.client.remove_container(container, v=volumes, force=True)
 
     def rename(self, container: str, name: str) -> None:
-        """Give a container another name. Raises EngineError: it is gone, or somebody has the name."""
         with self.speaking():
             self.client.rename(container, name)
 
     def hold(self, name: str, image: str, labels: Mapping[str, str], volumes: Mapping[str, str]) -> None:
-        """Create a container that only holds volumes (path → name). Raises EngineError."""
         with self.speaking():
-            for volume in volumes.values():  # the engine would make an empty one of that name
+            for volume in volumes.values():  # the engine would create a missing volume, empty
                 self.client.inspect_volume(volume)
             binds = self.client.create_host_config(binds=[f"{volume}:{path}" for path, volume in volumes.items()])
             self.client.create_container(image, ["true"], name=name, labels=dict(labels), host_config=binds)
 
     def remove_network(self, name: str) -> None:
-        """Remove a network. No effect if it is gone."""
         with self.speaking(), _ignoring_missing():
             if network := self._network(name):
                 self.client.remove_network(network["Id"])
 
     def remove_volume(self, name: str) -> None:
-        """Remove a volume. No effect if it is gone."""
         with self.speaking(), _ignoring_missing():
             self.client.remove_volume(name)
 
     def owner(self, kind: str, name: str) -> Mapping[str, str]:
-        """The labels of a `network` or `volume`. Empty: none, or it does not exist."""
         with self.speaking():
             try:
                 found = self._network(name) if kind == "network" else self.client.inspect_volume(name)
@@ -178,11 +161,10 @@ class DockerEngine:
                 return {}
 
     def _network(self, name: str) -> dict[str, Any] | None:
-        """A network by its very name. Not by asking for it: a name may be `../volumes/x`, which is another address."""
+        """Find a network by its exact name in the list: in a URL, `../volumes/x` would mean another object."""
         return next((network for network in self.client.networks() if network["Name"] == name), None)
 
     def image(self, reference: str) -> tuple[str, dict[str, str]] | None:
-        """(id, labels) of an image. None: not there."""
         with self.speaking():
             try:
                 image = self.client.inspect_image(reference)  # type: ignore[no-untyped-call]
@@ -191,7 +173,6 @@ class DockerEngine:
         return image["Id"], (image.get("Config") or {}).get("Labels") or {}
 
     def repo_digest(self, reference: str) -> str | None:
-        """`name@sha256:…` by which a registry knows an image. None: none does, or it is not here."""
         with self.speaking():
             try:
                 image = self.client.inspect_image(reference)  # type: ignore[no-untyped-call]
@@ -215,22 +196,19 @@ class DockerEngine:
         return image[0]
 
     def tag(self, image_id: str, tag: str) -> None:
-        """Give an image a name. Raises ImageError if the image is gone."""
         repository, _, name = tag.rpartition(":")
         with self.speaking():
             try:
                 self.client.tag(image_id, repository, name, force=True)
             except NotFound:
                 message = f"image {image_id} is gone"
-                raise ImageError(message, image=image_id, hint="`moorage up` makes it again.") from None
+                raise ImageError(message, image=image_id, hint="`moorage up` creates it again.") from None
 
     def untag(self, tag: str) -> None:
-        """Take a name away. No effect if it is gone, or in use by a container."""
         with self.speaking(), _ignoring_missing(409):
             self.client.remove_image(tag, noprune=True)
 
     def tags(self, prefix: str) -> tuple[str, ...]:
-        """All image tags that start with `prefix`."""
         with self.speaking():
             images = self.client.images()
         return tuple(sorted(tag for image in images for tag in image["RepoTags"] or () if tag.startswith(prefix)))
@@ -245,7 +223,6 @@ class DockerEngine:
         environment: Sequence[str] = (),
         privileged: bool = False,
     ) -> tuple[int, str]:
-        """Run a command in a running container; exit code and the end of its output. Raises EngineError."""
         with self.speaking():
             made = self.client.exec_create(
                 container,
@@ -260,7 +237,6 @@ class DockerEngine:
         return -1 if code is None else code, output[-4096:].decode(errors="replace").strip()
 
     def logs(self, container: str, tail: int | None) -> str:
-        """What it wrote, both streams. `tail` None: all. Empty if it is gone."""
         with self.speaking():
             try:
                 output = self.client.logs(container, tail="all" if tail is None else tail)
@@ -270,13 +246,12 @@ class DockerEngine:
         return text
 
     def put_file(self, container: str, path: str, content: bytes, mode: int, uid: int, gid: int) -> None:
-        """Write one file into a container, also before its start; missing directories are made."""
         with self.speaking():
             self.client.put_archive(container, "/", archive_of(path, content, mode, uid, gid))
 
     @property
     def client(self) -> docker.APIClient:
-        """The client, connected on first use: asks the engine for its API version once."""
+        """The client. Connects on first use, which asks the engine for its API version."""
         if self._connected is None:
             self._connected = self._connect()
         return self._connected
@@ -293,7 +268,7 @@ class DockerEngine:
         return client
 
     def unavailable(self, error: Exception) -> EngineUnavailableError:
-        """The error of an engine that does not answer."""
+        """The error for an engine that does not answer."""
         cause = str(error).removeprefix("Error while fetching server API version: ")
         if found := re.search(
             r"Error\(\d+, ['\"]([^'\"]+)['\"]\)", cause
@@ -301,7 +276,9 @@ class DockerEngine:
             cause = found[1].lower()
         hint = "Start it (`scripts/engine` of the project, or `systemctl start docker`), or set DOCKER_HOST."
         if cause == "permission denied":
-            hint = "Join the group that may use it (`sudo usermod -aG docker NAME`, then log in again), or be root."
+            hint = (
+                "Add your user to the group `docker` (`sudo usermod -aG docker NAME`, then log in again), or be root."
+            )
         message = f"no Docker engine answers at {self.address}: {cause}"
         return EngineUnavailableError(message, hint=hint, address=self.address)
 
@@ -330,7 +307,7 @@ class DockerEngine:
 
 @contextmanager
 def _ignoring_missing(*statuses: int) -> Iterator[None]:
-    """What is gone need not be stopped or removed."""
+    """Ignore errors about objects that are gone: there is nothing left to stop or remove."""
     try:
         yield
     except NotFound:
@@ -345,7 +322,7 @@ def _explanation(error: APIError) -> str:
 
 
 def port_in(text: str) -> int | None:
-    """The port that the engine's complaint is about. None: it names none."""
+    """The port in an error message of the engine. None: it names no port."""
     numbers = re.findall(r"(?:\d|\]|^|\s):(\d{1,5})\b", text)
     return int(numbers[0]) if numbers else None
 
@@ -392,7 +369,7 @@ def _bound_ports(ports: Mapping[str, Any]) -> Iterator[BoundPort]:
 
 
 def _health_check(config: Mapping[str, Any]) -> HealthCheck | None:
-    """The engine's merged view of image and definition. Zero means the default, as in the Engine API."""
+    """The health check as merged by the engine from image and definition. Zero means the engine's default."""
     check = config.get("Healthcheck") or {}
     test = check.get("Test") or []
     if not test or test[0] == "NONE":

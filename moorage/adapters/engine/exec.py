@@ -1,8 +1,8 @@
-"""A program in a running container, with its streams whole.
+"""Runs a program in a container without losing any of its output.
 
-The SDK's `exec_start` reads the engine's answer from the bare socket. What came in one packet with the headers was
-read before by `http.client` and stands in its buffer: on a busy machine the first output of a quick program would be
-lost. So the buffer is what is read here.
+The SDK's `exec_start` reads the engine's answer from the bare socket. Output that arrived in the same packet as the
+headers is already in the buffer of `http.client`: on a busy machine the first output of a quick program would be lost.
+So this module reads from that buffer.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ _PIECE = 1 << 18
 
 
 def output_of(client: Any, exec_id: str) -> bytes:
-    """Start a program that was made with `exec_create`; all it writes, both streams as they come, to its end."""
+    """Start a program created with `exec_create` and return all its output, both streams as they come."""
     response = client._post_json(  # noqa: SLF001
         client._url("/exec/{0}/start", exec_id),  # noqa: SLF001
         data={"Tty": False, "Detach": False},
-        timeout=None,  # it may be silent for long
+        timeout=None,  # the program may be silent for a long time
     )
     client._raise_for_status(response)  # noqa: SLF001
     return b"".join(piece for _, piece in _frames(BytesIO(response.content)))
 
 
 def _frames(reader: IO[bytes]) -> Iterator[tuple[int, bytes]]:
-    """What the engine sends, in pieces: the stream's number, and bytes of it."""
+    """The frames that the engine sends: number of the stream, and bytes."""
     while len(head := reader.read(8)) == 8:
         stream, left = struct.unpack(">BxxxL", head)
         while left and (piece := reader.read(min(left, _PIECE))):
@@ -59,23 +59,23 @@ class Conversation:
         client._raise_for_status(self._response)  # noqa: SLF001
         self._reader = self._response.raw._fp.fp  # noqa: SLF001
         self._socket = self._reader.raw._sock  # noqa: SLF001
-        self._socket.settimeout(None)  # a program may be silent for long
+        self._socket.settimeout(None)  # the program may be silent for a long time
         self._complaints = bytearray()
 
     def end_input(self) -> None:
-        """Tell the program that no more comes."""
+        """Tell the program that there is no more input."""
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
 
     def send(self, stdin: Iterable[bytes]) -> None:
-        """Send all of it. A program that does not read to the end is no error: its exit code says what it thinks."""
+        """Send all input. A program may stop reading before the end: its exit code says whether that is an error."""
         with suppress(BrokenPipeError, ConnectionResetError):
             for chunk in stdin:
                 self._socket.sendall(chunk)
         self.end_input()
 
     def output(self) -> Iterator[bytes]:
-        """What it writes to stdout, to its end; the end of what it writes to stderr is kept for `check`."""
+        """Everything it writes to stdout; the end of its stderr is kept for `check`."""
         for stream, piece in _frames(self._reader):
             if stream == _STDERR:
                 self._complain(piece)
@@ -99,7 +99,7 @@ class Conversation:
         del self._complaints[:-_COMPLAINT]
 
     def check(self) -> None:
-        """Raises EngineError if the program failed, with the end of what it wrote."""
+        """Raises EngineError if the program failed, with the end of its output."""
         if code := self._client.exec_inspect(self._id)["ExitCode"]:
             text = self._complaints.decode(errors="replace").strip()
             raise EngineError(f"{self._command[-1]}: exit code {code}: {text}", exit_code_of_command=code)

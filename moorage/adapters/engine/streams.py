@@ -1,7 +1,7 @@
-"""What goes on inside containers, by the Docker SDK: their logs, entry by entry, and what they use.
+"""Logs of containers, entry by entry, and their resource usage, through the Docker SDK.
 
-The SDK's own `logs` neither says which stream an entry is of nor takes times as precise as the engine's, hence its
-lower layer.
+The SDK's own `logs` does not tell which stream an entry belongs to, and its times are less precise than the engine's.
+So this module uses the layer below it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,6 @@ class DockerStreams:
     def log(
         self, container: str, span: LogSpan, *, follow: bool = False, on_open: Callable[[Callable[[], None]], None]
     ) -> Iterator[LogRecord]:
-        """The entries of a container's log; empty if it is gone. Raises EngineError, EngineUnavailableError."""
         with self._engine.speaking():
             client: Any = self._engine.client
             try:
@@ -55,7 +54,7 @@ class DockerStreams:
                 client._raise_for_status(response)  # noqa: SLF001
             except NotFound:
                 return
-            # A quiet log is not a broken one.
+            # A log without new entries is not a broken connection.
             client._disable_socket_timeout(client._get_raw_response_socket(response))  # noqa: SLF001
             closed = threading.Event()
             shut = CancellableStream(iter(()), response).close
@@ -68,13 +67,12 @@ class DockerStreams:
             try:
                 yield from _of_terminal(response) if has_terminal else _of_frames(response.raw)
             except (HTTPError, OSError, ValueError, AttributeError) as error:
-                if not closed.is_set():  # else it is how the end looks from in here
+                if not closed.is_set():  # after `close`, an error is how the stream ends
                     raise self._engine.unavailable(error) from None
             finally:
                 response.close()
 
     def sample(self, container: str) -> Sample | None:
-        """What the engine has counted for a container up to now. None: it does not run, or is gone."""
         with self._engine.speaking():
             try:
                 raw = self._engine.client.stats(container, stream=False, one_shot=True)
@@ -84,12 +82,12 @@ class DockerStreams:
 
 
 def _sample(raw: Mapping[str, Any]) -> Sample | None:
-    """None: counters without a time are those of a container that does not run."""
+    """None: the counters have no time, so the container is not running."""
     if str(raw.get("read", _NEVER)).startswith(_NEVER) or not raw["cpu_stats"]["cpu_usage"].get("total_usage"):
         return None
     memory, networks = raw.get("memory_stats") or {}, raw.get("networks")
     details = memory.get("stats") or {}
-    # As `docker stats` has it: the first is of cgroup v1, the second of v2.
+    # Same as `docker stats`: the first key is from cgroup v1, the second from v2.
     cache = details.get("total_inactive_file", details.get("inactive_file", 0))
     return Sample(
         at=datetime.fromisoformat(re.sub(r"(\.\d{6})\d*", r"\1", raw["read"])),
@@ -120,13 +118,13 @@ def _of_frames(raw: Any) -> Iterator[LogRecord]:
         kind, length = _HEADER.unpack(header)
         frame = raw.read(length)
         if len(frame) < length:
-            return  # cut off: whoever asks again gets it whole
+            return  # cut off: the next request gets the whole entry
         if length >= _STAMP:
             yield LogRecord(_nanoseconds(frame), _STREAMS.get(kind, "stdout"), frame[_STAMP:])
 
 
 def _of_terminal(response: Any) -> Iterator[LogRecord]:
-    """A terminal's output has no frames: an entry ends with its line, or after 16 KiB."""
+    """The output of a terminal has no frames: an entry ends with its line, or after 16 KiB."""
     rest = b""
     for chunk in response.iter_content(None):
         rest += chunk

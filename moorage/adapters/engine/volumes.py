@@ -1,7 +1,7 @@
-"""Volumes of the Docker engine. What is in them goes through `GET` and `PUT /containers/ID/archive`.
+"""Volumes of the Docker engine. Their content is read and written with `GET` and `PUT /containers/ID/archive`.
 
-The container that mounts the volume for it is made of an image of the stack itself and never started: no other image
-is needed, nothing of the image runs. It has no network and goes with the call.
+The container that mounts the volume for this is created from one of the stack's own images and never started: no other
+image is needed, and no code of the image runs. It has no network and is removed at the end of the call.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from moorage.adapters.engine.client import DockerEngine
 from moorage.adapters.engine.exec import Conversation
 from moorage.adapters.engine.framing import every_call
 from moorage.errors import EngineError, MoorageError
+from moorage.interfaces import Volumes
 from moorage.model.volume import ROOT, Volume, VolumeUser
 from moorage.rules import labels
 
@@ -33,28 +34,24 @@ class DockerVolumes:
         self._home = home
 
     def all(self) -> tuple[Volume, ...]:
-        """All volumes, by name, with sizes and who mounts them."""
         with self._engine.speaking() as client:
             listed = client.volumes()["Volumes"] or []
-            # Engines from API 1.42 on look only at what is asked for; older ones take no notice of `type`.
+            # From API 1.42 on, engines compute only what is asked for; older ones ignore `type`.
             measured = _measured(client)
             users = _users(client.containers(all=True))
         sizes = {one["Name"]: (one.get("UsageData") or {}).get("Size", -1) for one in measured}
         return tuple(_volume(raw, users, sizes) for raw in sorted(listed, key=lambda raw: str(raw["Name"])))
 
     def find(self, name: str) -> Volume | None:
-        """One, without its size. None: there is none of that name."""
         with self._engine.speaking() as client:
             raw = next((one for one in client.volumes()["Volumes"] or [] if one["Name"] == name), None)
             return _volume(raw, _users(client.containers(all=True)), {}) if raw else None
 
     def make(self, volume: Volume) -> None:
-        """Make it, empty."""
         with self._engine.speaking() as client:
             client.create_volume(volume.name, volume.driver, dict(volume.options), dict(volume.labels))
 
     def read(self, name: str, image: str, stack: str) -> Iterator[bytes]:
-        """What is in a volume, as a tar stream."""
         with self._helper(name, image, stack) as helper, self._engine.speaking() as client:
             stream, _ = client.get_archive(helper, f"/{ROOT}", chunk_size=_CHUNK)
             yield from stream
@@ -67,7 +64,6 @@ class DockerVolumes:
                 raise EngineError(f"volume {name}: the engine did not take the files")
 
     def dump(self, container: str, command: Sequence[str], environment: Mapping[str, str]) -> Iterator[bytes]:
-        """What a program in a running container writes to stdout. Raises EngineError at the end if it failed."""
         with self._engine.speaking() as client, closing(Conversation(client, container, command, environment)) as it:
             it.end_input()
             yield from it.output()
@@ -86,7 +82,6 @@ class DockerVolumes:
             it.check()
 
     def remove_helpers(self, stack: str) -> None:
-        """Remove what a crash has left behind."""
         marks = [f"{labels.HELPER}={stack}", f"{labels.HOME}={self._home}"]
         with self._engine.speaking() as client:
             left = client.containers(all=True, filters={"label": marks})
@@ -94,7 +89,7 @@ class DockerVolumes:
             self._engine.remove(one["Id"], volumes=True)
 
     def free_bytes(self) -> int | None:
-        """What is free where the engine keeps volumes, if that is a directory of this machine."""
+        """None if the engine's volumes are not in a directory of this machine."""
         if not self._engine.address.startswith("unix:"):
             return None
         try:
@@ -107,7 +102,7 @@ class DockerVolumes:
 
     @contextmanager
     def _helper(self, volume: str, image: str, stack: str) -> Iterator[str]:
-        """A container that mounts the volume, never started, removed at the end."""
+        """Create a container that mounts the volume; it is never started, and removed at the end."""
         with self._engine.speaking() as client:
             host = client.create_host_config(binds={volume: {"bind": f"/{ROOT}", "mode": "rw"}}, network_mode="none")
             marks = {labels.HELPER: stack, labels.HOME: self._home}
@@ -147,7 +142,7 @@ def _remembering(tar: Iterable[bytes], own: list[Exception]) -> Iterator[bytes]:
 
 
 def _sendable(tar: Iterable[bytes]) -> Iterator[bytes]:
-    """Chunks of some size: each is a chunk of HTTP, and an empty one would be the last."""
+    """Collect small chunks into larger ones: each becomes an HTTP chunk, and an empty one would end the request."""
     pool = bytearray()
     for chunk in tar:
         pool += chunk
@@ -159,7 +154,7 @@ def _sendable(tar: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _users(containers: Iterable[Mapping[str, Any]]) -> dict[str, list[VolumeUser]]:
-    """Volume → the containers that mount it; helpers left out."""
+    """Volume → the containers that mount it, without helper containers."""
     found: dict[str, list[VolumeUser]] = {}
     for one in containers:
         marks = one.get("Labels") or {}

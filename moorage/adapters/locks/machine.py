@@ -1,8 +1,8 @@
-"""The lock of a stack's name on one engine, for all homes and users of this machine who may use that engine.
+"""The lock of a stack's name on one engine, for all homes and users of this machine that may use that engine.
 
-A file in a directory for all. A stranger who may not use the engine can neither open it nor put one in its place that
-would be taken for it: it is ours or root's, or it has the group of the engine's socket and is closed to all others.
-Where no such file can be had there is no such lock: then a stack's name is guarded within its own home only.
+It is a file in a shared directory. A user who may not use the engine can neither open it nor replace it: we trust only
+a file that belongs to us or to root, or that has the group of the engine's socket and is closed to all others. If no
+such file can be created, there is no such lock: a stack's name is then protected within its own home only.
 """
 
 from __future__ import annotations
@@ -62,12 +62,12 @@ class MachineLock:
         return descriptor
 
     def _make(self, path: Path) -> None:
-        """It appears with owner, group and mode as they are to be: two may be here at the same moment."""
+        """Create the file with its final owner, group and mode, because two processes may do this at the same time."""
         descriptor, made = tempfile.mkstemp(prefix=f"{path.name}-", dir=path.parent)
         try:
             group = self._group()
             if group is not None:
-                with suppress(OSError):  # not our group: then it is for this user's homes only
+                with suppress(OSError):  # not our group: then the lock works for this user's homes only
                     os.fchown(descriptor, -1, group)
                     os.fchmod(descriptor, _MODE)
             with suppress(FileExistsError):
@@ -82,7 +82,7 @@ class MachineLock:
         return found.st_gid == self._group() and not found.st_mode & stat.S_IRWXO
 
     def _group(self) -> int | None:
-        """Group of those who may use the engine. None: it has no socket file here."""
+        """Group of the users who may use the engine. None: it has no socket file here."""
         try:
             return self._socket.stat().st_gid if self._socket else None
         except OSError:

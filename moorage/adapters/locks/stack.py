@@ -1,4 +1,4 @@
-"""The lock of a stack: the kernel's, so that a crash frees it. Who holds it stands in a file beside it."""
+"""The lock of a stack: a kernel lock, so that a crash frees it. A file next to it names the holder."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 from moorage.adapters.files import LocalFiles, home_errors, private_folder
 from moorage.adapters.locks.kernel import KernelLock
 from moorage.errors import BusyError
+from moorage.interfaces import Lock
 
 if TYPE_CHECKING:
     from moorage.adapters.locks.machine import MachineLock
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
 _POLL_S = 0.02
 _LEAST_WAIT_S = 0.1
 _UNSIGNED_WAIT_S = 1.0
-"""`held` of another process has the lock for an instant, unsigned; so even "do not wait" looks more than once."""
+"""`held` in another process takes the lock for an instant, without a name; so even "do not wait" tries repeatedly."""
 
 
-class StackLock:
+class StackLock(Lock):
     """The lock of one stack, `<folder>/<stack>.lock`.
 
     One object holds it once at a time; it may be released from another thread than the one that acquired it. Child
@@ -35,9 +36,9 @@ class StackLock:
     def __init__(self, folder: Path, stack: str, guard: MachineLock | None = None) -> None:
         self.stack = stack
         self._guard = guard
-        """Of the same name in other homes on the engine. None: others are none of its business."""
+        """Lock of the same name for other homes on the engine. None: other homes are not considered."""
         self._elsewhere = False
-        """The last try found it held by another home."""
+        """True if the last attempt found it held by another home."""
         self.path = folder / f"{stack}.lock"
         self._files = LocalFiles(folder)
         self._holder_name = f"{stack}.holder"
@@ -45,10 +46,10 @@ class StackLock:
         self._ours = False
 
     def acquire(self, operation: str, timeout_s: float, on_wait: Callable[[str], None] | None = None) -> Self:
-        """Take the lock, waiting up to `timeout_s` (0: not at all).
+        """`timeout_s` 0: do not wait.
 
-        `on_wait` is told once, in a sentence, for whom we wait, and again when that changes. Raises BusyError (fields
-        stack, operation, pid, since), HomeError.
+        `on_wait` gets a sentence that names the holder, and another one when the holder changes. Raises BusyError
+        (fields stack, operation, pid, since), HomeError.
         """
         began = time.monotonic()
         said = ""
@@ -70,7 +71,7 @@ class StackLock:
         if ours:
             if self._guard:
                 self._guard.release()
-            # First the name, then the lock: whoever takes it next writes his own.
+            # Remove the name first, then free the lock: the next holder writes its own name.
             with suppress(Exception):
                 self._files.remove(self._holder_name)
             self._lock.release()
@@ -125,7 +126,7 @@ class StackLock:
     def _busy(self, sentence: str) -> BusyError:
         return BusyError(
             sentence,
-            hint="Wait for it to end, or wait longer: --lock-timeout SECONDS, for the hub MOORAGE_HUB_LOCK_TIMEOUT_S.",
+            hint="Try again later, or wait longer: --lock-timeout SECONDS, on the hub MOORAGE_HUB_LOCK_TIMEOUT_S.",
             stack=self.stack,
             **self._holder(),
         )

@@ -1,1 +1,1 @@
-"""What is on record in `$MOORAGE_HOME`: the SQLite file and the files beside it."""
+"""The registry of `$MOORAGE_HOME`: a SQLite file."""

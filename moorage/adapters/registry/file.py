@@ -1,7 +1,7 @@
 """One SQLite file, shared by processes and threads, that survives crashes, damage and a full disk.
 
-Every write is one `BEGIN IMMEDIATE` transaction. A file that turns out damaged is set aside, never deleted, and a fresh
-one made. Errors of the file become HomeError.
+Every write is one `BEGIN IMMEDIATE` transaction. A damaged file is set aside, never deleted, and replaced by a new one.
+Errors of the file become HomeError.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ _SET_ASIDE = "CREATE TABLE set_aside (path TEXT NOT NULL)"
 _POLL_S = 0.01
 _REPLACED_AT_MOST = 3
 _PATIENCE_S = 0.01
-"""How long SQLite itself waits for a lock before we ask again. It looks less and less often, down to every 100 ms,
-so among many writers one that waits for long would wait ever longer."""
+"""How long SQLite itself waits for a lock before we try again. It polls less and less often, down to every 100 ms, so
+among many writers one that has waited long would wait even longer."""
 _OF_PARENTS: list[sqlite3.Connection] = []
-"""Connections from before a fork, kept so that they are never closed here."""
+"""Connections from before a fork, kept here so that they are never closed in the child."""
 
 
 class SqliteFile:
-    """A SQLite file that is made and brought up to date at the first call.
+    """A SQLite file that is created and migrated at the first call.
 
-    `migrations`: the statements that make version n of the file out of version n - 1 (`PRAGMA user_version`). One
-    connection an object, guarded by a mutex; after a fork the child opens its own.
+    `migrations`: the statements that turn version n - 1 of the file into version n (`PRAGMA user_version`). Each object
+    has one connection, protected by a mutex; after a fork the child opens its own.
     """
 
     def __init__(self, path: Path, migrations: Sequence[Sequence[str]], timeout_s: float) -> None:
@@ -61,14 +61,14 @@ class SqliteFile:
         self._inode: tuple[int, int] | None = None
         self._pid = os.getpid()
         self.on_loss: Callable[[], None] = lambda: None
-        """Called when a damaged file has been replaced by an empty one, before the work is tried again with it."""
+        """Called when a damaged file has been replaced by an empty one, before the work is retried."""
 
     def write(self, work: Callable[[sqlite3.Connection], _Result]) -> _Result:
-        """Do some work in one write transaction; an error of the work undoes it. Raises HomeError."""
+        """Run `work` in one write transaction; an error rolls it back. Raises HomeError."""
         return self._answer(lambda: _transaction(self._connected(), "BEGIN IMMEDIATE", work))
 
     def read(self, work: Callable[[sqlite3.Connection], _Result]) -> _Result:
-        """Do some work that only reads; where the file cannot be written it is read all the same. Raises HomeError."""
+        """Run `work`, which only reads; works even if the file is not writeable. Raises HomeError."""
 
         def once() -> _Result:
             try:
@@ -83,12 +83,12 @@ class SqliteFile:
 
     @property
     def set_aside(self) -> Path | None:
-        """Where a damaged file was put, by whichever process, until `forget_set_aside`. None: nothing was lost."""
+        """Path of a damaged file that any process has set aside, until `forget_set_aside`. None: nothing was lost."""
         found = self.read(lambda connection: connection.execute("SELECT path FROM set_aside").fetchone())
         return Path(found[0]) if found else None
 
     def forget_set_aside(self) -> None:
-        """What was lost is on record again."""
+        """Call when the lost data is on record again."""
         self.write(lambda connection: connection.execute("DELETE FROM set_aside").close())
 
     def close(self) -> None:
@@ -97,7 +97,7 @@ class SqliteFile:
             self._disconnect()
 
     def _answer(self, once: Callable[[], _Result]) -> _Result:
-        """Do it; wait while others write; once with a fresh file when this one is damaged. Raises HomeError."""
+        """Run it; wait while others write; if the file is damaged, retry once with a new one. Raises HomeError."""
         deadline = time.monotonic() + self._timeout_s
         replaced, gone = False, 0
         with self._mutex:
@@ -109,7 +109,7 @@ class SqliteFile:
                         replaced = self._replace_damaged()
                         self.on_loss()
                     elif _code(error) == sqlite3.SQLITE_CANTOPEN and gone < _REPLACED_AT_MOST:
-                        gone += 1  # another process may be replacing it just now
+                        gone += 1  # another process may be replacing it right now
                         time.sleep(_POLL_S)
                     elif _code(error) not in _BUSY or time.monotonic() >= deadline:
                         raise self._explained(error) from error
@@ -146,7 +146,7 @@ class SqliteFile:
         if code in _BUSY:
             return HomeError(
                 f"{self.path} has been locked by another process for {self._timeout_s:g} s",
-                hint="Look for a moorage process that hangs, or move MOORAGE_HOME to a local disk.",
+                hint="Look for a hanging moorage process, or move MOORAGE_HOME to a local disk.",
                 path=str(self.path),
             )
         if code in _UNUSABLE or self._is_damage(error):
@@ -154,7 +154,7 @@ class SqliteFile:
         return error
 
     def _connected(self) -> sqlite3.Connection:
-        """The connection of this process to the file that is at the path now."""
+        """This process's connection to the file that is at the path now."""
         if self._pid != os.getpid():
             self._leave_behind()
         if self._connection is not None and _inode(self.path) == self._inode:
@@ -164,7 +164,7 @@ class SqliteFile:
         return self._connection
 
     def _leave_behind(self) -> None:
-        """After a fork: the connection is the parent's. Closing it here would meddle with the parent's files."""
+        """Drop the parent's connection after a fork. Closing it here would interfere with the parent's files."""
         if self._connection is not None:
             _OF_PARENTS.append(self._connection)
         self._connection, self._pid = None, os.getpid()
@@ -194,7 +194,7 @@ class SqliteFile:
         latest = len(self._migrations)
         if version > latest:
             raise HomeError(
-                f"{self.path} was written by a newer Moorage (version {version} of the file, this one knows {latest})",
+                f"{self.path} was written by a newer Moorage (file version {version}; this one supports {latest})",
                 hint="Use the newer Moorage, or another MOORAGE_HOME.",
                 path=str(self.path),
             )
@@ -202,18 +202,18 @@ class SqliteFile:
             _migrate(connection, self._migrations)
 
     def _create(self) -> None:
-        """Make the file, alone. One without content was cut off, or its making was: it is set aside as damaged."""
+        """Create the file, one process at a time. An empty file, left by a crash, is set aside as damaged."""
         if not _has_content(self.path):
             aside = _put_aside(self.path) if self.path.exists() else None
             self._make(aside)
 
     def _replace_damaged(self) -> bool:
-        """True, after this: set the damaged file aside and make a fresh one, unless another process has done so."""
+        """Set the damaged file aside and create a new one, unless another process has done so."""
         damaged = self._inode
         with home_errors(self.path), _alone(self.path, self._timeout_s):
             if _inode(self.path) == damaged:
                 aside = _put_aside(self.path)
-                # Closed only now: SQLite touches nothing when the file is no longer at its path.
+                # Closed only now: SQLite changes nothing once the file is no longer at its path.
                 self._disconnect()
                 self._make(aside)
         self._disconnect()
@@ -231,7 +231,7 @@ class SqliteFile:
             finally:
                 connection.close()
         except BaseException:
-            # Half a file would look like one that was cut off.
+            # An incomplete file would look like one left by a crash.
             for companion in _COMPANIONS:
                 with suppress(OSError):
                     _companion(self.path, companion).unlink()
@@ -239,7 +239,7 @@ class SqliteFile:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    # Never made by SQLite: `_make` does that, with the right mode.
+    # Never created by SQLite: `_make` does that, with the right mode.
     connection = sqlite3.connect(
         f"file:{quote(os.fsencode(path))}?mode=rw",
         uri=True,
@@ -247,14 +247,14 @@ def _connect(path: Path) -> sqlite3.Connection:
         isolation_level=None,
         check_same_thread=False,
     )
-    # In WAL mode a crash of the process loses nothing; FULL makes a power cut lose nothing either.
+    # In WAL mode a crash of the process loses nothing; with FULL a power cut loses nothing either.
     connection.execute("PRAGMA synchronous = FULL")
     return connection
 
 
 def _migrate(connection: sqlite3.Connection, migrations: Sequence[Sequence[str]]) -> None:
     def work(connection: sqlite3.Connection) -> None:
-        # Looked up again: another process may have been here in the meantime.
+        # Read again: another process may have migrated it in the meantime.
         for script in migrations[_version(connection) :]:
             for statement in script:
                 connection.execute(statement)
@@ -269,7 +269,7 @@ def _version(connection: sqlite3.Connection) -> int:
 
 
 def _put_aside(path: Path) -> Path:
-    """Rename the file and what SQLite keeps beside it to `hub.db.corrupt-<time>`; nothing is deleted or replaced."""
+    """Rename the file and SQLite's files next to it to `hub.db.corrupt-<time>`; nothing is deleted or replaced."""
     stamp = f"{path.name}.corrupt-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     names = (stamp, *(f"{stamp}-{number}" for number in range(2, 1000)))
     aside = next(path.with_name(name) for name in names if not path.with_name(name).exists())
@@ -293,9 +293,9 @@ def _alone(path: Path, timeout_s: float) -> Iterator[None]:
 
 @contextmanager
 def _read_only(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection that writes nothing, not even beside the file."""
+    """A connection that writes nothing, not even files next to the database."""
     waiting = _companion(path, "-wal")
-    # What another process has not yet moved from the log into the file can be read only together with it.
+    # Data that is still in the write-ahead log can be read only together with the log.
     mode = "mode=ro" if _has_content(waiting) else "immutable=1"
     connection = sqlite3.connect(f"file:{quote(os.fsencode(path))}?{mode}", uri=True, isolation_level=None)
     try:
@@ -318,7 +318,7 @@ def _transaction(connection: sqlite3.Connection, begin: str, work: Callable[[sql
 
 
 def _code(error: sqlite3.DatabaseError) -> int:
-    """SQLite's primary result code; 0 for an error that Python's module raised by itself."""
+    """SQLite's primary result code; 0 for an error raised by Python's own module."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 

@@ -1,4 +1,4 @@
-"""The history of one stack as a SQLite file of its own, to be kept beside the logs of a test run."""
+"""Exports the history of one stack as a SQLite file, to be kept with the logs of a test run."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _TABLES = {"stacks": "name", "generations": "stack", "leases": "stack", "runs": 
 
 
 def copy_history(database: Path, target: Path, stack: str) -> None:
-    """Copy what `database` (the registry) holds about `stack` to `target`, with nothing of other stacks.
+    """Copy everything about `stack`, and nothing about other stacks, from `database` (the registry) to `target`.
 
-    No effect when there is no registry. Raises HomeError.
+    Does nothing if there is no registry. Raises HomeError.
     """
     if not database.is_file():
         return

@@ -1,6 +1,6 @@
 """The registry in one SQLite file: stacks, generations, leases, runs, timings.
 
-`sqlite_file.py` takes care of the file, `rules/ports.py` chooses the ports.
+`file.py` handles the file, `rules/ports.py` chooses the ports.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 from moorage.adapters.probes import holder_of
 from moorage.adapters.registry.file import SqliteFile
+from moorage.interfaces import Store
 from moorage.model.generation import GenerationRecord
 from moorage.model.lease import Lease, LeaseKey, Request
 from moorage.model.state import RunHead, RunOutcome, RunRecord, StackRecord
@@ -85,12 +86,12 @@ _COMMIT_LEASES = "UPDATE leases SET run = NULL, previous = NULL WHERE run = ?"
 _LEASES_OF_RUN = f"SELECT {_LEASE} FROM leases WHERE run = ?"  # noqa: S608  column names, ours
 
 
-class SqliteStore:
-    """Implements `interfaces.Store` in the file `path`; it is opened at the first call.
+class SqliteStore(Store):
+    """The registry in the file `path`, which is opened at the first call.
 
-    `any_port`: where ports come from when none is wanted (None: the setting `port_range`). `process_at` names the
-    process on a port in errors. Every method raises HomeError when the file cannot be used. When it can only be read,
-    the methods that only read still answer.
+    `any_port`: range for ports if no particular one is wanted (None: the setting `port_range`). `process_at` names the
+    process on a port, for errors. Every method raises HomeError if the file cannot be used. If it is read-only, the
+    methods that only read still work.
     """
 
     def __init__(
@@ -118,7 +119,6 @@ class SqliteStore:
         complete: bool = False,
         now: datetime,
     ) -> tuple[Lease, ...]:
-        """Lease a port for each request, in one write transaction. Raises PortError, and then nothing is leased."""
 
         def work(connection: sqlite3.Connection) -> tuple[Lease, ...]:
             held = _holdings(connection, {request.key.stack for request in requests})
@@ -140,7 +140,6 @@ class SqliteStore:
         complete: bool = False,
         now: datetime,
     ) -> tuple[Lease, ...]:
-        """What `lease` would answer, with nothing stored."""
 
         def work(connection: sqlite3.Connection) -> tuple[Lease, ...]:
             held = _holdings(connection, {request.key.stack for request in requests})
@@ -152,20 +151,17 @@ class SqliteStore:
         return self._file.read(work)
 
     def leases(self, stack: str | None = None) -> tuple[Lease, ...]:
-        """The leases of a stack, by port. None: of all stacks."""
         found = self._file.read(lambda connection: _holdings(connection, None if stack is None else {stack}))
         return tuple(sorted((holding.lease for holding in found.values()), key=_by_port))
 
     def release(self, keys: Sequence[LeaseKey]) -> None:
-        """Give ports back; a key without a lease is no error."""
         self._file.write(lambda connection: _delete_leases(connection, keys))
 
     def release_run(self, run: str) -> tuple[Lease, ...]:
-        """Give back what an unfinished run acquired, and say what that was; what it moved goes back to its place."""
 
         def work(connection: sqlite3.Connection) -> tuple[Lease, ...]:
             undone = [_holding(row) for row in connection.execute(_LEASES_OF_RUN, (run,))]
-            # First all out, then the old ones in: two that swapped their ports would be in each other's way.
+            # Delete all first, then insert the old ones: two leases that swapped their ports would collide.
             _delete_leases(connection, [holding.lease.key for holding in undone])
             _write_holdings(connection, [holding.restored for holding in undone if holding.restored])
             return tuple(sorted((holding.lease for holding in undone if holding.given_back), key=_by_port))
@@ -173,7 +169,6 @@ class SqliteStore:
         return self._file.write(work)
 
     def commit_run(self, run: str) -> None:
-        """What the run acquired is held from now on (until released)."""
         self._change(_COMMIT_LEASES, run)
 
     def commit(
@@ -183,7 +178,6 @@ class SqliteStore:
         generations: Sequence[GenerationRecord],
         released: Sequence[LeaseKey],
     ) -> None:
-        """End a run well, in one write transaction: all of it is on record afterwards, or nothing."""
 
         def work(connection: sqlite3.Connection) -> None:
             connection.execute(_SAVE_STACK, (stack.name, stack.model_dump_json()))
@@ -195,10 +189,6 @@ class SqliteStore:
         self._file.write(work)
 
     def restore(self, leases: Sequence[Lease]) -> tuple[Lease, ...]:
-        """Put leases on record as they are, for a registry that was lost, and give those that could be.
-
-        Left out is one whose key has a lease already, or whose port another has.
-        """
 
         def work(connection: sqlite3.Connection) -> tuple[Lease, ...]:
             held = _holdings(connection, None)
@@ -222,20 +212,16 @@ class SqliteStore:
     # Stacks and generations
 
     def stack(self, name: str) -> StackRecord | None:
-        """One stack. None: not on record."""
         found = self._texts("SELECT record FROM stacks WHERE name = ?", name)
         return StackRecord.model_validate_json(found[0]) if found else None
 
     def stacks(self) -> tuple[StackRecord, ...]:
-        """All stacks, by name."""
         return tuple(map(StackRecord.model_validate_json, self._texts("SELECT record FROM stacks ORDER BY name")))
 
     def save_stack(self, record: StackRecord) -> None:
-        """Add or replace."""
         self._change(_SAVE_STACK, record.name, record.model_dump_json())
 
     def forget_stack(self, name: str) -> None:
-        """Remove the stack with its generations and timings; leases stay until they are released."""
 
         def work(connection: sqlite3.Connection) -> None:
             connection.execute("DELETE FROM stacks WHERE name = ?", (name,))
@@ -245,26 +231,21 @@ class SqliteStore:
         self._file.write(work)
 
     def generations(self, stack: str) -> tuple[GenerationRecord, ...]:
-        """All on record, newest first."""
         found = self._texts("SELECT record FROM generations WHERE stack = ? ORDER BY number DESC", stack)
         return tuple(map(GenerationRecord.model_validate_json, found))
 
     def save_generation(self, record: GenerationRecord) -> None:
-        """Add or replace by (stack, number)."""
         self._change(_SAVE_GENERATION, record.stack, record.number, record.model_dump_json())
 
     def forget_generation(self, stack: str, number: int) -> None:
-        """Remove one; no error if it is gone."""
         self._change("DELETE FROM generations WHERE stack = ? AND number = ?", stack, number)
 
     # Runs and timings
 
     def open_run(self, record: RunRecord) -> None:
-        """Write a run down before its first effect."""
         self.update_run(record)
 
     def update_run(self, record: RunRecord) -> None:
-        """Replace the record of a run."""
         self._change(_SAVE_RUN, *_run_row(record))
 
     def close_run(self, run: str, outcome: RunOutcome, now: datetime) -> None:
@@ -331,7 +312,6 @@ class SqliteStore:
         self._file.write(lambda connection: _old_timings(connection, "DELETE", stack, age))
 
     def timings(self, stack: str, service: str, phase: str, limit: int = 10) -> tuple[float, ...]:
-        """The last ones, newest first."""
         question = (
             "SELECT seconds FROM timings WHERE stack = ? AND service = ? AND phase = ? ORDER BY rowid DESC LIMIT ?"
         )
@@ -344,12 +324,11 @@ class SqliteStore:
 
     @property
     def path(self) -> Path:
-        """Where it is; it need not exist yet."""
+        """Path of the file; it need not exist yet."""
         return self._file.path
 
     @property
     def set_aside(self) -> Path | None:
-        """Where a damaged file was put, until `rebuilt` is called, by whichever process. None: nothing was lost."""
         return self._file.set_aside
 
     def on_loss(self, rebuild: Callable[[], None]) -> None:
@@ -357,11 +336,9 @@ class SqliteStore:
         self._file.on_loss = rebuild
 
     def rebuilt(self) -> None:
-        """What was lost with the file set aside is on record again."""
         self._file.forget_set_aside()
 
     def close(self) -> None:
-        """Close the file; the next call opens it again."""
         self._file.close()
 
     def _texts(self, question: str, *values: Any) -> list[str]:
@@ -372,7 +349,7 @@ class SqliteStore:
 
 
 def _holdings(connection: sqlite3.Connection, stacks: set[str] | None) -> dict[LeaseKey, LeaseChange]:
-    """What is on record for some stacks. None: for all."""
+    """The leases on record of some stacks. None: of all."""
     where, values = "", tuple(stacks or ())
     if stacks is not None:
         where = f" WHERE stack IN ({', '.join('?' * len(values))})"
@@ -395,7 +372,7 @@ def _holding(row: Sequence[Any]) -> LeaseChange:
 
 
 def _leased(connection: sqlite3.Connection) -> dict[tuple[int, str], list[Holder]]:
-    """`PortView.leased`, without making models: this runs for every lease, inside the write transaction."""
+    """`PortView.leased` without building models, because this runs for every lease inside the write transaction."""
     leased: dict[tuple[int, str], list[Holder]] = {}
     question = "SELECT stack, service, target, protocol, slot, host_ip, port, count, previous FROM leases"
     for *holder, port, count, previous in connection.execute(question):

@@ -1,1 +1,1 @@
-"""What was asked for: requests, what they resolve to, and the generations that are written down."""
+"""Requests, the definitions that they resolve to, and stored generations."""

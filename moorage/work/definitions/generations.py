@@ -1,4 +1,4 @@
-"""Generations on disk: written whole before they are applied, pruned with their image tags."""
+"""Generations on disk: written completely before they are applied, pruned together with their image tags."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _pin(world: World, stack: str, service: str, reference: str) -> PinnedImage:
     found = world.engine.image(reference)
     if found is None:
         message = f"services.{service}: image {reference} is gone"
-        raise ImageError(message, service=service, image=reference, hint="Someone removed it; try again.")
+        raise ImageError(message, service=service, image=reference, hint="It was removed by someone else; try again.")
     tag = labels.pin_tag(stack, service, found[0])
     world.engine.tag(found[0], tag)
     return PinnedImage(service=service, reference=reference, image_id=found[0], tag=tag)
@@ -215,7 +215,7 @@ def lease_again(world: World, generation: Generation, run: str) -> tuple[Lease, 
         holder = f"stack {others[0].key.stack!r}" if others else "another stack"
         raise PortError(
             f"services.{lost.key.service}: port {lost.port} of generation {generation.number} is leased by {holder}",
-            hint="`moorage down --release-ports` there gives it back.",
+            hint="`moorage down --release-ports` on that stack releases it.",
             service=lost.key.service,
             port=lost.port,
             holder=holder,

@@ -1,4 +1,4 @@
-"""What a person asks for: which definition, under which name. Light: reading verbs load no planning for it."""
+"""Requests: which definition, under which name. Lightweight, because verbs that only read import it too."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def source_of(
     directory = (here / directory).resolve()
     if not directory.is_dir():
         message = f"{directory}: no such directory"
-        raise DefinitionError(message, file=str(directory), hint="Name the project's directory.")
+        raise DefinitionError(message, file=str(directory), hint="Name one with --project-directory.")
     return Source(
         directory=directory,
         files=paths,
@@ -100,7 +100,7 @@ def name_of(world: World, request: UpRequest, raw: Config) -> str:
         if other := owner_elsewhere(world, name, directory):
             message = f"stack {name!r} belongs to {other}"
             raise DefinitionError(
-                message, hint="Take another --name, or end that one first: `moorage down`.", stack=name
+                message, hint="Choose another --name, or remove that stack first with `moorage down`.", stack=name
             )
         return name
     name = _derived_name(world, request.source, raw)

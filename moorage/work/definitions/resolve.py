@@ -1,4 +1,4 @@
-"""Resolving: from a directory to a definition with a name, and from that to what is desired."""
+"""Resolves a directory to a definition with a name, and that to the desired state."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def _image_need(world: World, definition: Definition, name: str, reference: str,
         why = "asked for (pull_policy: always)" if service.pull_policy == "always" else "" if found else "not here yet"
         action = StepKind.PULL if why else None
         if action and service.pull_policy == "never":
-            message = f"services.{name}: image {reference} is not here, and pull_policy is never"
+            message = f"services.{name}: image {reference} does not exist here, and pull_policy is never"
             raise ImageError(message, service=name, image=reference, hint="Build, load or pull it first.")
     return ImageNeed(
         service=name,
@@ -143,7 +143,7 @@ def _image(world: World, service: str, reference: str) -> tuple[str, dict[str, s
         if error.fields.get("status") != HTTPStatus.BAD_REQUEST:
             raise
         where = f"services.{service}.image"  # engines differ in what they take for a name
-        raise DefinitionError(f"{where}: {error}", service=service, key=where, hint="Is it spelt right?") from None
+        raise DefinitionError(f"{where}: {error}", service=service, key=where, hint="Check the spelling.") from None
 
 
 def _why_build(found: tuple[str, dict[str, str]] | None, digest: str, *, asked: bool) -> str:
@@ -151,7 +151,7 @@ def _why_build(found: tuple[str, dict[str, str]] | None, digest: str, *, asked: 
         return "no image yet"
     if found[1].get(labels.BUILD) != digest:
         return "its sources changed"
-    return "asked for" if asked else ""
+    return "requested" if asked else ""
 
 
 def _digest(world: World, definition: Definition, name: str) -> str:

@@ -1,1 +1,1 @@
-"""Stacks that live with one process: a CI job, a test, a `with` block."""
+"""Stacks that live as long as one process: a CI job, a test, a `with` block."""

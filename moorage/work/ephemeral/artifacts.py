@@ -1,4 +1,4 @@
-"""What a test run leaves for people: addresses, logs and state of all services, the history."""
+"""Artifacts of a test run: addresses, logs and state of all services, the history."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from moorage.work.definitions import generations
 
 PRIVATE = 0o600
 _MOST_LINES = 100_000
-"""Of a service's log among the artifacts, the last ones: it goes through memory."""
+"""Number of log lines per service in the artifacts: the log is held in memory."""
 
 
 class Artifacts:
-    """A directory for the artifacts of a run. None: there is none, and nothing is written."""
+    """A directory for the artifacts of a run. None: nothing is written."""
 
     def __init__(self, directory: Path | None) -> None:
         self.directory = directory.absolute() if directory else None
@@ -29,10 +29,10 @@ class Artifacts:
                 self.directory.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 message = f"{directory}: {error.strerror or error}"
-                raise HomeError(message, path=str(directory), hint="Name a directory that can be written to.") from None
+                raise HomeError(message, path=str(directory), hint="Name a writeable directory.") from None
 
     def write(self, name: str, text: str) -> None:
-        """Write a file below the directory, readable for its owner only: logs may hold more than names suggest."""
+        """Write a file below the directory, readable only by its owner: logs may contain secrets."""
         if self.directory:
             path = self.directory / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,12 +40,12 @@ class Artifacts:
             path.write_text(text, encoding="utf-8", errors="replace")
 
     def write_json(self, name: str, data: Any) -> None:
-        """The same for data."""
+        """Write data as JSON."""
         self.write(name, json.dumps(data, indent=2, ensure_ascii=False, default=str) + "\n")
 
 
 def save_addresses(artifacts: Artifacts, status: StackStatus) -> None:
-    """`ports.env` and `ports.json`: where each service answers."""
+    """`ports.env` and `ports.json`: the addresses of each service."""
     lines = [f"{name}={value}" for name, value in addresses.variables(status).items()]
     artifacts.write("ports.env", "\n".join(lines) + "\n")
     artifacts.write_json("ports.json", addresses.as_data(status))
@@ -69,7 +69,7 @@ def save_services(world: World, stack: str, artifacts: Artifacts) -> None:
 
 
 def save_failure(artifacts: Artifacts, error: MoorageError) -> dict[str, Any] | None:
-    """`failure.json` and the logs in it, of a start that is undone already. None: there is no report of it."""
+    """`failure.json` and its logs, of a start that is already undone. None: there is no report."""
     if not (path := error.fields.get("report")):
         return None
     try:
@@ -87,7 +87,7 @@ def save_failure(artifacts: Artifacts, error: MoorageError) -> dict[str, Any] | 
 
 
 def last_lines(world: World, stack: str, lines: int) -> dict[str, str]:
-    """The end of each service's log, secrets hidden."""
+    """The last lines of each service's log, with secrets hidden."""
     hide = _hiding(world, stack)
     return {
         f"{c.service}-{c.number}": hide(world.engine.logs(c.id, lines)) for c in world.engine.observe(stack).containers
@@ -95,7 +95,7 @@ def last_lines(world: World, stack: str, lines: int) -> dict[str, str]:
 
 
 def environment_of(base: Mapping[str, str], status: StackStatus, more: Mapping[str, str]) -> dict[str, str]:
-    """The environment of the command: ours, `more`, and where each service answers."""
+    """The environment of the command: ours, `more`, and the addresses of each service."""
     return {**base, **more, **addresses.variables(status)}
 
 

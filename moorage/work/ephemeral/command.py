@@ -1,4 +1,4 @@
-"""The command of `moorage ci`: run to its end, signals passed on to it, nothing of it left running."""
+"""Runs the command of `moorage ci`: passes signals on to it, and ends everything that it leaves running."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from contextlib import contextmanager, suppress
 from moorage.errors import DefinitionError
 
 TIMED_OUT = 124
-"""As with timeout(1)."""
+"""Same as timeout(1)."""
 CANNOT_EXECUTE = 126
 NOT_FOUND = 127
-"""As with any shell."""
+"""Same as in a shell."""
 _GRACE_S = 10.0
 _REST_GRACE_S = 2.0
 _POLL_S = 0.02
@@ -31,13 +31,13 @@ def run_command(
     say: Callable[[str], None] = lambda _text: None,
     stdout: int | None = None,
 ) -> int:
-    """Run a command, an argument list without a shell; gives its exit code, 128 + n if signal n ended it.
+    """Run a command, an argument list without a shell; returns its exit code, 128 + n if signal n ended it.
 
-    SIGINT, SIGTERM and SIGHUP of this process go on to the command and all that it started. After `timeout_s` (None:
-    no limit) it gets SIGTERM and the exit code is 124. Ten seconds after a SIGTERM, a SIGHUP or a second signal it gets
-    SIGKILL. What it leaves running in its process group is ended. `say` is told what is done to it. `stdout` is a file
-    descriptor (None: this process's own). Raises DefinitionError (field exit_code_of_command: 126 or 127): it cannot be
-    started.
+    Passes SIGINT, SIGTERM and SIGHUP on to the command and all processes that it started. After `timeout_s` (None: no
+    limit) it gets SIGTERM and the exit code is 124. Ten seconds after a SIGTERM, a SIGHUP or a second signal it gets
+    SIGKILL. Processes that it leaves in its process group are ended. `say` receives messages about all this. `stdout`
+    is a file descriptor (None: our own). Raises DefinitionError (field exit_code_of_command: 126 or 127) if it cannot
+    be started.
     """
     child = _Child(say, own_group=not _is_terminal())
     with _signals_to(child.signal):
@@ -45,7 +45,7 @@ def run_command(
         try:
             code = child.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
-            say(f"{command[0]} has run for {timeout_s:g} s: ending it")
+            say(f"{command[0]} has been running for {timeout_s:g} s: ending it")
             child.end()
             code = TIMED_OUT
         finally:
@@ -54,12 +54,12 @@ def run_command(
 
 
 class _Child:
-    """A process that signals are sent to; those that come before it has begun wait for it."""
+    """A process that receives signals; signals that arrive before it has begun are delivered then."""
 
     process: subprocess.Popen[bytes]
 
     def __init__(self, say: Callable[[str], None], *, own_group: bool) -> None:
-        # At a terminal it stays in the foreground, where the terminal itself sends Ctrl-C to both.
+        # On a terminal it stays in the foreground, where the terminal itself sends Ctrl-C to both.
         self._own_group = own_group
         self._say = say
         self._begun = False
@@ -74,14 +74,14 @@ class _Child:
         except (OSError, ValueError) as error:
             code = NOT_FOUND if isinstance(error, FileNotFoundError) else CANNOT_EXECUTE
             message = f"{command[0]}: {getattr(error, 'strerror', None) or error}"
-            hint = "After `--` comes a program with its arguments, no shell syntax."
+            hint = "Give a program with its arguments after `--`, without shell syntax."
             raise DefinitionError(message, hint=hint, exit_code_of_command=code) from None
         self._begun = True
         for number in self._waiting:
             self._pass_on(number)
 
     def signal(self, number: int) -> None:
-        """Pass a signal of ours on to it."""
+        """Pass one of our signals on to it."""
         if self._begun:
             self._pass_on(number)
         else:
@@ -109,7 +109,7 @@ class _Child:
                 self.process.send_signal(number)
 
     def end(self) -> None:
-        """SIGTERM, and SIGKILL where that does not help."""
+        """SIGTERM, and SIGKILL if that is not enough."""
         self._send(signal.SIGTERM)
         try:
             self.process.wait(_GRACE_S)
@@ -118,7 +118,7 @@ class _Child:
             self.process.wait()
 
     def end_rest(self) -> None:
-        """End what the command left running in its group: the stack it was made for goes too."""
+        """End processes that the command left in its group: their stack is removed too."""
         if self._last_resort:
             self._last_resort.cancel()
         if not (self._begun and self._own_group and self._group_lives()):
@@ -127,7 +127,7 @@ class _Child:
         self._send(signal.SIGTERM)
         deadline = time.monotonic() + _REST_GRACE_S
         while self._group_lives():
-            if time.monotonic() >= deadline:  # also when only zombies are left, which nobody reaps
+            if time.monotonic() >= deadline:  # even if only zombies are left, which nobody reaps
                 self._send(signal.SIGKILL)
                 return
             time.sleep(_POLL_S)
@@ -148,7 +148,7 @@ def _is_terminal() -> bool:
 
 @contextmanager
 def _signals_to(handle: Callable[[int], None]) -> Iterator[None]:
-    """Signals go to `handle`; those that this process was started to ignore (nohup, `&` in a script) stay ignored."""
+    """Send signals to `handle`; those that were ignored when this process started (nohup, `&`) stay ignored."""
     heard = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, lambda got, _frame: handle(got)) for number in heard}
     try:
@@ -159,9 +159,9 @@ def _signals_to(handle: Callable[[int], None]) -> Iterator[None]:
 
 
 class Interrupts:
-    """Signals while it is entered: each is said; the first ends what is done under `heard`, and only that.
+    """Handles signals: each is reported; the first one ends the code under `heard`, and only that.
 
-    Main thread only. Anywhere else a KeyboardInterrupt could come in the middle of the removal of a stack.
+    Main thread only. Elsewhere, a KeyboardInterrupt could arrive in the middle of the removal of a stack.
     """
 
     def __init__(self, say: Callable[[], None]) -> None:
@@ -171,13 +171,13 @@ class Interrupts:
 
     @contextmanager
     def ignored(self) -> Iterator[None]:
-        """Signals end nothing in here, but what is done under `heard`."""
+        """In this block signals end only the code under `heard`."""
         with _signals_to(lambda _number: self._signal()):
             yield
 
     @contextmanager
     def heard(self) -> Iterator[None]:
-        """A signal ends what is done in here, by KeyboardInterrupt; one that came before does so at once."""
+        """A signal ends the code in this block with KeyboardInterrupt; an earlier one does so at once."""
         self._raising = True
         try:
             if self._came:

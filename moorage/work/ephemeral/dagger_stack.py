@@ -1,4 +1,4 @@
-"""A throw-away stack: services that live in a session of somebody else's engine, for one command."""
+"""A throw-away stack: services that live in a session of another engine, for one command."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ Tell = Callable[[str], None]
 
 
 class Sandbox(Protocol):
-    """A session that services live in. Dagger's adapter is `adapters/dagger_sandbox.py`."""
+    """A session in which services run. Dagger's adapter is `adapters/dagger/sandbox.py`."""
 
     def preflight(self) -> Availability:
-        """Whether it can be used, found out within 5 s and without an effect."""
+        """Whether it can be used; takes at most 5 s and has no effects."""
 
     def open(self) -> None:
         """Open the session. Raises BackendUnavailableError."""
@@ -42,22 +42,22 @@ class Sandbox(Protocol):
         bound: dict[str, str],
         tunnels: Sequence[tuple[int, int]],
     ) -> None:
-        """Start a service, `tunnels` (port inside, loopback port) with it. `build` None: it has an image.
+        """Start a service and its `tunnels` (port inside, loopback port). `build` None: it has an image.
 
         Raises RunError with its output.
         """
 
     def run(self, service: SandboxService, build: BuildSpec | None, bound: dict[str, str]) -> str:
-        """Run a one-shot to its end; gives its output. Raises RunError."""
+        """Run a one-shot to completion; returns its output. Raises RunError."""
 
     def stop(self, name: str) -> None:
-        """Close the tunnels of a service, then let it end by its signal. Raises MoorageError."""
+        """Close the tunnels of a service, then stop it with its stop signal. Raises MoorageError."""
 
     def log(self, service: str | None = None) -> list[str]:
-        """The last lines of a service, as far as they were seen. None: of the session."""
+        """The last known log lines of a service. None: of the session."""
 
     def close(self) -> None:
-        """End the session and all that lives in it; no error if it is closed."""
+        """End the session and everything in it; no error if it is closed."""
 
 
 class Throwaway:
@@ -73,7 +73,7 @@ class Throwaway:
         self._ready_s: dict[str, float] = {}
 
     def prepare(self) -> None:
-        """Read the definition, refuse what cannot be done, see whether the sandbox is there, lease the ports.
+        """Read the definition, refuse unsupported keys, check the sandbox, lease the ports.
 
         Raises DefinitionError, UnsupportedByBackendError, BackendUnavailableError, PortError.
         """
@@ -91,9 +91,9 @@ class Throwaway:
         self.parts = throwaway.services_of(self.definition)
 
     def up(self, tell: Tell) -> StackStatus:
-        """Bring up all services, each when what it depends on is ready. What fails leaves the rest to `down`.
+        """Start all services, each when its dependencies are ready. After a failure, call `down`.
 
-        Raises what `prepare` does, and RunError, NotReadyError.
+        Raises the errors of `prepare`, and RunError, NotReadyError.
         """
         self.prepare()
         for notice in throwaway.notices(self.definition):
@@ -104,14 +104,14 @@ class Throwaway:
             began = time.monotonic()
             self._bring_up(part, throwaway.bindings(part, by_name))
             self._ready_s[part.name] = round(time.monotonic() - began, 3)
-            tell(f"{part.name}: {'ended well' if part.one_shot else 'ready'} ({self._ready_s[part.name]:.2f} s)")
+            tell(f"{part.name}: {'completed' if part.one_shot else 'ready'} ({self._ready_s[part.name]:.2f} s)")
         return self._status()
 
     def down(self, tell: Tell) -> None:
-        """Stop all in reverse order, close the session, give the ports back: each whatever became of the one before."""
+        """Stop all services in reverse order, close the session, release the ports: each even if one before failed."""
         try:
             for name in reversed(self.started):
-                with suppress(MoorageError):  # the session's end is the end of all in it
+                with suppress(MoorageError):  # the end of the session ends everything in it
                     self.sandbox.stop(name)
                     tell(f"{name}: stopped")
         finally:
@@ -122,7 +122,7 @@ class Throwaway:
 
     def _lease(self, definition: Definition) -> tuple[Lease, ...]:
         taken: frozenset[tuple[int, str]] = frozenset()
-        with suppress(EngineError):  # a machine need not have an engine of Docker for this
+        with suppress(EngineError):  # the machine does not need a Docker engine for this
             taken = self.world.engine.published_ports()
         return self.world.store.lease(
             composing.requests_of(definition),
@@ -139,7 +139,7 @@ class Throwaway:
             self.sandbox.run(part, build, bound)
             return
         ports = self._ports(part.name)
-        self.started.append(part.name)  # before its start: what is cut off half-way is stopped too
+        self.started.append(part.name)  # before its start, so that an interrupted start is stopped too
         self.sandbox.start(part, build, bound, [(port.target, port.published) for port in ports])
         self._wait(self.definition.services[part.name], ports)
 
@@ -159,7 +159,7 @@ class Throwaway:
         return tuple(bound(port) for port in self.definition.services[service].ports)
 
     def _wait(self, service: Service, ports: Sequence[BoundPort]) -> None:
-        """Until the ports of a service answer by its own check, else accept connections. Raises NotReadyError."""
+        """Wait until the ports pass the service's own check, or else accept connections. Raises NotReadyError."""
         began = time.monotonic()
         limit_s = (
             self.request.wait_timeout_s
@@ -170,12 +170,12 @@ class Throwaway:
             if time.monotonic() - began >= limit_s:
                 log = "\n".join(self.sandbox.log(service.name) or self.sandbox.log())
                 message = f"services.{service.name}: not ready after {limit_s:.1f} s; last probe: {answer}"
-                hint = "The lines above are what Dagger logged last."
+                hint = "The lines above are the last ones that Dagger logged."
                 raise NotReadyError(message, service=service.name, reason="timeout", probe=answer, log=log, hint=hint)
             time.sleep(_PAUSE_S)
 
     def _ask(self, service: Service, ports: Sequence[BoundPort]) -> str | None:
-        """One look. None: ready."""
+        """Probe once. None: ready."""
         check = service.ready
         wanted = [port for port in ports if not check or check.port in (None, port.target)]
         if check and check.check == Check.HTTP and wanted:
@@ -206,7 +206,7 @@ class Throwaway:
 
 
 def _with_contents(part: SandboxService) -> SandboxService:
-    """The service with what stands in its secrets and configs of this machine. Raises DefinitionError."""
+    """The service with the content of its secrets and configs from this machine. Raises DefinitionError."""
     files = [
         file.model_copy(update={"content": _text(part.sources[file.target], part.name)})
         if file.target in part.sources
@@ -220,5 +220,5 @@ def _text(path: str, service: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        message = f"services.{service}: {path}: {getattr(error, 'strerror', None) or 'no text in UTF-8'}"
+        message = f"services.{service}: {path}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}"
         raise DefinitionError(message, service=service, file=path) from None

@@ -1,7 +1,7 @@
 """Stacks that live with a process: a test run, a CI job, a `with` block.
 
-Such a stack has a name of its own. A kernel lock says whether its process lives, a file that there is such a stack:
-when the lock is free and the file is there, the process was killed, and whoever comes next removes the stack.
+Such a stack has a unique name. A kernel lock tells whether its process is alive, and a file tells that the stack
+exists: if the lock is free and the file exists, the process was killed, and the next `moorage` call removes the stack.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ _LONGEST_BASE = 48 - len("-ci-123456")
 
 
 def unique_name(base: str, kind: str = "ci") -> str:
-    """A name that no other stack has: `shop-ci-3fa0b2`. Raises DefinitionError for a base that names cannot have."""
+    """A unique name: `shop-ci-3fa0b2`. Raises DefinitionError if `base` cannot be part of a name."""
     return naming.validate_name(f"{base[:_LONGEST_BASE].rstrip('-_')}-{kind}-{secrets.token_hex(3)}")
 
 
 class EphemeralStack:
-    """Says that a stack lives with this process, from `with` to the end of `remove` or `keep`.
+    """Marks a stack as owned by this process, from `with` to the end of `remove` or `keep`.
 
-    When the block ends without either (the process is killed, the removal fails), the stack counts as left behind and
-    the next `remove_orphans` of the machine ends it.
+    If the block ends without either (the process is killed, the removal fails), the stack is an orphan, and the next
+    `remove_orphans` on the machine removes it.
     """
 
     def __init__(self, world: World, stack: str) -> None:
@@ -38,7 +38,7 @@ class EphemeralStack:
 
     def __enter__(self) -> Self:
         self._lock.acquire("owner", 0)
-        # After the lock: a file without a held lock means that the process has ended.
+        # After the lock, because a file without a held lock means that the process has ended.
         self.world.files.write(_file(self.stack), json.dumps({"stack": self.stack, "pid": os.getpid()}))
         return self
 
@@ -53,5 +53,5 @@ class EphemeralStack:
         self.keep()
 
     def keep(self) -> None:
-        """Let the stack outlive the process, as any other."""
+        """Let the stack outlive the process, like any other stack."""
         self.world.files.remove(_file(self.stack))

@@ -1,1 +1,1 @@
-"""What Moorage does: one file a verb."""
+"""What Moorage does: one file per verb."""

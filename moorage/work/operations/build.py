@@ -1,4 +1,4 @@
-"""`build`: make or fetch the images of a definition, and nothing else: what runs is left alone."""
+"""`build`: build or pull the images of a definition, without touching running containers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`heal`: what has drifted from its generation is brought back."""
+"""`heal`: brings services that have drifted back to their generation."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def heal(context: Context, request: HealRequest) -> Health:
     except (RunError, DefinitionError, EngineError, PortError) as error:
         if error.retryable:
             raise
-        run.tell(Action.NOTICE, message=f"not mended: {error}")
+        run.tell(Action.NOTICE, message=f"not repaired: {error}")
     after = await health(world, stack)
     drifted = {one.service for one in after.drift}
     if observed is None:  # it failed before it had looked

@@ -1,4 +1,4 @@
-"""Writing out the project folder, flows, tasks, blocks and prefect.yaml, for a team to own."""
+"""`init`: writes flows, tasks, blocks and prefect.yaml into a directory, for a team to own."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def write_files(contents: Mapping[str, bytes], target: Path, *, force: bool) -> 
     changed = [name for name in names if _differs(contents[name], target / name)]
     if changed and not force:
         more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
-        message = f"{target / changed[0]}{more}: there already, with other content"
+        message = f"{target / changed[0]}{more}: already exists, with other content"
         raise MoorageError(message, hint="Name another directory, or overwrite with --force.", files=changed)
     try:
         for name in names:
@@ -39,7 +39,7 @@ def write_files(contents: Mapping[str, bytes], target: Path, *, force: bool) -> 
             (target / name).write_bytes(contents[name])
     except OSError as error:
         message = f"{target}: {error.strerror or error}"
-        raise HomeError(message, path=str(target), hint="Name a directory that can be written to.") from None
+        raise HomeError(message, path=str(target), hint="Name a writeable directory.") from None
     return names
 
 

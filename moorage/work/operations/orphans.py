@@ -1,4 +1,4 @@
-"""Stacks whose process was killed before it removed them: found by their free kernel lock, and removed."""
+"""Orphans: stacks whose process was killed before it removed them. Finds them by their free lock, and removes them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`volumes prune`: volumes that nobody needs are removed."""
+"""`volumes prune`: removes volumes that nobody needs."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def prune(world: World, volumes: Sequence[Volume]) -> tuple[list[Volume], list[s
         if now is None:
             continue
         if now.users or not rules.ours(now, world.home) or now.labels != volume.labels:
-            kept.append(f"{volume.name}: it is in use by now")
+            kept.append(f"{volume.name}: now in use")
         elif holder := world.lock(volume.stack).held():
-            kept.append(f"{volume.name}: `{holder.get('operation') or 'another run'}` of {volume.stack} is under way")
+            kept.append(f"{volume.name}: `{holder.get('operation') or 'another run'}` of {volume.stack} is running")
         elif problem := _removed(world, volume):
             kept.append(problem)
         else:

@@ -1,4 +1,4 @@
-"""The registry anew, after its file was damaged or lost: from generation files, the engine's labels and its ports."""
+"""Rebuilds a damaged or lost registry, from generation files, the engine's labels and its ports."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def rebuild(world: World) -> None:
     next process tries again.
     """
     aside = world.store.set_aside
-    lost = f"the registry was damaged (it is kept as {aside})" if aside else "the registry was missing"
+    lost = f"the registry was damaged (the file is kept as {aside})" if aside else "the registry was missing"
     try:
         observed = {name: world.engine.observe(name) for name in world.engine.stacks_of(world.home)}
     except MoorageError as error:
@@ -38,7 +38,7 @@ def rebuild(world: World) -> None:
     stacks = [name for name in names if world.store.stack(name) is None and _put_back(world, observed[name])]
     world.store.rebuilt()
     leases = sum(len(world.store.leases(name)) for name in stacks)
-    _say(world, f"{lost}; on record again: stacks {len(stacks)}, leases {leases}")
+    _say(world, f"{lost}; rebuilt: stacks {len(stacks)}, leases {leases}")
 
 
 def _put_back(world: World, observed: Observed) -> bool:

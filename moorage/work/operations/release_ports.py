@@ -1,4 +1,4 @@
-"""`ports release`: leased host ports are given back."""
+"""`ports release`: releases leased host ports."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _check_unused(world: World, lease: Lease) -> None:
         holder = f"container {containers[0].name} ({containers[0].state})"
         raise PortError(
             f"port {lease.port} is in use: {holder}",
-            hint=f"`moorage down --name {key.stack} --release-ports` removes the containers and gives the ports back.",
+            hint=f"`moorage down --name {key.stack} --release-ports` removes the containers and releases the ports.",
             port=lease.port,
             service=key.service,
             target=key.target,

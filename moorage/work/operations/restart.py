@@ -1,4 +1,4 @@
-"""`restart`: services end and come up again with their ports, environment and volumes; it rolls forward."""
+"""`restart`: stops services and starts them again with the same ports, environment and volumes; rolls forward."""
 
 from __future__ import annotations
 

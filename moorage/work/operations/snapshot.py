@@ -1,4 +1,4 @@
-"""Snapshots of volumes: taken while nothing writes, restored whole or not at all."""
+"""`volumes snapshot`: writes a volume to a file, while nothing changes it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`sweep`: what crashes, deleted directories and expired stacks have left behind. Never touches what is not ours."""
+"""`sweep`: removes what crashes, deleted directories and expired stacks have left behind. Touches only our objects."""
 
 from __future__ import annotations
 

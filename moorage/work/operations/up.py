@@ -61,8 +61,10 @@ async def _apply(run: Run, planned: PlannedUp) -> None:
             clashes[service] += 1
             await in_thread(partial(give_up_port, run, error))
             if clashes[service] > _MOST_CLASHES:
-                message = f"services.{service}: its ports were taken by others {clashes[service]} times in a row"
-                hint = "Which program takes them? `moorage ports` lists ours."
+                message = (
+                    f"services.{service}: its ports were taken by other programs {clashes[service]} times in a row"
+                )
+                hint = "`moorage ports` lists Moorage's leases; find the other program with `moorage ports why PORT`."
                 raise PortError(message, service=service, hint=hint) from error
             planned = await plan_up(run.world, planned.resolved, frozenset(run.excluded))
         else:

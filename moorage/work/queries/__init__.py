@@ -1,1 +1,1 @@
-"""Looking at stacks; changes nothing."""
+"""Queries about stacks; change nothing."""

@@ -1,4 +1,4 @@
-"""Health of a stack: every check run now, drift from the generation found, and mended where that is wanted."""
+"""Health of a stack: runs every check now, and finds drift from the generation."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ async def _check_service(
     found = await asyncio.gather(*(_check(world, services, name, container) for container in containers))
     missing = services[name].replicas - len(containers)
     if missing > 0:
-        words = "there is no container" if not containers else f"{missing} more should be there"
+        words = "there is no container" if not containers else f"{missing} more containers should exist"
         absent = CheckResult(service=name, container="", state="absent", ready=False, check="", message=words)
         return (*found, absent)
     return tuple(found)

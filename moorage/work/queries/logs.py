@@ -126,7 +126,7 @@ def chosen(stack: str, names: Iterable[str], known: Sequence[str]) -> tuple[str,
     for name in names:
         if name not in known:
             message = f"{stack}: no service {name!r}"
-            raise DefinitionError(message, service=name, hint=f"It has: {', '.join(known) or 'none'}.")
+            raise DefinitionError(message, service=name, hint=f"Services: {', '.join(known) or 'none'}.")
     return tuple(dict.fromkeys(names)) or tuple(known)
 
 

@@ -1,4 +1,4 @@
-"""What an `up` would do, from what is there now; touches nothing."""
+"""What an `up` would do in the current state; changes nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Looking at host ports, and giving them back."""
+"""Host ports and their holders."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def taken(world: World, stack: str, error: PortTakenError) -> PortError:
     what = f"port {port} is taken" if port else "one of its ports is taken"
     return PortError(
         f"services.{service}: {what}{f' by {holder}' if holder else ''}",
-        hint="Free it and try again; or `moorage up`, which leases another.",
+        hint="Free it and try again, or run `moorage up`, which leases another port.",
         service=service,
         port=port,
         holder=holder,
@@ -79,7 +79,7 @@ def _chosen(leases: Sequence[Lease], stack: str, which: Sequence[str]) -> tuple[
         named = [i for i in leases if word == i.key.service or (word.isdecimal() and int(word) in i.ports)]
         if not named:
             there = ", ".join(f"{lease.key.service} {lease.port}" for lease in leases) or "none"
-            raise DefinitionError(f"{stack}: no lease for {word!r}", hint=f"It has: {there}.", stack=stack)
+            raise DefinitionError(f"{stack}: no lease for {word!r}", hint=f"Leases: {there}.", stack=stack)
         found.update({lease.key: lease for lease in named})
     return tuple(found.values()) if which else tuple(leases)
 
@@ -88,8 +88,10 @@ def port_of(text: str) -> tuple[int, Protocol]:
     """`8000` or `53/udp`. Raises DefinitionError."""
     number, _, protocol = text.partition("/")
     if not (number.isascii() and number.isdecimal() and 1 <= int(number) <= HIGHEST):
-        raise DefinitionError(f"{text!r} is no port", hint=f"A number from 1 to {HIGHEST}, perhaps with /udp.")
+        raise DefinitionError(
+            f"{text!r} is not a valid port", hint=f"Give a number from 1 to {HIGHEST}, with /udp for UDP."
+        )
     match protocol or "tcp":
         case "tcp" | "udp" | "sctp" as known:
             return int(number), known
-    raise DefinitionError(f"{text!r}: no protocol {protocol!r}", hint="tcp, udp or sctp.")
+    raise DefinitionError(f"{text!r}: {protocol!r} is not a valid protocol", hint="Use tcp, udp or sctp.")

@@ -1,4 +1,4 @@
-"""Asking services whether they are ready: one look each."""
+"""Probes services once for readiness."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _ask_network(world: World, container: Container, probe: Probe) -> str | None
     """Ask each address that the check is about; None when all answer."""
     places = _places(container, probe)
     if not places:
-        return f"{probe.source}: the service has no TCP port to ask at"
+        return f"{probe.source}: the service has no TCP port to connect to"
     check, timeout_s = probe.ready, min(probe.timeout_s, 5.0)
     for host, port in places:
         if probe.way == Way.HTTP and check:

@@ -1,4 +1,4 @@
-"""The timeline of a run, from what is on record."""
+"""The timeline of a run, from its record."""
 
 from __future__ import annotations
 

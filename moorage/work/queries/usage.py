@@ -1,4 +1,4 @@
-"""Measuring what stacks use."""
+"""Measures the resource usage of stacks."""
 
 from __future__ import annotations
 

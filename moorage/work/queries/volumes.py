@@ -1,4 +1,4 @@
-"""Looking at volumes, and clearing away those that nobody needs."""
+"""The volumes of stacks, and their users."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Consent: a run shows what it would do and waits for a person, before it has the stack's lock or does anything."""
+"""Approval: a run shows its plan and waits for a person, before it takes the stack's lock or does anything."""
 
 from __future__ import annotations
 
@@ -88,4 +88,6 @@ def _check_unchanged(approved: Plan, plan: Plan) -> None:
     """Raises RunError: what would be done now is not what somebody has consented to."""
     if plan.steps and plan.steps != approved.steps:
         message = f"{plan.stack}: the plan has changed since it was approved; nothing was done"
-        raise RunError(message, stack=plan.stack, reason="changed", undone=True, hint="Run it again, and look again.")
+        raise RunError(
+            message, stack=plan.stack, reason="changed", undone=True, hint="Run it again, and review the new plan."
+        )

@@ -1,4 +1,4 @@
-"""The commit of a start: from one write transaction on, its generation is the current one."""
+"""The commit of a start: after one write transaction, its generation is the current one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The failure report: all that helps to see why a run failed, collected before it is undone."""
+"""The failure report: everything that helps to find out why a run failed, collected before the undo."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images of a run: built by whoever was chosen for it, or pulled by Compose."""
+"""Images of a run: built by the chosen builder, or pulled by Compose."""
 
 from __future__ import annotations
 

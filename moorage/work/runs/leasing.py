@@ -1,4 +1,4 @@
-"""Leasing the host ports of a run, and giving one up that turns out to be taken."""
+"""Leases the host ports of a run, and gives up a port that turns out to be taken."""
 
 from __future__ import annotations
 

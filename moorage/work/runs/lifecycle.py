@@ -96,7 +96,7 @@ def _down_plan(run: Run, observed: Observed, request: DownRequest) -> Plan:
     stops = tuple(step for step in plan.steps if step.kind == StepKind.STOP)
     if len(stops) == len(plan.steps) and not detail:
         return plan
-    remove = Step(kind=StepKind.REMOVE, needs=tuple(step.id for step in stops), why="asked for", detail=detail)
+    remove = Step(kind=StepKind.REMOVE, needs=tuple(step.id for step in stops), why="requested", detail=detail)
     return plan.model_copy(update={"steps": (*stops, remove)})
 
 
@@ -249,7 +249,7 @@ def _check_names(run: Run, names: Sequence[str], observed: Observed) -> None:
     for name in names:
         if name not in known:
             message = f"{run.stack}: no service {name!r}"
-            raise DefinitionError(message, service=name, hint=f"It has: {', '.join(known) or 'none'}.")
+            raise DefinitionError(message, service=name, hint=f"Services: {', '.join(known) or 'none'}.")
     if run.operation in (Operation.START, Operation.RESTART) and not observed.containers:
         message = f"{run.stack}: there are no containers to {run.operation}"
         raise DefinitionError(message, hint="`moorage up` creates them.")

@@ -1,4 +1,4 @@
-"""What a heal does to a stack whose lock is held; doing it again finishes what was cut off."""
+"""What a heal does to a stack whose lock is held; running it again finishes an interrupted one."""
 
 from __future__ import annotations
 

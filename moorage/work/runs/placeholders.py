@@ -1,4 +1,4 @@
-"""Containers that stand in for others: replacements under temporary names, holders of anonymous volumes."""
+"""Placeholder containers, which hold anonymous volumes, and Compose's replacements under temporary names."""
 
 from __future__ import annotations
 
@@ -45,5 +45,7 @@ def hold_places(run: Run, holders: Iterable[Placeholder]) -> None:
         except EngineUnavailableError:
             raise
         except EngineError as error:
-            message = f"services.{holder.service}: what {undo.plain_name(holder.name, run.stack)} was is lost: {error}"
+            message = (
+                f"services.{holder.service}: {undo.plain_name(holder.name, run.stack)} cannot be restored: {error}"
+            )
             run.tell(Action.NOTICE, message=message)

@@ -1,4 +1,4 @@
-"""Applying a stored generation: for `rollback`, and for the recovery of one that was cut off."""
+"""Applies a stored generation: for `rollback`, and for the recovery of an interrupted one."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ def choose(world: World, stack: str, to: int | None) -> Generation:
     for image in chosen.images.values():
         if world.engine.image(image.tag) is None:
             message = f"services.{image.service}: image {image.tag} of generation {chosen.number} is gone"
-            raise ImageError(message, service=image.service, image=image.tag, hint="Choose another with --to.")
+            raise ImageError(
+                message, service=image.service, image=image.tag, hint="Choose another generation with --to."
+            )
     return chosen
 
 

@@ -1,4 +1,4 @@
-"""Recovery of a run whose process died: an `up` is undone, the others are carried on to their end."""
+"""Recovery of a run whose process died: an `up` is undone, other operations are finished."""
 
 from __future__ import annotations
 

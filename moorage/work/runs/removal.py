@@ -1,4 +1,4 @@
-"""Removing containers, networks and volumes: those of ours, and of volumes those that nobody else uses."""
+"""Removes our containers, networks and volumes, except volumes and networks that others use."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _remove_volume(run: Run, name: str) -> None:
     except EngineError as error:
         if "in use" not in str(error):
             raise
-        run.tell(Action.NOTICE, message=f"volume {name} stays: others use it")
+        run.tell(Action.NOTICE, message=f"volume {name} is kept: other containers use it")
 
 
 def _remove_network(run: Run, name: str) -> None:
@@ -85,4 +85,4 @@ def _remove_network(run: Run, name: str) -> None:
     except EngineError as error:
         if "active endpoints" not in str(error):
             raise
-        run.tell(Action.NOTICE, message=f"network {name} stays: others use it")
+        run.tell(Action.NOTICE, message=f"network {name} is kept: other containers use it")

@@ -1,4 +1,4 @@
-"""One run: what it is about, what it has found out so far, and what it tells."""
+"""One run: its stack, what it has found so far, and the events that it emits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The scheduler of a run: each step as soon as all it needs is done."""
+"""The scheduler of a run: starts each step as soon as the steps that it needs are done."""
 
 from __future__ import annotations
 

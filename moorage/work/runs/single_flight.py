@@ -1,4 +1,4 @@
-"""Whose turn it is: of many `up`s of one stack at once one works, and the others find that nothing is left to do.
+"""Single flight: of many simultaneous `up`s of one stack, one does the work; the others have nothing left to do.
 
 It saves the others Prefect, whose import alone takes more than their look; correctness is the stack's lock's affair.
 """
@@ -70,7 +70,7 @@ def _waited(world: World, lock: Lock, name: str, say: Callable[[str], None]) -> 
         lock.acquire(Operation.UP, 0)
     except BusyError as error:
         pid, since = error.fields.get("pid"), error.fields.get("since")
-        say(f"waiting: `up` of {name} is under way" + (f" (pid {pid}, since {since})" if pid else ""))
+        say(f"waiting: `up` of {name} is running" + (f" (pid {pid}, since {since})" if pid else ""))
     else:
         return False
     try:

@@ -1,4 +1,4 @@
-"""Performing one step. Each function looks again before it acts: the plan may have gone stale."""
+"""Performs one step. Each function checks the current state before it acts, because the plan may be stale."""
 
 from __future__ import annotations
 
@@ -102,8 +102,10 @@ async def start(step: Step, run: Run) -> str:
     service = run.services[step.service or ""]
     containers = await in_thread(lambda: run.world.engine.containers(run.stack, service.name))
     if not containers:
-        message = f"services.{service.name}: it has no container"
-        raise RunError(message, service=service.name, reason="removed", hint="Someone removed it; try again.")
+        message = f"services.{service.name}: there is no container"
+        raise RunError(
+            message, service=service.name, reason="removed", hint="It was removed by someone else; try again."
+        )
     run.started[service.name] = run.world.clock.monotonic()
     one_shot = graph.is_one_shot(run.services, service.name) and service.name not in run.again
     answers = await asyncio.gather(*(in_thread(partial(_start, run, service, c, one_shot)) for c in containers))
@@ -180,7 +182,7 @@ def _went_without(run: Run, service: Service, step: Step, error: BaseException) 
     if not isinstance(error, NotReadyError) or not graph.is_optional(run.services, service.name):
         raise error from None
     run.missed.add(service.name)
-    run.tell(Action.NOTICE, step.id, f"{error}; nobody requires it", service=service.name)
+    run.tell(Action.NOTICE, step.id, f"{error}; it is not required", service=service.name)
     return "not ready, and not required"
 
 
@@ -205,7 +207,9 @@ async def _stop(run: Run, name: str, container: Container) -> None:
         try:
             await in_thread_with_timeout(lambda: _pre_stop(run, service, container), grace_s)
         except TimeoutError:  # it ends with the container
-            run.tell(Action.NOTICE, f"stop {name}", f"a pre_stop hook takes longer than {grace_s:g} s", service=name)
+            run.tell(
+                Action.NOTICE, f"stop {name}", f"a pre_stop hook is taking longer than {grace_s:g} s", service=name
+            )
         grace_s = max(0.0, grace_s - (clock.monotonic() - began))
     elif service:
         await in_thread(lambda: _pre_stop(run, service, container))

@@ -1,4 +1,4 @@
-"""The frame around every run: lock, recovery of what did not finish, record, undo.
+"""The transaction around every run: lock, recovery of unfinished runs, record, undo.
 
 lock → recover → open the record → (the run's own steps) → close it → unlock
 └ on any failure: report, undo
@@ -96,7 +96,7 @@ async def _acquire(run: Run, lock: Lock) -> None:
         else:
             if said:
                 waited_s = run.world.clock.monotonic() - began
-                run.tell(Action.NOTICE, message=f"its turn, after {waited_s:.1f} s", waiting="")
+                run.tell(Action.NOTICE, message=f"got the lock after {waited_s:.1f} s", waiting="")
             return
         await asyncio.sleep(_LOCK_POLL_S)
 
@@ -137,7 +137,7 @@ async def closed_at_end(run: Run) -> AsyncIterator[None]:
             await uncancelled(_close(run, RunOutcome.INTERRUPTED))
         raise InterruptedRunError(
             f"{run.stack}: interrupted",
-            hint=f"`moorage {run.operation}` goes on with it, `moorage up` brings all of it back.",
+            hint=f"`moorage {run.operation}` finishes it, `moorage up` brings everything back.",
             stack=run.stack,
             undone=False,
         ) from None

@@ -1,4 +1,4 @@
-"""Undoing a run: after the first `up` nothing of it stays, after a change the generation before is applied again.
+"""Undoes a run: a first `up` leaves nothing behind, a change gets its previous generation applied again.
 
 Works on what the run wrote down before its first effect and on what the engine shows, never on memory of the process
 that failed: a crashed run is undone by the same code.
@@ -139,7 +139,7 @@ def _lost(world: World, record: RunRecord) -> list[str]:
     """What was replaced, where there is no generation to bring it back."""
     there = {c.id for c in world.engine.observe(record.stack).containers}
     gone = sorted(name for name, one in record.before.get("containers", {}).items() if one["id"] not in there)
-    return [f"what was there before cannot be brought back, no generation says how: {', '.join(gone)}"] if gone else []
+    return [f"these cannot be restored, no generation describes them: {', '.join(gone)}"] if gone else []
 
 
 async def _remove_new(world: World, record: RunRecord) -> list[str]:

@@ -1,4 +1,4 @@
-"""Copies of a stack's volumes: out of a volume into a snapshot, and back. Whoever calls this holds the stack's lock."""
+"""Copies a stack's volumes into snapshots, and back. The caller holds the stack's lock."""
 
 from __future__ import annotations
 
@@ -65,14 +65,14 @@ def subject(run: Run, wanted: str, observed: Observed) -> Subject:
     world, stack = run.world, run.stack
     generation = generations.current(world, stack)
     if generation is None:
-        raise DefinitionError(f"{stack}: nothing was committed yet", hint="`moorage up` first.", stack=stack)
+        raise DefinitionError(f"{stack}: nothing was committed yet", hint="Run `moorage up` first.", stack=stack)
     key, name = rules.choose(stack, wanted, rules.names_of(generation))
     found = world.volumes.find(name)
     if found is None:
-        raise DefinitionError(f"{stack}: volume {name} does not exist", hint="`moorage up` makes it.", volume=name)
+        raise DefinitionError(f"{stack}: volume {name} does not exist", hint="`moorage up` creates it.", volume=name)
     if others := sorted(user.name for user in found.users if user.stack != stack and user.running):
-        message = f"{stack}: volume {name} is used by {', '.join(others)}, not of this stack"
-        raise DefinitionError(message, hint="Stop it first.", stack=stack, volume=name)
+        message = f"{stack}: volume {name} is used by {', '.join(others)} outside this stack"
+        raise DefinitionError(message, hint="Stop them first.", stack=stack, volume=name)
     return Subject(run, generation, key, found, observed)
 
 
@@ -112,7 +112,7 @@ def take_dump(about: Subject, target: Path, force: bool, stop: threading.Event) 
                 raise _Stopped
             return writer.finish()
     except EngineError as error:
-        error.hint = error.hint or "`--files` stops it and takes its files instead."
+        error.hint = error.hint or "`--files` stops it and copies its files instead."
         raise
 
 
@@ -133,22 +133,24 @@ def refuse_irreplaceable(about: Subject, snapshot: Snapshot, *, force: bool) -> 
     """Whether the volume is empty. Raises ArchiveError, DefinitionError: it must not or cannot be replaced."""
     run, world, name = about.run, about.run.world, about.volume.name
     if not rules.ours(about.volume, world.home) or about.volume.stack != run.stack:
-        message = f"{run.stack}: volume {name} is not of this stack"
-        raise DefinitionError(message, hint="Only what a stack has made itself is replaced.", volume=name)
+        message = f"{run.stack}: volume {name} does not belong to this stack"
+        raise DefinitionError(message, hint="Only volumes that a stack has created itself are replaced.", volume=name)
     if strangers := sorted(user.name for user in about.volume.users if user.stack != run.stack):
-        message = f"{run.stack}: {', '.join(strangers)}, not of this stack, mount volume {name}"
+        message = f"{run.stack}: {', '.join(strangers)}, outside this stack, mount volume {name}"
         raise DefinitionError(message, hint="Remove them first.", stack=run.stack, volume=name)
     if snapshot.manifest.kind == Kind.POSTGRES:
         way = rules.way(run.services, about.users, running=bool(about.running))
         if way != Kind.POSTGRES:
-            message = f"{run.stack}: {snapshot.path} is a dump of PostgreSQL, and none runs on volume {name}"
-            raise DefinitionError(message, hint="`moorage up` first; a dump goes through a server.", volume=name)
+            message = f"{run.stack}: {snapshot.path} is a PostgreSQL dump, but no PostgreSQL runs on volume {name}"
+            raise DefinitionError(
+                message, hint="Run `moorage up` first: a dump is loaded through a server.", volume=name
+            )
     _refuse_anonymous(about)
     empty = is_empty(world, name, about.image, run.stack)
     if not empty and not force:
         raise ArchiveError(
             f"{run.stack}: volume {name} is not empty",
-            hint="--force replaces what is in it.",
+            hint="--force replaces its content.",
             reason="not empty",
             volume=name,
         )
@@ -163,7 +165,7 @@ def _refuse_anonymous(about: Subject) -> None:
         for user in other.users:
             if user.container in mine and other.name not in named and not other.key:
                 where = f"services.{user.service}"
-                message = f"{where}: it also keeps files in a volume without a name, which would be lost"
+                message = f"{where}: it also stores files in an anonymous volume, which would be lost"
                 raise DefinitionError(
                     message, hint="Give that volume a name in the compose file.", service=user.service
                 )
@@ -201,7 +203,7 @@ def fill(run: Run, volume: str, image: str, reader: Reader, snapshot: Snapshot, 
     world.volumes.write(volume, image, run.stack, until(stop, tar.packed(found)))
     now, then = content_of(world, volume, image, run.stack), snapshot.contents
     if (now.members, now.bytes, now.digest) != (then.members, then.bytes, then.digest):
-        message = f"volume {volume}: what was written is not what {snapshot.path} holds"
+        message = f"volume {volume}: the content written differs from {snapshot.path}"
         raise ArchiveError(message, reason="not as written", members=now.members, bytes=now.bytes)
 
 

@@ -1,4 +1,4 @@
-"""Waiting until a service is ready, by asking it rather than the calendar of its health check."""
+"""Waits until a service is ready, by probing it instead of waiting for the interval of its health check."""
 
 from __future__ import annotations
 
@@ -115,9 +115,9 @@ def not_ready(
     words = _REASONS[reason].format(code=code, waited=waited_s)
     hint = "Its last log lines are in the failure report."
     if reason == "exited" and code == 0:
-        hint = "It is no one-shot by its definition: if it may end, say `x-moorage: {ready: {exit: 0}}`."
+        hint = "The definition does not make it a one-shot: if it may end, add `x-moorage: {ready: {exit: 0}}`."
     elif reason == "timeout" and probe.startswith(readiness.PORTS):
-        hint = "Every published TCP port has to answer. If not all do: `x-moorage: {ready: {tcp: PORT}}` names one."
+        hint = "Every published TCP port must answer. If not all do, name one: `x-moorage: {ready: {tcp: PORT}}`."
     return NotReadyError(
         f"services.{service}: {words}" + (f"; last probe: {probe}" if probe else ""),
         hint=hint,

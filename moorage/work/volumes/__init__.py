@@ -1,1 +1,1 @@
-"""Volumes as archives: read, written, checked."""
+"""Volumes as archives: reading, writing and checking them."""

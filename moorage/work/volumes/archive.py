@@ -1,11 +1,11 @@
-"""Snapshots on disk: `tar.zst` files that say what they are at their beginning and prove it at their end.
+"""Snapshots on disk: `tar.zst` files with a manifest at the beginning and checksums at the end.
 
     moorage.json            the manifest
     moorage-volume/…        the files; or postgres/…: parts of dumps
     moorage-end.json        how many members there were, and their SHA-256
 
-Read and written as streams: neither a volume nor the list of its files is held in memory. What is not as it should be
-is refused: a name that leads elsewhere, a device, the same name twice, a header that wants much memory.
+Read and written as streams: neither a volume nor the list of its files is held in memory. Invalid files are refused: a
+name that leads elsewhere, a device, a duplicate name, a header that needs much memory.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _LARGEST_WINDOW = 1 << 27
 
 
 class Writer:
-    """Writes a snapshot beside its place; `finish` puts it there, whole. Nothing is overwritten without `force`."""
+    """Writes a snapshot to a temporary file; `finish` moves it into place. Overwrites nothing without `force`."""
 
     def __init__(self, target: Path, manifest: Manifest, *, run: str, force: bool = False) -> None:
         self.target = target
@@ -59,7 +59,7 @@ class Writer:
             self.unfinished.unlink()
 
     def add(self, info: tarfile.TarInfo, content: Iterable[bytes]) -> None:
-        """Write one member. Raises ArchiveError for one that could not be restored."""
+        """Write one member. Raises ArchiveError if it could not be restored."""
         self.tally.check(info)
         self._write(header(info))
         for chunk in self.tally.watch(info, content):
@@ -77,7 +77,7 @@ class Writer:
             number += 1
 
     def finish(self) -> Snapshot:
-        """Write the end, make it last, and put it in its place. Raises ArchiveError: something is there by now."""
+        """Write the end, sync the file, and move it into place. Raises ArchiveError: the file exists by now."""
         contents = self.tally.contents(self._digest.hexdigest())
         self._note(END, contents.model_dump_json(indent=1))
         self._write(b"\0" * BLOCK * 2)
@@ -114,7 +114,7 @@ def _up_to(pool: Chunks, size: int) -> bytes:
 
 
 class _Hashing:
-    """A file that knows its SHA-256."""
+    """A file that computes its SHA-256."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -138,28 +138,28 @@ class _Hashing:
 
 
 def unfinished(target: Path, run: str) -> Path:
-    """Where a run writes a snapshot before it is whole; a crash may leave it."""
+    """Where a run writes an incomplete snapshot; a crash may leave it behind."""
     return target.with_name(f".{target.name}.{run}.unfinished")
 
 
 def checksum_file(target: Path) -> Path:
-    """Where the checksum of a snapshot stands, as `sha256sum --check` reads it."""
+    """The checksum file of a snapshot, in the format of `sha256sum --check`."""
     return target.with_name(f"{target.name}.sha256")
 
 
 def discard(target: Path, run: str) -> None:
-    """Remove a snapshot that was only for the case of a failure, with what was written beside it."""
+    """Remove a safety snapshot with its companion files."""
     for file in (target, checksum_file(target), unfinished(target, run)):
         file.unlink(missing_ok=True)
 
 
 def refuse_existing(target: Path, *, force: bool) -> None:
-    """Raises ArchiveError for a place that is taken."""
+    """Raises ArchiveError if the path is taken."""
     if target.is_dir() or (target.exists() and not force):
-        what = "is a folder" if target.is_dir() else "is there already"
+        what = "is a folder" if target.is_dir() else "already exists"
         raise ArchiveError(f"{target} {what}", reason="exists", path=str(target), hint="--force overwrites a file.")
     if not target.parent.is_dir():
-        raise ArchiveError(f"{target.parent} is no folder", reason="no folder", path=str(target))
+        raise ArchiveError(f"{target.parent} is not a folder", reason="no folder", path=str(target))
 
 
 def _put_in_place(unfinished_file: Path, target: Path, *, force: bool) -> None:
@@ -172,7 +172,7 @@ def _put_in_place(unfinished_file: Path, target: Path, *, force: bool) -> None:
         try:
             os.link(unfinished_file, target)
         except FileExistsError:
-            raise ArchiveError(f"{target} is there already", reason="exists", hint="--force overwrites it.") from None
+            raise ArchiveError(f"{target} already exists", reason="exists", hint="--force overwrites it.") from None
         except OSError:  # a file system without hard links
             refuse_existing(target, force=False)
             unfinished_file.replace(target)
@@ -191,7 +191,7 @@ def _write_checksum(target: Path, sha256: str) -> None:
 
 
 class Reader:
-    """Reads a snapshot; `verify` comes first and reads all of it."""
+    """Reads a snapshot; call `verify` first, which reads all of it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -208,7 +208,7 @@ class Reader:
         self._file.close()
 
     def verify(self, limit_bytes: int | None = None) -> Snapshot:
-        """Read it from its beginning to its end. Raises ArchiveError: it is not whole, or must not be unpacked."""
+        """Read the whole file. Raises ArchiveError: it is incomplete, or must not be unpacked."""
         try:
             sha256, size = self._sum_of_file()
             tally = Tally((ROOT, _DUMPS), limit_bytes)
@@ -224,14 +224,14 @@ class Reader:
         return self._verified
 
     def members(self) -> Iterator[Member]:
-        """The members once more, for unpacking. Raises ArchiveError at the end if the file is not the same any more."""
+        """The members again, for unpacking. Raises ArchiveError at the end if the file has changed."""
         assert self._verified is not None, "verify comes first"  # noqa: S101
         tally = Tally((ROOT, _DUMPS))
         for info, content in self._members({}):
             tally.check(info)
             watched = tally.watch(info, content)
             yield info, watched
-            for _ in watched:  # what was of no interest counts too
+            for _ in watched:  # skipped members count too
                 pass
         if tally.contents().digest != self._verified.contents.digest:
             raise ArchiveError(f"{self.path} has changed while it was read", path=str(self.path), reason="changed")
@@ -256,7 +256,7 @@ class Reader:
         return sha256, size
 
     def _members(self, found: dict[str, Any]) -> Iterator[Member]:
-        """All members but ours, which are put into `found`."""
+        """All members except ours, which are put into `found`."""
         import zstandard
 
         self._file.seek(0)
@@ -266,7 +266,7 @@ class Reader:
                 forward = Forward(opened.read)
                 for info, content in members(forward):
                     if info.name == END:
-                        sha256 = forward.digest.hexdigest()  # of all before: its own content is yet to be read
+                        sha256 = forward.digest.hexdigest()  # of everything before it: its own content is not read yet
                         found[END] = (_small(info, content), sha256)
                         _refuse_more(forward)
                         return
@@ -279,31 +279,31 @@ class Reader:
                         pass
                     forward.settle()
         except zstandard.ZstdError as error:
-            raise ArchiveError(f"not a whole zstd file: {error}", reason="damaged") from None
+            raise ArchiveError(f"not a complete zstd file: {error}", reason="damaged") from None
 
     def _judge(self, found: dict[str, Any], tally: Tally, sha256: str, size: int) -> Snapshot:
         if MANIFEST not in found:
-            raise ArchiveError("it is no snapshot of Moorage", reason="damaged")
+            raise ArchiveError("it is not a snapshot of Moorage", reason="damaged")
         if END not in found:
             raise ArchiveError("it ends too early", reason="damaged")
         try:
             manifest = Manifest.model_validate_json(found[MANIFEST])
             said = Contents.model_validate_json(found[END][0])
         except ValidationError:
-            raise ArchiveError("what it says about itself cannot be read", reason="damaged") from None
+            raise ArchiveError("its manifest cannot be read", reason="damaged") from None
         if said != tally.contents(found[END][1]):
-            raise ArchiveError("its content is not what its checksum says", reason="damaged")
+            raise ArchiveError("its content does not match its checksum", reason="damaged")
         return Snapshot(path=str(self.path), size_bytes=size, sha256=sha256, manifest=manifest, contents=said)
 
 
 def _refuse_more(forward: Forward) -> None:
-    """Only zeros may follow; reading them to their end has zstd compare its own checksum."""
+    """Only zeros may follow; reading them all makes zstd compare its own checksum."""
     rest = forward.read(1 << 16)
     if rest.strip(b"\0") or len(rest) == 1 << 16:
-        raise ArchiveError("something stands behind its end", reason="damaged")
+        raise ArchiveError("there is data after its end", reason="damaged")
 
 
 def _small(info: tarfile.TarInfo, content: Iterable[bytes]) -> bytes:
     if not info.isreg() or info.size > _LARGEST_NOTE:
-        raise ArchiveError(f"{info.name} is not what it should be", reason="damaged")
+        raise ArchiveError(f"{info.name} is not valid", reason="damaged")
     return b"".join(content)

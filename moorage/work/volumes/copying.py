@@ -1,4 +1,4 @@
-"""Copies of volumes: out of a volume into a snapshot, and back. Whoever calls this holds the stack's lock."""
+"""Copies volumes into snapshots, and back. The caller holds the stack's lock."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from moorage.work.volumes.tar import Tally
 T = TypeVar("T")
 
 
-class _Stopped(Exception):  # noqa: N818 - no error of anybody's
-    """A copy was asked to end."""
+class _Stopped(Exception):  # noqa: N818 - not an error, only a way out
+    """A copy was asked to stop."""
 
 
 def until(stop: threading.Event, chunks: Iterable[bytes]) -> Iterator[bytes]:
@@ -29,7 +29,7 @@ def until(stop: threading.Event, chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 async def interruptible(copy: Callable[[threading.Event], T]) -> T:
-    """Do a long copy in a thread; on cancel it is told to end, and its end is awaited."""
+    """Run a long copy in a thread; on cancel, ask it to stop and wait until it has."""
     stop = threading.Event()
     try:
         return await in_thread(lambda: copy(stop), on_cancel=stop.set)
@@ -38,7 +38,7 @@ async def interruptible(copy: Callable[[threading.Event], T]) -> T:
 
 
 def content_of(world: World, volume: str, image: str, stack: str) -> Contents:
-    """What is in a volume now, to compare with a snapshot."""
+    """Content of a volume, to compare with a snapshot."""
     tally = Tally()
     for info, content in tar.members(tar.stream_of(world.volumes.read(volume, image, stack))):
         tally.check(info)
@@ -48,6 +48,6 @@ def content_of(world: World, volume: str, image: str, stack: str) -> Contents:
 
 
 def is_empty(world: World, volume: str, image: str, stack: str) -> bool:
-    """True: nothing is in the volume."""
+    """True if the volume is empty."""
     stream = world.volumes.read(volume, image, stack)
     return all(info.name == ROOT for info, _ in tar.members(tar.stream_of(stream)))

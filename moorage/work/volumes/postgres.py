@@ -1,4 +1,4 @@
-"""PostgreSQL out of and into a snapshot: `pg_dump` of each database, `pg_dumpall` of the roles, while it runs."""
+"""Dumps a running PostgreSQL into a snapshot, and loads it: `pg_dump` of each database, `pg_dumpall` of the roles."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from moorage.interfaces import World
 from moorage.model.volume import Manifest
 from moorage.work.volumes.archive import Reader, Writer
 
-# As the image's own entry point speaks to it: over the unix socket, as the user that it made.
+# Same as the image's own entry point: over the unix socket, as the user that it created.
 _AS_OWNER = (
     'export PGUSER="${POSTGRES_USER:-postgres}" PGPASSWORD="${POSTGRES_PASSWORD:-}"; '
     '[ -z "${POSTGRES_PASSWORD_FILE:-}" ] || PGPASSWORD="$(cat "$POSTGRES_PASSWORD_FILE")"; exec "$@"'
@@ -25,7 +25,7 @@ def _command(*words: str) -> list[str]:
 
 
 def databases(world: World, container: str) -> tuple[str, ...]:
-    """The names of all databases but the templates. Raises EngineError."""
+    """The names of all databases except templates. Raises EngineError."""
     command = _command("psql", "-X", "-A", "-t", "-0", "-d", "template1", "-c", _DATABASES)
     found = b"".join(world.volumes.dump(container, command, {}))
     return tuple(name.decode() for name in found.strip(b"\n").split(b"\0") if name)
@@ -35,13 +35,13 @@ def dump(world: World, container: str, names: Iterable[str], writer: Writer) -> 
     """Write roles and databases into a snapshot. Raises EngineError."""
     writer.add_stream(_GLOBALS, world.volumes.dump(container, _command("pg_dumpall", "--globals-only"), {}))
     for number, name in enumerate(names):
-        # By the environment: a name with `=` in it would be taken for a connection string.
+        # Through the environment, because a name with `=` in it would be taken for a connection string.
         stream = world.volumes.dump(container, _command("pg_dump", "--format=custom"), {"PGDATABASE": name})
         writer.add_stream(f"{number}.dump", stream)
 
 
 def load(world: World, container: str, reader: Reader, manifest: Manifest) -> None:
-    """Load roles and databases into a server that was made anew. Raises EngineError."""
+    """Load roles and databases into a newly created server. Raises EngineError."""
     own = b"".join(
         world.volumes.dump(container, _command("psql", "-X", "-A", "-t", "-d", "template1", "-c", _OWN_ROLE), {})
     )
@@ -57,7 +57,7 @@ def _load_one(world: World, container: str, reader: Reader, name: str) -> None:
         try:
             world.volumes.load(container, _command("pg_restore", *options), {}, reader.stream(name))
         except EngineError as error:
-            # A health check may be looking at the database that is to be replaced.
+            # A health check may be using the database that is to be replaced.
             if "being accessed by other users" not in str(error) or attempt == _TRIES - 1:
                 raise
         else:
@@ -65,7 +65,7 @@ def _load_one(world: World, container: str, reader: Reader, name: str) -> None:
 
 
 def _without_role(script: Iterable[bytes], role: bytes) -> Iterator[bytes]:
-    """Without what makes or changes one role: it is there, and its password is that of its own definition."""
+    """The statements, without those for one role: it exists, with the password of its own definition."""
     rest = b""
     starts = (b"CREATE ROLE " + role + b";", b"ALTER ROLE " + role + b" WITH ")
     for chunk in script:

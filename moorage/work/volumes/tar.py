@@ -1,4 +1,4 @@
-"""Tar streams that are not trusted: read forward, member by member, with little memory and no surprises."""
+"""Untrusted tar streams: read forward, member by member, with little memory."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ Member = tuple[tarfile.TarInfo, Iterator[bytes]]
 
 
 class _Header(tarfile.TarInfo):
-    """A header that cannot ask for more memory than it is worth."""
+    """A header with a size limit."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
         found = super().frombuf(buf, encoding, errors)
         if found.size < 0 or (found.type in _HEADERS_OF_HEADERS and found.size > _LARGEST_HEADER):
-            raise tarfile.HeaderError("a header of too many bytes")
+            raise tarfile.HeaderError("header is too large")
         return found
 
 
 class Forward:
-    """A stream for tarfile: only forward, and with the SHA-256 of what was read up to the last `settle`."""
+    """A forward-only stream for tarfile, with the SHA-256 of everything read up to the last `settle`."""
 
     def __init__(self, read: Callable[[int], bytes]) -> None:
         self._read = read
@@ -47,7 +47,7 @@ class Forward:
         self.digest = hashlib.sha256()
 
     def read(self, size: int) -> bytes:
-        """So many bytes, fewer only at the end."""
+        """Exactly `size` bytes, fewer only at the end."""
         parts = []
         while size > 0 and (part := self._read(size)):
             parts.append(part)
@@ -58,22 +58,22 @@ class Forward:
         return found
 
     def tell(self) -> int:
-        """How many were read."""
+        """Number of bytes read."""
         return self._at
 
     def seek(self, offset: int) -> None:
-        """No effect where it is; nowhere else."""
+        """Does nothing at the current position; anything else is an error."""
         if offset != self._at:
             raise tarfile.ReadError("the stream does not end where its headers say")
 
     def settle(self) -> None:
-        """What was read until now counts."""
+        """Add everything read so far to the digest."""
         self.digest.update(self._pending)
         self._pending.clear()
 
 
 class Tally:
-    """What has been seen of a tar stream: refuses what must not be in it."""
+    """Checks and counts the members of a tar stream."""
 
     def __init__(self, prefixes: tuple[str, ...] = (ROOT,), limit_bytes: int | None = None) -> None:
         self.members = 0
@@ -86,7 +86,7 @@ class Tally:
         self._files: set[int] = set()
 
     def check(self, info: tarfile.TarInfo) -> None:
-        """Refuse a member that could do harm. Raises ArchiveError."""
+        """Refuse a dangerous member. Raises ArchiveError."""
         name = info.name
         if not _is_inside(name, self._prefixes):
             raise _refused(name, "leads out of the volume")
@@ -96,9 +96,9 @@ class Tally:
         if any("/".join(parts[:count]) in self._links for count in range(1, len(parts))):
             raise _refused(name, "lies behind a symbolic link")
         if info.islnk() and hash(info.linkname) not in self._files:
-            raise _refused(name, "is a hard link to what is not there")
+            raise _refused(name, "is a hard link to a missing file")
         if hash(name) in self._seen:
-            raise _refused(name, "is there twice")
+            raise _refused(name, "appears twice")
         self._seen.add(hash(name))
         if info.issym():
             self._links.add(name)
@@ -116,7 +116,7 @@ class Tally:
             )
 
     def watch(self, info: tarfile.TarInfo, chunks: Iterable[bytes]) -> Iterator[bytes]:
-        """Pass the content of a member on, and count it in."""
+        """Pass the content of a member on, and count it."""
         attributes = sorted((key, value) for key, value in info.pax_headers.items() if key.startswith(_XATTR))
         times = None if info.isdir() or info.issym() else int(info.mtime)
         facts = (info.name, info.type, info.mode & 0o7777, info.uid, info.gid, info.size, info.linkname)
@@ -127,7 +127,7 @@ class Tally:
         self._sum = (self._sum + int.from_bytes(digest.digest(), "big")) % _SUM
 
     def contents(self, sha256: str = "") -> Contents:
-        """What it came to."""
+        """The totals."""
         return Contents(members=self.members, bytes=self.bytes, digest=f"{self._sum:064x}", sha256=sha256)
 
 
@@ -152,7 +152,7 @@ def members(forward: Forward) -> Iterator[Member]:
             for _ in content:
                 pass
     except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
-        raise ArchiveError(f"not a whole tar stream: {error}", reason="damaged") from None
+        raise ArchiveError(f"not a complete tar stream: {error}", reason="damaged") from None
 
 
 def _content(forward: Forward, info: tarfile.TarInfo) -> Iterator[bytes]:
@@ -169,19 +169,19 @@ def _content(forward: Forward, info: tarfile.TarInfo) -> Iterator[bytes]:
 
 
 def stream_of(chunks: Iterable[bytes]) -> Forward:
-    """Chunks, such as the engine sends them, for `members`."""
+    """Chunks, as sent by the engine, for `members`."""
     return Forward(Chunks(chunks).read)
 
 
 class Chunks:
-    """Chunks as something to read from."""
+    """A readable file made of chunks."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
         self._chunks = iter(chunks)
         self._rest = memoryview(b"")
 
     def read(self, size: int) -> bytes:
-        """Some bytes, at most `size`; none at the end."""
+        """At most `size` bytes; none at the end."""
         while not self._rest:
             chunk = next(self._chunks, None)
             if chunk is None:
@@ -201,5 +201,5 @@ def packed(found: Iterable[Member]) -> Iterator[bytes]:
 
 
 def header(info: tarfile.TarInfo) -> bytes:
-    """A header as POSIX 2001 wants it: long names, large numbers and attributes come along."""
+    """A header in POSIX 2001 format, with long names, large numbers and attributes."""
     return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
