@@ -1,4 +1,4 @@
-"""A hub for flows: the real Prefect server and worker, in the home of this test process, stopped when the tests end."""
+"""A hub for flows: the real Prefect server and worker, in the home of all test processes, stopped when the tests end."""
 
 from __future__ import annotations
 
@@ -23,18 +23,16 @@ from moorage.hub import api, deployed, worker
 from moorage.hub.api import HubAddress
 from moorage.hub.hub_home import HubHome
 from moorage.settings import settings
+from tests.conftest import Finished, ports_of, run_moorage
 
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 
-def hub(
-    *args: str, home: Path | None = None, exit_code: int | None = 0, **env: str
-) -> subprocess.CompletedProcess[str]:
+def hub(*args: str, home: Path | None = None, exit_code: int | None = 0, **env: str) -> Finished:
     """Run `moorage hub ARGS` to its end; fails the test on another exit code (None: any will do)."""
     own = {"MOORAGE_HOME": str(home)} if home else {}
-    command = [str(Path(sys.executable).with_name("moorage")), "hub", *args]
-    done = subprocess.run(command, env=os.environ | own | env, capture_output=True, text=True, check=False, timeout=200)
-    assert exit_code is None or done.returncode == exit_code, f"{args}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+    done = run_moorage("hub", *args, directory=Path.cwd(), timeout_s=200, **(own | env))
+    assert exit_code is None or done.returncode == exit_code, str(done)
     return done
 
 
@@ -44,10 +42,12 @@ def address_in(status: dict[str, Any], auth: str | None = None) -> HubAddress:
 
 
 @pytest.fixture(scope="session")
-def hub_address() -> Iterator[HubAddress]:
-    """The address of a running hub: server, worker, deployments; $MOORAGE_HOME is that of this test process."""
-    yield address_in(json.loads(hub("start", "--json").stdout))
-    hub("stop", "--timeout", "5")
+def hub_address() -> HubAddress:
+    """The address of the hub that all test processes share: server, worker, deployments. It stops with the last of them.
+
+    Whoever comes first starts it; for the others a start is a look. `$MOORAGE_HOME` is theirs as well as the hub's.
+    """
+    return address_in(json.loads(hub("start", "--json", MOORAGE_PORT_RANGE=ports_of(7)).stdout))
 
 
 def create_run(
@@ -77,11 +77,12 @@ def wait_for_state(address: HubAddress, flow_run: str, *types: str, timeout_s: f
 
 
 class OwnHub:
-    """A hub of one test: its own home and port. `start` and `stop` are the command."""
+    """A hub of one test, or seen by one: home and port. `start` and `stop` are the command."""
 
-    def __init__(self, home: Path, port: int) -> None:
+    def __init__(self, home: Path, port: int, env: dict[str, str] | None = None) -> None:
         self.home = home
-        self.env = {"MOORAGE_HUB_PORT": str(port), "MOORAGE_SCHEDULES": "false"}  # no run that nobody asked for
+        no_schedules = {"MOORAGE_SCHEDULES": "false"}  # no run that nobody asked for
+        self.env = {"MOORAGE_HUB_PORT": str(port)} | (no_schedules if env is None else env)
         self.port = port
         self.folder = HubHome(home / "hub")
 
