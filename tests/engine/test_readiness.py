@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -28,7 +29,7 @@ def service(check, command, more=""):
 
 
 def health(test, **more):
-    facts = {"interval": "20s", **more}
+    facts = {"interval": "1h", **more}  # who waits for it runs into the test's own time-out
     return "healthcheck: {test: " + test + ", " + ", ".join(f"{key}: {value}" for key, value in facts.items()) + "}"
 
 
@@ -36,12 +37,12 @@ def ready(check):
     return f"x-moorage: {{ready: {{{check}}}}}"
 
 
-async def becomes_ready(s, at_least=LATE_S, at_most=4.0):
-    """Bring it up; how long it took must show that the check was waited for, and not for its interval."""
+async def becomes_ready(s, at_least=LATE_S):
+    """Bring it up; how long it took must show that the check was waited for."""
     found = await s.up()
     assert found.services["web"].ready
     took = found.services["web"].time_to_ready_s
-    assert at_least <= took + 0.2 <= at_most
+    assert took + 0.2 >= at_least
     return found
 
 
@@ -63,7 +64,7 @@ async def test_health_check_runs_as_the_container_does(stack):
         "stop_grace_period: 0s", f"stop_grace_period: 0s\n            <<: {more}"
     )
     found = await becomes_ready(stack(text))
-    assert found.services["web"].engine_health == "starting"  # the engine asks again in 20 s
+    assert found.services["web"].engine_health == "starting"  # the engine asks again in an hour
 
 
 async def test_health_check_of_the_image(stack, docker_client):
@@ -72,14 +73,15 @@ async def test_health_check_of_the_image(stack, docker_client):
         "Dockerfile",
         f"""
         FROM {os.environ["TINY_IMAGE"]}
-        HEALTHCHECK --interval=20s CMD test -f /tmp/ready
+        HEALTHCHECK --interval=1h CMD test -f /tmp/ready
         CMD sleep {LATE_S}; touch /tmp/ready; exec sleep 60
     """,
     )
     try:
         await becomes_ready(s)
-        s.compose("services: {web: {build: ., stop_grace_period: 0s, healthcheck: {disable: true}}}")
-        await becomes_ready(s, at_least=0.2, at_most=LATE_S + 1)
+        never = "command: sleep 60, healthcheck: {disable: true}"
+        s.compose(f"services: {{web: {{build: ., stop_grace_period: 0s, {never}}}}}")
+        await becomes_ready(s, at_least=0.2)
     finally:
         docker_client.images.remove(f"{s.name}-web", force=True)
 
@@ -194,20 +196,20 @@ async def test_redis_is_ready_with_and_without_a_password(password, stack):
 
 async def test_own_deadline_of_a_check(stack, machine_state):
     s = stack(service("x-moorage: {ready: {exec: 'echo not yet; false', timeout: 500ms}}", "exec sleep 60"))
+    patient = s.world.settings.model_copy(update={"ready_timeout_s": 3600})
+    s.world = replace(s.world, settings=patient)
     error = await s.fails(NotReadyError)
     assert error.fields["reason"] == "timeout"
-    assert 0.5 <= error.fields["waited_s"] < 3
+    assert error.fields["waited_s"] >= 0.5
     assert "not yet" in error.fields["probe"]
 
 
 async def test_a_check_that_hangs_is_cut_off(stack, machine_state):
-    test = health("[CMD, sleep, '30']", timeout="300ms", interval="300ms", retries="2")
+    test = health("[CMD, sleep, '3600']", timeout="300ms", interval="300ms", retries="2")
     error = await stack(service(test, "exec sleep 60")).fails(NotReadyError)
     assert error.fields["reason"] in ("timeout", "unhealthy")
-    assert error.fields["waited_s"] < 4
 
 
 async def test_wait_timeout_cuts_every_deadline(stack, machine_state):
     error = await stack(service(health("[CMD, 'false']"), "exec sleep 60")).fails(NotReadyError, wait_timeout_s=0.6)
     assert error.fields["reason"] == "timeout"
-    assert error.fields["waited_s"] < 3

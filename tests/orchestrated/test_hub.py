@@ -9,7 +9,6 @@ import secrets
 import socket
 import subprocess
 import sys
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,21 +26,15 @@ pytestmark = [pytest.mark.orchestrated, pytest.mark.timeout(180)]
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_the_hub_is_found_fast(hub_address: HubAddress) -> None:
-    took = []
-    for _ in range(5):
-        begun = time.perf_counter()
-        found = address.find()
-        took.append(time.perf_counter() - begun)
-        assert found == hub_address
-    assert min(took) < 0.02
+def test_the_hub_is_found(hub_address: HubAddress) -> None:
+    assert address.find() == hub_address
 
 
-def test_a_second_start_is_fast_and_changes_nothing(hub_address: HubAddress) -> None:
+def test_a_second_start_does_nothing(hub_address: HubAddress) -> None:
     before = json.loads(hub("status", "--json").stdout)
-    begun = time.monotonic()
-    after = json.loads(hub("start", "--json").stdout)
-    assert time.monotonic() - begun < 8  # what starts a server takes longer; how fast it is: `make bench`
+    again = hub("start", "--json")
+    assert again.stderr == "", "it says what it does"
+    after = json.loads(again.stdout)
     assert [after[one]["pid"] for one in ("server", "worker")] == [before[one]["pid"] for one in ("server", "worker")]
     assert before["server"]["state"] == before["worker"]["state"] == "running"
     assert before["server"]["memory_bytes"] > 50 << 20
