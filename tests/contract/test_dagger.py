@@ -9,7 +9,6 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-import gql
 import graphql
 import pytest
 
@@ -155,14 +154,30 @@ def test_a_command_that_fails_shows_its_output(session, engine, context):
 
 def test_a_session_that_has_gone_is_unavailable(session, engine, context, monkeypatch):
     monkeypatch.setenv("DAGGER_SESSION_PORT", "1")
-    tried, connect = [], gql.Client.connect_async
-    monkeypatch.setattr(gql.Client, "connect_async", lambda self, **more: tried.append(self) or connect(self, **more))
     with pytest.raises(BackendUnavailableError, match="Failed to establish client connection"):
         built(engine, context)
-    assert len(tried) == 1, "without `retry=None` the SDK tries again and again"
     found = DaggerLook(Settings(), engine).preflight()
     assert not found.usable
     assert "DAGGER_SESSION_PORT=1 does not answer" in found.reason
+
+
+def test_a_session_that_goes_is_not_tried_again_and_again(session, engine, context, monkeypatch):
+    """As the SDK does without `retry=None`."""
+    came = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def accept():
+            with suppress(OSError):
+                while True:
+                    with listener.accept()[0]:
+                        came.append(1)
+
+        threading.Thread(target=accept, daemon=True).start()
+        monkeypatch.setenv("DAGGER_SESSION_PORT", str(listener.getsockname()[1]))
+        with pytest.raises(BackendUnavailableError):
+            built(engine, context)
+        listener.shutdown(socket.SHUT_RDWR)
+    assert len(came) == 1
 
 
 def test_a_timed_out_build_is_ended(session, engine, context):
