@@ -56,9 +56,12 @@ def _session_directory() -> Path:
     return made
 
 
+def stacks_of(session: Path) -> str:
+    """What the names of all stacks of a run begin with."""
+    return f"mt-{session.name.rpartition('-')[2]}"
+
+
 _session = _session_directory()
-STACKS = f"mt-{_session.name.rpartition('-')[2]}"
-"""What the names of all stacks of this run begin with."""
 
 
 def _own_environment() -> None:
@@ -173,7 +176,7 @@ def pytest_unconfigure() -> None:
         return
     if (_session / "home" / "hub").exists():
         subprocess.run([_moorage(), "hub", "stop", "--timeout", "5"], check=False, capture_output=True, timeout=60)
-    leftovers.end(_session, STACKS)
+    leftovers.end(_session, stacks_of(_session))
     shutil.rmtree(_session, ignore_errors=True)
 
 
@@ -258,7 +261,7 @@ def _make_tiny(client: docker.DockerClient) -> str:
 @pytest.fixture
 def stack_prefix(request: pytest.FixtureRequest) -> Iterator[str]:
     """What the name of every stack of this test starts with. At the end all of them goes, image tags too."""
-    prefix = f"{STACKS}-{WORKER}-{secrets.token_hex(3)}"
+    prefix = f"{stacks_of(_session)}-{WORKER}-{secrets.token_hex(3)}"
     yield prefix
     if "docker_client" in request.fixturenames:
         leftovers.remove(request.getfixturevalue("docker_client"), prefix)

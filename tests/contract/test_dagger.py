@@ -161,25 +161,6 @@ def test_a_session_that_has_gone_is_unavailable(session, engine, context, monkey
     assert "DAGGER_SESSION_PORT=1 does not answer" in found.reason
 
 
-def test_a_session_that_goes_is_not_tried_again_and_again(session, engine, context, monkeypatch):
-    """As the SDK does without `retry=None`."""
-    came = []
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def accept():
-            with suppress(OSError):
-                while True:
-                    with listener.accept()[0]:
-                        came.append(1)
-
-        threading.Thread(target=accept, daemon=True).start()
-        monkeypatch.setenv("DAGGER_SESSION_PORT", str(listener.getsockname()[1]))
-        with pytest.raises(BackendUnavailableError):
-            built(engine, context)
-        listener.shutdown(socket.SHUT_RDWR)
-    assert len(came) == 1
-
-
 def test_a_timed_out_build_is_ended(session, engine, context):
     session.hang = "export"
     builder = DaggerBuilder(Settings(**SOON, image_timeout_s=1), engine)
