@@ -59,7 +59,7 @@ demo-down: setup ## remove the demo with its volumes and ports, stop the hub
 
 .PHONY: test test-unit wheel packaging faults test-dagger bench
 test: engine setup images browser ## every test, on a real engine (fails without one)
-	@$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m '$(NOT_IN_TEST)' $(PYTEST_ARGS)
+	@$(BIN)/pytest -n $(JOBS) --dist worksteal -m '$(NOT_IN_TEST)' $(PYTEST_ARGS)
 
 test-unit: setup ## the fast tests: no engine, no Prefect server
 	@$(BIN)/pytest -q -m '$(NOT_IN_TEST)' $(FAST_TESTS) $(PYTEST_ARGS)

@@ -17,7 +17,7 @@ from moorage.rules import drift
 from moorage.work.operations.heal import heal, wants_healing
 from moorage.work.queries.health import health
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 SHOP = """
     x-moorage: {{heal: true}}
     services:

@@ -22,7 +22,7 @@ from moorage.work.operations.snapshot import Taking, snapshot
 from moorage.work.operations.sweep import Sweep, sweep
 from moorage.work.queries import volumes
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 SHOP = """
     services:
       db:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import MachineState, Project
 
-pytestmark = [pytest.mark.engine, pytest.mark.orchestrated, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.engine, pytest.mark.orchestrated, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from tests.faults.stage import same
 if TYPE_CHECKING:
     from tests.faults.stage import Stage
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
 MOST_CALLS = 80
 """Of the engine, for a change, which brings four services up again. Each takes a few milliseconds."""

@@ -25,13 +25,15 @@ from moorage.hub.hub_home import HubHome
 from moorage.settings import settings
 from tests.conftest import Finished, ports_of, run_moorage
 
+PATIENCE_S = 240.0
+"""For whatever has to happen: on a busy machine all of it takes many times as long, and none of it is measured."""
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 
 def hub(*args: str, home: Path | None = None, exit_code: int | None = 0, **env: str) -> Finished:
     """Run `moorage hub ARGS` to its end; fails the test on another exit code (None: any will do)."""
     own = {"MOORAGE_HOME": str(home)} if home else {}
-    done = run_moorage("hub", *args, directory=Path.cwd(), timeout_s=200, **(own | env))
+    done = run_moorage("hub", *args, directory=Path.cwd(), timeout_s=500, **(own | env))
     assert exit_code is None or done.returncode == exit_code, str(done)
     return done
 
@@ -66,7 +68,7 @@ def state_of(address: HubAddress, flow_run: str) -> dict[str, Any]:
     return state
 
 
-def wait_for_state(address: HubAddress, flow_run: str, *types: str, timeout_s: float = 60) -> dict[str, Any]:
+def wait_for_state(address: HubAddress, flow_run: str, *types: str, timeout_s: float = PATIENCE_S) -> dict[str, Any]:
     """Wait until a flow run is in one of these states, else fail."""
     deadline = time.monotonic() + timeout_s
     while (state := state_of(address, flow_run))["type"] not in types:
@@ -165,7 +167,7 @@ def http_status(url: str, method: str = "GET", body: bytes | None = None, **head
     """Only the status, and the headers as they are given: what a browser would send."""
     request = urllib.request.Request(url, body, {k.replace("_", "-"): v for k, v in headers.items()}, method=method)
     try:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as answer:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         with error:
@@ -182,7 +184,7 @@ def python(code: str, cwd: Path, *path: Path, **env: str) -> subprocess.Complete
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
 
 
@@ -214,7 +216,7 @@ def binds(listener: socket.socket, port: int) -> bool:
     return True
 
 
-def wait_for(condition: Callable[[], bool], timeout_s: float = 30) -> None:
+def wait_for(condition: Callable[[], bool], timeout_s: float = PATIENCE_S) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "it does not happen"

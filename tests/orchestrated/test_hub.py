@@ -20,7 +20,7 @@ from moorage.hub.api import HubAddress
 from moorage.hub.project import project_directory
 from tests.orchestrated.conftest import OwnHub, address_in, create_run, http_status, hub, python, wait_for_state
 
-pytestmark = [pytest.mark.orchestrated, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.orchestrated, pytest.mark.timeout(600)]
 
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -147,7 +147,7 @@ def test_a_foreign_page_may_not_write_without_a_content_type(hub_address: HubAdd
     body = json.dumps({"name": f"v{secrets.token_hex(4)}", "value": 1})
     answers = []
     for origin in ({"Origin": "http://evil.example"}, {}):
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         connection.request("POST", "/api/variables/", body, origin)
         answers.append(connection.getresponse().status)
         connection.close()
@@ -164,7 +164,7 @@ def test_a_foreign_page_may_not_open_a_web_socket(hub_address: HubAddress) -> No
     port = int(hub_address.ui_url.rpartition(":")[2])
     first_lines = []
     for origin in ("http://evil.example", hub_address.ui_url):
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
             connection.sendall(
                 f"GET /api/events/out HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nOrigin: {origin}\r\nUpgrade: websocket\r\n"
                 f"Connection: Upgrade\r\nSec-WebSocket-Key: {base64.b64encode(bytes(16)).decode()}\r\n"
