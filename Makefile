@@ -108,7 +108,7 @@ lock: setup ## write requirements.lock anew from pyproject.toml (LOCK_ARGS=--upg
 	  --output-file requirements.lock $(LOCK_ARGS) pyproject.toml
 	@scripts/venv
 
-ci: ## what CI runs: check, then test
+ci: ## what CI runs: lint, types and every test
 	@.ci/run
 
 clean: ## remove what these targets made here: .venv, caches, builds (neither engine nor images)

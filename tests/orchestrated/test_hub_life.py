@@ -63,7 +63,7 @@ def deaf(trace: str):
 """
 
 
-def test_two_starts_at_once_make_one_hub(own: OwnHub) -> None:
+def test_two_starts_at_once_make_one_hub_and_a_stop_leaves_none(own: OwnHub) -> None:
     command = [str(Path(sys.executable).with_name("moorage")), "hub", "start", "--json"]
     env = os.environ | own.env | {"MOORAGE_HOME": str(own.home)}
     pipe = subprocess.PIPE
@@ -76,6 +76,11 @@ def test_two_starts_at_once_make_one_hub(own: OwnHub) -> None:
     assert len(own.processes()) == 2
     assert sum("starting the Prefect server" in said for _, said in answers) == 1
     assert any("waiting for it" in said for _, said in answers)
+    own.stop()
+    assert own.processes() == {}
+    own.stop()  # which is no error
+    status = own.status()
+    assert [status["server"]["state"], status["worker"]["state"], status["api_url"]] == ["stopped", "stopped", None]
 
 
 @pytest.mark.exhaustive
@@ -152,16 +157,6 @@ def test_a_server_that_comes_back_elsewhere_gets_a_new_worker(own: OwnHub) -> No
     assert after["api_url"] != before["api_url"]
     assert after["worker"]["pid"] != before["worker"]["pid"]
     wait_for_state(address_in(after), create_run(address_in(after), "status"), "COMPLETED")
-
-
-def test_stop_leaves_no_process_and_is_no_error_twice(own: OwnHub) -> None:
-    own.start()
-    assert len(own.processes()) == 2
-    own.stop()
-    assert own.processes() == {}
-    own.stop()
-    status = own.status()
-    assert [status["server"]["state"], status["worker"]["state"], status["api_url"]] == ["stopped", "stopped", None]
 
 
 @pytest.mark.exhaustive
