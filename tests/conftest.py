@@ -277,10 +277,7 @@ class MachineState:
 
     def now(self) -> dict[str, set[str]]:
         """Names by kind: containers, networks, volumes."""
-        return {
-            kind: {str(one.name) for one in many}
-            for kind, many in leftovers.everything(self.client, self.prefix).items()
-        }
+        return {kind: {*many.values()} for kind, many in leftovers.everything(self.client, self.prefix).items()}
 
     def assert_same(self, *, but: tuple[str, ...] = ()) -> None:
         """The machine is as it was, except for the kinds in `but` (`volumes` outlive a `down`)."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 _GRACE_S = 5.0
 PROJECT_LABEL = "com.docker.compose.project"
@@ -48,27 +48,34 @@ def remove_stacks(prefix: str) -> None:
         remove(client, prefix)
 
 
-def everything(client: Any, prefix: str) -> dict[str, list[Any]]:
-    """Containers, networks and volumes whose name, or the name of whose stack, has the prefix."""
+def everything(client: Any, prefix: str) -> dict[str, dict[str, str]]:
+    """Id → name of containers, networks and volumes whose name, or the name of whose stack, has the prefix.
+
+    Three questions to the engine: the SDK's own lists ask again for each container, also for those of other tests.
+    """
     found = {
-        "containers": client.containers.list(all=True, ignore_removed=True),
-        "networks": client.networks.list(),
-        "volumes": client.volumes.list(),
+        "containers": [(one["Id"], one["Names"], one["Labels"]) for one in client.api.containers(all=True)],
+        "networks": [(one["Id"], [one["Name"]], one["Labels"]) for one in client.api.networks()],
+        "volumes": [(one["Name"], [one["Name"]], one["Labels"]) for one in client.api.volumes()["Volumes"] or ()],
     }
-    return {kind: [one for one in many if _has(one, prefix)] for kind, many in found.items()}
+    return {
+        kind: {id_: _name(names) for id_, names, labels in many if _has(names, labels or {}, prefix)}
+        for kind, many in found.items()
+    }
 
 
 def remove(client: Any, prefix: str) -> None:
     """All of it, and image tags."""
     left = everything(client, prefix)
-    _each(left["containers"], lambda one: one.remove(force=True, v=True))
-    _each([*left["networks"], *left["volumes"]], lambda one: one.remove())
+    _each(left["containers"], lambda one: client.api.remove_container(one, force=True, v=True))
+    _each(left["networks"], client.api.remove_network)
+    _each(left["volumes"], client.api.remove_volume)
     # Not `client.images.list()`: it asks for each image anew, and another test may have removed it meanwhile.
     tags = [tag for image in client.api.images() for tag in image["RepoTags"] or () if f"/{prefix}" in f"/{tag}"]
     _each(tags, lambda tag: client.api.remove_image(tag, force=True))
 
 
-def _each(many: Iterable[Any], do: Callable[[Any], None]) -> None:
+def _each(many: Iterable[str], do: Callable[[str], Any]) -> None:
     from docker.errors import NotFound
 
     for one in many:
@@ -76,6 +83,10 @@ def _each(many: Iterable[Any], do: Callable[[Any], None]) -> None:
             do(one)
 
 
-def _has(found: Any, prefix: str) -> bool:
-    labels = found.attrs.get("Labels") or found.attrs.get("Config", {}).get("Labels") or {}
-    return str(found.name).startswith(prefix) or str(labels.get(PROJECT_LABEL, "")).startswith(prefix)
+def _name(names: Sequence[str] | None) -> str:
+    """A container that is being removed has none."""
+    return (names or [""])[0].removeprefix("/")
+
+
+def _has(names: Sequence[str] | None, labels: Mapping[str, str], prefix: str) -> bool:
+    return _name(names).startswith(prefix) or labels.get(PROJECT_LABEL, "").startswith(prefix)
