@@ -194,6 +194,20 @@ def moorage_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return home
 
 
+@pytest.fixture(scope="session")
+def shared_api_url() -> str:
+    """Where the API of the hub is that all test processes share. It is started for whoever asks first."""
+    started = run_moorage("hub", "start", "--json", directory=ROOT, MOORAGE_PORT_RANGE=ports_of(7))
+    return str(_checked(started, 0).json["api_url"])
+
+
+@pytest.fixture
+def lone_home(moorage_home: Path, shared_api_url: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home for a test that speaks of all stacks in it; its runs are recorded by the shared hub."""
+    monkeypatch.setenv("PREFECT_API_URL", shared_api_url)
+    return moorage_home
+
+
 # --- the engine ----------------------------------------------------------------------------------------------
 
 

@@ -272,6 +272,7 @@ async def test_prune_removes_ours_that_nobody_mounts(stack, docker_client, stack
     }
 
 
+@pytest.mark.usefixtures("lone_home")
 def test_the_command(project, tiny_image):
     project.compose(f"""
         services: {{box: {{image: '{tiny_image}', command: sleep 600, init: true, volumes: ['data:/data']}}}}

@@ -23,7 +23,7 @@ from moorage.hub import api, deployed, worker
 from moorage.hub.api import HubAddress
 from moorage.hub.hub_home import HubHome
 from moorage.settings import settings
-from tests.conftest import Finished, ports_of, run_moorage
+from tests.conftest import Finished, run_moorage
 
 PATIENCE_S = 240.0
 """For whatever has to happen: on a busy machine all of it takes many times as long, and none of it is measured."""
@@ -44,12 +44,14 @@ def address_in(status: dict[str, Any], auth: str | None = None) -> HubAddress:
 
 
 @pytest.fixture(scope="session")
-def hub_address() -> HubAddress:
+def hub_address(shared_api_url: str) -> HubAddress:
     """The address of the hub that all test processes share: server, worker, deployments. It stops with the last of them.
 
-    Whoever comes first starts it; for the others a start is a look. `$MOORAGE_HOME` is theirs as well as the hub's.
+    `$MOORAGE_HOME` is theirs as well as the hub's.
     """
-    return address_in(json.loads(hub("start", "--json", MOORAGE_PORT_RANGE=ports_of(7)).stdout))
+    found = address_in(json.loads(hub("status", "--json").stdout))
+    assert found.api_url == shared_api_url
+    return found
 
 
 def create_run(
