@@ -70,6 +70,9 @@ def _own_environment() -> None:
     keep = {"MOORAGE_COMPOSE", "MOORAGE_WHEEL", "MOORAGE_WHEEL_ENV"} | (
         {"MOORAGE_HUB_PORT"} if WORKER_OF_XDIST else set()
     )
+    # Else each command compiles all of Moorage anew, and each test process all tests.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
     for name in [*os.environ]:
         if name.startswith(("MOORAGE_", "PREFECT_", "COMPOSE_")) and name not in keep:
             del os.environ[name]
