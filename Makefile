@@ -5,6 +5,9 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory --warn-undefined-variables
 
+# Where Python may not keep what it has compiled, each process compiles all of Moorage, and pytest all tests, anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 BIN := .venv/bin
 DEMO := --project-directory examples/commandcenter
 SCRIPTS := scripts/venv scripts/engine scripts/base-images scripts/browser scripts/registry \
@@ -59,7 +62,7 @@ demo-down: setup ## remove the demo with its volumes and ports, stop the hub
 
 .PHONY: test test-unit wheel packaging faults test-dagger bench
 test: engine setup images browser ## every test, on a real engine (fails without one)
-	@$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m '$(NOT_IN_TEST)' $(PYTEST_ARGS)
+	@$(BIN)/pytest -n $(JOBS) --dist worksteal --durations=20 -m '$(NOT_IN_TEST)' $(PYTEST_ARGS)
 
 test-unit: setup ## the fast tests: no engine, no Prefect server
 	@$(BIN)/pytest -q -m '$(NOT_IN_TEST)' $(FAST_TESTS) $(PYTEST_ARGS)
@@ -108,7 +111,7 @@ lock: setup ## write requirements.lock anew from pyproject.toml (LOCK_ARGS=--upg
 	  --output-file requirements.lock $(LOCK_ARGS) pyproject.toml
 	@scripts/venv
 
-ci: ## what CI runs: check, then test
+ci: ## what CI runs: lint, types and every test
 	@.ci/run
 
 clean: ## remove what these targets made here: .venv, caches, builds (neither engine nor images)

@@ -1,4 +1,4 @@
-"""What every test gets: a home of its own, and on request an engine, an image, a project, a look at the machine.
+"""What every test gets: a home apart from the user's, and on request an engine, an image, a project, a look at the machine.
 
 Nothing here touches what is not of the tests: all that a test makes on the engine bears its `stack_prefix`, and the
 tests of a parallel run have different ones.
@@ -15,7 +15,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import dedent
@@ -24,6 +23,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import settings as hypothesis_settings
 
+from tests import leftovers
+from tests.commands import CommandServer
 from tests.faults.table import pytest_terminal_summary  # noqa: F401 - a hook; here it is loaded in every run
 
 if TYPE_CHECKING:
@@ -33,29 +34,54 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
-PROJECT_LABEL = "com.docker.compose.project"
 TINY_IMAGES = ("busybox:1.36", "moorage-base/tiny:1")
 
 # --- a home of its own ---------------------------------------------------------------------------------------
 #
 # Set while this file is imported, not in a fixture: Prefect reads its settings when a test module imports it.
 
-# Short and under /tmp: a unix socket's path may have 107 characters.
-_session = Path(tempfile.mkdtemp(prefix="moorage-tests-"))
+WORKER_OF_XDIST = "PYTEST_XDIST_WORKER" in os.environ
+SESSION_VARIABLE = "TESTS_SESSION"
+"""Names the session's directory to the workers of pytest-xdist, and marks every process that a test leads to."""
+
+
+def _session_directory() -> Path:
+    """One for all processes of a run, so that they share a home and with it a hub; made by the first, which outlives
+    the others and clears away."""
+    if WORKER_OF_XDIST and SESSION_VARIABLE in os.environ:
+        return Path(os.environ[SESSION_VARIABLE])
+    # Short and under /tmp: a unix socket's path may have 107 characters.
+    made = Path(tempfile.gettempdir()) / f"moorage-tests-{secrets.token_hex(3)}"
+    made.mkdir(mode=0o700)
+    return made
+
+
+def stacks_of(session: Path) -> str:
+    """What the names of all stacks of a run begin with."""
+    return f"mt-{session.name.rpartition('-')[2]}"
+
+
+_session = _session_directory()
 
 
 def _own_environment() -> None:
     """Nothing of the user's settings, nothing in the user's directories."""
     # `make test MOORAGE_COMPOSE=…`: the same tests on another Compose; the others are for tests/packaging.
-    keep = {"MOORAGE_COMPOSE", "MOORAGE_WHEEL", "MOORAGE_WHEEL_ENV"}
+    keep = {"MOORAGE_COMPOSE", "MOORAGE_WHEEL", "MOORAGE_WHEEL_ENV"} | (
+        {"MOORAGE_HUB_PORT"} if WORKER_OF_XDIST else set()
+    )
+    # Else each command compiles all of Moorage anew, and each test process all tests.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
     for name in [*os.environ]:
         if name.startswith(("MOORAGE_", "PREFECT_", "COMPOSE_")) and name not in keep:
             del os.environ[name]
+    os.environ.setdefault("MOORAGE_HUB_PORT", str(_free_port()))
     os.environ |= {
+        SESSION_VARIABLE: str(_session),
         "MOORAGE_HOME": str(_session / "home"),
-        "MOORAGE_HUB_PORT": str(_free_port()),
         "MOORAGE_PORT_RANGE": _own_ports(),
-        "PREFECT_HOME": str(_session / "prefect"),
+        "PREFECT_HOME": str(_session / f"prefect-{WORKER}"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
         "DO_NOT_TRACK": "1",
@@ -67,7 +93,12 @@ def _own_environment() -> None:
 
 def _own_ports() -> str:
     """A part of the default range: other homes' stacks know nothing of our leases while ours are down."""
-    first = 20000 + int(WORKER.removeprefix("gw")) % 8 * 1250
+    return ports_of(int(WORKER.removeprefix("gw")) % 7)
+
+
+def ports_of(part: int) -> str:
+    """One eighth of the default range; the last is the shared hub's, whose runs are there for all processes."""
+    first = 20000 + part * 1250
     return f"{first}-{first + 1249}"
 
 
@@ -86,10 +117,13 @@ def _hear_signals() -> None:
     for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)
+    if not WORKER_OF_XDIST:  # a job that CI cancels is asked like this, and clears away as after Ctrl-C
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 _own_environment()
 _hear_signals()
+_commands = CommandServer(_session / f"commands-{WORKER}")
 
 # No deadline: two cores, shared. In CI the same examples each time: what it finds must be found again at home.
 hypothesis_settings.register_profile("moorage", deadline=None, print_blob=True, derandomize="CI" in os.environ)
@@ -136,15 +170,22 @@ def _folder(item: pytest.Item) -> str:
 
 
 def pytest_unconfigure() -> None:
-    """Stop the hub that a test may have left running, then remove the session's directory."""
+    """Stop the hub of the run and whatever else still goes on, then remove the session's directory.
+
+    In the process that outlives the others, also after Ctrl-C: xdist gives its workers ten seconds, then kills them.
+    """
+    _commands.stop()
+    if WORKER_OF_XDIST:
+        return
     if (_session / "home" / "hub").exists():
-        subprocess.run([_moorage(), "hub", "stop"], check=False, capture_output=True, timeout=60)
+        subprocess.run([_moorage(), "hub", "stop", "--timeout", "5"], check=False, capture_output=True, timeout=60)
+    leftovers.end(_session, stacks_of(_session))
     shutil.rmtree(_session, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
 def session_dir() -> Path:
-    """The directory of this test process; `home` in it is $MOORAGE_HOME. Gone when the tests are over."""
+    """The directory of this run's processes; `home` in it is $MOORAGE_HOME. Gone when the tests are over."""
     return _session
 
 
@@ -154,6 +195,20 @@ def moorage_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     home = tmp_path / "moorage-home"
     monkeypatch.setenv("MOORAGE_HOME", str(home))
     return home
+
+
+@pytest.fixture(scope="session")
+def shared_api_url() -> str:
+    """Where the API of the hub is that all test processes share. It is started for whoever asks first."""
+    started = run_moorage("hub", "start", "--json", directory=ROOT, MOORAGE_PORT_RANGE=ports_of(7))
+    return str(_checked(started, 0).json["api_url"])
+
+
+@pytest.fixture
+def lone_home(moorage_home: Path, shared_api_url: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home for a test that speaks of all stacks in it; its runs are recorded by the shared hub."""
+    monkeypatch.setenv("PREFECT_API_URL", shared_api_url)
+    return moorage_home
 
 
 # --- the engine ----------------------------------------------------------------------------------------------
@@ -174,7 +229,7 @@ def _ask_engine() -> str | Exception:
     from docker.errors import DockerException
 
     try:
-        client = docker.from_env(timeout=10)
+        client = docker.from_env(timeout=60)
         version: str = client.version()["Version"]
         client.close()
     except (DockerException, OSError) as error:
@@ -212,7 +267,7 @@ def _there(client: docker.DockerClient) -> str | None:
 
 def _make_tiny(client: docker.DockerClient) -> str:
     made = subprocess.run(
-        [ROOT / "scripts" / "base-images", "tiny"], check=False, capture_output=True, text=True, timeout=110
+        [ROOT / "scripts" / "base-images", "tiny"], check=False, capture_output=True, text=True, timeout=300
     )
     image = _there(client)
     if image is None:
@@ -223,45 +278,10 @@ def _make_tiny(client: docker.DockerClient) -> str:
 @pytest.fixture
 def stack_prefix(request: pytest.FixtureRequest) -> Iterator[str]:
     """What the name of every stack of this test starts with. At the end all of them goes, image tags too."""
-    prefix = f"mt-{WORKER}-{secrets.token_hex(3)}"
+    prefix = f"{stacks_of(_session)}-{WORKER}-{secrets.token_hex(3)}"
     yield prefix
     if "docker_client" in request.fixturenames:
-        _remove_all(request.getfixturevalue("docker_client"), prefix)
-
-
-def _of_prefix(found: Any, prefix: str) -> bool:
-    labels = found.attrs.get("Labels") or found.attrs.get("Config", {}).get("Labels") or {}
-    return str(found.name).startswith(prefix) or str(labels.get(PROJECT_LABEL, "")).startswith(prefix)
-
-
-def _all_of(client: docker.DockerClient, prefix: str) -> dict[str, list[Any]]:
-    found = {
-        "containers": client.containers.list(all=True, ignore_removed=True),
-        "networks": client.networks.list(),
-        "volumes": client.volumes.list(),
-    }
-    return {kind: [one for one in many if _of_prefix(one, prefix)] for kind, many in found.items()}
-
-
-def _remove_all(client: docker.DockerClient, prefix: str) -> None:
-    from docker.errors import NotFound
-
-    left = _all_of(client, prefix)
-    for one in left["containers"]:
-        try:
-            one.remove(force=True, v=True)
-        except NotFound:
-            continue
-    for one in [*left["networks"], *left["volumes"]]:
-        try:
-            one.remove()
-        except NotFound:
-            continue
-    # Not `client.images.list()`: it asks for each image anew, and another test may have removed it meanwhile.
-    tags = [tag for image in client.api.images() for tag in image["RepoTags"] or () if f"/{prefix}" in f"/{tag}"]
-    for tag in tags:
-        with suppress(NotFound):
-            client.api.remove_image(tag, force=True)
+        leftovers.remove(request.getfixturevalue("docker_client"), prefix)
 
 
 @dataclass(frozen=True)
@@ -274,7 +294,7 @@ class MachineState:
 
     def now(self) -> dict[str, set[str]]:
         """Names by kind: containers, networks, volumes."""
-        return {kind: {str(one.name) for one in many} for kind, many in _all_of(self.client, self.prefix).items()}
+        return {kind: {*many.values()} for kind, many in leftovers.everything(self.client, self.prefix).items()}
 
     def assert_same(self, *, but: tuple[str, ...] = ()) -> None:
         """The machine is as it was, except for the kinds in `but` (`volumes` outlive a `down`)."""
@@ -356,8 +376,16 @@ class Project:
         options = {"stdout": pipe, "stderr": pipe, "stdin": subprocess.DEVNULL, "start_new_session": True} | options
         return subprocess.Popen([_moorage(), *args], cwd=self.path, env=os.environ | self.env, text=True, **options)
 
-    def moorage(self, *args: str, exit_code: int | None = 0, timeout_s: float = 100, **env: str) -> Finished:
-        """Run `moorage ARGS` to its end; fails the test on another exit code (None: any will do)."""
+    def moorage(self, *args: str, exit_code: int | None = 0, timeout_s: float = 300, **env: str) -> Finished:
+        """Run `moorage ARGS` to its end; fails the test on another exit code (None: any will do).
+
+        In a process that is forked with its imports done, which `process` is not.
+        """
+        ended = _commands.run(args, self.path, os.environ | self.env | env, timeout_s)
+        return _checked(Finished(["moorage", *args], *ended), exit_code)
+
+    def process(self, *args: str, exit_code: int | None = 0, timeout_s: float = 300, **env: str) -> Finished:
+        """The same in an interpreter of its own, for what is about how a process starts and what it imports."""
         done = subprocess.run(
             [_moorage(), *args],
             cwd=self.path,
@@ -368,10 +396,18 @@ class Project:
             check=False,
             timeout=timeout_s,
         )
-        finished = Finished(["moorage", *args], done.returncode, done.stdout, done.stderr)
-        if exit_code is not None and finished.returncode != exit_code:
-            pytest.fail(f"expected exit {exit_code}: {finished}", pytrace=False)
-        return finished
+        return _checked(Finished(["moorage", *args], done.returncode, done.stdout, done.stderr), exit_code)
+
+
+def _checked(finished: Finished, exit_code: int | None) -> Finished:
+    if exit_code is not None and finished.returncode != exit_code:
+        pytest.fail(f"expected exit {exit_code}: {finished}", pytrace=False)
+    return finished
+
+
+def run_moorage(*args: str, directory: Path, timeout_s: float = 300, **env: str) -> Finished:
+    """`moorage ARGS` with no project, forked as `Project.moorage` does it."""
+    return Finished(["moorage", *args], *_commands.run(args, directory, os.environ | env, timeout_s))
 
 
 def _moorage() -> str:

@@ -47,7 +47,7 @@ def test_recovery_of_a_killed_up(
     os.kill(going.pid, signal.SIGKILL)
     going.communicate()
     began = time.perf_counter()
-    project.moorage("sweep")
+    project.process("sweep")
     took_s = time.perf_counter() - began
     machine_state.assert_same()
     with capsys.disabled():

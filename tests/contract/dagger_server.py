@@ -423,7 +423,7 @@ def processes_with(mark: str) -> list[int]:
     return found
 
 
-def wait_until(condition: Any, timeout_s: float = 30.0) -> Any:
+def wait_until(condition: Any, timeout_s: float = 120.0) -> Any:
     deadline = time.monotonic() + timeout_s
     while not (found := condition()) and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -6,7 +6,6 @@ import ast
 import re
 import socket
 import threading
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -155,10 +154,8 @@ def test_a_command_that_fails_shows_its_output(session, engine, context):
 
 def test_a_session_that_has_gone_is_unavailable(session, engine, context, monkeypatch):
     monkeypatch.setenv("DAGGER_SESSION_PORT", "1")
-    began = time.monotonic()
     with pytest.raises(BackendUnavailableError, match="Failed to establish client connection"):
         built(engine, context)
-    assert time.monotonic() - began < 15  # without `retry=None` the SDK tries for longer
     found = DaggerLook(Settings(), engine).preflight()
     assert not found.usable
     assert "DAGGER_SESSION_PORT=1 does not answer" in found.reason
@@ -339,11 +336,11 @@ def test_an_engine_that_the_cli_would_start(fake_cli, engine, monkeypatch, tmp_p
 
 
 def test_a_look_that_hangs_is_given_up(engine, monkeypatch):
+    given_up = threading.Event()
     monkeypatch.setattr("moorage.adapters.dagger.preflight._WHOLE_LOOK_S", 0.3)
-    monkeypatch.setattr(DaggerLook, "_sdk", lambda _self: time.sleep(30))
-    began = time.monotonic()
+    monkeypatch.setattr(DaggerLook, "_sdk", lambda _self: given_up.wait())
     assert "no answer within" in DaggerLook(Settings(), engine).preflight().reason
-    assert time.monotonic() - began < 5
+    given_up.set()
 
 
 def test_errors_of_the_transport_may_pass(engine, context):

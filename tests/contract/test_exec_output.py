@@ -37,11 +37,11 @@ def hasty_engine() -> Iterator[str]:
     serving = threading.Thread(target=serve, daemon=True)
     serving.start()
     yield f"tcp://127.0.0.1:{listener.getsockname()[1]}"
-    serving.join(timeout=10)
+    serving.join(timeout=60)
     listener.close()
 
 
 def test_nothing_is_lost(hasty_engine: str) -> None:
-    client = docker.APIClient(base_url=hasty_engine, version="1.41", timeout=10)
+    client = docker.APIClient(base_url=hasty_engine, version="1.41", timeout=60)
     assert output_of(client, "some") == b"first second third"
     client.close()

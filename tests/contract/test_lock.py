@@ -98,12 +98,13 @@ def test_busy_names_the_holder(folder, other_process):
     assert caught.value.exit_code == 7
 
 
-def test_without_waiting_is_quick_and_silent(folder, other_process):
+def test_without_waiting_is_silent_and_hardly_sleeps(folder, other_process, monkeypatch):
     other_process()
-    said, began = [], time.monotonic()
+    said, slept_s, sleep = [], [], time.sleep
+    monkeypatch.setattr(time, "sleep", lambda pause_s: slept_s.append(pause_s) or sleep(pause_s))
     with pytest.raises(BusyError):
         StackLock(folder, "shop").acquire("down", 0, said.append)
-    assert time.monotonic() - began < 5
+    assert sum(slept_s) < 1, "only for as long as a holder takes to sign"
     assert said == []
 
 
@@ -120,7 +121,7 @@ def test_gives_up_after_its_time(folder, other_process):
     began = time.monotonic()
     with pytest.raises(BusyError):
         StackLock(folder, "shop").acquire("down", 0.4)
-    assert 0.4 <= time.monotonic() - began < 5
+    assert time.monotonic() - began >= 0.4
 
 
 def test_the_kernel_frees_it_of_a_killed_process(folder, other_process):

@@ -36,13 +36,13 @@ import json, os, pathlib, urllib.request as u
 def call(path, data=None):
     body = None if data is None else json.dumps(data).encode()
     request = u.Request(os.environ["MOORAGE_URL_BACKEND_8000"] + path, body, {"Content-Type": "application/json"})
-    with u.urlopen(request, timeout=20) as answer:
+    with u.urlopen(request, timeout=60) as answer:
         return json.load(answer)
 
 assert call("/health")["status"] == "ok"
 call("/api/notes", {"body": "written through Dagger"})
 assert "written through Dagger" in json.dumps(call("/api/notes"))
-assert u.urlopen(os.environ["MOORAGE_URL_FRONTEND_3000"], timeout=20).status == 200
+assert u.urlopen(os.environ["MOORAGE_URL_FRONTEND_3000"], timeout=60).status == 200
 
 ports = {int(value) for name, value in os.environ.items() if name.startswith("MOORAGE_PORT_")}
 lines = [line.split() for table in ("tcp", "tcp6") for line in pathlib.Path("/proc/net", table).read_text().splitlines()[1:]]

@@ -27,7 +27,7 @@ BACKEND = os.environ["MOORAGE_URL_BACKEND_8000"]
 def ask(path, body=None):
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(BACKEND + path, data, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=20) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         return json.load(answer)
 
 def test_database_and_cache_answer():
@@ -39,7 +39,7 @@ def test_a_note_is_kept():
     assert "written by CI" in json.dumps(ask("/api/notes"))
 
 def test_front_end_knows_the_api():
-    with urllib.request.urlopen(os.environ["MOORAGE_URL_FRONTEND_3000"] + "/config.json", timeout=20) as answer:
+    with urllib.request.urlopen(os.environ["MOORAGE_URL_FRONTEND_3000"] + "/config.json", timeout=60) as answer:
         assert json.load(answer)["apiUrl"].endswith(":" + os.environ["MOORAGE_PORT_BACKEND_8000"])
 """
 SERVICES = ("backend", "frontend", "postgres", "redis")

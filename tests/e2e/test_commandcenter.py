@@ -26,7 +26,7 @@ def get(url: str, body: Any = None, **headers: str) -> tuple[Any, Any]:
     """(JSON, headers) of an address; POST if there is a body."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json", **headers})
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         return json.load(answer), answer.headers
 
 

@@ -65,19 +65,19 @@ def test_the_examples_secrets_are_nowhere(
     save_block(hub_address, f"StackSource(**{given!r}).save({project.name!r})")
     with watched() as seen:
         up = create_run(hub_address, "up", stack=project.name)
-        wait_for_state(hub_address, up, "COMPLETED", timeout_s=400)
+        wait_for_state(hub_address, up, "COMPLETED")
         for verb in ("restart", "status"):
-            wait_for_state(hub_address, create_run(hub_address, verb, stack=project.name), "COMPLETED", timeout_s=200)
+            wait_for_state(hub_address, create_run(hub_address, verb, stack=project.name), "COMPLETED")
         backend = docker_client.containers.get(f"{project.name}-backend-1")
         held = run_in(backend, "env")
         assert all(value in held for name, value in MARKS.items() if name != "SIGNING_SECRET")
         more.write_text(MORE.replace("secrets:\n  signing", BREAKS.lstrip("\n") + "secrets:\n  signing"))
         failed = create_run(hub_address, "up", stack=project.name)
-        state = wait_for_state(hub_address, failed, "FAILED", timeout_s=400)
+        state = wait_for_state(hub_address, failed, "FAILED")
         for verb in (("config",), ("plan",), ("history", "--runs"), ("logs", "--failed")):
             project.moorage(*verb, "-p", project.name, exit_code=None)
         project.moorage("down", project.name, "--volumes", "--release-ports")
-    wait_for(lambda: "last words: ****" in _everything_in(session_dir), timeout_s=60)
+    wait_for(lambda: "last words: ****" in _everything_in(session_dir))
     assert "exit" in state["message"]
     for secret in SECRETS:
         assert places_of(secret, session_dir) == []

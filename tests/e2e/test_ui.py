@@ -107,7 +107,7 @@ def submitted(page: Page, address: HubAddress, flow: str) -> str:
         seen[:] = [one["id"] for one in found if not one["auto_scheduled"] and one["id"] not in earlier]
         return bool(seen)
 
-    wait_for(created, timeout_s=60)
+    wait_for(created)
     return seen[0]
 
 
@@ -149,7 +149,7 @@ def test_a_stack_from_the_form(
     field(page, "Name of the stack").fill(project.name)
     picture(page, "2-form")
     run = submitted(page, hub_address, "up")
-    wait_for_state(hub_address, run, "COMPLETED", timeout_s=150)
+    wait_for_state(hub_address, run, "COMPLETED")
     open_run(page, hub_address, run, "Completed", f"up {project.name}", "ready web: ready")
     expect(page.locator("canvas").first).to_be_visible()
     picture(page, "3-run")
@@ -166,7 +166,7 @@ def test_a_stack_from_the_form(
     link.wait_for()
     picture(page, "6-services")
     address = str(link.get_attribute("href"))
-    assert urllib.request.urlopen(address, timeout=10).read() == b"the shop is open\n"
+    assert urllib.request.urlopen(address, timeout=60).read() == b"the shop is open\n"
     page.goto(address)
     expect(page.get_by_text("the shop is open")).to_be_visible()
     project.moorage("down", "--volumes", "--release-ports")
@@ -183,7 +183,7 @@ def test_a_failure_explains_itself(
     broken = SHOP.format(image=tiny_image, pause=0).replace("mkdir /w", "echo no such database; exit 3")
     project.compose(broken)
     run = create_run(hub_address, "up", path=str(project.path))
-    wait_for_state(hub_address, run, "FAILED", timeout_s=150)
+    wait_for_state(hub_address, run, "FAILED")
     open_run(page, hub_address, run, "Failed")
     picture(page, "7-failed-run")
     open_artifact(page, hub_address, run, f"moorage-{project.name}-failure")
@@ -202,11 +202,11 @@ def test_cancel_undoes(
 ) -> None:
     project.compose(SHOP.format(image=tiny_image, pause=500))
     run = create_run(hub_address, "up", path=str(project.path))
-    wait_for(lambda: len(machine_state.now()["containers"]) == 2, timeout_s=150)
+    wait_for(lambda: len(machine_state.now()["containers"]) == 2)
     open_run(page, hub_address, run, "Running")
     page.get_by_role("button", name="Cancel", exact=True).click()
     page.get_by_role("button", name="Confirm").click()
-    wait_for_state(hub_address, run, "CANCELLED", timeout_s=100)
+    wait_for_state(hub_address, run, "CANCELLED")
     open_run(page, hub_address, run, "Cancelled")
     picture(page, "9-cancelled")
     machine_state.assert_same()

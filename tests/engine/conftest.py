@@ -187,7 +187,7 @@ class Stack:
 def settings(moorage_home: Path) -> Settings:
     """No grace and little patience: tests stop `sleep`, which takes no notice of SIGTERM."""
     return Settings(
-        home=moorage_home, stop_grace_s=0, undo_grace_s=0, settle_s=0.2, ready_timeout_s=20, lock_timeout_s=20
+        home=moorage_home, stop_grace_s=0, undo_grace_s=0, settle_s=0.2, ready_timeout_s=60, lock_timeout_s=60
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,10 +24,7 @@ def built(project: Project, tiny_image: str) -> Project:
 
 
 def test_dagger_that_is_not_there_is_refused_in_one_screen(built, machine_state):
-    """Within 10 s on a quiet machine: nothing is tried, so only the look itself costs time."""
-    began = time.monotonic()
     failed = built.moorage("up", "--builder", "dagger", exit_code=4, **NO_DAGGER)
-    assert time.monotonic() - began < 30
     assert "dagger cannot be used: there is no Dagger CLI" in failed.stderr
     assert "MOORAGE_DAGGER_CLI" in failed.stderr
     assert len(failed.stderr.splitlines()) <= 24

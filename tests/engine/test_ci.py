@@ -182,7 +182,7 @@ def test_signals_reach_the_command(web: Project, number: signal.Signals, code: i
     process = web.start("ci", "--", "sh", "-c", script)
     assert _first_line(process) == "begun"
     process.send_signal(number)
-    process.communicate(timeout=30)
+    process.communicate(timeout=240)
     assert process.returncode == code
 
 
@@ -316,7 +316,7 @@ def test_a_living_ci_is_left_alone(web: Project, machine_state: MachineState) ->
     assert _first_line(process) == "begun"
     assert [stack["state"] for stack in web.moorage("ls", "--json").json] == ["running"]
     (web.path / "go").write_text("\n")
-    process.communicate(timeout=30)
+    process.communicate(timeout=240)
     assert process.returncode == 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,9 @@ from moorage.work.definitions import resolve
 from moorage.work.definitions.request import UpRequest, source_of
 
 pytestmark = pytest.mark.engine
+
+BOMB_CPU_S = 5.0
+"""It takes one on this kind of machine; written out it would take minutes, and all memory."""
 
 WEB = """
     services:
@@ -343,31 +347,35 @@ async def test_a_key_that_compose_would_honour_and_we_do_not(key, stack, machine
     assert error.hint
 
 
-async def test_an_alias_bomb_is_refused_within_two_seconds(stack, machine_state):
+async def test_an_alias_bomb_is_refused_before_it_costs_much(stack, machine_state):
     names = "abcdefghi"
     levels = [
         f'{name}: &{name} ["{"x" * 9}"]' if n == 0 else f"{name}: &{name} [{','.join([f'*{names[n - 1]}'] * 9)}]"
         for n, name in enumerate(names)
     ]
     s = stack("x-bomb:\n  " + "\n  ".join(levels) + "\nservices: {web: {image: x, labels: {a: b}}}\n")
-    began = time.monotonic()
+    before_s = children_cpu_s()
     error = await s.fails(DefinitionError)
-    assert time.monotonic() - began < 2
+    assert children_cpu_s() - before_s < BOMB_CPU_S
     assert error.exit_code == 2
+
+
+def children_cpu_s() -> float:
+    """Processor time of the child processes that have ended: other than a clock's, it is no longer on a busy machine."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def test_a_compose_that_hangs_is_ended_with_its_children(stack, tmp_path, settings):
     from moorage.adapters.compose.cli import ComposeCli
 
     fake = tmp_path / "compose"
-    fake.write_text(f'#!/bin/sh\n[ "$1" = version ] && echo 5.0.0 && exit\necho $$ > {tmp_path}/pid\nsleep 60\n')
+    fake.write_text(f'#!/bin/sh\n[ "$1" = version ] && echo 5.0.0 && exit\necho $$ > {tmp_path}/pid\nsleep 3600\n')
     fake.chmod(0o755)
     s = stack(WEB)
     compose = ComposeCli(settings.model_copy(update={"compose": fake, "compose_timeout_s": 0.5}))
-    began = time.monotonic()
     with pytest.raises(DefinitionError, match=r"no answer within 0\.5 s"):
         compose.config(s.request().source, s.name, {})
-    assert time.monotonic() - began < 10
     group = (tmp_path / "pid").read_text().strip()
     assert eventually(lambda: not alive_in_group(group)), "the whole group was killed"
 
@@ -386,7 +394,7 @@ def alive_in_group(group: str) -> list[str]:
     return found
 
 
-def eventually(true: Callable[[], bool], within_s: float = 5.0) -> bool:
+def eventually(true: Callable[[], bool], within_s: float = 60.0) -> bool:
     deadline = time.monotonic() + within_s
     while not true() and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import time
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -91,12 +90,10 @@ async def test_an_exit_with_a_code(stack, machine_state):
 
 async def test_a_failure_ends_the_run_at_once(stack, machine_state):
     s = stack(failing(["sh", "-c", "sleep 0.3; exit 1"]).replace("services:", f"""services:
-          slow: {{{SLEEP}, healthcheck: {{test: ["CMD", "false"], interval: 60s}}}}"""))  # fmt: skip
-    began = time.monotonic()
+          slow: {{{SLEEP}, healthcheck: {{test: ["CMD", "false"], interval: 1h}}}}"""))  # fmt: skip
     with nothing_left(s, machine_state):
         error = await s.fails(NotReadyError)
     assert error.fields["service"] == "web"
-    assert time.monotonic() - began < 15
     assert "ready slow" not in s.steps()
 
 
@@ -353,10 +350,8 @@ async def test_after_a_failure_the_next_start_is_as_if_nothing_had_been(stack):
 async def test_an_engine_that_does_not_answer(stack, settings, tmp_path, monkeypatch, events):
     s = stack(f"services: {{web: {{{SLEEP}}}}}")
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nobody.sock")
-    began = time.monotonic()
     with pytest.raises(EngineUnavailableError) as caught:
         await up(Context(open_world(events.append, settings)), s.request())
-    assert time.monotonic() - began < 15
     assert caught.value.exit_code == 4
     assert "nobody.sock" in str(caught.value)
 
@@ -366,8 +361,7 @@ async def test_an_engine_that_listens_and_says_nothing(stack, settings, listen, 
     listen(port)
     s = stack(f"services: {{web: {{{SLEEP}}}}}")
     monkeypatch.setenv("DOCKER_HOST", f"tcp://127.0.0.1:{port}")
-    began = time.monotonic()
+    hasty = settings.model_copy(update={"connect_timeout_s": 1, "engine_timeout_s": 3600})
     with pytest.raises(MoorageError) as caught:
-        await up(Context(open_world(events.append, settings.model_copy(update={"connect_timeout_s": 1}))), s.request())
-    assert time.monotonic() - began < 15
+        await up(Context(open_world(events.append, hasty)), s.request())
     assert caught.value.exit_code == 4

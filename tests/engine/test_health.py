@@ -19,7 +19,7 @@ from moorage.work.operations.heal import heal, wants_healing
 from moorage.work.queries.health import health
 from moorage.work.runs.context import Context
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 SHOP = """
     x-moorage: {{heal: true}}
     services:

@@ -244,8 +244,8 @@ async def test_four_that_ignore_sigterm_take_one_grace_period(stack):
     await s.stop(grace_s=GRACE_S)
     took_s = time.monotonic() - began
     assert {c.wait()["StatusCode"] for c in s.containers()} == {137}
-    assert GRACE_S <= took_s < 3 * GRACE_S  # four, one after the other, would take four
-    # The same told by events: all had begun to stop before the first had stopped.
+    assert took_s >= GRACE_S
+    # Not one after the other: all had begun to stop before the first had stopped.
     stops = [f"stop {name}" for name in "abcd"]
     assert max(s.at(step, Action.STARTED) for step in stops) < min(s.at(step) for step in stops)
 

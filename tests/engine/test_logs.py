@@ -64,7 +64,7 @@ def follow(s, out, *args):
     return subprocess.Popen([MOORAGE, "logs", "--follow", "--no-log-prefix", *args], cwd=s.path, stdout=out)
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 async def test_follow_loses_and_repeats_no_line_across_restarts(stack, tmp_path):
     s = stack(COUNTER)
     await s.up()

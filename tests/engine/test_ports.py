@@ -44,7 +44,7 @@ def bindings(container):
 
 
 def get(port, path="/", host="127.0.0.1"):
-    with urllib.request.urlopen(f"http://{host}:{port}{path}", timeout=5) as answer:
+    with urllib.request.urlopen(f"http://{host}:{port}{path}", timeout=60) as answer:
         return answer.read().decode().strip()
 
 

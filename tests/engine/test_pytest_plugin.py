@@ -64,7 +64,7 @@ def test_what_a_stack_can_do(run: Run, machine_state: MachineState) -> None:
         from moorage.errors import DefinitionError
 
         def ping(stack):
-            with urllib.request.urlopen(stack.url("web", 8000) + "/ping", timeout=5) as answer:
+            with urllib.request.urlopen(stack.url("web", 8000) + "/ping", timeout=60) as answer:
                 return answer.read().decode().strip()
 
         def test_it(moorage_stack):
@@ -177,7 +177,7 @@ def _facts(project: Project) -> list[list[object]]:
     return [json.loads(file.read_text()) for file in sorted(project.path.glob("gw*.json"))]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_six_workers_with_stacks_of_their_own(run: Run, project: Project, machine_state: MachineState) -> None:
     run(WORKERS, "-n", "6", "--dist", "each")
     facts = _facts(project)

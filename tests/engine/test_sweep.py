@@ -306,6 +306,7 @@ async def test_what_is_under_way_is_left_alone(stack, machine_state):
     machine_state.assert_same()
 
 
+@pytest.mark.usefixtures("lone_home")
 def test_the_command(project, machine_state, tiny_image):
     """As a person does it; exit code 0, and words that say what was done."""
     project.compose(WEB)

@@ -24,7 +24,7 @@ from moorage.work.operations.sweep import sweep
 from moorage.work.queries import volumes
 from moorage.work.runs.context import Context
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 SHOP = """
     services:
       db:
@@ -282,6 +282,7 @@ async def test_prune_removes_ours_that_nobody_mounts(stack, docker_client, stack
     }
 
 
+@pytest.mark.usefixtures("lone_home")
 def test_the_command(project, tiny_image):
     project.compose(f"""
         services: {{box: {{image: '{tiny_image}', command: sleep 600, init: true, volumes: ['data:/data']}}}}

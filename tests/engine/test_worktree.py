@@ -92,6 +92,7 @@ def test_a_branch_comes_and_goes(shop, docker_client, wanted_port, tiny_image):
     shop.moorage("worktree", "remove", "broken")
 
 
+@pytest.mark.usefixtures("lone_home")
 def test_sweep_ends_the_stacks_of_removed_worktrees_and_nothing_else(shop, docker_client, stack_prefix, tiny_image):
     tree = shop.path.parent / "gone"
     deleted = shop.path.parent / "deleted"

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from moorage.hub.api import HubAddress
     from tests.conftest import MachineState, Project
 
-PATIENCE_S = 120.0
+PATIENCE_S = 240.0
 """For whatever has to happen; none of it is measured."""
 GATE = """
     services:

@@ -71,7 +71,7 @@ def _gone(pid: int) -> bool:
 
 
 def until_gone(pid: int) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 240
     while not _gone(pid):
         assert time.monotonic() < deadline, f"{pid} lives"
         time.sleep(0.02)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from moorage.model.step import Step
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
 HOWS = ("raises", "before", "after")
 SLEEP = ["sleep", "1000"]

@@ -1,12 +1,8 @@
-"""How long it takes to recover a start of four services whose process was killed: 5 s, and what they need to stop.
-
-On a machine that is busy with other things, no longer than it takes to start them.
-"""
+"""How much work it is to recover a start of four services whose process was killed; how long it takes: `make bench`."""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +17,8 @@ from tests.faults.stage import same
 if TYPE_CHECKING:
     from tests.faults.stage import Stage
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
-LIMIT_S = 5.0
 MOST_CALLS = 80
 """Of the engine, for a change, which brings four services up again. Each takes a few milliseconds."""
 SLEEP = ["sleep", "1000"]
@@ -64,24 +59,17 @@ def four(image: str, version: int) -> dict[str, dict[str, Any]]:
 @pytest.mark.parametrize("kind", ["first", "change"])
 def test_a_killed_up_of_four_services(stage: Stage, tiny_image: str, record_property: Any, kind: str) -> None:
     stage.define(**four(tiny_image, 1))
-    before, began = same(stage.state()), time.monotonic()
+    before = same(stage.state())
     if kind == "change":
         stage.do("up")
         before = same(stage.state())
         stage.define(**four(tiny_image, 2))
-    up_s = time.monotonic() - began
-    began = time.monotonic()
     assert stage.fails("up", Fault(COMMIT, "before")) == -9
-    killed_s = time.monotonic() - began
 
     engine = Counting(stage.world.engine)
-    began = time.monotonic()
     found = asyncio.run(sweep(Context(replace(stage.world, engine=engine)), SweepRequest()))
-    elapsed_s = time.monotonic() - began
 
     assert [one.swept for one in found] == [True]
     assert same(stage.state()) == before
-    record_property("recovery", {"kind": kind, "elapsed_s": elapsed_s, "calls": engine.calls, "up_s": up_s})
-    print(f"{kind}: recovered in {elapsed_s:.2f} s with {engine.calls} calls; killed after {killed_s:.2f} s")
+    record_property("recovery", {"kind": kind, "calls": engine.calls})
     assert engine.calls <= MOST_CALLS
-    assert elapsed_s <= max(LIMIT_S, killed_s)

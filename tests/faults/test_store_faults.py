@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sqlite3
@@ -22,6 +21,9 @@ from moorage.errors import HomeError
 from moorage.model.lease import LeaseKey, Request
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+MOST_STATEMENTS = 12
 
 
 @pytest.fixture
@@ -319,7 +321,7 @@ def test_locked_for_too_long(path, filled, open_store):
         began = time.monotonic()
         with pytest.raises(HomeError, match=r"locked by another process for 0\.3 s"):
             lease(store)
-        assert 0.3 <= time.monotonic() - began < 10
+        assert time.monotonic() - began >= 0.3
         assert len(store.leases()) == 40  # reading does not wait for a writer
         other.execute("ROLLBACK")
     lease(store)
@@ -342,16 +344,16 @@ def test_a_fork_opens_its_own(path, open_store):
     assert [held.key.service for held in store.leases()] == ["parent", "child", "parent again"]
 
 
-def test_reads_are_quick_in_a_fresh_process(path, filled):
-    program = textwrap.dedent(f"""
-        import json, time
-        from pathlib import Path
-        from moorage.adapters.registry.store import SqliteStore
-        began = time.perf_counter()
-        store = SqliteStore(Path({str(path)!r}))
-        store.stack("shop")
-        print(json.dumps(time.perf_counter() - began))
-        store.close()
-    """)
-    answers = [subprocess.run([sys.executable, "-c", program], capture_output=True, check=True) for _ in range(5)]
-    assert min(json.loads(answer.stdout) for answer in answers) < 0.005
+def test_a_first_read_is_little_work(path, filled, open_store, monkeypatch):
+    """Every command pays for it; how long it takes: `make bench`."""
+    statements, real = [], sqlite3.connect
+
+    def connect(*args, **more):
+        connection = real(*args, **more)
+        connection.set_trace_callback(statements.append)
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", connect)
+    store = open_store()
+    store.stack("shop")
+    assert 0 < len(statements) <= MOST_STATEMENTS, statements

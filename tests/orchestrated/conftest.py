@@ -1,4 +1,4 @@
-"""A hub for flows: the real Prefect server and worker, in the home of this test process, stopped when the tests end."""
+"""A hub for flows: the real Prefect server and worker, in the home of all test processes, stopped when the tests end."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from moorage.hub import api, deployed, worker
 from moorage.hub.api import HubAddress
 from moorage.hub.hub_home import HubHome
 from moorage.settings import settings
+from tests.conftest import Finished, run_moorage
 
+PATIENCE_S = 240.0
+"""For whatever has to happen: on a busy machine all of it takes many times as long, and none of it is measured."""
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 
-def hub(
-    *args: str, home: Path | None = None, exit_code: int | None = 0, **env: str
-) -> subprocess.CompletedProcess[str]:
+def hub(*args: str, home: Path | None = None, exit_code: int | None = 0, **env: str) -> Finished:
     """Run `moorage hub ARGS` to its end; fails the test on another exit code (None: any will do)."""
     own = {"MOORAGE_HOME": str(home)} if home else {}
-    command = [str(Path(sys.executable).with_name("moorage")), "hub", *args]
-    done = subprocess.run(command, env=os.environ | own | env, capture_output=True, text=True, check=False, timeout=200)
-    assert exit_code is None or done.returncode == exit_code, f"{args}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+    done = run_moorage("hub", *args, directory=Path.cwd(), timeout_s=500, **(own | env))
+    assert exit_code is None or done.returncode == exit_code, str(done)
     return done
 
 
@@ -44,10 +44,14 @@ def address_in(status: dict[str, Any], auth: str | None = None) -> HubAddress:
 
 
 @pytest.fixture(scope="session")
-def hub_address() -> Iterator[HubAddress]:
-    """The address of a running hub: server, worker, deployments; $MOORAGE_HOME is that of this test process."""
-    yield address_in(json.loads(hub("start", "--json").stdout))
-    hub("stop", "--timeout", "5")
+def hub_address(shared_api_url: str) -> HubAddress:
+    """The address of the hub that all test processes share: server, worker, deployments. It stops with the last of them.
+
+    `$MOORAGE_HOME` is theirs as well as the hub's.
+    """
+    found = address_in(json.loads(hub("status", "--json").stdout))
+    assert found.api_url == shared_api_url
+    return found
 
 
 def create_run(
@@ -66,7 +70,7 @@ def state_of(address: HubAddress, flow_run: str) -> dict[str, Any]:
     return state
 
 
-def wait_for_state(address: HubAddress, flow_run: str, *types: str, timeout_s: float = 60) -> dict[str, Any]:
+def wait_for_state(address: HubAddress, flow_run: str, *types: str, timeout_s: float = PATIENCE_S) -> dict[str, Any]:
     """Wait until a flow run is in one of these states, else fail."""
     deadline = time.monotonic() + timeout_s
     while (state := state_of(address, flow_run))["type"] not in types:
@@ -77,11 +81,12 @@ def wait_for_state(address: HubAddress, flow_run: str, *types: str, timeout_s: f
 
 
 class OwnHub:
-    """A hub of one test: its own home and port. `start` and `stop` are the command."""
+    """A hub of one test, or seen by one: home and port. `start` and `stop` are the command."""
 
-    def __init__(self, home: Path, port: int) -> None:
+    def __init__(self, home: Path, port: int, env: dict[str, str] | None = None) -> None:
         self.home = home
-        self.env = {"MOORAGE_HUB_PORT": str(port), "MOORAGE_SCHEDULES": "false"}  # no run that nobody asked for
+        no_schedules = {"MOORAGE_SCHEDULES": "false"}  # no run that nobody asked for
+        self.env = {"MOORAGE_HUB_PORT": str(port)} | (no_schedules if env is None else env)
         self.port = port
         self.folder = HubHome(home / "hub")
 
@@ -164,7 +169,7 @@ def http_status(url: str, method: str = "GET", body: bytes | None = None, **head
     """Only the status, and the headers as they are given: what a browser would send."""
     request = urllib.request.Request(url, body, {k.replace("_", "-"): v for k, v in headers.items()}, method=method)
     try:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as answer:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         with error:
@@ -181,7 +186,7 @@ def python(code: str, cwd: Path, *path: Path, **env: str) -> subprocess.Complete
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
 
 
@@ -213,7 +218,7 @@ def binds(listener: socket.socket, port: int) -> bool:
     return True
 
 
-def wait_for(condition: Callable[[], bool], timeout_s: float = 30) -> None:
+def wait_for(condition: Callable[[], bool], timeout_s: float = PATIENCE_S) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "it does not happen"

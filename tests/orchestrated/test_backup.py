@@ -11,7 +11,7 @@ import pytest
 from moorage.hub import api
 from tests.orchestrated.conftest import OwnHub, address_in, hub
 
-pytestmark = [pytest.mark.orchestrated, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.orchestrated, pytest.mark.timeout(600)]
 
 
 def names(status: dict[str, Any]) -> set[str]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import MachineState, Project
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 AUTH = "ci:a-password"
 
@@ -43,7 +43,7 @@ def server(tmp_path: Path, free_port: int) -> Iterator[str]:
 
 
 def _until_it_answers(api_url: str) -> None:
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 240
     while True:
         try:
             ask(api_url, "/flow_runs/filter")
@@ -59,7 +59,7 @@ def ask(api_url: str, path: str) -> Any:
         "Content-Type": "application/json",
         "Authorization": f"Basic {base64.b64encode(AUTH.encode()).decode()}",
     }
-    with urllib.request.urlopen(urllib.request.Request(f"{api_url}{path}", b"{}", headers), timeout=10) as answer:
+    with urllib.request.urlopen(urllib.request.Request(f"{api_url}{path}", b"{}", headers), timeout=60) as answer:
         return json.load(answer)
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from moorage.hub.api import HubAddress
     from tests.conftest import MachineState, Project
 
-pytestmark = [pytest.mark.orchestrated, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.orchestrated, pytest.mark.timeout(600)]
 
 
 async def test_what_it_stands_for(hub_address: HubAddress) -> None:
@@ -62,8 +62,8 @@ def test_a_run_uses_the_engine_it_names(
         f"DaggerEngine({given}).save({project.name!r})",
     )
     run = create_run(hub_address, "up", path=str(project.path), builder="dagger", dagger=project.name)
-    state = json.dumps(wait_for_state(hub_address, run, "FAILED", timeout_s=120))
+    state = json.dumps(wait_for_state(hub_address, run, "FAILED"))
     assert "the engine at tcp://127.0.0.1:1 cannot be reached" in state
     assert SECRET not in state
     nobody = create_run(hub_address, "up", path=str(project.path), builder="dagger", dagger="nobody")
-    assert "there is no Dagger Engine" in json.dumps(wait_for_state(hub_address, nobody, "FAILED", timeout_s=120))
+    assert "there is no Dagger Engine" in json.dumps(wait_for_state(hub_address, nobody, "FAILED"))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from moorage.hub.api import HubAddress
     from tests.conftest import MachineState, Project
 
-pytestmark = [pytest.mark.orchestrated, pytest.mark.timeout(480)]
+pytestmark = [pytest.mark.orchestrated, pytest.mark.timeout(900)]
 
 SHOP = """
     x-moorage: {{heal: {heal}}}
@@ -52,5 +52,5 @@ def test_a_crashed_backend_is_told_of_and_mended(
     backend.kill()
     wait_for_state(hub_address, create_run(hub_address, "status", stack=project.name), "COMPLETED")
     wait_for(lambda: backend.reload() or backend.status == "running")  # a scheduled run may have come first
-    wait_for(lambda: "recovered" in events(hub_address, project.name), 60)
+    wait_for(lambda: "recovered" in events(hub_address, project.name))
     project.moorage("down", "--volumes", "--release-ports")

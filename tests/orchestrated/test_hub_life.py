@@ -32,7 +32,7 @@ from tests.orchestrated.conftest import (
     wait_for_state,
 )
 
-pytestmark = [pytest.mark.orchestrated, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.orchestrated, pytest.mark.timeout(600)]
 
 
 SLOW = """
@@ -63,7 +63,7 @@ def deaf(trace: str):
 """
 
 
-def test_two_starts_at_once_make_one_hub(own: OwnHub) -> None:
+def test_two_starts_at_once_make_one_hub_and_a_stop_leaves_none(own: OwnHub) -> None:
     command = [str(Path(sys.executable).with_name("moorage")), "hub", "start", "--json"]
     env = os.environ | own.env | {"MOORAGE_HOME": str(own.home)}
     pipe = subprocess.PIPE
@@ -76,6 +76,11 @@ def test_two_starts_at_once_make_one_hub(own: OwnHub) -> None:
     assert len(own.processes()) == 2
     assert sum("starting the Prefect server" in said for _, said in answers) == 1
     assert any("waiting for it" in said for _, said in answers)
+    own.stop()
+    assert own.processes() == {}
+    own.stop()  # which is no error
+    status = own.status()
+    assert [status["server"]["state"], status["worker"]["state"], status["api_url"]] == ["stopped", "stopped", None]
 
 
 def test_logs_begin_anew_while_the_server_runs(own: OwnHub) -> None:
@@ -117,9 +122,9 @@ def test_a_killed_worker_is_reported_and_started_again(own: OwnHub) -> None:
     assert "skipped 1 scheduled runs that were missed" in after["said"]
     assert state_of(address_in(after), missed)["type"] == "CANCELLED"
     for run in (late, taken):
-        wait_for_state(address_in(after), run, "COMPLETED", timeout_s=100)
+        wait_for_state(address_in(after), run, "COMPLETED")
     assert "CANCELLED" not in {state_of(address_in(after), run)["type"] for run in (last, other)}
-    wait_for(lambda: len(own.processes()) == 2, timeout_s=60)
+    wait_for(lambda: len(own.processes()) == 2)
     assert after["server"]["pid"] == before["server"]["pid"]
     assert after["worker"]["state"] == "running"
 
@@ -147,7 +152,7 @@ def test_a_port_of_somebody_else_is_left_alone(own: OwnHub) -> None:
         assert f"(pid {os.getpid()})" in said
         assert own.port < port < own.port + 200
         assert said.splitlines()[-1] == status["ui_url"]
-        ui = json.load(urllib.request.urlopen(f"{status['ui_url']}/ui-settings", timeout=10))
+        ui = json.load(urllib.request.urlopen(f"{status['ui_url']}/ui-settings", timeout=60))
         assert ui["api_url"] == status["api_url"]
 
 
@@ -163,16 +168,6 @@ def test_a_server_that_comes_back_elsewhere_gets_a_new_worker(own: OwnHub) -> No
     assert after["api_url"] != before["api_url"]
     assert after["worker"]["pid"] != before["worker"]["pid"]
     wait_for_state(address_in(after), create_run(address_in(after), "status"), "COMPLETED")
-
-
-def test_stop_leaves_no_process_and_is_no_error_twice(own: OwnHub) -> None:
-    own.start()
-    assert len(own.processes()) == 2
-    own.stop()
-    assert own.processes() == {}
-    own.stop()
-    status = own.status()
-    assert [status["server"]["state"], status["worker"]["state"], status["api_url"]] == ["stopped", "stopped", None]
 
 
 @pytest.mark.exhaustive
@@ -206,7 +201,7 @@ def test_stop_can_wait_for_runs_and_begins_nothing_new(own: OwnHub, tmp_path: Pa
     assert (tmp_path / "trace").read_text() == "begun"
     again = address_in(own.start())
     assert state_of(again, run)["type"] == "COMPLETED"
-    wait_for_state(again, later, "COMPLETED", timeout_s=100)
+    wait_for_state(again, later, "COMPLETED")
 
 
 @pytest.mark.exhaustive
@@ -227,7 +222,7 @@ def test_ctrl_c_while_it_starts_leaves_nothing(own: OwnHub) -> None:
     assert "starting the Prefect server" in starting.stderr.readline()
     wait_for(lambda: own.folder.server() is not None)
     os.killpg(starting.pid, signal.SIGINT)
-    starting.communicate(timeout=30)
+    starting.communicate(timeout=240)
     assert starting.returncode == 130
     assert own.processes() == {}
     assert own.status()["server"]["state"] == "stopped"

@@ -13,7 +13,7 @@ from moorage.hub.hub_home import HubHome
 from moorage.settings import settings
 from tests.orchestrated.conftest import python
 
-pytestmark = [pytest.mark.orchestrated, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.orchestrated, pytest.mark.timeout(600)]
 
 
 def test_looking_at_the_hub_imports_no_prefect(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from moorage.hub.api import HubAddress
     from tests.conftest import MachineState, Project
 
-pytestmark = [pytest.mark.orchestrated, pytest.mark.engine, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.orchestrated, pytest.mark.engine, pytest.mark.timeout(600)]
 
 USER, PASSWORD = "ada", "reg-8sK_most.unlikely-41"
 SCRIPT = Path(__file__).parents[2] / "scripts" / "registry"
@@ -47,7 +47,7 @@ def registry(tmp_path: Path, free_port: int) -> Iterator[str]:
 
 def _asks_for_a_password(port: int) -> bool:
     try:
-        urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"http://127.0.0.1:{port}/v2/", timeout=5)
+        urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"http://127.0.0.1:{port}/v2/", timeout=60)
     except urllib.error.HTTPError as error:
         with error:
             return error.code == 401
@@ -93,8 +93,8 @@ def test_a_private_image_is_pulled_with_the_block_and_refused_without(
     machine_state.assert_same()
     build = create_run(hub_address, "build", stack=project.name)
     nobody = create_run(hub_address, "up", path=str(project.path), registry_credentials="nobody")
-    wait_for_state(hub_address, build, "COMPLETED", timeout_s=120)
-    failed = wait_for_state(hub_address, nobody, "FAILED", timeout_s=120)
+    wait_for_state(hub_address, build, "COMPLETED")
+    failed = wait_for_state(hub_address, nobody, "FAILED")
     assert "registry_credentials: nobody: there is no such block on the hub" in failed["message"]
     docker_client.images.remove(private_image, noprune=True)  # the source's credentials have brought it
     up = project.moorage("up", "--json", "--registry-credentials", project.name).json

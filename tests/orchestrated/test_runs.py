@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from moorage.hub.api import HubAddress
     from tests.conftest import MachineState, Project
 
-pytestmark = [pytest.mark.orchestrated, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.orchestrated, pytest.mark.timeout(600)]
 
 WEB = "services: {{web: {{image: '{image}', init: true, command: {command}, x-moorage: {{ready: {ready}}}}}}}"
 
@@ -54,7 +54,7 @@ def test_up_detached_waited_for_and_listed(
 def test_cancel_undoes(hub_address: HubAddress, project: Project, tiny_image: str, machine_state: MachineState) -> None:
     compose(project, tiny_image, ready="{exec: 'false', timeout: 90s}")
     made = project.moorage("up", "--detach", "--json").json["flow_run_id"]
-    wait_for(lambda: bool(machine_state.now()["containers"]), timeout_s=120)
+    wait_for(lambda: bool(machine_state.now()["containers"]))
     cancelled = project.moorage("cancel", made[:13], "--json").json
     assert cancelled["type"] == "CANCELLED"
     machine_state.assert_same()
@@ -85,22 +85,22 @@ def test_two_stacks_at_once_and_two_runs_of_one_in_sequence(
         (project.path / "gate").mkdir()
         project.compose(GATED.format(image=tiny_image))
     runs = [create_run(hub_address, "up", path=str(one.path)) for one in projects]
-    wait_for(lambda: len(machine_state.now()["containers"]) == 2, timeout_s=150)
+    wait_for(lambda: len(machine_state.now()["containers"]) == 2)
     assert {run_of(hub_address, run)["state_type"] for run in runs} == {"RUNNING"}, "neither waits for the other"
     name, impatient = projects[0].name, {"env": {"MOORAGE_LOCK_TIMEOUT_S": "0"}}  # of shells: nothing to the hub
     cut, down = (create_run(hub_address, flow, impatient, stack=name) for flow in ("restart", "down"))
     for run in (cut, down):
-        wait_for(lambda: "is held by `up`" in doing(hub_address, run), timeout_s=150)  # noqa: B023 - called here
+        wait_for(lambda: "is held by `up`" in doing(hub_address, run))  # noqa: B023 - called here
         assert f"run {runs[0][:8]}" in doing(hub_address, run)
     status = create_run(hub_address, "status", stack=name, heal=True)
-    wait_for_state(hub_address, status, "COMPLETED", timeout_s=100)
+    wait_for_state(hub_address, status, "COMPLETED")
     assert run_of(hub_address, down)["state_type"] == "RUNNING", "who only looks does not wait"
     projects[0].moorage("cancel", cut)
-    wait_for_state(hub_address, cut, "CANCELLED", timeout_s=100)
+    wait_for_state(hub_address, cut, "CANCELLED")
     for project in projects:
         (project.path / "gate" / "open").touch()
     for run in (*runs, down):
-        wait_for_state(hub_address, run, "COMPLETED", timeout_s=150)
+        wait_for_state(hub_address, run, "COMPLETED")
     assert _held(hub_address, runs[0])[1] <= _held(hub_address, down)[0], "one after the other"
     for project in projects:
         project.moorage("down", "--volumes", "--release-ports")
@@ -134,7 +134,7 @@ def test_a_schedule_fires(hub_address: HubAddress) -> None:
         return found
 
     try:
-        wait_for(lambda: bool(fired()), timeout_s=200)
+        wait_for(lambda: bool(fired()))
     finally:
         for one in made:
             api.call(hub_address, "DELETE", f"/deployments/{status}/schedules/{one['id']}")
@@ -154,13 +154,13 @@ def test_approval_is_asked_for_before_anything_is_done(
         before = machine_state.now()
         approved, refused = (create_run(hub_address, flow, **parameters) for _ in range(2))
         for run in (approved, refused):
-            wait_for_state(hub_address, run, "PAUSED", timeout_s=150)
+            wait_for_state(hub_address, run, "PAUSED")
         assert what in plan_shown(hub_address, approved).replace("\\", "")
         api.call(hub_address, "POST", f"/flow_runs/{refused}/set_state", {"state": {"type": "CANCELLING"}})
-        wait_for_state(hub_address, refused, "CANCELLED", timeout_s=100)
+        wait_for_state(hub_address, refused, "CANCELLED")
         assert machine_state.now() == before
         api.call(hub_address, "POST", f"/flow_runs/{approved}/resume", {})
-        wait_for_state(hub_address, approved, "COMPLETED", timeout_s=100)
+        wait_for_state(hub_address, approved, "COMPLETED")
     machine_state.assert_same()
     assert project.name not in {one["stack"] for one in project.moorage("ls", "--json").json}
 
@@ -183,7 +183,7 @@ def test_a_tag_asks_for_approval_and_nobody_answers(
     }
     up = deployed.found_on(hub_address)["up"]
     run = api.call(hub_address, "POST", f"/deployments/{up}/create_flow_run", body)["id"]
-    wait_for(lambda: run_of(hub_address, run)["state_type"] in ENDED, timeout_s=150)
+    wait_for(lambda: run_of(hub_address, run)["state_type"] in ENDED)
     state = run_of(hub_address, run)["state"]
     assert state["type"] in ("CANCELLED", "FAILED"), "by us, or by the server's own clock"
     assert "not approved" in state["message"] or "never resumed" in state["message"]
@@ -202,7 +202,7 @@ def test_build_makes_images_and_starts_nothing(
     project.write("Dockerfile", f"FROM {tiny_image}\nRUN echo built > /built\n")
     project.compose("services: {web: {build: ., init: true, command: cat /built}}")
     build = create_run(hub_address, "build", path=str(project.path))
-    wait_for_state(hub_address, build, "COMPLETED", timeout_s=150)
+    wait_for_state(hub_address, build, "COMPLETED")
     tasks = api.call(hub_address, "POST", "/task_runs/filter", {"flow_runs": {"id": {"any_": [build]}}})
     assert [one["name"] for one in tasks] == ["build web"]
     machine_state.assert_same()

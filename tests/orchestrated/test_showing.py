@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from moorage.hub.api import HubAddress
     from tests.conftest import MachineState, Project
 
-pytestmark = [pytest.mark.orchestrated, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.orchestrated, pytest.mark.timeout(600)]
 
 SECRET = "tops3cret-Value-in-the-log"
 SLOW = """
@@ -67,7 +67,7 @@ def test_a_run_shows_its_progress_and_what_came_of_it(
     assert row["image"] == tiny_image
     assert float(row["time to ready"].removesuffix(" s")) >= 4
     url = row["URL"].partition("(")[2].rstrip(")")
-    assert urllib.request.urlopen(url, timeout=10).read() == b"here\n"
+    assert urllib.request.urlopen(url, timeout=60).read() == b"here\n"
     assert url.rpartition(":")[2] in row["port"]
     assert "ready web" in shown["timeline"]["data"]
     wait_for(lambda: "ready" in events(hub_address, project.name))

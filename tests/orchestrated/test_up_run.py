@@ -12,7 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.conftest import MachineState, Project
 
-pytestmark = [pytest.mark.engine, pytest.mark.orchestrated, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.engine, pytest.mark.orchestrated, pytest.mark.timeout(600)]
 
 TWO_SERVICES = """
     services:
@@ -36,13 +36,13 @@ def ask(api_url: str, path: str, **body: Any) -> Any:
     request = urllib.request.Request(
         f"{api_url}{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         return json.load(answer)
 
 
 def task_runs(api_url: str, flow_run_id: str, names: set[str]) -> dict[str, Any]:
     """The task runs of a flow run by name; recorded in the background, so we wait until all are there."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 240
     while True:
         found = ask(api_url, "/task_runs/filter", flow_runs={"id": {"any_": [flow_run_id]}})
         by_name = {run["name"]: run for run in found}
@@ -65,7 +65,7 @@ def test_the_run_and_its_task_graph_are_in_the_api(project: Project, tiny_image:
     found = task_runs(api_url, run_id, WANTED)
     assert set(found) == WANTED
     assert {run["state_type"] for run in found.values()} == {"COMPLETED"}
-    flow_run = json.load(urllib.request.urlopen(f"{api_url}/flow_runs/{run_id}", timeout=10))
+    flow_run = json.load(urllib.request.urlopen(f"{api_url}/flow_runs/{run_id}", timeout=60))
     assert flow_run["name"] == f"up {project.name}"
     assert flow_run["state_type"] == "COMPLETED"
     waited_for = {run["id"] for name in ("ready db", "create") for run in [found[name]]}
@@ -105,7 +105,7 @@ def test_a_failed_run_shows_its_undo(project: Project, tiny_image: str, machine_
 def test_the_log_of_the_run_tells_the_story(project: Project, tiny_image: str) -> None:
     project.compose(TWO_SERVICES.format(image=tiny_image))
     run_id = project.moorage("up", "--json").json["flow_run_id"]
-    api_url, deadline = hub_api(project), time.monotonic() + 20
+    api_url, deadline = hub_api(project), time.monotonic() + 240
     while time.monotonic() < deadline:
         lines = ask(api_url, "/logs/filter", logs={"flow_run_id": {"any_": [run_id]}}, limit=200)
         told = [line["message"] for line in lines if line["name"].startswith("moorage")]

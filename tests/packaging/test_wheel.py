@@ -21,7 +21,7 @@ from tests.conftest import ROOT
 if TYPE_CHECKING:
     from tests.conftest import MachineState
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 DECOYS = ("tasks", "flows", "blocks")
 IMPORT_MAY_COST_S = 0.060

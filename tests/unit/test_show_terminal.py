@@ -219,7 +219,7 @@ def test_more_rows_than_the_terminal_has_lines(xterm):
     with Progress(terminal.stream, live=True) as progress:
         for number in range(30):
             progress(event(Action.STARTED, f"ready s{number}"))
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while "… 24 more" not in terminal.so_far and time.monotonic() < deadline:
             time.sleep(0.01)
     shown = terminal.close()
