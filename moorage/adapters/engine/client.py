@@ -23,6 +23,7 @@ from moorage.adapters.engine.archive import archive_of
 from moorage.adapters.engine.exec import output_of
 from moorage.adapters.engine.framing import every_call
 from moorage.errors import EngineError, EngineUnavailableError, ImageError, MoorageError, PortTakenError, said
+from moorage.interfaces import Engine
 from moorage.model.definition import HealthCheck
 from moorage.model.state import BoundPort, Container, Observed
 from moorage.rules import labels
@@ -38,7 +39,7 @@ _BROKEN_OFF = (requests.exceptions.RequestException, urllib3.exceptions.HTTPErro
 
 
 @every_call(lambda engine: engine.translating(), but=("speaking", "translating", "unavailable"))
-class DockerEngine:
+class DockerEngine(Engine):
     """`Engine` by the Docker SDK. Safe to call from many threads."""
 
     def __init__(self, settings: Settings) -> None:

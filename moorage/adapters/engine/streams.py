@@ -20,6 +20,7 @@ from urllib3.exceptions import HTTPError
 
 from moorage.adapters.engine.client import DockerEngine
 from moorage.adapters.engine.framing import every_call
+from moorage.interfaces import Streams
 from moorage.model.log import LogRecord, LogSpan
 from moorage.model.usage import Sample
 
@@ -33,7 +34,7 @@ _NEVER = "0001-01-01"
 
 
 @every_call(lambda adapter: adapter._engine.translating())  # noqa: SLF001 - its own
-class DockerStreams:
+class DockerStreams(Streams):
     """`Streams` by the Docker SDK. Safe to call from many threads."""
 
     def __init__(self, engine: DockerEngine) -> None:

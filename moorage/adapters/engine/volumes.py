@@ -18,6 +18,7 @@ from moorage.adapters.engine.client import DockerEngine
 from moorage.adapters.engine.exec import Conversation
 from moorage.adapters.engine.framing import every_call
 from moorage.errors import EngineError, MoorageError
+from moorage.interfaces import Volumes
 from moorage.model.volume import ROOT, Volume, VolumeUser
 from moorage.rules import labels
 
@@ -25,7 +26,7 @@ _CHUNK = 1 << 18
 
 
 @every_call(lambda adapter: adapter._engine.translating(), but=("write", "load"))  # noqa: SLF001 - its own
-class DockerVolumes:
+class DockerVolumes(Volumes):
     """`Volumes` by the Docker SDK, over the connection of an engine."""
 
     def __init__(self, engine: DockerEngine, home: str) -> None:
