@@ -67,14 +67,15 @@ SUBROOMS = {
     "adapters": {
         "files": set(),
         "clock": set(),
+        "framing": set(),
         "git": set(),
         "probes": set(),
         "build_context": set(),
-        "engine": set(),
-        "compose": {"files"},
+        "engine": {"framing"},
+        "compose": {"files", "framing"},
         "dagger": {"build_context"},
         "locks": {"files"},
-        "registry": {"files", "probes"},
+        "registry": {"files", "framing", "probes"},
     },
 }
 
