@@ -15,6 +15,7 @@ from typing import Self
 from moorage.interfaces import World
 from moorage.rules import naming
 from moorage.work.operations.orphans import _file, remove
+from moorage.work.threads import in_thread
 
 _LONGEST_BASE = 48 - len("-ci-123456")
 
@@ -50,7 +51,7 @@ class EphemeralStack:
     async def remove(self) -> None:
         """Remove the stack with volumes, leases and records."""
         await remove(self.world, self.stack)
-        self.keep()
+        await in_thread(self.keep)
 
     def keep(self) -> None:
         """Let the stack outlive the process, as any other."""

@@ -59,7 +59,7 @@ async def snapshot(
         kind = rules.way(run.services, about.users, running=bool(about.running))
         kind = Kind.FILES if taking.as_files else kind
         resting = about.running if kind == Kind.FILES else ()
-        target = (taking.target or _default_target(world, about)).absolute()
+        target = await in_thread(lambda: (taking.target or _default_target(world, about)).absolute())
         await in_thread(lambda: archive.refuse_existing(target, force=taking.force))
         part = archive.unfinished(target, run.id)
         await in_thread(lambda: run.open(observed, {"services": list(resting), "unfinished": str(part)}))

@@ -107,7 +107,7 @@ async def _stacks(asked: Sweep) -> Found:
     world = asked.world
     for record in await in_thread(world.store.stacks):
         observed = await in_thread(partial(world.engine.observe, record.name))
-        exists = Path(record.path).is_dir()
+        exists = await in_thread(Path(record.path).is_dir)
         why = sweeping.why_to_end(record, observed, directory_exists=exists, now=world.clock.now())
         if why and not await in_thread(partial(_is_busy, world, record.name)):
             kept = "" if asked.volumes or not observed.volumes else f"; volumes stay: {', '.join(observed.volumes)}"
@@ -186,7 +186,7 @@ def _own_networks(world: World, observed: Observed) -> tuple[str, ...]:
 async def _remove_networks(world: World, stack: str) -> None:
     async with _held(world, stack):
         observed = await in_thread(lambda: world.engine.observe(stack))
-        if not observed.containers and world.store.stack(stack) is None:
+        if not observed.containers and await in_thread(lambda: world.store.stack(stack)) is None:
             for name in await in_thread(lambda: _own_networks(world, observed)):
                 await in_thread(partial(world.engine.remove_network, name))
 

@@ -56,6 +56,11 @@ async def ready_services(world: World, desired: Desired, observed: Observed) -> 
     return frozenset(name for name, ready in zip(same, answers, strict=True) if ready)
 
 
+def _is_settled(world: World, desired: Desired) -> bool:
+    """True: no run is open, and what is desired is the current generation."""
+    return not world.store.unfinished_runs(desired.definition.name) and generations.is_current(world, desired)
+
+
 Planned = tuple[Desired, Observed, Plan]
 
 
@@ -65,7 +70,7 @@ async def idle_as_planned(world: World, request: UpRequest, planned: Planned) ->
     name = desired.definition.name
     if not plan.empty or request.ttl_s is not None:  # a time to live is written down, and counts from now on
         return None
-    if world.store.unfinished_runs(name) or not generations.is_current(world, desired):
+    if not await in_thread(lambda: _is_settled(world, desired)):
         return None
     found = await status(world, name, ask=False)
     ready = {key: service.model_copy(update={"ready": True}) for key, service in found.services.items()}

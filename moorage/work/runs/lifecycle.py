@@ -166,7 +166,7 @@ async def begin_again(
 ) -> None:
     """Stop services (none named: all) and start them again, with what broke with them."""
     chosen, plan = await restart_plan(run, observed, names, asked)
-    run.generation = generations.current(run.world, run.stack)
+    run.generation = await in_thread(lambda: generations.current(run.world, run.stack))
     run.again, run.recreated = chosen.again, (chosen.create, asked.recreate)
     await carry_out(plan.steps, act_of(run))
 
@@ -177,9 +177,10 @@ async def restart_plan(
     """What `restart` does. Raises DefinitionError: containers would have to be made, and nothing says how."""
     ready = await ready_ones(run, observed, run.services)
     done = done_already(run, observed)
-    asleep = drift.resting(run.world.store.runs(run.stack, drift.RUNS), run.services)
+    runs = await in_thread(lambda: run.world.store.runs(run.stack, drift.RUNS))
+    asleep = drift.resting(runs, run.services)
     chosen = restarting.choose(run.services, observed, names, ready, done=done, asleep=asleep, recreate=asked.recreate)
-    if chosen.create and generations.current(run.world, run.stack) is None:
+    if chosen.create and await in_thread(lambda: generations.current(run.world, run.stack)) is None:
         message = f"{run.stack}: no generation is on record to create containers from"
         raise DefinitionError(message, hint="`moorage up` makes one.", stack=run.stack)
     return chosen, restarting.restart_plan(run.stack, run.services, observed, chosen, ready)
