@@ -12,6 +12,7 @@ from moorage.work.operations.heal import heal as bring_back
 from moorage.work.operations.heal import wants_healing
 from moorage.work.queries.health import health
 from moorage.work.queries.status import status as look
+from moorage.work.threads import in_thread
 from tasks import parameters
 from tasks.artifacts import publish
 from tasks.cancelling import cancellable
@@ -37,12 +38,12 @@ async def status(
 
 async def _status(stack: str | None, heal: bool | None) -> list[dict[str, Any]]:
     world = logging_world()
-    names = [stack] if stack else [record.name for record in world.store.stacks()]
+    names = [stack] if stack else [record.name for record in await in_thread(world.store.stacks)]
     return [await _one(world, name, heal) for name in names]
 
 
 async def _one(world: World, stack: str, heal: bool | None) -> dict[str, Any]:
-    wanted = wants_healing(world, stack) if heal is None else heal
+    wanted = await in_thread(lambda: wants_healing(world, stack)) if heal is None else heal
     if wanted:
         drifted = await bring_back(world, stack, as_task_runs, str(flow_run.id))
     else:

@@ -59,7 +59,7 @@ async def snapshot(
         kind = rules.way(run.services, about.users, running=bool(about.running))
         kind = Kind.FILES if taking.as_files else kind
         resting = about.running if kind == Kind.FILES else ()
-        target = await in_thread(lambda: (taking.target or _default_target(world, about)).absolute())
+        target = await in_thread(lambda: _target(world, about, taking))
         await in_thread(lambda: archive.refuse_existing(target, force=taking.force))
         part = archive.unfinished(target, run.id)
         await in_thread(lambda: run.open(observed, {"services": list(resting), "unfinished": str(part)}))
@@ -71,12 +71,14 @@ async def snapshot(
         return found
 
 
-def _default_target(world: World, about: Subject) -> Path:
+def _target(world: World, about: Subject, taking: Taking) -> Path:
+    if taking.target:
+        return taking.target.absolute()
     # Through `files`, so that the folder is made the way all of them are.
     name = f"snapshots/{about.run.stack}/{rules.file_name(about.key, world.clock.now())}"
     place = world.files.write(f"{name}.place", "")
     world.files.remove(f"{name}.place")
-    return place.with_suffix("")
+    return place.with_suffix("").absolute()
 
 
 @asynccontextmanager
