@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -39,14 +40,23 @@ class EphemeralStack:
 
     def __enter__(self) -> Self:
         self._lock.acquire("owner", 0)
-        # After the lock: a file without a held lock means that the process has ended.
-        self.world.files.write(_file(self.stack), json.dumps({"stack": self.stack, "pid": os.getpid()}))
+        try:
+            # After the lock: a file without a held lock means that the process has ended.
+            self.world.files.write(_file(self.stack), json.dumps({"stack": self.stack, "pid": os.getpid()}))
+        except BaseException:
+            self._lock.release()
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self.world.files.read(_file(self.stack)) is None:
-            self.world.files.remove(f"locks/{naming.owner_lock(self.stack)}.lock")
-        self._lock.release()
+        try:
+            with suppress(
+                Exception
+            ):  # a file of a lock that stays does no harm; how the block ended must not be hidden
+                if self.world.files.read(_file(self.stack)) is None:
+                    self.world.files.remove(f"locks/{naming.owner_lock(self.stack)}.lock")
+        finally:
+            self._lock.release()
 
     async def remove(self) -> None:
         """Remove the stack with volumes, leases and records."""
