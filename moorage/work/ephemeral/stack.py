@@ -50,9 +50,7 @@ class EphemeralStack:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         try:
-            with suppress(
-                Exception
-            ):  # a file of a lock that stays does no harm; how the block ended must not be hidden
+            with suppress(Exception):  # it does no harm if it stays; how the block ended must not be hidden
                 if self.world.files.read(_file(self.stack)) is None:
                     self.world.files.remove(f"locks/{naming.owner_lock(self.stack)}.lock")
         finally:
