@@ -12,6 +12,7 @@ machine       containers, networks, volumes, images, and the rules of the daemon
 engine        `interfaces.Engine` on it
 composefile   compose files written as JSON, in canonical form
 compose       `interfaces.Compose` on it
+event_loop    which calls of adapters block the event loop
 faults        the n-th effect fails, or the process dies there; any call raises what is not Moorage's
 store, files  the registry and the files of `$MOORAGE_HOME`, in memory
 world         probes, locks and build contexts
@@ -21,6 +22,7 @@ from moorage.testing.builder import FakeBuilder
 from moorage.testing.clock import ManualClock
 from moorage.testing.compose import FakeCompose
 from moorage.testing.engine import FakeEngine
+from moorage.testing.event_loop import LoopGuard
 from moorage.testing.faults import Fault, ForeignFault, Killed, around_every_call, fail_at, faulty
 from moorage.testing.files import MemoryFiles
 from moorage.testing.machine import FakeMachine
@@ -40,6 +42,7 @@ __all__ = [
     "Fault",
     "ForeignFault",
     "Killed",
+    "LoopGuard",
     "ManualClock",
     "MemoryContexts",
     "MemoryFiles",

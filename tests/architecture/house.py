@@ -67,14 +67,15 @@ SUBROOMS = {
     "adapters": {
         "files": set(),
         "clock": set(),
+        "framing": set(),
         "git": set(),
         "probes": set(),
         "build_context": set(),
-        "engine": set(),
-        "compose": {"files", "locks"},
+        "engine": {"framing"},
+        "compose": {"files", "framing", "locks"},
         "dagger": {"build_context"},
         "locks": {"files"},
-        "registry": {"files", "locks", "probes"},
+        "registry": {"files", "framing", "locks", "probes"},
     },
 }
 
@@ -338,3 +339,35 @@ def uses_a_shell(source: Source) -> Iterator[str]:
                 isinstance(keyword.value, ast.Constant) and keyword.value.value is False
             ):
                 yield source.says(node.lineno, f"{called}(shell=…) runs a shell")
+
+
+_ON_LOOPS = ("moorage/work/", "flows/", "tasks/")
+_ADAPTERS = {"store", "files", "compose", "engine", "contexts", "volumes", "streams", "prober"}
+_ON_DISK = {
+    *("exists", "is_file", "is_dir", "iterdir", "stat", "read_text", "read_bytes", "write_text", "write_bytes"),
+    *("mkdir", "unlink", "touch", "held"),
+}
+
+
+def blocks_the_loop(source: Source) -> Iterator[str]:
+    """Calls of adapters, and of the disk, that an async function makes itself: they belong into `in_thread`."""
+    for function in ast.walk(source.tree):
+        if isinstance(function, ast.AsyncFunctionDef) and source.path.startswith(_ON_LOOPS):
+            for call in _own_calls(function):
+                if isinstance(call.func, ast.Attribute) and _blocks(call.func):
+                    yield source.says(call.lineno, f"{ast.unparse(call.func)}() on the event loop")
+
+
+def _blocks(called: ast.Attribute) -> bool:
+    of = called.value
+    return called.attr in _ON_DISK or (isinstance(of, ast.Attribute) and of.attr in _ADAPTERS)
+
+
+def _own_calls(node: ast.AST) -> Iterator[ast.Call]:
+    """The calls of a function, without those that functions in it make."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Lambda | ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if isinstance(child, ast.Call):
+            yield child
+        yield from _own_calls(child)

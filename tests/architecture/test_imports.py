@@ -30,6 +30,7 @@ IMPORT_MAY_COST_S = 0.060
         house.badly_named,
         house.too_long,
         house.uses_a_shell,
+        house.blocks_the_loop,
     ],
     ids=lambda rule: rule.__name__,
 )
@@ -91,6 +92,9 @@ def test_tests_and_examples(rule):
         (house.uses_a_shell, "moorage/work/runs/run.py", "import subprocess\nsubprocess.run('ls', shell=True)"),
         (house.uses_a_shell, "moorage/work/runs/run.py", "import os\nos.system('ls')"),
         (house.uses_a_shell, "moorage/work/runs/run.py", "import asyncio\nasyncio.create_subprocess_shell('ls')"),
+        (house.blocks_the_loop, "flows/up.py", "async def f(world):\n    world.store.stacks()"),
+        (house.blocks_the_loop, "moorage/work/runs/run.py", "async def f(run):\n    return [run.world.engine.ping()]"),
+        (house.blocks_the_loop, "tasks/steps.py", "async def f(path):\n    if path.exists():\n        pass"),
     ],
 )
 def test_rule_bites(rule, path, text):
@@ -113,6 +117,9 @@ def test_rule_bites(rule, path, text):
         (house.impure, "moorage/work/runs/run.py", "import os"),
         (house.too_long, "moorage/work/runs/run.py", 'def f():\n    """' + "x\n" * 60 + '"""\n' + "    x = 1\n" * 60),
         (house.uses_a_shell, "moorage/work/runs/run.py", "import subprocess\nsubprocess.run(['ls'], shell=False)"),
+        (house.blocks_the_loop, "flows/up.py", "async def f(w):\n    await in_thread(lambda: w.store.stacks())"),
+        (house.blocks_the_loop, "moorage/cli/up.py", "async def f(world):\n    world.store.stacks()"),
+        (house.blocks_the_loop, "flows/up.py", "def f(world):\n    world.store.stacks()"),
     ],
 )
 def test_rule_lets_pass(rule, path, text):

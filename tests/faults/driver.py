@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from requests.exceptions import ChunkedEncodingError
+
 from moorage.errors import EngineError, MoorageError
 from moorage.model.request import DownRequest, RestartRequest, RollbackRequest, StartRequest, StopRequest
 from moorage.settings import Settings
@@ -36,7 +38,10 @@ COMMIT = "commit"
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens at a step: it `raises`, or the process gets SIGKILL just `before` or just `after` it."""
+    """What happens at a step: it `raises`, or the process gets SIGKILL just `before` or just `after` it.
+
+    `foreign`: it is done, and what comes out of it is no error of Moorage's, as where the engine's answer is cut off.
+    """
 
     step: str
     how: str
@@ -112,11 +117,13 @@ class _Strike:
     def at(self, step: str, *, after: bool) -> None:
         """Called before and after each step."""
         fault = self._fault
-        if fault is None or fault.step != step or (fault.how == "after") != after:
+        if fault is None or fault.step != step or (fault.how in ("after", "foreign")) != after:
             return
         self._fault = None
         if fault.how == "raises":
             raise EngineError("made to fail")
+        if fault.how == "foreign":
+            raise ChunkedEncodingError("made to fail")
         os.kill(os.getpid(), signal.SIGKILL)
 
     def act_of(self, run: Run) -> StepRunner:

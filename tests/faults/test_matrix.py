@@ -1,4 +1,4 @@
-"""Every step of every operation: it raises, the process is killed just before it, the process is killed just after it.
+"""Every step of every operation: it raises, by an error of ours or by a foreign one; the process is killed before or after it.
 
 The steps are those of the plan that the operation carries out, taken down in a run without faults; nothing is listed
 here by hand. After the fault one `sweep` has to bring the machine to exactly the state before the run, or exactly the
@@ -11,8 +11,11 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from requests.exceptions import ChunkedEncodingError
 
+from moorage.errors import MoorageError
 from moorage.model.request import DownRequest
+from moorage.testing import ForeignFault, around_every_call
 from moorage.work.operations.down import down
 from moorage.work.runs.context import Context
 from tests.faults import driver
@@ -26,7 +29,9 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
-HOWS = ("raises", "before", "after")
+HOWS = ("raises", "foreign", "before", "after")
+EVERY_CALL = 7
+"""Of the calls of a whole operation on a real engine, so many are made before one that fails."""
 SLEEP = ["sleep", "1000"]
 
 
@@ -85,8 +90,14 @@ class Case:
             self.prepare()
             self.before = same(self.stage.state())
         code = self.stage.fails(self.operation, fault, **self.more)
-        if (code == -9) != (fault.how != "raises"):
+        if (code == -9) != (fault.how in ("before", "after")):
             return f"ended with {code}"
+        if fault.how == "foreign" and code != (0 if fault.step == COMMIT else 5):
+            return f"ended with {code}"
+        return self.ends(code)
+
+    def ends(self, code: int) -> str:
+        """After a sweep all is as before, or as committed. Empty: so it is. `code`: how the operation ended."""
         self.stage.sweep()
         state = same(self.stage.state())
         if state in (self.before, committed(self.reference, self.before, state)):
@@ -106,6 +117,38 @@ def run_matrix(case: Case, name: str, record: Callable[[str, Any], None]) -> Non
             record("faults", {"operation": name, "how": how, "survived": not wrong})
             if wrong:
                 failures.append(f"{name}, {step} {how}: {wrong}")
+    assert not failures, "\n".join(failures)
+
+
+def meets_foreign(case: Case, fault: ForeignFault) -> str:
+    """The same with an exception out of one call of an adapter, be it a look; in this process."""
+    stage = case.stage
+    if same(stage.state()) != case.before:
+        case.prepare()
+        case.before = same(stage.state())
+    world, code = around_every_call(stage.world, fault), 0
+    try:
+        asyncio.run(driver.do(world, stage.deed(case.operation, **case.more)))
+    except MoorageError as error:
+        code = error.exit_code
+    assert code in (0, 5, 6), code
+    return case.ends(code)
+
+
+def run_foreign(case: Case, name: str, record: Callable[[str, Any], None]) -> None:
+    """Out of every seventh call of the operation, before it is done and after, comes what nobody expects."""
+    case.prepare()
+    case.before = same(case.stage.state())
+    counting = ForeignFault(None, RuntimeError)
+    assert not meets_foreign(case, counting)
+    failures = []
+    for n in range(1, len(counting.calls) + 1, EVERY_CALL):
+        for after in (False, True):
+            fault = ForeignFault(n, lambda: ChunkedEncodingError("made to fail"), after=after)
+            wrong = meets_foreign(case, fault)
+            record("faults", {"operation": name, "how": "foreign call", "survived": not wrong})
+            if wrong:
+                failures.append(f"{name}, {'after' if after else 'before'} {fault.calls[n - 1]}: {wrong}")
     assert not failures, "\n".join(failures)
 
 
@@ -184,3 +227,16 @@ def test_rollback(stage, versions, record_property):
 
     case = Case(stage, "rollback", prepare, commits=True, to=1)
     run_matrix(case, "rollback", record_property)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("operation", ["up", "stop"])
+def test_foreign_exceptions_out_of_real_calls(stage, versions, record_property, operation):
+    def prepare():
+        forget(stage)
+        versions(1)
+        stage.do("up")
+        if operation == "up":
+            versions(2)
+
+    run_foreign(Case(stage, operation, prepare, commits=operation == "up"), operation, record_property)

@@ -27,10 +27,12 @@ from moorage.rules import labels
 from moorage.testing import (
     FakeMachine,
     Fault,
+    ForeignFault,
     Killed,
     MemoryFiles,
     MemoryLocks,
     MemoryStore,
+    around_every_call,
     fail_at,
     fake_world,
     faulty,
@@ -209,6 +211,23 @@ class Transactions(RuleBasedStateMachine):
                 return
         if fault.struck:
             self.recover(0)  # what failed came after the commit: tidying up
+        self.check_up()
+
+    @rule(n=st.integers(1, 120), after=st.booleans(), changes=st.lists(harmless, max_size=2))
+    def one_call_raises_what_nobody_expects(self, n: int, after: bool, changes: list[Change]) -> None:
+        before, services = self.look(), self.services
+        self.write(self.edited(changes))
+        fault = ForeignFault(n, lambda: RuntimeError("foreign"), after=after)
+        try:
+            asyncio.run(self.up(around_every_call(self.world(), fault)))
+        except MoorageError as error:
+            say(f"{type(error).__name__}: {error}; at {fault.calls[n - 1]}")
+            self.recover(0)  # an undo that met it leaves the rest to it
+            self.same(before, f"after {error}")
+            self.write(services)
+            return
+        if fault.struck:
+            self.recover(0)  # it came after the commit: tidying up
         self.check_up()
 
     @rule(n=st.integers(1, 25), changes=st.lists(harmless, max_size=2))

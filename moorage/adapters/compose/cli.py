@@ -13,14 +13,15 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from moorage.adapters.compose.errors import definition_error, engine_error, image_error, last_words, unfinished
 from moorage.adapters.compose.orphan_processes import end_strays
 from moorage.adapters.compose.registry_config import logged_in, remove_left_behind
-from moorage.errors import ComposeUnavailableError, DefinitionError
+from moorage.adapters.framing import every_call
+from moorage.errors import ComposeUnavailableError, DefinitionError, MoorageError, said
 from moorage.interfaces import Compose
 from moorage.model.definition import Config, Source
 from moorage.model.image import RegistryLogin
@@ -30,6 +31,22 @@ from moorage.settings import Settings
 Line = Callable[[str], None]
 
 
+@contextmanager
+def _translating() -> Iterator[None]:
+    """A program that cannot be started or read, and an answer that makes no sense, become errors of ours."""
+    try:
+        yield
+    except MoorageError:
+        raise
+    except (OSError, subprocess.SubprocessError) as error:
+        message = f"compose cannot be used: {said(error)}"
+        raise ComposeUnavailableError(message, hint="`moorage doctor` looks.") from error
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        message = f"compose: its answer makes no sense: {said(error)}"
+        raise ComposeUnavailableError(message, hint="Was it ended in the midst of it? Try again.") from error
+
+
+@every_call(lambda _compose: _translating())
 class ComposeCli(Compose):
     """The official command line program."""
 
@@ -102,7 +119,9 @@ class ComposeCli(Compose):
     def _read_json(
         self, source: Source, arguments: list[str], environment: Mapping[str, str], stdin: str | None = None
     ) -> Config:
-        config: Config = json.loads(self._read(source, arguments, environment, stdin))
+        config = json.loads(self._read(source, arguments, environment, stdin))
+        if not isinstance(config, dict):
+            raise TypeError(f"{type(config).__name__}, not an object")
         return config
 
     def _read(self, source: Source, arguments: list[str], environment: Mapping[str, str], stdin: str | None) -> str:

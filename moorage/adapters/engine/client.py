@@ -21,7 +21,7 @@ from docker.utils import kwargs_from_env
 
 from moorage.adapters.engine.archive import archive_of
 from moorage.adapters.engine.exec import output_of
-from moorage.adapters.engine.framing import every_call
+from moorage.adapters.framing import every_call
 from moorage.errors import EngineError, EngineUnavailableError, ImageError, MoorageError, PortTakenError, said
 from moorage.interfaces import Engine
 from moorage.model.definition import HealthCheck

@@ -19,7 +19,7 @@ from docker.types.daemon import CancellableStream
 from urllib3.exceptions import HTTPError
 
 from moorage.adapters.engine.client import DockerEngine
-from moorage.adapters.engine.framing import every_call
+from moorage.adapters.framing import every_call
 from moorage.interfaces import Streams
 from moorage.model.log import LogRecord, LogSpan
 from moorage.model.usage import Sample

@@ -16,7 +16,7 @@ from docker.errors import NotFound
 
 from moorage.adapters.engine.client import DockerEngine
 from moorage.adapters.engine.exec import Conversation
-from moorage.adapters.engine.framing import every_call
+from moorage.adapters.framing import every_call
 from moorage.errors import EngineError, MoorageError
 from moorage.interfaces import Volumes
 from moorage.model.volume import ROOT, Volume, VolumeUser

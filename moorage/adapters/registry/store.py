@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
+from moorage.adapters.framing import every_call
 from moorage.adapters.probes import holder_of
 from moorage.adapters.registry.file import SqliteFile
+from moorage.errors import HomeError, said
 from moorage.interfaces import Store
 from moorage.model.generation import GenerationRecord
 from moorage.model.lease import Lease, LeaseKey, Request
@@ -86,6 +91,17 @@ _COMMIT_LEASES = "UPDATE leases SET run = NULL, previous = NULL WHERE run = ?"
 _LEASES_OF_RUN = f"SELECT {_LEASE} FROM leases WHERE run = ?"  # noqa: S608  column names, ours
 
 
+@contextmanager
+def _translating(path: Path) -> Iterator[None]:
+    """What SQLite refuses, and a record that makes no sense, become HomeError; the callers' own errors pass."""
+    try:
+        yield
+    except (sqlite3.Error, ValidationError) as error:
+        hint = "Was it written by another version? Set MOORAGE_HOME to another folder, or report it."
+        raise HomeError(f"{path}: {said(error)}", hint=hint, path=str(path)) from error
+
+
+@every_call(lambda store: _translating(store.path))
 class SqliteStore(Store):
     """The registry in the file `path`, which is opened at the first call.
 

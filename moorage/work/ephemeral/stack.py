@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import os
 import secrets
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
 from moorage.interfaces import World
 from moorage.rules import naming
 from moorage.work.operations.orphans import _file, remove
+from moorage.work.threads import in_thread
 
 _LONGEST_BASE = 48 - len("-ci-123456")
 
@@ -38,19 +40,26 @@ class EphemeralStack:
 
     def __enter__(self) -> Self:
         self._lock.acquire("owner", 0)
-        # After the lock, because a file without a held lock means that the process has ended.
-        self.world.files.write(_file(self.stack), json.dumps({"stack": self.stack, "pid": os.getpid()}))
+        try:
+            # After the lock, because a file without a held lock means that the process has ended.
+            self.world.files.write(_file(self.stack), json.dumps({"stack": self.stack, "pid": os.getpid()}))
+        except BaseException:
+            self._lock.release()
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self.world.files.read(_file(self.stack)) is None:
-            self.world.files.remove(f"locks/{naming.owner_lock(self.stack)}.lock")
-        self._lock.release()
+        try:
+            with suppress(Exception):  # it does no harm if it stays; how the block ended must not be hidden
+                if self.world.files.read(_file(self.stack)) is None:
+                    self.world.files.remove(f"locks/{naming.owner_lock(self.stack)}.lock")
+        finally:
+            self._lock.release()
 
     async def remove(self) -> None:
         """Remove the stack with volumes, leases and records."""
         await remove(self.world, self.stack)
-        self.keep()
+        await in_thread(self.keep)
 
     def keep(self) -> None:
         """Let the stack outlive the process, like any other stack."""

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from pathlib import PurePosixPath
 
 from moorage.errors import BusyError
-from moorage.interfaces import World
+from moorage.interfaces import Lock, World
 from moorage.model.request import DownRequest
 from moorage.rules import labels, naming
 from moorage.work.operations.down import down
 from moorage.work.runs.context import Context
-from moorage.work.threads import in_thread
+from moorage.work.threads import in_thread, uncancelled
 
 _FOLDER = "temporary"
 
@@ -22,7 +22,7 @@ async def remove(world: World, stack: str) -> None:
         grace_s = world.settings.undo_grace_s
         await down(Context(world), DownRequest(stack=stack, volumes=True, release_ports=True, timeout_s=grace_s))
     await in_thread(lambda: _untag(world, stack))
-    world.files.remove(f"locks/{stack}.lock")
+    await in_thread(lambda: world.files.remove(f"locks/{stack}.lock"))
 
 
 def _is_there(world: World, stack: str) -> bool:
@@ -57,7 +57,7 @@ async def remove_orphans(world: World, on_orphan: Callable[[str], None] = lambda
     MoorageError; what is left then is found again by the next call.
     """
     removed = []
-    for name in tuple(world.files.names(_FOLDER)):
+    for name in await in_thread(lambda: tuple(world.files.names(_FOLDER))):
         stack = PurePosixPath(name).stem
         if await _remove_orphan(world, stack, on_orphan):
             removed.append(stack)
@@ -66,22 +66,35 @@ async def remove_orphans(world: World, on_orphan: Callable[[str], None] = lambda
 
 async def _remove_orphan(world: World, stack: str, on_orphan: Callable[[str], None]) -> bool:
     lock = world.lock(naming.owner_lock(stack))
+    if not await in_thread(lambda: _taken(lock)):
+        return False
+    try:
+        if await in_thread(lambda: world.files.read(_file(stack))) is None:  # another one was quicker
+            return False
+        on_orphan(stack)
+        await remove(world, stack)
+        await in_thread(lambda: world.files.remove(_file(stack)))
+    finally:
+        await uncancelled(in_thread(lambda: _given_back(world, stack, lock)))
+    return True
+
+
+def _taken(lock: Lock) -> bool:
+    """False: its process lives, or another one is at it."""
     if lock.held():
         return False
     try:
         lock.acquire("sweep", 0)
     except BusyError:
         return False
-    try:
-        if world.files.read(_file(stack)) is None:  # another one was quicker
-            return False
-        on_orphan(stack)
-        await remove(world, stack)
-        world.files.remove(_file(stack))
-    finally:
-        world.files.remove(f"locks/{naming.owner_lock(stack)}.lock")
-        lock.release()
     return True
+
+
+def _given_back(world: World, stack: str, lock: Lock) -> None:
+    try:
+        world.files.remove(f"locks/{naming.owner_lock(stack)}.lock")
+    finally:
+        lock.release()
 
 
 def _file(stack: str) -> str:

@@ -44,7 +44,7 @@ async def snapshot(context: Context, request: SnapshotRequest) -> Snapshot:
         kind = rules.way(run.services, about.users, running=bool(about.running))
         kind = Kind.FILES if request.as_files else kind
         resting = about.running if kind == Kind.FILES else ()
-        target = (request.target or _default_target(context.world, about)).absolute()
+        target = await in_thread(lambda: _target(context.world, about, request))
         await in_thread(lambda: archive.refuse_existing(target, force=request.force))
         part = archive.unfinished(target, run.id)
         await in_thread(lambda: run.open(observed, {"services": list(resting), "unfinished": str(part)}))
@@ -56,12 +56,14 @@ async def snapshot(context: Context, request: SnapshotRequest) -> Snapshot:
         return found
 
 
-def _default_target(world: World, about: Subject) -> Path:
+def _target(world: World, about: Subject, request: SnapshotRequest) -> Path:
+    if request.target:
+        return request.target.absolute()
     # Through `files`, so that the folder is made the way all of them are.
     name = f"snapshots/{about.run.stack}/{rules.file_name(about.key, world.clock.now())}"
     place = world.files.write(f"{name}.place", "")
     world.files.remove(f"{name}.place")
-    return place.with_suffix("")
+    return place.with_suffix("").absolute()
 
 
 @asynccontextmanager

@@ -107,7 +107,7 @@ async def _stacks(asked: _Sweep) -> Found:
     world = asked.world
     for record in await in_thread(world.store.stacks):
         observed = await in_thread(partial(world.engine.observe, record.name))
-        exists = Path(record.path).is_dir()
+        exists = await in_thread(Path(record.path).is_dir)
         why = sweeping.why_to_end(record, observed, directory_exists=exists, now=world.clock.now())
         if why and not await in_thread(partial(_is_busy, world, record.name)):
             kept = (
@@ -193,7 +193,7 @@ async def _remove_networks(context: Context, stack: str) -> None:
     world = context.world
     async with _held(context, stack):
         observed = await in_thread(lambda: world.engine.observe(stack))
-        if not observed.containers and world.store.stack(stack) is None:
+        if not observed.containers and await in_thread(lambda: world.store.stack(stack)) is None:
             for name in await in_thread(lambda: _own_networks(world, observed)):
                 await in_thread(partial(world.engine.remove_network, name))
 

@@ -27,7 +27,8 @@ async def health(world: World, stack: str) -> Health:
     services = dict(known.services) if known else {}
     for container in observed.containers:
         services.setdefault(container.service, Service(name=container.service))
-    asleep = rules.resting(world.store.run_heads(stack), services)
+    runs = await in_thread(lambda: world.store.run_heads(stack))
+    asleep = rules.resting(runs, services)
     awake = [name for name in sorted(services) if name not in asleep and services[name].replicas]
     answers = await asyncio.gather(*(_check_service(world, services, name, observed) for name in awake))
     checks = tuple(check for answer in answers for check in answer)
@@ -37,7 +38,7 @@ async def health(world: World, stack: str) -> Health:
         ready=all(check.ready for check in checks) and bool(checks or services),
         resting=bool(services) and not awake,
         checks=checks,
-        drift=_drift(world, generation, observed, checks, asleep),
+        drift=await in_thread(lambda: _drift(world, generation, observed, checks, asleep)),
     )
 
 

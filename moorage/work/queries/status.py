@@ -16,20 +16,21 @@ from moorage.work.threads import in_thread
 async def status(world: World, stack: str, *, ask: bool = True) -> StackStatus:
     """State of one stack. `ask`: services are asked whether they are ready; else the engine's view must do."""
     observed = await in_thread(lambda: world.engine.observe(stack))
-    record = world.store.stack(stack)
-    generation = generations.known(world, stack)
+    record = await in_thread(lambda: world.store.stack(stack))
+    generation = await in_thread(lambda: generations.known(world, stack))
     services = dict(generation.services) if generation else {}
     names = sorted({*services, *(c.service for c in observed.containers)})
     known = {name: services.get(name) or Service(name=name) for name in names}
     answers = await asyncio.gather(*(_ready(world, known, name, observed, ask=ask) for name in names))
+    times = await in_thread(lambda: {name: _time_to_ready(world, stack, name) for name in names})
     found = {
-        name: service_status(observed.of(name), ready=ready, time_s=_time_to_ready(world, stack, name))
+        name: service_status(observed.of(name), ready=ready, time_s=times[name])
         for name, ready in zip(names, answers, strict=True)
     }
     return StackStatus(
         stack=stack,
         path=record.path if record else None,
-        state=_state(world, stack, found, known),
+        state=await in_thread(lambda: _state(world, stack, found, known)),
         generation=record.generation if record else None,
         services=found,
         networks=observed.networks,

@@ -34,7 +34,7 @@ async def undo(context: Context, record: RunRecord) -> list[str]:
     world = context.world
     # A Compose that its Moorage left behind would go on creating what is removed here.
     await in_thread(lambda: world.compose.end_strays(record.stack))
-    generation = _generation_before(world, record)
+    generation = await in_thread(lambda: _generation_before(world, record))
     kept = await in_thread(lambda: generations.was_kept(world, record.stack, record.id))
     if kept and record.previous_generation is None:
         record = await in_thread(partial(_as_first, context, record))
