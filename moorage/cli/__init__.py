@@ -6,14 +6,10 @@ Data goes to stdout; what is said to people goes to stderr where stdout carries 
 from __future__ import annotations
 
 import errno
-import gc
-import os
-import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
-from typing import TYPE_CHECKING, Never
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cyclopts import App
@@ -56,46 +52,10 @@ _LEAVES_ORPHANS = frozenset({"sweep"})
 
 def main() -> None:
     """Run the command of this process and exit with its code."""
-    # Most of a short command is imports, and a tenth of those the collector looking at what never becomes garbage.
-    gc.set_threshold(100_000, 20, 20)
-    # Asked to end, a command ends as with Ctrl-C; a run takes both signals over and undoes what it did.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
-        signal.signal(signal.SIGHUP, signal.default_int_handler)
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by who started us, as in `moorage up >&-`
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - as long as we live
-        with suppress(AttributeError, ValueError):  # not ours
-            getattr(sys, name).reconfigure(errors="replace")
-    _leave(run(sys.argv[1:]))
+    from moorage.cli import process
 
-
-def _leave(code: int) -> Never:
-    """End the process, with what it wrote written.
-
-    Without Prefect, whose log is sent on the way out, nothing is left to be done then: taking the interpreter apart is
-    a fifth of a short command's time. With it, at once too if a thread hangs in a call to a Prefect that is silent.
-    """
-    attending = sys.modules.get("moorage.cli.signals")
-    gc.freeze()
-    if "prefect" in sys.modules and not (attending and attending.hung_threads.is_set()):
-        sys.exit(code)
-    os._exit(_written() or code)
-
-
-def _written() -> int:
-    """Write what is still in the buffers; 1 and words where stdout does not take it, as with GNU's programs."""
-    code = 0
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (BrokenPipeError, ValueError):  # its reader has gone, or it is closed
-            continue
-        except OSError as error:
-            code = 1
-            with suppress(OSError, ValueError):
-                sys.stderr.write(f"moorage: write error: {error.strerror}\n")
-    return code
+    process.begin()
+    process.end(run(sys.argv[1:]))
 
 
 def run(arguments: Sequence[str]) -> int:
