@@ -6,15 +6,10 @@ Data goes to stdout; if stdout carries data, messages go to stderr. Exit codes: 
 from __future__ import annotations
 
 import errno
-import gc
-import os
-import signal
 import sys
-import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
-from typing import TYPE_CHECKING, Never
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cyclopts import App
@@ -55,51 +50,12 @@ _LEAVES_ORPHANS = frozenset({"sweep"})
 """Verbs that do not first remove the stacks of killed test runs: `sweep` does that itself, or only lists them."""
 
 
-hung_threads = threading.Event()
-"""Set: a thread hangs in a call to Prefect. The process must end without waiting for it."""
-
-
 def main() -> None:
     """Run the command of this process and exit with its code."""
-    # A short command spends most of its time on imports, a tenth of which is the collector scanning live objects.
-    gc.set_threshold(100_000, 20, 20)
-    # SIGTERM and SIGHUP end a command as Ctrl-C does; a run handles these signals itself and undoes its work.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
-        signal.signal(signal.SIGHUP, signal.default_int_handler)
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by our parent process, as in `moorage up >&-`
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - open until the exit
-        with suppress(AttributeError, ValueError):  # replaced by another object, as under pytest
-            getattr(sys, name).reconfigure(errors="replace")
-    _leave(run(sys.argv[1:]))
+    from moorage.cli import process
 
-
-def _leave(code: int) -> Never:
-    """Flush the output and end the process.
-
-    Prefect sends its log when the interpreter shuts down. Without Prefect nothing is left to do, and the shutdown would
-    be a fifth of a short command's time. If a thread hangs in a call to a silent Prefect, the process ends at once too.
-    """
-    gc.freeze()
-    if "prefect" in sys.modules and not hung_threads.is_set():
-        sys.exit(code)
-    os._exit(_written() or code)
-
-
-def _written() -> int:
-    """Flush stdout and stderr; returns 1 and prints an error if that fails, as GNU programs do."""
-    code = 0
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (BrokenPipeError, ValueError):  # the reader has gone, or the stream is closed
-            continue
-        except OSError as error:
-            code = 1
-            with suppress(OSError, ValueError):
-                sys.stderr.write(f"moorage: write error: {error.strerror}\n")
-    return code
+    process.begin()
+    process.end(run(sys.argv[1:]))
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -9,8 +9,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any, TypeVar
 
-from moorage.cli import hung_threads
 from moorage.cli.output import patient_remarks, remark
+from moorage.cli.process import hung_threads
 from moorage.cli.signals import InterruptibleRun, LoopThread
 from moorage.cli.world import open_world
 from moorage.errors import HubError, MoorageError

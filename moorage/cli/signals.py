@@ -14,8 +14,8 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, Self, TypeVar
 
-from moorage.cli import hung_threads
 from moorage.cli.output import remark
+from moorage.cli.process import hung_threads
 from moorage.errors import InterruptedRunError
 
 T = TypeVar("T")

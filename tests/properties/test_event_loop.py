@@ -11,15 +11,19 @@ import pytest
 from moorage.errors import NotReadyError
 from moorage.interfaces import World
 from moorage.model.definition import Source
+from moorage.model.request import SweepRequest
 from moorage.testing import LoopGuard
 from moorage.work.definitions.request import UpRequest
+from moorage.work.definitions.resolve import resolve
 from moorage.work.ephemeral.stack import EphemeralStack
 from moorage.work.operations import orphans
-from moorage.work.operations.sweep import Sweep, sweep
+from moorage.work.operations.sweep import sweep
 from moorage.work.queries.health import health
-from moorage.work.queries.plan import idle_as_planned, plan_up
+from moorage.work.queries.plan import PlannedUp, idle_as_planned, plan_up
 from moorage.work.queries.status import status
 from moorage.work.queries.usage import Meter
+from moorage.work.runs.context import Context
+from moorage.work.threads import in_thread
 from tests.properties.foreign import CASES, brought_up, changed
 from tests.properties.memory import STACK
 from tests.properties.transactions import Transactions
@@ -34,8 +38,12 @@ def stack():
 
 
 async def _idle(stack: Transactions, world: World) -> Any:
+    return await idle_as_planned(world, await _plan(stack, world))
+
+
+async def _plan(stack: Transactions, world: World) -> PlannedUp:
     request = UpRequest(source=Source(directory=stack.folder))
-    return await idle_as_planned(world, request, await plan_up(world, request))
+    return await plan_up(world, await in_thread(lambda: resolve(world, request)))
 
 
 async def _remove_orphans(world: World) -> list[str]:
@@ -46,7 +54,7 @@ QUERIES: dict[str, Callable[[Transactions, World], Any]] = {
     "status": lambda _stack, world: status(world, STACK, ask=True),
     "status, not asking": lambda _stack, world: status(world, STACK, ask=False),
     "health": lambda _stack, world: health(world, STACK),
-    "plan": lambda stack, world: plan_up(world, UpRequest(source=Source(directory=stack.folder))),
+    "plan": _plan,
     "idle": _idle,
     "usage": lambda _stack, world: Meter(world, [STACK]).look(),
     "orphans": lambda _stack, world: _remove_orphans(world),
@@ -83,7 +91,7 @@ def test_no_operation_blocks_the_loop(stack: Transactions, name: str) -> None:
 def test_no_recovery_blocks_the_loop(stack: Transactions, name: str) -> None:
     CASES[name].prepare(stack)
     stack.dies(CASES[name].act(stack), 5)
-    assert on_the_loop(lambda world: sweep(Sweep(world)), stack.world()) == []
+    assert on_the_loop(lambda world: sweep(Context(world), SweepRequest()), stack.world()) == []
 
 
 def test_no_undo_blocks_the_loop(stack: Transactions) -> None:
