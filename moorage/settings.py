@@ -51,9 +51,9 @@ class Settings(BaseSettings):
     """How many failure reports of a stack are kept for `logs --failed`; as many of all stacks that are gone."""
     keep_timings: int = Field(default=50, ge=10, le=1000)
     """How many times of a service are kept, by which `timeline` knows what was slower than usual."""
-    keep_days: int = Field(default=90, ge=0)
+    keep_days: int = Field(default=90, ge=0, le=36_500)
     """How long runs, failure reports, timings and superseded generations are kept at most. 0: for ever."""
-    keep_gone_days: int = Field(default=7, ge=0)
+    keep_gone_days: int = Field(default=7, ge=0, le=36_500)
     """The same for runs and failure reports of stacks that are no longer on record. 0: for ever."""
     undo_grace_s: int = Field(default=3, ge=0)
     """Grace period of containers that an undo removes: their work is discarded anyway."""
