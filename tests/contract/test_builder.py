@@ -277,6 +277,7 @@ def test_a_python_project(yard, base_images):
     assert said.strip() == "10001 ['[o] ${folder}', '[odd] $name*?.txt', 'app', 'requirements.txt'] False"
 
 
+@pytest.mark.exhaustive
 @REAL
 def test_a_node_project(yard, base_images):
     scripts = {"start": "node server.mjs", "build": "node -e \"require('fs').writeFileSync('made', 'made')\""}

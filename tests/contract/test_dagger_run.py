@@ -45,7 +45,7 @@ def test_its_images_are_as_any_other(built: Project, session: Session) -> None:
     assert_nothing_runs(built)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.exhaustive)])
 def test_a_cancel_in_the_middle_of_a_build(built: Project, session: Session, number: int) -> None:
     session.hang = "export"
     with built.start("ci", "--", "true") as process:

@@ -66,8 +66,10 @@ def test_nothing_is_left(how: str, tmp_path: Path, docker_client: docker.DockerC
 
 def assert_held(session: Path, client: docker.DockerClient) -> None:
     """There is something that could be left."""
-    lines = [Path(f"/proc/{pid}/cmdline").read_bytes().decode() for pid in leftovers.processes(session)]
-    for words in ("server", "worker", "up"):
+    lines = [
+        Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode() for pid in leftovers.processes(session)
+    ]
+    for words in ("-m moorage.hub.serve", "-m prefect worker start", "/moorage up"):
         assert any(words in line for line in lines), (words, lines)
     found = leftovers.everything(client, stacks_of(session))
     assert {kind: len(many) for kind, many in found.items()} == {"containers": 2, "networks": 2, "volumes": 2}
