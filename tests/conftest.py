@@ -112,13 +112,19 @@ def _free_port() -> int:
 def _hear_signals() -> None:
     """Commands that tests start hear Ctrl-C, also where these tests run in the background of a script.
 
-    There the shell has SIGINT ignored, and nohup SIGHUP, which every child inherits.
+    There the shell has SIGINT ignored, and nohup SIGHUP, which every child inherits. The tests' own handler is not
+    Python's: that one asyncio replaces, Ctrl-C then cancels what Moorage does in the test's process, which is undone
+    with an error of its own, and the tests go on.
     """
-    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
-        if signal.getsignal(number) is signal.SIG_IGN:
-            signal.signal(number, handler)
+    signal.signal(signal.SIGINT, _interrupt)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     if not WORKER_OF_XDIST:  # a job that CI cancels is asked like this, and clears away as after Ctrl-C
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, _interrupt)
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 _own_environment()

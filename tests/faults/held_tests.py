@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from pathlib import Path
@@ -23,7 +24,7 @@ STACK = """
 
 def held(session_dir: Path) -> None:
     """Say so; then fail, if that is what is asked for, or wait for the end."""
-    Path(os.environ["TESTS_HELD"], os.environ["PYTEST_XDIST_WORKER"]).write_text(str(session_dir))
+    Path(os.environ["TESTS_HELD"], os.environ.get("PYTEST_XDIST_WORKER", "gw0")).write_text(str(session_dir))
     if os.environ.get("TESTS_FAIL"):
         pytest.fail("as it was told")
     time.sleep(600)
@@ -44,3 +45,16 @@ def test_a_command_that_goes_on(
     wait_for(lambda: bool(machine_state.now()["containers"]), timeout_s=300)
     assert going.poll() is None
     held(session_dir)
+
+
+async def test_alone_takes_a_cancel_for_its_own(session_dir: Path) -> None:
+    """As one does that calls Moorage in its own process: a cancelled run is undone, and ends with an error."""
+    Path(os.environ["TESTS_HELD"], "gw0").write_text(str(session_dir))
+    try:
+        await asyncio.sleep(600)
+    except asyncio.CancelledError:
+        pytest.fail("undone")
+
+
+def test_alone_comes_after_it() -> None:
+    Path(os.environ["TESTS_HELD"], "after").touch()

@@ -35,7 +35,20 @@ OF_THE_OUTER_RUN = (SESSION_VARIABLE, "PYTEST_XDIST_WORKER", "PYTEST_XDIST_TESTR
 def test_nothing_is_left(how: str, tmp_path: Path, docker_client: docker.DockerClient, tiny_image: str) -> None:
     environment = {key: value for key, value in os.environ.items() if key not in OF_THE_OUTER_RUN}
     environment |= {"TESTS_HELD": str(tmp_path), "TESTS_FAIL": "yes" if how == "failure" else ""}
-    command = [sys.executable, "-m", "pytest", "-n", "2", "--dist", "load", "-p", "no:cacheprovider", str(HELD)]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-n",
+        "2",
+        "--dist",
+        "load",
+        "-p",
+        "no:cacheprovider",
+        str(HELD),
+        "-k",
+        "not alone",
+    ]
     with (tmp_path / "said").open("w") as said:
         going = subprocess.Popen(
             command, cwd=ROOT, env=environment, start_new_session=True, stdout=said, stderr=subprocess.STDOUT
@@ -62,6 +75,19 @@ def test_nothing_is_left(how: str, tmp_path: Path, docker_client: docker.DockerC
     assert leftovers.processes(session) == []
     assert not any(leftovers.everything(docker_client, stacks_of(session)).values())
     assert not session.exists()
+
+
+def test_ctrl_c_is_not_taken_for_a_failure_of_one_test(tmp_path: Path) -> None:
+    environment = {key: value for key, value in os.environ.items() if key not in OF_THE_OUTER_RUN}
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", str(HELD), "-k", "alone"]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment | {"TESTS_HELD": str(tmp_path)}, stdout=subprocess.PIPE, text=True
+    ) as going:
+        wait_for(lambda: (tmp_path / "gw0").exists() or going.poll() is not None)
+        going.send_signal(signal.SIGINT)
+        said, _ = going.communicate(timeout=240)
+    assert going.returncode == pytest.ExitCode.INTERRUPTED, said
+    assert not (tmp_path / "after").exists()
 
 
 def assert_held(session: Path, client: docker.DockerClient) -> None:
