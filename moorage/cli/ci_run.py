@@ -17,7 +17,7 @@ from cyclopts import Parameter
 from moorage.adapters.registry.history import copy_history
 from moorage.cli.output import as_json
 from moorage.cli.world import open_world
-from moorage.errors import DefinitionError, HubError, InterruptedRunError, MoorageError
+from moorage.errors import DefinitionError, HubError, InterruptedRunError, MoorageError, said
 from moorage.interfaces import World
 from moorage.model.definition import FILE_NAMES, Source
 from moorage.model.event import Event
@@ -145,8 +145,8 @@ class CiRun:
         """Save an artifact; a failure is reported and changes nothing else."""
         try:
             return save()
-        except (OSError, MoorageError) as error:
-            self.out.say(f"note: {what} not saved: {error}")
+        except Exception as error:  # noqa: BLE001 - whatever it is, it changes nothing else
+            self.out.say(f"note: {what} not saved: {said(error)}")
         return None
 
     # --- up -------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from moorage.adapters.files import PRIVATE_FILE, home_errors
+from moorage.adapters.locks.kernel import KernelLock
 from moorage.errors import HomeError
 from moorage.hub.hub_home import HubHome
 from moorage.model.finding import Finding, Leftover
@@ -123,16 +124,10 @@ def _private(path: str, flags: int) -> int:
 @contextmanager
 def _alone(log: Path) -> Iterator[bool]:
     """False: another process empties the log just now."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(log.with_name(f"{log.name}.lock"), timeout=0, mode=PRIVATE_FILE)
+    lock = KernelLock(log.with_name(f"{log.name}.lock"))
+    ours = lock.take()
     try:
-        lock.acquire()
-    except Timeout:
-        yield False
-        return
-    try:
-        yield True
+        yield ours
     finally:
         lock.release()
 

@@ -23,6 +23,7 @@ from moorage.testing import ForeignFault, MemoryFiles, around_every_call
 from moorage.work.definitions.request import UpRequest
 from moorage.work.operations.build import build
 from moorage.work.operations.heal import heal
+from moorage.work.operations.orphans import remove_orphans
 from moorage.work.operations.restore import restore
 from moorage.work.operations.rollback import rollback
 from moorage.work.operations.snapshot import snapshot
@@ -104,6 +105,12 @@ def expired(stack: Transactions) -> None:
     assert stack.dies(stack.ending("stop"), 3)
 
 
+def orphaned(stack: Transactions) -> None:
+    """A stack that was to live as long as a process that was killed."""
+    brought_up(stack)
+    stack.files.write(f"temporary/{STACK}.json", "{}")
+
+
 def with_snapshot(stack: Transactions) -> None:
     """A snapshot, and content that was written after it. Snapshots lie on a true disk."""
     stack.files = MemoryFiles(stack.folder / "home")
@@ -182,6 +189,12 @@ def has_expired(stack: Transactions, _before: Look) -> bool:
     return (after.containers, after.networks, after.leases) == ([], [], []) and record is not None
 
 
+def is_gone(stack: Transactions, _before: Look) -> bool:
+    after = stack.look()
+    left = [*after.containers, *after.networks, *after.tags, *after.leases, *stack.files.names("temporary")]
+    return not left and after.generation == (None, []) and f"{STACK}_data" not in after.volumes
+
+
 def has_content(written: str) -> Callable[[Transactions, Look], bool]:
     def check(stack: Transactions, before: Look) -> bool:
         after = stack.look()
@@ -221,6 +234,7 @@ CASES: dict[str, Case] = {
     "snapshot": Case(brought_up, taken, has_content("what shop-db-1 wrote")),
     "restore": Case(with_snapshot, restored, has_content("what shop-db-1 wrote"), undone=True),
     "sweep": Case(expired, lambda _stack: lambda world: sweep(Context(world), SweepRequest()), has_expired),
+    "orphan": Case(orphaned, lambda _stack: remove_orphans, is_gone),
     "build": Case(
         to_build,
         lambda s: lambda world: build(Context(world), UpRequest(source=Source(directory=s.folder))),

@@ -11,11 +11,13 @@ from moorage.model.request import DownRequest
 from moorage.rules import labels, naming
 from moorage.work.operations.down import down
 from moorage.work.runs.context import Context
+from moorage.work.runs.foreign_errors import foreign_errors_named
 from moorage.work.threads import in_thread, uncancelled
 
 _FOLDER = "temporary"
 
 
+@foreign_errors_named()
 async def remove(world: World, stack: str) -> None:
     """Remove all of a stack: containers, networks, volumes, images built for it, leases, records, its lock."""
     if await in_thread(lambda: _is_there(world, stack)):
@@ -50,6 +52,7 @@ def orphans(world: World) -> list[str]:
     return [stack for stack in stacks if not world.lock(naming.owner_lock(stack)).held()]
 
 
+@foreign_errors_named()
 async def remove_orphans(world: World, on_orphan: Callable[[str], None] = lambda _stack: None) -> list[str]:
     """Remove the stacks whose process has ended without doing so; gives their names.
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
-from moorage.errors import EngineError, MoorageError, NotReadyError, PortTakenError, RunError
+from moorage.errors import EngineError, MoorageError, NotReadyError, PortTakenError, RunError, said
 from moorage.model.definition import Hook, Service
 from moorage.model.event import Action
 from moorage.model.state import Container, SpanOutcome
@@ -45,6 +45,12 @@ async def _perform(step: Step, run: Run) -> str:
         elapsed_s = run.world.clock.monotonic() - began
         facts = {key: value for key, value in error.fields.items() if key not in ("step", "service", "message")}
         run.tell(Action.FAILED, step.id, str(error), **{**facts, "service": step.service, "elapsed_s": elapsed_s})
+        raise
+    except Exception as error:  # not ours: it stays what it is, for the frame around the run to judge
+        run.note(step, began, "failed")
+        run.tell(
+            Action.FAILED, step.id, said(error), service=step.service, elapsed_s=run.world.clock.monotonic() - began
+        )
         raise
     elapsed_s = run.world.clock.monotonic() - began
     action = Action.SKIPPED if done.startswith("already") else Action.DONE

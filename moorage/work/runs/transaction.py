@@ -172,10 +172,10 @@ async def _fail(run: Run, error: BaseException) -> BaseException:
     if not left:
         return _verdict(run, error, path)
     return UndoIncompleteError(
-        f"{run.stack}: {_said(error)}; the undo is incomplete: {'; '.join(left)}",
+        run.hide(f"{run.stack}: {_said(error)}; the undo is incomplete: {'; '.join(left)}"),
         hint=f"`moorage sweep` tries again, `moorage down --name {run.stack}` removes what is left.",
         stack=run.stack,
-        left=left,
+        left=run.hide(left),
         command=f"moorage down --name {run.stack}",
         report=path,
     )
