@@ -78,7 +78,7 @@ def _run(
 ) -> dict[str, Any]:
     """Like `with_progress`, for a flow. The outcome of its body counts, whether or not Prefect could record it."""
     with _progress():
-        outcome = Outcome(on_end=lambda: attendance.wake())  # noqa: PLW0108 - there is no attendance yet
+        outcome = Outcome(on_end=lambda: attendance.wake())  # noqa: PLW0108 - `attendance` does not exist yet
         OUTCOME.set(outcome)
         with InterruptibleRun(lambda: flow(**parameters), undoes=undoes) as attendance:
             _until_body_ends(attendance, outcome, address)
