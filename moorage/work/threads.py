@@ -17,8 +17,8 @@ _POOL = ThreadPoolExecutor(max_workers=32, thread_name_prefix="moorage")
 async def in_thread(function: Callable[[], T], on_cancel: Callable[[], None] | None = None) -> T:
     """Run a blocking call in a thread, always to its end.
 
-    On cancel, call `on_cancel` (if given, to make the call end sooner), wait until the call has ended, and only then pass
-    the cancel on. A call that continues unnoticed leaks containers, as with `asyncio.to_thread`.
+    On cancel, call `on_cancel` (if given, to make the call end sooner), wait until the call has ended, and only then
+    pass the cancel on. A call that continues unnoticed leaks containers, as with `asyncio.to_thread`.
     """
     future = asyncio.get_running_loop().run_in_executor(_POOL, contextvars.copy_context().run, function)
     try:
