@@ -29,7 +29,7 @@ LOCK_ARGS ?=
 UV_VERSION := 0.13.8
 
 .PHONY: help
-help: ## this list
+help: ## show this list
 	@echo 'usage: make TARGET'
 	@echo
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 } /^##@ / { printf "\n%s\n", substr($$0, 5) }' $(MAKEFILE_LIST)
@@ -40,16 +40,16 @@ help: ## this list
 setup: ## make .venv from requirements.lock, Moorage itself in it
 	@scripts/venv
 
-engine: ## make sure that a Docker engine answers (root on Debian: installs and starts one)
+engine: ## make sure that a Docker engine answers (as root on Debian: installs and starts one)
 	@scripts/engine
 
-images: ## make sure that the base images of examples and tests are there
+images: ## make sure that the base images of examples and tests exist
 	@scripts/base-images
 
-browser: setup ## make sure that a Chromium is there, for the tests in a browser
+browser: setup ## make sure that Chromium is installed, for the browser tests
 	@scripts/browser
 
-demo: engine setup images ## bring up examples/commandcenter and say where it answers
+demo: engine setup images ## bring up examples/commandcenter and print its addresses
 	@$(BIN)/moorage hub start
 	@$(BIN)/moorage up $(DEMO)
 	@echo 'demo: `make demo-down` removes it, its volumes and its ports, and stops the hub' >&2
@@ -70,7 +70,7 @@ test-unit: setup ## the fast tests: no engine, no Prefect server
 wheel: setup ## build the wheel into dist/ (unless WHEEL names one)
 	@if [[ -z '$(WHEEL)' ]]; then rm -rf dist && $(BIN)/hatchling build --target wheel 2>&1 | tail -n 1; fi
 
-packaging: engine wheel images ## the wheel in a fresh environment (its packages downloaded), beside a decoy project
+packaging: engine wheel images ## test the wheel in a fresh environment (downloads its packages), next to a decoy project
 	@rm -rf build/fresh && $(BIN)/python -m venv build/fresh
 	@echo 'packaging: installing the packages of requirements.lock into a fresh environment (about a minute)' >&2
 	@build/fresh/bin/pip install --quiet --require-hashes --no-deps --requirement requirements.lock
@@ -78,10 +78,10 @@ packaging: engine wheel images ## the wheel in a fresh environment (its packages
 	@MOORAGE_WHEEL=$$(echo $(or $(WHEEL),dist/*.whl)) MOORAGE_WHEEL_ENV=build/fresh \
 	  $(BIN)/pytest tests/packaging $(PYTEST_ARGS)
 
-faults: engine setup images ## fail and SIGKILL at every step, many commands at once, and all that takes minutes
+faults: engine setup images ## failure and SIGKILL at every step, many commands at once, and all tests that take minutes
 	@FAULTS_MIXED_S=$(MIXED_S) $(BIN)/pytest -n $(JOBS) --dist load -m 'faults or exhaustive' $(PYTEST_ARGS)
 
-test-dagger: engine setup images ## what needs Dagger: _EXPERIMENTAL_DAGGER_CLI_BIN and _RUNNER_HOST name CLI and engine
+test-dagger: engine setup images ## tests that need Dagger: set _EXPERIMENTAL_DAGGER_CLI_BIN and _RUNNER_HOST to CLI and engine
 	@$(BIN)/pytest -m dagger_engine tests/dagger_engine $(PYTEST_ARGS)
 
 bench: engine setup images ## measure (one at a time: they share the machine's cores)
@@ -100,11 +100,11 @@ lint: setup ## ruff (all rules) and shellcheck
 types: setup ## mypy --strict
 	@$(BIN)/mypy
 
-format: setup ## let ruff format and mend what it can
+format: setup ## let ruff format the code and fix what it can
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-lock: setup ## write requirements.lock anew from pyproject.toml (LOCK_ARGS=--upgrade: newest versions)
+lock: setup ## write requirements.lock again from pyproject.toml (LOCK_ARGS=--upgrade: newest versions)
 	@$(BIN)/pip install --quiet uv==$(UV_VERSION)
 	@UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-emit-find-links --extra compose --extra dagger --extra docker-blocks --group dev \
@@ -114,6 +114,6 @@ lock: setup ## write requirements.lock anew from pyproject.toml (LOCK_ARGS=--upg
 ci: ## what CI runs: lint, types and every test
 	@.ci/run
 
-clean: ## remove what these targets made here: .venv, caches, builds (neither engine nor images)
+clean: ## remove what these targets created here: .venv, caches, builds (but not the engine or images)
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
 	@find . -name __pycache__ -type d -not -path './.git/*' -not -path '*/node_modules/*' -prune -exec rm -rf {} +

@@ -72,7 +72,7 @@ def holder_of(port: int, protocol: str) -> str | None:
 
 
 def _status(url: str, timeout_s: float) -> int:
-    """The status of one GET. Raises ValueError for what is no http URL, OSError, HTTPException."""
+    """The status of one GET. Raises ValueError if it is not an http URL, OSError, HTTPException."""
     parts = urlsplit(url)
     if parts.scheme != "http" or not parts.hostname:
         raise ValueError(url)

@@ -83,7 +83,7 @@ class MemoryLock(Lock):
     def acquire(self, operation: str, timeout_s: float, on_wait: Line | None = None) -> MemoryLock:
         if not self._lock.mutex.acquire(timeout=timeout_s):
             held = self._lock.holder or {}
-            raise BusyError(f"stack {self._stack}: {held.get('operation')} is under way", stack=self._stack)
+            raise BusyError(f"stack {self._stack}: {held.get('operation')} is running", stack=self._stack)
         self._lock.holder = {"operation": operation, "pid": 1, "since": self._now()}
         self._mine = True
         return self

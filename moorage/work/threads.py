@@ -1,4 +1,4 @@
-"""Blocking calls from async code: one way that never abandons a call it has started, one that may."""
+"""Blocking calls from async code: one function never abandons a call that it has started, another one may."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _POOL = ThreadPoolExecutor(max_workers=32, thread_name_prefix="moorage")
 
 
 async def in_thread(function: Callable[[], T], on_cancel: Callable[[], None] | None = None) -> T:
-    """Run a blocking call to its end in a thread, whatever happens here.
+    """Run a blocking call in a thread, always to its end.
 
-    On cancel: `on_cancel` is called (to make the call end sooner; None: nothing is), the call's end is awaited, and
-    only then is the cancel passed on. A call that goes on unseen is how containers leak (`asyncio.to_thread` does so).
+    On cancel, call `on_cancel` (if given, to make the call end sooner), wait until the call has ended, and only then
+    pass the cancel on. A call that continues unnoticed leaks containers, as with `asyncio.to_thread`.
     """
     future = asyncio.get_running_loop().run_in_executor(_POOL, contextvars.copy_context().run, function)
     try:
@@ -31,17 +31,17 @@ async def in_thread(function: Callable[[], T], on_cancel: Callable[[], None] | N
         while not future.done():
             try:
                 await asyncio.wait([future])
-            except asyncio.CancelledError:  # asked again: the call is still under way
+            except asyncio.CancelledError:  # cancelled again: the call is still running
                 continue
         if not future.cancelled():
-            future.exception()  # looked at, so that asyncio does not report it as forgotten
+            future.exception()  # read, so that asyncio does not report it as never retrieved
         raise
 
 
 async def in_thread_with_timeout(function: Callable[[], T], timeout_s: float) -> T:
-    """Run a blocking look in a thread of its own and leave it behind on cancel or after `timeout_s`.
+    """Run a blocking call in a thread of its own, and abandon it on cancel or after `timeout_s`.
 
-    For looks without an effect only. Raises TimeoutError. The thread is a daemon: it does not hold up the end.
+    Only for calls without effects. Raises TimeoutError. The thread is a daemon: it does not delay the exit.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
@@ -68,14 +68,14 @@ async def in_thread_with_timeout(function: Callable[[], T], timeout_s: float) ->
 
 
 async def uncancelled(work: Coroutine[Any, Any, T] | Awaitable[T]) -> T:
-    """Wait for `work` to its end, however often this is cancelled meanwhile: then it is as if it had not been."""
+    """Wait until `work` has ended, and ignore all cancels in the meantime."""
     task = asyncio.ensure_future(work)
     await _ended(task)
     return task.result()
 
 
 async def to_the_end(work: Awaitable[T]) -> T:
-    """Wait for `work` to its end; a cancel that came meanwhile is passed on then, unless the work itself failed."""
+    """Wait until `work` has ended, and only then pass on a cancel, unless the work itself has failed."""
     task = asyncio.ensure_future(work)
     cancelled = await _ended(task)
     result = task.result()
@@ -85,7 +85,7 @@ async def to_the_end(work: Awaitable[T]) -> T:
 
 
 async def _ended(task: asyncio.Future[Any]) -> bool:
-    """True: this was cancelled while the task came to its end."""
+    """Wait until the task has ended. True: this was cancelled in the meantime."""
     cancelled = False
     while not task.done():
         try:

@@ -276,7 +276,7 @@ def test_a_session_whose_moorage_was_killed_ends_by_itself(fake_cli, dagger_fold
 
 @pytest.mark.parametrize(
     ("how", "reason"),
-    [("old", r"the CLI is 0\.20\.3, and 0\.21\.1 or later"), ("silent", "no answer within")],
+    [("old", r"the CLI is 0\.20\.3, but 0\.21\.1 or later"), ("silent", "no answer within")],
 )
 def test_a_cli_that_cannot_be_used_is_seen_before(fake_cli, engine, how, reason):
     fake_cli.behave(how)

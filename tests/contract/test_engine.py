@@ -483,7 +483,7 @@ class TestRemove:
         assert bench.engine.observe(bench.stack).networks == ()
 
 
-class TestStandIns:
+class TestPlaceholders:
     def test_volumes_are_seen(self, bench):
         bench.create({"web": bench.service(volumes=["data:/data", "/scratch"])}, volumes={"data": None})
         found = bench.of("web").volumes

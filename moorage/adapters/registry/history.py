@@ -26,7 +26,7 @@ def copy_history(database: Path, target: Path, stack: str) -> None:
         with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(target)) as copy:
             source.backup(copy)
             for table, column in _TABLES.items():
-                copy.execute(f"DELETE FROM {table} WHERE {column} != ?", (stack,))  # noqa: S608 - names of ours
+                copy.execute(f"DELETE FROM {table} WHERE {column} != ?", (stack,))  # noqa: S608 - our own names
             copy.commit()
             copy.execute("PRAGMA journal_mode = DELETE")
             copy.execute("VACUUM")
