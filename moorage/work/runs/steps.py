@@ -47,7 +47,7 @@ async def _perform(step: Step, run: Run) -> str:
         run.tell(Action.FAILED, step.id, str(error), **{**facts, "service": step.service, "elapsed_s": elapsed_s})
         raise
     except Exception as error:  # not ours: it stays what it is, for the frame around the run to judge
-        run.note(step, began, "failed")
+        run.note(step, began, SpanOutcome.FAILED)
         run.tell(
             Action.FAILED, step.id, said(error), service=step.service, elapsed_s=run.world.clock.monotonic() - began
         )
