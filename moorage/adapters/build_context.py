@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -22,6 +22,10 @@ _TELLING = ("requirements.txt", "pyproject.toml", "package.json", "package-lock.
 class BuildContexts(Contexts):
     """Build contexts on disk."""
 
+    def __init__(self) -> None:
+        self._read: dict[Path, tuple[tuple[int, ...], bytes]] = {}
+        """File → its state on disk when it was read (device, inode, size, times), and the digest of its content."""
+
     def digest(self, build: dict[str, Any]) -> str:
         """A remote context counts by its address."""
         whole = sha256(json.dumps({k: v for k, v in build.items() if k != "labels"}, sort_keys=True).encode())
@@ -29,9 +33,29 @@ class BuildContexts(Contexts):
         for context in contexts:
             if Path(context).is_absolute():
                 _require(Path(context), build)
-                for piece in _pieces(Path(context), str(build.get("dockerfile") or "Dockerfile")):
+                for piece in self._pieces(Path(context), str(build.get("dockerfile") or "Dockerfile")):
                     whole.update(piece)
         return whole.hexdigest()[:16]
+
+    def _pieces(self, context: Path, dockerfile: str) -> Iterator[bytes]:
+        """Name, mode and content of each file, in order of names."""
+        for name in sorted(exclude_paths(str(context), ignored(context, dockerfile), dockerfile=dockerfile)):
+            path = context / name
+            if path.is_symlink():
+                yield f"\0{name}\0{path.readlink()}".encode()
+            elif path.is_file():
+                yield f"\0{name}\0{path.stat().st_mode & 0o777:o}\0".encode()
+                yield self._content(path)
+
+    def _content(self, path: Path) -> bytes:
+        """Digest of a file, read piece by piece; once for as long as it does not change."""
+        found = path.stat()
+        state = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        known = self._read.get(path)
+        if known is None or known[0] != state:
+            with path.open("rb") as file:
+                known = self._read[path] = (state, file_digest(file, "sha256").digest())
+        return known[1]
 
     def survey(self, context: Path) -> Survey | None:
         if not context.is_dir() or (context / "Dockerfile").exists():
@@ -54,17 +78,6 @@ def _require(context: Path, build: dict[str, Any]) -> None:
     if "dockerfile_inline" not in build and str(context) == build.get("context") and not dockerfile.is_file():
         message = f"build.dockerfile: {dockerfile}: no such file"
         raise DefinitionError(message, key="build.dockerfile", file=str(dockerfile), hint="Check the path.")
-
-
-def _pieces(context: Path, dockerfile: str) -> Iterator[bytes]:
-    """Name, mode and content of each file, in order of names."""
-    for name in sorted(exclude_paths(str(context), ignored(context, dockerfile), dockerfile=dockerfile)):
-        path = context / name
-        if path.is_symlink():
-            yield f"\0{name}\0{path.readlink()}".encode()
-        elif path.is_file():
-            yield f"\0{name}\0{path.stat().st_mode & 0o777:o}\0".encode()
-            yield sha256(path.read_bytes()).digest()
 
 
 def ignored(context: Path, dockerfile: str) -> list[str]:

@@ -275,7 +275,7 @@ def _http(value: Any, where: str) -> dict[str, Any]:
         return {"path": value}
     _refuse_strangers(value, frozenset({"path", "port", "status"}), where)
     limits = {"port": _PORTS, "status": range(100, 600)}
-    return {k: (value[k] if k == "path" else _number(value[k], f"{where}.{k}", limits[k])) for k in value}
+    return {k: (str(value[k]) if k == "path" else _number(value[k], f"{where}.{k}", limits[k])) for k in value}
 
 
 def _tcp(value: Any, where: str) -> dict[str, Any]:
@@ -292,9 +292,12 @@ def _log(value: Any, where: str) -> dict[str, Any]:
 
 
 def _exec(value: Any, where: str) -> dict[str, Any]:
-    if not value:
-        raise DefinitionError(f"{where}: no command", key=where)
-    return {"command": ["/bin/sh", "-c", value] if isinstance(value, str) else [str(part) for part in value]}
+    if isinstance(value, str) and value:
+        return {"command": ["/bin/sh", "-c", value]}
+    if isinstance(value, list) and value:
+        return {"command": [str(part) for part in value]}
+    message = f"{where}: {value!r} is not a command"
+    raise DefinitionError(message, key=where, hint='Give a string or a list, such as exec: "pg_isready -q".')
 
 
 def _exit(value: Any, where: str) -> dict[str, Any]:

@@ -319,6 +319,27 @@ async def test_a_leased_port_reaches_the_environment_of_another_service(stack, f
     assert s.sh("frontend", "echo $API") == f"http://localhost:{port + 1}/api"
 
 
+async def test_a_lease_stays_when_the_wanted_port_is_free_again(stack, free_ports, listen):
+    """Whether the file writes it as a number or as a variable: nothing moves until the lease is released."""
+    port = free_ports(2)
+    holders = [listen(port), listen(port + 1)]
+    number = '      number: {{image: ${{TINY_IMAGE}}, command: [sleep, infinity], ports: ["{port}:80"]}}\n'
+    s = stack(VARIABLE.format(port=port) + number.format(port=port + 1))
+    await s.up()
+    leased, containers = s.ports, {c.name: c.id for c in s.containers()}
+    assert {lease.wanted for lease in s.world.store.leases(s.name)} == {port, port + 1}, "what the file says"
+    for holder in holders:
+        holder.close()
+    for _ in range(20):
+        assert (await s.plan()).empty
+        await s.up()
+    assert s.ports == leased
+    assert {c.name: c.id for c in s.containers()} == containers
+    await s.down()
+    await s.up()
+    assert s.ports == leased, "kept until released"
+
+
 async def test_plain_compose_with_the_override_has_the_same_ports(stack, free_ports, listen, docker_compose):
     port = free_ports(4)
     listen(port)

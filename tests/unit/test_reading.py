@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,14 @@ def test_dependencies_keep_all_they_say() -> None:
 def test_a_variable_stands_for_a_port_if_it_is_the_whole_published_part(written: Any, wanted: Any) -> None:
     raw = {"services": {"web": {"ports": [written]}}}
     assert reading.port_variables(raw, {"web": service()}) == wanted
+
+
+@pytest.mark.parametrize("kind", ["http", "tcp", "log", "exec", "exit", "timeout"])
+@pytest.mark.parametrize("value", [None, True, False, 0, 5, 1.5, "", "x", [], [1], {}, {"a": 1}], ids=repr)
+def test_a_ready_check_of_any_type_is_read_or_refused_by_place(kind: str, value: Any) -> None:
+    """YAML without quotes makes `exec: true` a boolean."""
+    with contextlib.suppress(DefinitionError):
+        service(**{"x-moorage": {"ready": {kind: value}}})
 
 
 @pytest.mark.parametrize(
