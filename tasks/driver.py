@@ -11,6 +11,7 @@ from prefect.runtime import flow_run
 from moorage.model.image import RegistryLogin
 from moorage.work.runs.context import Context
 from moorage.work.runs.result import Result
+from moorage.work.threads import in_thread
 from tasks.approval import approval
 from tasks.cancelling import cancellable
 from tasks.run_artifacts import RunArtifacts
@@ -30,7 +31,7 @@ async def carried_out(
     showing = RunArtifacts()
 
     async def body() -> Any:
-        world = logging_world(showing, said, logins)
+        world = await in_thread(lambda: logging_world(showing, said, logins))  # it opens the registry
         found = await operation(Context(world, as_task_runs, str(flow_run.id), approval()))
         return found.as_dict() if isinstance(found, Result) else found
 
