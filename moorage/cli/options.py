@@ -51,7 +51,7 @@ class LockTimeout:
     lock_timeout: Annotated[
         float | None,
         Parameter(
-            help="Longest wait for another run of the same stack, in seconds; 60 unless the setting says otherwise.",
+            help="Longest wait for another run of the same stack, in seconds (default: MOORAGE_LOCK_TIMEOUT_S, 60).",
             validator=validators.Number(gte=0),
         ),
     ] = None

@@ -21,7 +21,7 @@ def timeline(
     svg: Annotated[Path | None, Parameter(help="Write the chart as SVG to a file; `-` is stdout.")] = None,
     run: Annotated[
         str | None,
-        Parameter(help="Of this run, by its id or the beginning of one; `history --runs` lists them."),
+        Parameter(help="Show this run (its id or its beginning), not the last start; `history --runs` lists them."),
     ] = None,
     json: Annotated[bool, Parameter(help="Print the timeline as JSON.")] = False,
 ) -> int:

@@ -45,7 +45,7 @@ def up(
     patience: LockTimeout = LockTimeout(),  # noqa: B008 - frozen
     json: Annotated[bool, Parameter(help="Print the result as JSON.")] = False,
 ) -> int:
-    """Bring the stack of this directory up: it ends with all services ready, or with everything undone."""
+    """Bring the stack of this directory up: either all services become ready, or everything is undone."""
     began = time.monotonic()
     request = request_of(selection).model_copy(
         update={

@@ -97,11 +97,11 @@ async def test_a_failure_ends_the_run_at_once(stack, machine_state):
     assert "ready slow" not in s.steps()
 
 
-async def test_killed_for_want_of_memory(stack, machine_state):
+async def test_killed_for_lack_of_memory(stack, machine_state):
     allocate = "head -c 200000000 /dev/zero | tail -c 150000000 > /dev/null"
     s = stack(
         failing(
-            ["sh", "-c", f"echo allocating; exec sh -c '{allocate}; exit $?'"],
+            ["sh", "-c", f"echo allocating; exec sh -c '{allocate}; code=$?; sleep 3; exit $code'"],
             "mem_limit: 8m\n            memswap_limit: 8m",
         )
     )
@@ -113,14 +113,14 @@ async def test_killed_for_want_of_memory(stack, machine_state):
     assert "allocating" in error.fields["log"]
 
 
-async def test_killed_for_want_of_memory_while_others_start(stack, machine_state):
+async def test_killed_for_lack_of_memory_while_others_start(stack, machine_state):
     allocate = "head -c 200000000 /dev/zero | tail -c 150000000 > /dev/null"
     slow = ["sh", "-c", "sleep 4; touch /tmp/up; exec sleep infinity"]
     s = stack(f"""
         services:
           db: {{image: "${{TINY_IMAGE}}", command: {json.dumps(slow)}, stop_grace_period: 0s,
                x-moorage: {{ready: {{exec: [test, -e, /tmp/up]}}}}}}
-          web: {{image: "${{TINY_IMAGE}}", command: {json.dumps(["sh", "-c", f"sleep 1; {allocate}; exit $?"])},
+          web: {{image: "${{TINY_IMAGE}}", command: {json.dumps(["sh", "-c", f"sleep 1; {allocate}; code=$?; sleep 1; exit $code"])},
                 mem_limit: 8m, memswap_limit: 8m, x-moorage: {{ready: {{exec: "true"}}}}}}
     """)
     with nothing_left(s, machine_state):

@@ -249,7 +249,7 @@ async def test_what_others_use_is_not_touched(stack, docker_client, stack_prefix
         os.environ["TINY_IMAGE"], ["sleep", "600"], name=f"{stack_prefix}-stranger", detach=True, volumes=[f"{name}:/x"]
     )
     try:
-        with pytest.raises(DefinitionError, match="not of this stack"):
+        with pytest.raises(DefinitionError, match="outside this stack"):
             await snapshot(Context(s.world), SnapshotRequest(stack=s.name, volume="data"))
         assert s.container("box").status == "running"
     finally:

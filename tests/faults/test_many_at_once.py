@@ -124,7 +124,7 @@ def test_who_waits_for_another_up_needs_no_prefect(project, world, tiny_image, w
     try:
         waiting = project.start("up", "--json")
         line = waiting.stderr.readline()
-        assert line.startswith(f"waiting: `up` of {project.name} is under way (pid {os.getpid()}, since "), line
+        assert line.startswith(f"waiting: `up` of {project.name} is running (pid {os.getpid()}, since "), line
         asyncio.run(up(Context(world), UpRequest(source=source_of(project.path, (), (), ()))))
     finally:
         single_flight.release()

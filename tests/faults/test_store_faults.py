@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from moorage.adapters.registry import file as file_module
 from moorage.adapters.registry.file import SqliteFile
 from moorage.adapters.registry.store import MIGRATIONS, SqliteStore
 from moorage.errors import HomeError
@@ -262,6 +263,29 @@ def test_many_processes_find_the_damage_at_once(path, filled, open_store):
     assert len(set(ports)) == len(ports) == 40
     assert len(set_aside_files(path)) == 1
     assert store.set_aside.read_bytes() == spoilt
+
+
+def test_nobody_sees_half_a_registry(path, open_store, monkeypatch):
+    """Sixteen processes at a new home: one that came in between would lease in a file that may be removed again."""
+    seen, migrate = [], file_module._migrate
+
+    def looking(connection, migrations):
+        seen.append(path.exists())
+        migrate(connection, migrations)
+        seen.append(path.exists())
+
+    monkeypatch.setattr(file_module, "_migrate", looking)
+    assert open_store().leases() == ()
+    assert seen == [False, False]
+    assert [file.name for file in path.parent.iterdir() if "making" in file.name] == []
+
+
+def test_a_registry_whose_making_was_cut_off_is_made_anew(path, open_store):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    making = path.with_name(f"{path.name}.making")
+    making.write_bytes(b"half")
+    assert open_store().leases() == ()
+    assert not making.exists()
 
 
 def test_a_newer_file_is_left_alone(path, filled, open_store):

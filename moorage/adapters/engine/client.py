@@ -193,7 +193,7 @@ class DockerEngine(Engine):
         image = self.image(found[1]) if found else None
         if image is None:
             message = f"the engine loaded no image: {next((line['error'] for line in lines if 'error' in line), lines)}"
-            raise ImageError(message, hint="Is the disk full? `moorage doctor` looks.")
+            raise ImageError(message, hint="Is the disk full? `moorage doctor` checks that.")
         return image[0]
 
     def tag(self, image_id: str, tag: str) -> None:

@@ -61,7 +61,7 @@ class DockerVolumes(Volumes):
         with _feeding(tar) as chunks, self._engine.speaking() as client, self._helper(name, image, stack) as helper:
             # At the root, because the engine skips a member `.`: the volume's own owner and mode come with its name.
             if not client.put_archive(helper, "/", _sendable(chunks)):
-                raise EngineError(f"volume {name}: the engine did not take the files")
+                raise EngineError(f"volume {name}: the engine did not accept the files")
 
     def dump(self, container: str, command: Sequence[str], environment: Mapping[str, str]) -> Iterator[bytes]:
         with self._engine.speaking() as client, closing(Conversation(client, container, command, environment)) as it:

@@ -220,22 +220,31 @@ class SqliteFile:
         return True
 
     def _make(self, aside: Path | None) -> None:
-        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_FILE))
+        """Make the file beside its place and rename it when it is whole: nobody may see, or use, half of it.
+
+        Whoever came in between would keep its leases in a file that is removed if the making fails.
+        """
+        making = _companion(self.path, ".making")
+        _remove(making)  # of a process that died over it
+        os.close(os.open(making, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_FILE))
         try:
-            connection = _connect(self.path)
-            try:
-                connection.execute("PRAGMA journal_mode = WAL").close()
+            with closing(_connect(making)) as connection:
                 connection.execute(_SET_ASIDE)
                 connection.executemany("INSERT INTO set_aside VALUES (?)", [(str(aside),)] if aside else [])
                 _migrate(connection, self._migrations)
-            finally:
-                connection.close()
+                # Last: what is in a write-ahead log would not be renamed with the file.
+                connection.execute("PRAGMA journal_mode = WAL").close()
+            making.rename(self.path)
         except BaseException:
-            # An incomplete file would look like one left by a crash.
-            for companion in _COMPANIONS:
-                with suppress(OSError):
-                    _companion(self.path, companion).unlink()
+            _remove(making)
             raise
+
+
+def _remove(path: Path) -> None:
+    """Remove a database with what SQLite keeps beside it."""
+    for companion in (*_COMPANIONS, "-journal"):
+        with suppress(OSError):
+            _companion(path, companion).unlink()
 
 
 def _connect(path: Path) -> sqlite3.Connection:

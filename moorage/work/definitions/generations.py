@@ -133,7 +133,7 @@ def known(world: World, stack: str) -> Generation | None:
 
 
 def was_kept(world: World, stack: str, but: str = "") -> bool:
-    """True: what is there is a start that failed and was kept for a look. `but`: a run that does not count."""
+    """True: what is there is a start that failed and was kept for inspection. `but`: a run that does not count."""
     changing = (Operation.UP, Operation.ROLLBACK, Operation.DOWN)
     runs = (one for one in world.store.run_heads(stack) if one.id != but and one.finished_at)
     last = next((one for one in runs if one.operation in changing), None)

@@ -31,7 +31,7 @@ class UpRequest(Frozen):
     wait_timeout_s: float | None = None
     """Longest time for one service to become ready. None: what its check says."""
     keep_failed: bool = False
-    """Leave a failed start as it is, for a look."""
+    """Keep a failed start as it is, for inspection."""
     ttl_s: float | None = None
     approve: bool = False
     """Show the plan and wait for somebody's consent before anything is done."""

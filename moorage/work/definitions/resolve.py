@@ -121,7 +121,7 @@ def _image_need(world: World, definition: Definition, name: str, reference: str,
         action = StepKind.BUILD if why else None
     else:
         digest = ""
-        why = "asked for (pull_policy: always)" if service.pull_policy == "always" else "" if found else "not here yet"
+        why = "requested (pull_policy: always)" if service.pull_policy == "always" else "" if found else "not here yet"
         action = StepKind.PULL if why else None
         if action and service.pull_policy == "never":
             message = f"services.{name}: image {reference} does not exist here, and pull_policy is never"

@@ -130,7 +130,7 @@ async def _put_back_on_failure(run: Run, facts: dict[str, Any]) -> AsyncIterator
             cause = "interrupted" if isinstance(error, asyncio.CancelledError) else said(error)
             raise UndoIncompleteError(
                 f"{run.stack}: {cause}; the undo is incomplete: {said(problem)}",
-                hint="`moorage sweep` tries again; what was in the volume is in the file named.",
+                hint="`moorage sweep` tries again; the old content of the volume is in that file.",
                 stack=run.stack,
                 left=[said(problem)],
                 command=f"moorage volumes restore {facts['safety']} --force --name {run.stack}",

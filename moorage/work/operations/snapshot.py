@@ -84,7 +84,9 @@ async def _resting(run: Run, observed: Observed, names: tuple[str, ...]) -> Asyn
             awake = True
     except asyncio.CancelledError:
         await uncancelled(close(run, RunOutcome.INTERRUPTED))
-        raise InterruptedRunError(f"{run.stack}: interrupted; its services run again", stack=run.stack) from None
+        raise InterruptedRunError(
+            f"{run.stack}: interrupted; its services are running again", stack=run.stack
+        ) from None
     except Exception as error:
         if awake or isinstance(error, RunError):  # what keeps a service itself from starting would do so again
             await uncancelled(close(run, outcome))

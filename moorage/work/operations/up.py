@@ -7,7 +7,7 @@ from functools import partial
 
 from moorage.errors import PortError, PortTakenError
 from moorage.model.step import Operation
-from moorage.work.definitions.request import UpRequest
+from moorage.work.definitions.request import UpRequest, name_of
 from moorage.work.definitions.resolve import Resolved, resolve
 from moorage.work.queries.plan import PlannedUp, idle_as_planned, plan_up
 from moorage.work.runs import images
@@ -38,6 +38,8 @@ async def up_resolved(context: Context, resolved: Resolved) -> Result:
     run = Run(context, Operation.UP, resolved.name, resolved.request)
     wanted = resolved.request.approve or resolved.definition.approve
     async with approved_and_locked(run, lambda: plan_up(run.world, resolved), wanted=wanted) as planned:
+        # Looked at again: another home may have taken the name before we had its lock.
+        await in_thread(lambda: name_of(run.world, resolved.request, resolved.raw))
         if idle := await idle_as_planned(run.world, planned):  # another `up` that we waited for may have done it all
             return Result(run, idle)
         await images.require_builder(run.world, planned)

@@ -166,4 +166,4 @@ def _tidy(run: Run) -> None:
             world.store.add_timing(run.stack, name, number, "ready", seconds, now, keep=keep)
         generations.prune(world, run.stack)
     except Exception as error:  # noqa: BLE001 - a start that is committed is never undone
-        run.tell(Action.NOTICE, message=f"not tidied up: {said(error)}")
+        run.tell(Action.NOTICE, message=f"clean-up failed: {said(error)}")

@@ -165,7 +165,7 @@ async def _stop_again(run: Run) -> None:
     ran = undo.active_before(run.record, run.services) if run.record else frozenset()
     off = undo.to_stop(observed, ran, run.world.home)
     if any(c.state in ("running", "paused", "restarting") for c in off.containers):
-        run.tell(Action.NOTICE, message="stopping again what was started")
+        run.tell(Action.NOTICE, message="stopping what was started")
     await carry_out(run, planning.stop_plan(run.stack, Operation.STOP, run.services, off))
 
 

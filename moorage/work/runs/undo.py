@@ -63,7 +63,9 @@ def _as_committed(world: World, record: RunRecord, generation: Generation) -> Ru
 def _as_first(context: Context, record: RunRecord) -> RunRecord:
     """The record as if nothing but volumes had been there: what was kept was never committed, and goes too."""
     world = context.world
-    Run(context, Operation.DOWN, record.stack).tell(Action.NOTICE, message="what had been kept for a look goes too")
+    Run(context, Operation.DOWN, record.stack).tell(
+        Action.NOTICE, message="the failed start that was kept is removed too"
+    )
     world.store.release_run(record.id)
     world.store.release([lease.key for lease in world.store.leases(record.stack)])
     empty = {"containers": {}, "networks": [], "tags": [], "leases": [], "on_record": False}

@@ -89,7 +89,7 @@ class Wait:
         return not_ready(self.service.name, reason, container, self.last_words, log, self.waited_s)
 
     async def _had_no_memory(self, container: Container) -> bool:
-        """True: it was for want of memory; the engine may hear of that a moment after the end."""
+        """True: it ran out of memory; the engine may hear of that a moment after the end."""
         for _ in range(_MEMORY_LOOKS):
             now = await in_thread(lambda: self.world.engine.inspect(container.id))
             if now is None or now.oom_killed:
@@ -100,7 +100,7 @@ class Wait:
 
 _REASONS = {
     "exited": "ended with exit code {code}",
-    "oom": "was killed for want of memory (exit code {code})",
+    "oom": "ran out of memory and was killed (exit code {code})",
     "unhealthy": "the engine calls it unhealthy",
     "timeout": "not ready after {waited:.1f} s",
     "removed": "its container was removed by someone else",
@@ -116,6 +116,8 @@ def not_ready(
     hint = "Its last log lines are in the failure report."
     if reason == "exited" and code == 0:
         hint = "The definition does not make it a one-shot: if it may end, add `x-moorage: {ready: {exit: 0}}`."
+    elif reason == "exited" and code == _KILLED:
+        hint = "Exit code 137 means killed: does it need more memory (`mem_limit`)? Its log is in the failure report."
     elif reason == "timeout" and probe.startswith(readiness.PORTS):
         hint = "Every published TCP port must answer. If not all do, name one: `x-moorage: {ready: {tcp: PORT}}`."
     return NotReadyError(
