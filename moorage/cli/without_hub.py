@@ -1,4 +1,4 @@
-"""The same operations without Prefect, for verbs that need no record of theirs when no hub answers."""
+"""Operations without Prefect, for verbs that need no flow run if no hub answers."""
 
 from __future__ import annotations
 

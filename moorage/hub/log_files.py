@@ -26,7 +26,7 @@ _BLOCK = 1 << 16
 
 
 def earlier(log: Path) -> Path:
-    """Where that goes which was in a log before it began anew."""
+    """Where the previous content of a log goes when it is rotated."""
     return log.with_name(f"{log.name}.1")
 
 
@@ -35,7 +35,7 @@ def too_large(folder: HubHome, limit_bytes: int) -> tuple[Path, ...]:
     return tuple(log for log in (folder.server_log, folder.worker_log) if _size(log) >= limit_bytes)
 
 
-def begin_anew(log: Path, limit_bytes: int) -> None:
+def rotate(log: Path, limit_bytes: int) -> None:
     """Empty a log that has reached the limit; what was in it takes the place of what was before. Raises HomeError.
 
     No effect while another process does it. What is written between the copy and the emptying is lost: no more than
@@ -56,7 +56,7 @@ def swept(folder: HubHome, limit_bytes: int, *, dry_run: bool) -> list[Finding]:
         error = None
         if not dry_run:
             try:
-                begin_anew(log, limit_bytes)
+                rotate(log, limit_bytes)
             except HomeError as problem:
                 error = str(problem)
         found.append(Finding(kind=Leftover.HUB_LOGS, stack="", what=what, swept=not (dry_run or error), error=error))
@@ -72,7 +72,7 @@ def _keep_small(folder: HubHome, limit_bytes: int) -> None:
     while True:
         for log in too_large(folder, limit_bytes):
             with suppress(HomeError):  # a full disk, which `sweep` tells of; the next time it may be well
-                begin_anew(log, limit_bytes)
+                rotate(log, limit_bytes)
         time.sleep(_PAUSE_S)
 
 
@@ -87,7 +87,7 @@ def tail(log: Path, lines: int) -> tuple[str, ...]:
 
 
 def last_lines(log: Path, lines: int) -> tuple[str, ...]:
-    """The same, with what it takes of the lines from before it began anew."""
+    """The same, continued with lines from before the last rotation."""
     found = tail(log, lines)
     return (*tail(earlier(log), lines - len(found)), *found)
 

@@ -95,7 +95,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--host", required=True, help="address to listen on")
     parser.add_argument("--port", required=True, type=int, help="port to listen on")
     parser.add_argument("--folder", required=True, type=Path, help="the hub's folder, whose logs are kept small")
-    parser.add_argument("--log-bytes", required=True, type=int, help="size at which a log begins anew")
+    parser.add_argument("--log-bytes", required=True, type=int, help="size at which a log is rotated")
     parser.add_argument("--any-host", action="store_true", help="serve under any name: a password stands before it")
     return parser.parse_args()
 

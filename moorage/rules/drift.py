@@ -16,7 +16,7 @@ from moorage.rules.readiness import is_crash_loop, life_s
 MOST_ATTEMPTS = 5
 FIRST_PAUSE_S = 60.0
 STABLE_S = 600.0
-"""A service that ran for so long before it ended is no crash loop: it gets all attempts again."""
+"""A service that ran this long before it ended is not in a crash loop: it gets all its attempts back."""
 FORGOTTEN_S = 86_400.0
 """An attempt to mend a service counts for so long."""
 _READY_S = 60.0

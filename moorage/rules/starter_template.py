@@ -32,7 +32,7 @@ _NEXT = "Create backend/requirements.txt (or pyproject.toml), frontend/package.j
 
 
 def files(seen: Mapping[str, Survey | None], base: str) -> dict[str, str]:
-    """Path → text of what the template comes to in a project.
+    """Path → text: the files of the template for a project.
 
     `base`: the compose file to which the project's services are added. `seen`: what lies in `backend` and `frontend`,
     and in `.`, which counts where neither is a project; None: nothing, or it has a Dockerfile already. Raises

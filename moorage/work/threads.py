@@ -96,7 +96,7 @@ async def _ended(task: asyncio.Future[Any]) -> bool:
 
 
 def most_telling(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error of a group that says most: a port that was taken can be mended, one of ours explains itself."""
+    """The most informative error of a group: a taken port can be replaced, and our own errors explain themselves."""
     flat = [
         e
         for error in errors.exceptions

@@ -55,7 +55,7 @@ def test_parents_and_children_write_on_where_it_begins_anew(folder):
     while len(pieces) < 5:
         assert process.alive(record)
         if log_files.too_large(folder, LIMIT):
-            log_files.begin_anew(log, LIMIT)
+            log_files.rotate(log, LIMIT)
             pieces.append(log_files.earlier(log).read_text())
         time.sleep(0.001)
     stop.touch()
@@ -75,7 +75,7 @@ def test_parents_and_children_write_on_where_it_begins_anew(folder):
 def test_private_and_only_one_of_before(log):
     for content in ("first\n", "second\n"):
         log.write_text(content * LIMIT)
-        log_files.begin_anew(log, LIMIT)
+        log_files.rotate(log, LIMIT)
     assert log.read_text() == ""
     assert log_files.earlier(log).read_text() == "second\n" * LIMIT
     assert stat.S_IMODE(log_files.earlier(log).stat().st_mode) == 0o600
@@ -84,7 +84,7 @@ def test_private_and_only_one_of_before(log):
 
 def test_what_is_small_stays(folder, log):
     log.write_text("a\n")
-    log_files.begin_anew(log, LIMIT)
+    log_files.rotate(log, LIMIT)
     assert log.read_text() == "a\n"
     assert log_files.too_large(folder, LIMIT) == ()
     assert log_files.swept(folder, LIMIT, dry_run=False) == []
@@ -93,7 +93,7 @@ def test_what_is_small_stays(folder, log):
 def test_many_at_once_do_it_once(log):
     """The server, a sweep and another sweep: the second must not put an empty log in the place of what was there."""
     log.write_text("a line\n" * LIMIT)
-    threads = [threading.Thread(target=log_files.begin_anew, args=(log, LIMIT)) for _ in range(8)]
+    threads = [threading.Thread(target=log_files.rotate, args=(log, LIMIT)) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -114,7 +114,7 @@ def test_what_cannot_be_copied_is_not_emptied(folder, log):
     log.write_text("a line\n" * LIMIT)
     log_files.earlier(log).mkdir()  # in the way
     with pytest.raises(HomeError):
-        log_files.begin_anew(log, LIMIT)
+        log_files.rotate(log, LIMIT)
     (told,) = log_files.swept(folder, LIMIT, dry_run=False)
     assert not told.swept
     assert "worker.log" in told.error

@@ -83,7 +83,7 @@ def test_two_starts_at_once_make_one_hub_and_a_stop_leaves_none(own: OwnHub) -> 
     assert [status["server"]["state"], status["worker"]["state"], status["api_url"]] == ["stopped", "stopped", None]
 
 
-def test_logs_begin_anew_while_the_server_runs(own: OwnHub) -> None:
+def test_logs_rotate_while_the_server_runs(own: OwnHub) -> None:
     own.serve(MOORAGE_HUB_LOG_BYTES="65536")
     for log in (own.folder.server_log, own.folder.worker_log):
         with log.open("a") as file:

@@ -285,7 +285,7 @@ class DockerEngine(Engine):
 
     @contextmanager
     def speaking(self) -> Iterator[docker.APIClient]:
-        """The client; what goes wrong with it becomes an error of ours."""
+        """The client; turns errors of the SDK into Moorage's."""
         with self.translating():
             yield self.client
 

@@ -115,7 +115,7 @@ class SqliteFile:
                         raise self._explained(error) from error
 
     def _is_damage(self, error: sqlite3.DatabaseError) -> bool:
-        """True: it lies in the file. A statement of ours that names what never was there is a bug, and no damage."""
+        """True: the file is damaged. A statement of ours that names a missing column is a bug, not damage."""
         code = _code(error)
         return code in _DAMAGED or (code == sqlite3.SQLITE_ERROR and self._has_other_tables())
 
@@ -220,9 +220,9 @@ class SqliteFile:
         return True
 
     def _make(self, aside: Path | None) -> None:
-        """Make the file beside its place and rename it when it is whole: nobody may see, or use, half of it.
+        """Create the file next to its path and rename it when it is complete, so that nobody sees or uses half of it.
 
-        Whoever came in between would keep its leases in a file that is removed if the making fails.
+        Another process could otherwise lease ports in a file that is removed again if this fails.
         """
         making = _companion(self.path, ".making")
         _remove(making)  # of a process that died over it
@@ -293,7 +293,7 @@ def _alone(path: Path, timeout_s: float) -> Iterator[None]:
     """Only one process at a time makes, migrates or sets aside the file."""
     lock = KernelLock(_companion(path, ".lock"))
     if not lock.take(timeout_s):
-        raise BlockingIOError(errno.EWOULDBLOCK, "another process has been making it anew for long")
+        raise BlockingIOError(errno.EWOULDBLOCK, "another process has been re-creating it for too long")
     try:
         yield
     finally:

@@ -25,7 +25,7 @@ class UpRequest(Frozen):
     strict_ports: bool = False
     force_recreate: bool = False
     build: bool = False
-    """Build images also where their sources have not changed."""
+    """Build images even if their sources have not changed."""
     builder: str | None = None
     """Who builds images. None: the setting, else `x-moorage.builder`, else Compose."""
     wait_timeout_s: float | None = None

@@ -26,7 +26,7 @@ class Resolved:
     raw: Config
     """The files as written, variables not replaced."""
     definition: Definition
-    """Its ports are the wanted ones: what was leased is no part of it."""
+    """Its ports are the wanted ones, not those that were leased."""
     moved: dict[tuple[tuple[str, str], ...], Definition] = field(default_factory=dict)
     """The same as read with leased ports in its variables, by their values: each is read once."""
 

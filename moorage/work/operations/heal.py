@@ -83,7 +83,7 @@ async def health_while_held(world: World, stack: str) -> Health:
 
 
 async def _mend(run: Run, observed: Observed, found: tuple[Drift, ...], names: list[str]) -> None:
-    """Start again what is down, make anew what is not as its generation has it; dependents that broke come along."""
+    """Start what is down and re-create what differs from its generation, with dependents that broke."""
     anew = rules.to_recreate(found, run.services) & set(names)
     await in_thread(lambda: run.open(observed, {"services": names, "anew": sorted(anew)}))
     async with closed_at_end(run):

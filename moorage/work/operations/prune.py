@@ -11,7 +11,7 @@ from moorage.rules import volumes as rules
 
 
 def to_prune(world: World, stack: str | None, *, all_: bool) -> tuple[tuple[Volume, ...], tuple[Volume, ...]]:
-    """(what would go, what would go only with `all_`): volumes of ours that no container mounts."""
+    """(what would go, what would go only with `all_`): our volumes that no container mounts."""
     on_record = {record.name for record in world.store.stacks()}
     volumes = [v for v in world.volumes.all() if stack in (None, v.stack)]
     every = rules.unneeded(volumes, world.home, on_record, all_=True)

@@ -70,7 +70,7 @@ def _target(world: World, about: Subject, request: SnapshotRequest) -> Path:
 async def _resting(run: Run, observed: Observed, names: tuple[str, ...]) -> AsyncIterator[None]:
     """Stop services for the body and start them again, whatever comes; then close the run.
 
-    What could not be started again is started by whoever takes the lock next.
+    The next holder of the lock starts what could not be started again.
     """
     outcome, awake = RunOutcome.FAILED, False
     try:

@@ -173,7 +173,7 @@ async def _release(context: Context, stack: str) -> None:
 
 
 async def _networks(asked: _Sweep) -> Found:
-    """Networks of ours whose stack is not on record and has no containers."""
+    """Our networks whose stack is not on record and has no containers."""
     world = asked.world
     on_record = {record.name for record in await in_thread(world.store.stacks)}
     for stack in sorted(await in_thread(lambda: world.engine.stacks_of(world.home)) - on_record):

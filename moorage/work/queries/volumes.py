@@ -11,7 +11,7 @@ from moorage.work.definitions import generations
 
 
 def listed(world: World, stack: str | None) -> tuple[Volume, ...]:
-    """The volumes of ours, and what else our stacks mount; of one stack, or of all (None)."""
+    """Our volumes, and others that our stacks mount; of one stack, or of all (None)."""
     records = [record.name for record in world.store.stacks()]
     used = {name: key for record in records for key, name in _names(world, record).items()}
     found = [v for v in world.volumes.all() if rules.ours(v, world.home) or v.name in used or _uses(v, records)]

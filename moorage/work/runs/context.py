@@ -1,4 +1,4 @@
-"""What a run is done with: made once, by whoever starts it, and handed on whole."""
+"""What a run works with: created once, by its caller, and passed on as one value."""
 
 from __future__ import annotations
 

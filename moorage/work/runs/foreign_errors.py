@@ -1,4 +1,4 @@
-"""Exceptions that are not Moorage's: what no adapter should have let out, or a bug of ours."""
+"""Exceptions that are not Moorage's: an adapter should have translated them, or they are our bugs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def foreign_errors_named() -> AsyncIterator[None]:
 def named(run: Run, error: Exception) -> RunError:
     """The error of a run that met one that is not ours; secrets are hidden in its words.
 
-    One that is on record by now is not undone: it stays open, and whoever comes next carries it on.
+    One that is on record by now is not undone: it stays open, and the next command continues it.
     """
     hint = (
         BUG

@@ -211,7 +211,7 @@ async def restart_plan(run: Run, observed: Observed, request: RestartRequest) ->
 
 
 def done_already(run: Run, observed: Observed) -> frozenset[str]:
-    """What this run had started anew before it was cut off: all containers have begun since, or are new."""
+    """The services that this run had restarted before it was cut off: all their containers are new or newly started."""
     if run.record is None:
         return frozenset()
     before = run.record.before.get("containers", {})

@@ -67,7 +67,7 @@ class Run:
         self.discarded: dict[str, Service] = {}
         """Services of the definition that is undone: how long what it started wants to be asked to stop."""
         self.again: frozenset[str] = frozenset()
-        """Services that a restart starts anew: one-shots among them run although they have ended well."""
+        """Services that a restart starts again; one-shots among them run even if they have succeeded before."""
         self.recreated: tuple[frozenset[str], bool] = (frozenset(), False)
         """Services whose containers a restart creates, and whether it does so where they are as they should be."""
         self.built_from: tuple[Desired, Path, Config] | None = None

@@ -128,7 +128,7 @@ async def closed_at_end(run: Run) -> AsyncIterator[None]:
 
     A port that somebody else has taken is such a failure: doing it again would come to the same.
     The body writes the run down first: a cancel that comes meanwhile must not leave it to be carried on.
-    After any other failure, as after a crash, it stays open: whoever comes next carries it on.
+    After any other failure, as after a crash, it stays open, and the next command continues it.
     """
     try:
         yield
@@ -191,7 +191,7 @@ def _report(run: Run, error: BaseException) -> str | None:
 
 
 async def undo_and_close(context: Context, record: RunRecord, outcome: RunOutcome) -> list[str]:
-    """Undo, and close the record if nothing is left; else it stays open, and whoever comes next tries again."""
+    """Undo, and close the record if nothing is left; else it stays open, and the next command tries again."""
     world = context.world
     try:
         left = await _undo_patiently(context, record)

@@ -80,7 +80,7 @@ def _generation_before(world: World, record: RunRecord) -> Generation | None:
 async def _apply_again(context: Context, record: RunRecord, generation: Generation, *, all_of_it: bool) -> list[str]:
     """Apply the generation before, from its pinned images, and wait until what ran then is ready; the rest is off.
 
-    `all_of_it`: what ran then was none of its doing, so all of it is to run.
+    `all_of_it`: the generation had nothing to do with what ran then, so all of its services are started.
     """
     world, run = context.world, Run(context, Operation.ROLLBACK, record.stack)
     run.generation = generation
@@ -138,7 +138,7 @@ async def _remove_containers(context: Context, record: RunRecord) -> list[str]:
 
 
 def _lost(world: World, record: RunRecord) -> list[str]:
-    """What was replaced, where there is no generation to bring it back."""
+    """Containers that were replaced and that no generation can bring back."""
     there = {c.id for c in world.engine.observe(record.stack).containers}
     gone = sorted(name for name, one in record.before.get("containers", {}).items() if one["id"] not in there)
     return [f"these cannot be restored, no generation describes them: {', '.join(gone)}"] if gone else []

@@ -158,7 +158,7 @@ def refuse_irreplaceable(about: Subject, snapshot: Snapshot, *, force: bool) -> 
 
 
 def _refuse_anonymous(about: Subject) -> None:
-    """The containers are made anew, and what they keep in volumes without a name would be gone."""
+    """The containers are re-created, so files that they keep in unnamed volumes would be lost."""
     named = {*rules.names_of(about.generation).values(), about.volume.name}
     mine = {user.container: user.service for user in about.volume.users}
     for other in about.run.world.volumes.all() if mine else ():
