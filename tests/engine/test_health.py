@@ -110,6 +110,8 @@ CRASHES = """
         image: ${TINY_IMAGE}
         command: sh -c 'test -e /broken && exit 3; exec sleep 600'
         init: true
+        # Its own check, because the clock of the test jumps: for that one it has stayed up long as soon as it runs.
+        x-moorage: {ready: {exec: "test ! -e /broken"}}
 """
 
 

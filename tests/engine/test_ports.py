@@ -323,7 +323,13 @@ async def test_a_lease_stays_when_the_wanted_port_is_free_again(stack, free_port
     """Whether the file writes it as a number or as a variable: nothing moves until the lease is released."""
     port = free_ports(2)
     holders = [listen(port), listen(port + 1)]
-    number = '      number: {{image: ${{TINY_IMAGE}}, command: [sleep, infinity], ports: ["{port}:80"]}}\n'
+    number = """      number:
+        image: ${{TINY_IMAGE}}
+        command: [sleep, infinity]
+        stop_grace_period: 0s
+        ports: ["{port}:80"]
+        x-moorage: {{ready: {{exec: "true"}}}}
+"""
     s = stack(VARIABLE.format(port=port) + number.format(port=port + 1))
     await s.up()
     leased, containers = s.ports, {c.name: c.id for c in s.containers()}

@@ -162,7 +162,7 @@ def test_approval_is_asked_for_before_anything_is_done(
         api.call(hub_address, "POST", f"/flow_runs/{approved}/resume", {})
         wait_for_state(hub_address, approved, "COMPLETED")
     machine_state.assert_same()
-    assert project.name not in {one["stack"] for one in project.moorage("ls", "--json").json}
+    assert project.name not in {one["name"] for one in project.moorage("ls", "--json").json}
 
 
 def plan_shown(address: HubAddress, flow_run: str) -> str:
