@@ -119,4 +119,12 @@ def _sigterm_cancels(doing: asyncio.Future[Any]) -> Iterator[None]:
         yield
     finally:
         loop.remove_signal_handler(signal.SIGTERM)
-        signal.signal(signal.SIGTERM, before)
+        # A cancel arrives twice: we look at our own state, and the worker sends a signal. One that comes after the end
+        # of a body that was cancelled has nothing left to cancel; Prefect would call the run Crashed for it.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN if _was_interrupted(doing) else before)
+
+
+def _was_interrupted(doing: asyncio.Future[Any]) -> bool:
+    if not doing.done():
+        return False
+    return doing.cancelled() or isinstance(doing.exception(), InterruptedRunError)
