@@ -9,11 +9,11 @@ import os
 import re
 import subprocess
 import urllib.request
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import Page, expect, sync_playwright
 
 from moorage.hub import api, deployed
@@ -86,13 +86,37 @@ def field(page: Page, title: str) -> Any:
     return page.locator(".schema-form-property", has_text=re.compile(f"^{title}")).locator("input, textarea").first
 
 
+def load(page: Page, url: str, seen: Callable[[], None]) -> None:
+    """Go to a page of the UI. It asks the server once: where that was too busy to answer, we reload, as a person does."""
+    for patience_ms in (PATIENCE_MS // 6, PATIENCE_MS // 3, PATIENCE_MS):
+        page.set_default_timeout(patience_ms)
+        expect.set_options(timeout=patience_ms)
+        try:
+            page.goto(url)
+            seen()
+        except (AssertionError, PlaywrightError) as error:
+            last = error
+        else:
+            return
+        finally:
+            page.set_default_timeout(PATIENCE_MS)
+            expect.set_options(timeout=PATIENCE_MS)
+    pytest.fail(f"{url}: {last}\nlast answers that were errors: {page_errors[-10:]}")
+
+
 def open_form(page: Page, address: HubAddress, flow: str) -> None:
-    """From the list of deployments to the form, as one goes."""
-    page.goto(f"{address.ui_url}/deployments")
-    page.get_by_role("link", name=flow, exact=True).first.click()
+    """From the list of deployments to the form, as one goes: by the search field, as a page of the list has only ten."""
+    listed = page.get_by_role("link", name=flow, exact=True).first
+
+    def found() -> None:
+        page.get_by_placeholder("Search deployments").fill(flow)
+        expect(listed).to_be_visible()
+
+    load(page, f"{address.ui_url}/deployments", found)
+    listed.click()
     page.wait_for_url("**/deployments/deployment/*")
-    page.goto(f"{page.url.partition('?')[0]}/run")
-    page.get_by_role("button", name="Submit").wait_for()
+    submit = page.get_by_role("button", name="Submit")
+    load(page, f"{page.url.partition('?')[0]}/run", lambda: expect(submit).to_be_visible())
 
 
 def submitted(page: Page, address: HubAddress, flow: str) -> str:
@@ -112,21 +136,25 @@ def submitted(page: Page, address: HubAddress, flow: str) -> str:
 
 
 def open_run(page: Page, address: HubAddress, run: str, state: str, *texts: str) -> None:
-    """The page of a run, with its state and these texts in it. The UI asks once; where the server was too busy to answer, we reload."""
-    for patience_ms in (PATIENCE_MS // 6, PATIENCE_MS // 3, PATIENCE_MS):
-        page.goto(f"{address.ui_url}/runs/flow-run/{run}")
-        with suppress(AssertionError):
-            expect(page.get_by_text(state, exact=True).first).to_be_visible(timeout=patience_ms)
-            for text in texts:
-                expect(page.get_by_text(text).first).to_be_visible(timeout=patience_ms)
-            return
-    pytest.fail(f"not on the page of run {run}: {state}, {texts}\nlast answers that were errors: {page_errors[-10:]}")
+    """The page of a run, with its state and these texts in it."""
+
+    def shown() -> None:
+        expect(page.get_by_text(state, exact=True).first).to_be_visible()
+        for text in texts:
+            expect(page.get_by_text(text).first).to_be_visible()
+
+    load(page, f"{address.ui_url}/runs/flow-run/{run}", shown)
 
 
 def open_artifact(page: Page, address: HubAddress, run: str, key: str) -> None:
-    page.goto(f"{address.ui_url}/runs/flow-run/{run}")
-    page.get_by_text("Artifacts", exact=True).first.click()
-    page.locator("a[href*='/artifacts/artifact/']", has_text=re.compile(rf"{key}\s*Created")).first.click()
+    link = page.locator("a[href*='/artifacts/artifact/']", has_text=re.compile(rf"{key}\s*Created")).first
+
+    def listed() -> None:
+        page.get_by_text("Artifacts", exact=True).first.click()
+        expect(link).to_be_visible()
+
+    load(page, f"{address.ui_url}/runs/flow-run/{run}", listed)
+    link.click()
     page.wait_for_url("**/artifacts/artifact/*")
 
 
