@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
 from moorage.cli.output import as_json, patient_remarks, remark, say
 from moorage.hub.control import HubStatus, ProcessStatus
+from moorage.show.redaction import HIDDEN
 
 app = App(name="hub", help="Manage the Prefect server and its worker.")
 
@@ -17,12 +18,15 @@ Json = Annotated[bool, Parameter(name="--json", negative="", help="Print the hub
 
 @app.command
 def start(*, json: Json = False) -> int:
-    """Start server and worker and deploy the flows; processes that already run are kept."""
-    from moorage.hub import control
+    """Start server and worker and deploy the flows; processes that already run are kept.
+
+    Prints a link that opens the UI in a browser, once and within ten minutes.
+    """
+    from moorage.hub import control, entrance
 
     with patient_remarks() as on_line:
-        control.start(on_line)
-    return _show(json)
+        link = entrance.link(control.start(on_line))
+    return _show(json, link=link)
 
 
 @app.command
@@ -46,17 +50,47 @@ def stop(
 
 
 @app.command
-def status(*, json: Json = False) -> int:
+def status(
+    *,
+    json: Json = False,
+    show_secrets: Annotated[bool, Parameter(help="With --json: do not hide the API's password.", negative="")] = False,
+) -> int:
     """Show whether server and worker are running, and where. Exit code 8 if no server answers."""
-    return _show(json)
+    return _show(json, show_secrets=show_secrets)
 
 
 @app.command(name="open")
 def open_() -> int:
-    """Open the Prefect UI in a browser."""
+    """Open the Prefect UI in a browser, and print a link that does it once, within ten minutes."""
     from moorage.hub import control
 
     say(control.open_ui())
+    return 0
+
+
+@app.command
+def env(
+    *,
+    form: Annotated[
+        Literal["shell", "dotenv", "json"], Parameter(name="--format", help="Output format.", show_default=True)
+    ] = "shell",
+    json: Annotated[bool, Parameter(name="--json", negative="", help="Same as --format json.")] = False,
+) -> int:
+    """Print the variables, secret included, with which Prefect's own command uses the hub: `eval "$(moorage hub env)"`.
+
+    Exit code 8 if no server answers.
+    """
+    from moorage.hub import control
+    from moorage.show.variables_text import dotenv_text, shell_text
+
+    found = control.running()
+    variables = {"PREFECT_API_URL": found.api_url, "PREFECT_UI_URL": found.ui_url}
+    if found.auth:
+        variables["PREFECT_API_AUTH_STRING"] = found.auth
+    if json or form == "json":
+        as_json(variables)
+    else:
+        say(shell_text(variables) if form == "shell" else dotenv_text(variables))
     return 0
 
 
@@ -140,16 +174,21 @@ def _say_file(file: Path, *, json: bool) -> None:
         say(str(file))
 
 
-def _show(json: bool) -> int:
+def _show(json: bool, *, link: str | None = None, show_secrets: bool = False) -> int:
     from moorage.errors import HubError
     from moorage.hub import control
 
     found = control.status()
     if json:
-        as_json(found.as_dict())
+        as_json(_data(found, show_secrets=show_secrets) | ({"open_url": link} if link else {}))
     else:
-        say(_text(found))
+        say(_text(found) + (f"\nopen    {link}" if link else ""))
     return 0 if found.api_url else HubError.exit_code
+
+
+def _data(found: HubStatus, *, show_secrets: bool) -> dict[str, Any]:
+    auth = found.auth and (found.auth.get_secret_value() if show_secrets else HIDDEN)
+    return found.as_dict() | {"auth": auth}
 
 
 def _text(found: HubStatus) -> str:

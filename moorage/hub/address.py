@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 
 from moorage.errors import HubError
@@ -24,7 +25,7 @@ def find() -> HubAddress | None:
     """
     wanted = wanted_url()
     record = hub_home().server()
-    if wanted and not (record and record.api_url == wanted):
+    if wanted and not (record and is_of(record, wanted)):
         return _foreign(wanted)
     if record and alive(record.process) and api.answers(address_of(record), _HEALTH_TIMEOUT_S):
         return address_of(record)
@@ -39,6 +40,12 @@ def wanted_url() -> str | None:
 def address_of(record: ServerRecord) -> HubAddress:
     """The address of a server that we started."""
     return HubAddress(api_url=record.api_url, ui_url=record.ui_url, auth=record.auth, managed=True)
+
+
+def is_of(record: ServerRecord, api_url: str) -> bool:
+    """True if a URL is one of those under which this machine reaches a server that we started."""
+    bases = (record.ui_url, *(f"http://{name}:{record.port}" for name in local_names(record.host)))
+    return api_url in (record.api_url, *(f"{base}/api" for base in bases))
 
 
 def flow_run_url(address: HubAddress, flow_run_id: object) -> str:
@@ -61,3 +68,21 @@ def _foreign(api_url: str) -> HubAddress:
             api_url=api_url,
         )
     return address
+
+
+def is_loopback(host: str) -> bool:
+    """True if only this machine reaches a server that listens there."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def is_everywhere(host: str) -> bool:
+    """True if a server that listens there is reached under every address of this machine."""
+    return host in {"0.0.0.0", "::"}  # noqa: S104  # compared, not bound
+
+
+def local_names(host: str) -> tuple[str, ...]:
+    """Names under which this machine may reach a server that listens on `host`, besides `host` itself."""
+    return ("127.0.0.1", "localhost") if is_loopback(host) or is_everywhere(host) else ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import time
@@ -36,6 +37,11 @@ class HubAddress(Frozen):
     """`user:password`. None: the API needs no password."""
     managed: bool
     """True: the server is ours to start and stop."""
+
+    @property
+    def auth_digest(self) -> str:
+        """Tells two secrets apart without telling either; empty: there is none."""
+        return hashlib.sha256(f"{self.api_url} {self.auth}".encode()).hexdigest() if self.auth else ""
 
 
 def answers(address: HubAddress, timeout_s: float) -> bool:
@@ -129,8 +135,9 @@ def refusal(address: HubAddress, status: int, said: str) -> HubError:
     """The error for a refused call; explains a wrong password."""
     hint = None
     if status == _UNAUTHORIZED:
-        variable = "MOORAGE_HUB_AUTH" if address.managed else "PREFECT_API_AUTH_STRING or PREFECT_API_KEY"
-        said, hint = "wrong or missing password", f"Set {variable}."
+        said, hint = "wrong or missing password", "Set PREFECT_API_AUTH_STRING or PREFECT_API_KEY."
+        if address.managed:
+            hint = "The hub's secret has changed meanwhile: try again."
     return HubError(f"{address.api_url} answered {status}: {said}", hint=hint, api_url=address.api_url, status=status)
 
 

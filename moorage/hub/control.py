@@ -10,12 +10,14 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
+
 import moorage
 from moorage.adapters.files import home_errors, private_folder
 from moorage.adapters.locks.kernel import KernelLock
 from moorage.errors import HubError
 from moorage.hub import backup as backups
-from moorage.hub import deployments, draining, process, server, worker
+from moorage.hub import deployments, draining, entrance, process, server, takeover, worker
 from moorage.hub.address import find
 from moorage.hub.api import HubAddress
 from moorage.hub.hub_home import HubHome, hub_home
@@ -55,22 +57,29 @@ class HubStatus(Frozen):
     ui_url: str | None
     managed: bool
     """False: the environment names a server that is not ours."""
+    auth: SecretStr | None
+    """`user:password`, which the API asks for. None: it asks for none, or none answers."""
     version: str
     """Version of the Moorage that started the server; if none is running, of this one."""
 
     def as_dict(self) -> dict[str, Any]:
-        """For `--json`."""
+        """For `--json`, with the password hidden."""
         return self.model_dump(mode="json")
 
 
 def ensure_server(on_line: Callable[[str], None]) -> HubAddress:
     """Return the API to use; start our own server if none answers. Raises HubError."""
     found = find()
-    if found:
+    if found and not takeover.is_open_to_all(found):
         return found
     folder = hub_home()
     with _locked(folder, on_line):
-        return find() or server.start(folder, on_line)
+        takeover.take_over(folder, on_line)
+        address = find() or server.start(folder, on_line)
+        hand = folder.worker()
+        if hand and process.alive(hand.process) and address.managed and address.auth:
+            worker.start(folder, address, on_line)  # replaces it if it does not know the server's secret
+        return address
 
 
 def start(on_line: Callable[[str], None]) -> HubAddress:
@@ -80,6 +89,7 @@ def start(on_line: Callable[[str], None]) -> HubAddress:
     """
     folder = hub_home()
     with _locked(folder, on_line):
+        takeover.take_over(folder, on_line)
         address = find() or server.start(folder, on_line)
         worker.ensure_pool(address)
         with deployments.brought_up_to_date(folder, address, on_line):
@@ -90,7 +100,8 @@ def start(on_line: Callable[[str], None]) -> HubAddress:
 def on_duty(on_line: Callable[[str], None]) -> HubAddress:
     """Return the API to use, with our worker running; start the hub if needed. Raises HubError."""
     found, hand = find(), hub_home().worker()
-    if found and hand and process.alive(hand.process) and hand.api_url == found.api_url:
+    guarded = found and not takeover.is_open_to_all(found)
+    if found and guarded and hand and process.alive(hand.process) and worker.serves(hand, found):
         return found
     return start(on_line)
 
@@ -127,6 +138,7 @@ def status() -> HubStatus:
         api_url=address.api_url if address else None,
         ui_url=address.ui_url if address else None,
         managed=address.managed if address else True,
+        auth=SecretStr(address.auth) if address and address.auth else None,
         version=ours.version if ours else moorage.__version__,
     )
 
@@ -144,12 +156,19 @@ def restore(source: Path) -> Path | None:
 
 
 def open_ui() -> str:
-    """Open the UI in a browser, if there is one; returns its URL. Raises HubError if no server answers."""
+    """Open the UI in a browser, if there is one; returns a link that does it once. Raises HubError: none answers."""
+    address = running()
+    link = entrance.link(address)
+    webbrowser.open(link if link == address.ui_url else entrance.page_of(hub_home(), link))
+    return link
+
+
+def running() -> HubAddress:
+    """The API to use. Raises HubError if none answers."""
     address = find()
     if not address:
         raise HubError("the hub is not running", hint="Start it with `moorage hub start`.")
-    webbrowser.open(address.ui_url)
-    return address.ui_url
+    return address
 
 
 def logs(lines: int = 50) -> dict[str, tuple[str, ...]]:
@@ -159,7 +178,7 @@ def logs(lines: int = 50) -> dict[str, tuple[str, ...]]:
 
 
 def _status_of(record: ProcessRecord | None) -> ProcessStatus:
-    if record is None:
+    if record is None or not record.pid:
         return ProcessStatus(state=ProcessState.STOPPED)
     if not process.alive(record):
         return ProcessStatus(state=ProcessState.CRASHED, pid=record.pid, since=record.since)

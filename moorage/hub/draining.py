@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 from moorage.errors import HubError
 from moorage.hub import api, process, worker
@@ -42,15 +43,19 @@ def under_way(folder: HubHome, address: HubAddress | None) -> list[str]:
     running = process.children(record.process) if record else ()
     if not running:
         return []
-    wanted = {
-        "work_pools": {"name": {"any_": [worker.pool_name()]}},
-        "flow_runs": {"state": {"type": {"any_": _UNDER_WAY}}},
-    }
+    names: list[str] = []
     with suppress(HubError):
-        found = api.call(address, "POST", "/flow_runs/filter", wanted) if address else None
-        if found:
-            return sorted(f"{one['name']} ({one['state']['name']})" for one in found)
-    return [f"pid {one.pid}" for one in running]
+        names = recorded(address, worker.pool_name()) if address else []
+    return names or [f"pid {one.pid}" for one in running]
+
+
+def recorded(address: HubAddress, pool: str | None = None) -> list[str]:
+    """Names of the runs that are under way by the server's record. `pool` None: wherever they run. Raises HubError."""
+    wanted: dict[str, Any] = {"flow_runs": {"state": {"type": {"any_": _UNDER_WAY}}}}
+    if pool:
+        wanted["work_pools"] = {"name": {"any_": [pool]}}
+    found = api.call(address, "POST", "/flow_runs/filter", wanted) or ()
+    return sorted(f"{one['name']} ({one['state']['name']})" for one in found)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +13,11 @@ from moorage.hub.process import ProcessRecord
 from moorage.model.base import Frozen
 from moorage.settings import settings
 
+_OWN_FILE = "secret"
 _SERVER = "server.json"
 _WORKER = "worker.json"
 _DEPLOYED = "deployed"
+_USER = "moorage"
 
 
 class ServerRecord(Frozen):
@@ -26,7 +29,7 @@ class ServerRecord(Frozen):
     api_url: str
     ui_url: str
     auth: str | None = Field(default=None, repr=False)
-    """`user:password`. None: no password."""
+    """`user:password`. None: an earlier version of Moorage started it, and anybody may use it."""
     version: str
     """Version of Moorage that started it."""
 
@@ -36,6 +39,8 @@ class WorkerRecord(Frozen):
 
     process: ProcessRecord
     api_url: str
+    auth_digest: str = Field(default="", repr=False)
+    """Of the secret that it was given; see `HubAddress.auth_digest`."""
     version: str
 
 
@@ -69,6 +74,23 @@ class HubHome:
     def lock(self) -> Path:
         """Held while a command starts or stops the hub."""
         return self.path / "hub.lock"
+
+    @property
+    def server_lock(self) -> Path:
+        """Held by the server as long as it lives: no two of them use one database."""
+        return self.path / "server.lock"
+
+    def secret(self) -> str:
+        """The secret that Moorage made for this hub, `user:password`; made now if there is none. Raises HomeError."""
+        found = (self._files.read(_OWN_FILE) or "").strip()
+        if not found:
+            found = f"{_USER}:{secrets.token_urlsafe(32)}"
+            self._files.write(_OWN_FILE, f"{found}\n")
+        return found
+
+    def renew_secret(self) -> None:
+        """Forget the secret, so that the next one is new. Raises HomeError."""
+        self._files.remove(_OWN_FILE)
 
     def server(self) -> ServerRecord | None:
         """The server that was started last. None: no server was started, or it was stopped."""

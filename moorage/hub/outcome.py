@@ -11,7 +11,7 @@ from typing import Any
 
 from moorage.errors import DefinitionError, MoorageError
 from moorage.hub import api
-from moorage.hub.address import address_of
+from moorage.hub.address import address_of, is_of
 from moorage.hub.api import HubAddress
 from moorage.hub.hub_home import hub_home
 from moorage.model.event import Event
@@ -65,7 +65,7 @@ def own_address() -> HubAddress | None:
     """The API that Prefect uses in this process. None: there is none."""
     api_url = os.environ.get("PREFECT_API_URL", "").rstrip("/")
     record = hub_home().server()
-    if record and record.api_url == api_url:
+    if record and is_of(record, api_url):
         return address_of(record)
     auth = os.environ.get("PREFECT_API_AUTH_STRING") or None
     return HubAddress(api_url=api_url, ui_url="", auth=auth, managed=False) if api_url else None

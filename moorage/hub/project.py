@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import moorage
 from moorage.errors import MoorageError
+from moorage.hub.address import is_of
 from moorage.hub.api import HubAddress
 from moorage.hub.hub_home import hub_home
 from moorage.settings import settings
@@ -121,11 +122,17 @@ def use(address: HubAddress) -> None:
 def _check_same(address: HubAddress) -> None:
     from prefect.settings import get_current_settings
 
-    current = (get_current_settings().api.url or "").rstrip("/")
-    if current != address.api_url:
+    api = get_current_settings().api
+    current, record = (api.url or "").rstrip("/"), hub_home().server()
+    if current != address.api_url and not (address.managed and record and is_of(record, current)):
         raise MoorageError(
             f"Prefect was imported before Moorage could point it to {address.api_url}; it uses {current or 'no API'}",
             hint=f"Set PREFECT_API_URL={address.api_url} before `import prefect`.",
+        )
+    if address.auth and (api.auth_string is None or api.auth_string.get_secret_value() != address.auth):
+        raise MoorageError(
+            f"Prefect was imported before Moorage could give it the password of {address.api_url}",
+            hint='Call Moorage first, or run `eval "$(moorage hub env)"` before the program.',
         )
 
 

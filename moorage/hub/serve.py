@@ -1,93 +1,109 @@
-"""`python -m moorage.hub.serve --host HOST --port PORT …`: Prefect's server behind a guard against foreign web pages.
+"""`python -m moorage.hub.serve --host HOST --port PORT …`: Prefect's server behind the hub's door.
 
-Does what `prefect server start` does, and one thing more. CORS only prevents a foreign page from reading our answers,
-not from sending requests: Prefect treats a POST without a content type as JSON, and browsers send such requests without
-a preflight. CORS does not cover web sockets either. So requests that a browser sends on behalf of another page are
-refused here, by their `Origin`. A page whose own name resolves to our address (DNS rebinding) is recognised by its
-`Host`. Programs send no `Origin` and are served as usual.
+Does what `prefect server start` does, behind a guard against foreign web pages and a door that asks for the hub's
+secret. It reads that from the server's record, which is written before it starts, and enters itself there.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+import hashlib
+import hmac
+import os
+import socket
+import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+
+from moorage.adapters.locks.kernel import KernelLock
+from moorage.hub import process
+from moorage.hub.door import Door, Lock
+from moorage.hub.guard import OriginGuard, hosts_of
+from moorage.hub.hub_home import HubHome, ServerRecord
+from moorage.hub.passes import Passes
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import ASGIApp
 
-_POLICY_VIOLATION = 1008
-
-
-class OriginGuard:
-    """ASGI middleware: answers 403 to requests that a browser sends on behalf of a foreign web page.
-
-    `origins` are the pages that may call us, such as `http://127.0.0.1:4200`. `hosts` are the host names under which we
-    may be called, without port; None: any.
-    """
-
-    def __init__(self, app: ASGIApp, origins: Iterable[str], hosts: Iterable[str] | None) -> None:
-        self._app = app
-        self._origins = frozenset(origins)
-        self._hosts = None if hosts is None else frozenset(hosts)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve or refuse one request or web socket."""
-        if scope["type"] == "lifespan" or self._welcome(dict(scope["headers"])):
-            await self._app(scope, receive, send)
-        elif scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
-        else:
-            await send({"type": "http.response.start", "status": 403, "headers": [(b"content-type", b"text/plain")]})
-            await send({"type": "http.response.body", "body": b"Requests from other pages are refused."})
-
-    def _welcome(self, headers: dict[bytes, bytes]) -> bool:
-        origin, host = (headers.get(name, b"").decode("latin-1") for name in (b"origin", b"host"))
-        named = self._hosts is None or _host_of(f"//{host}") in self._hosts
-        return named and (not origin or origin in self._origins)
-
-
-def hosts_of(origins: Iterable[str]) -> frozenset[str]:
-    """The host names of origins, without ports."""
-    return frozenset(_host_of(origin) for origin in origins)
+_LOCK_TIMEOUT_S = 10.0
+"""For the last server of this folder to be gone altogether."""
+_BACKLOG = 2048
+"""As many connections may wait while Prefect loads: uvicorn's own number."""
 
 
 def main() -> None:
     """Serve until SIGTERM or SIGINT."""
+    from moorage.hub import gc_thread, log_files
+
+    gc_thread.collect_aside()
+    arguments = _arguments()
+    folder = HubHome(arguments.folder)
+    lock = KernelLock(folder.server_lock)  # until this process ends
+    if not lock.take(_LOCK_TIMEOUT_S):
+        sys.exit(f"{folder.path}: another server is running (pid {lock.holder()})")
+    # Bound before anything else: while Prefect loads, no other program can take the port and be told the secret.
+    listener = _listener(arguments.host, arguments.port)
+    record = _entered(folder, arguments.port)
+    log_files.keep_small(folder, arguments.log_bytes)
+    _serve(folder, record, listener, any_host=arguments.any_host)
+
+
+def _serve(folder: HubHome, record: ServerRecord, listener: socket.socket, *, any_host: bool) -> None:
     import uvicorn
     from prefect.server.api.server import create_app
     from prefect.server.database.dependencies import temporary_database_config
     from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL, get_current_settings
 
-    from moorage.hub import database, gc_thread, log_files
-    from moorage.hub.hub_home import HubHome
+    from moorage.hub import database
 
-    gc_thread.collect_aside()
-    arguments = _arguments()
-    log_files.keep_small(HubHome(arguments.folder), arguments.log_bytes)
     settings = get_current_settings().server
     origins = settings.api.cors_allowed_origins.split(",")
     # Around the application, not inside it: automations call it in this process, under a host name of their own.
-    guarded = OriginGuard(create_app(final=True), origins, None if arguments.any_host else hosts_of(origins))
+    guarded = OriginGuard(
+        behind_door(create_app(final=True), folder, record), origins, None if any_host else hosts_of(origins)
+    )
     with temporary_database_config(database.chosen(PREFECT_API_DATABASE_CONNECTION_URL.value())):
-        uvicorn.run(
+        config = uvicorn.Config(
             guarded,
-            host=arguments.host,
-            port=arguments.port,
             timeout_keep_alive=settings.api.keepalive_timeout,
             ws_ping_interval=settings.api.websocket_ping_interval,
             ws_ping_timeout=settings.api.websocket_ping_timeout,
             log_level=settings.logging_level.lower(),
         )
+        server = uvicorn.Server(config)
+        server.run(sockets=[listener])
+    if not server.started:
+        sys.exit("Prefect's server could not start")
 
 
-def _host_of(url: str) -> str:
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""
+def behind_door(app: ASGIApp, folder: HubHome, record: ServerRecord) -> Door:
+    """The application behind the door of this hub. The secret of the record has to be set."""
+    assert record.auth  # noqa: S101 - `server.start` always sets it
+    own = folder.secret()
+    # Both count: with another password, or without the hub's own secret, browsers have to come in again.
+    key = hmac.digest(own.encode(), f"cookies {record.auth}".encode(), hashlib.sha256)
+    return Door(app, Lock(record.auth, Passes(key), record.ui_url, chosen=record.auth != own))
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # Listening, not only bound: Linux would let another program listen there before us.
+    return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+
+
+def _entered(folder: HubHome, port: int) -> ServerRecord:
+    """The record of this server, with this process in it.
+
+    So it is known even if the command that started it was killed. Without a record, nobody waits for it: it ends.
+    """
+    record = folder.server()
+    if record is None or record.port != port or not record.auth:
+        sys.exit("the command that started this server has given up")
+    me = process.ProcessRecord(pid=os.getpid(), identity=process.identity(os.getpid()) or "", since=datetime.now(UTC))
+    record = record.model_copy(update={"process": me})
+    folder.save_server(record)
+    return record
 
 
 def _arguments() -> argparse.Namespace:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 import socket
@@ -15,7 +14,7 @@ import moorage
 from moorage.adapters.probes import SocketProber
 from moorage.errors import HubError
 from moorage.hub import api, process
-from moorage.hub.address import address_of
+from moorage.hub.address import address_of, is_everywhere, is_loopback, local_names
 from moorage.hub.api import HubAddress
 from moorage.hub.hub_home import HubHome, ServerRecord
 from moorage.hub.log_files import tail
@@ -30,6 +29,8 @@ _RACES = 3
 """How often another program may take the port between our check and the server's bind."""
 _LOG_LINES = 20
 _DAY_S = 86_400
+_NOBODY = process.ProcessRecord(pid=0, identity="", since=datetime.fromtimestamp(0, UTC))
+"""A server that is about to start: its record is written first."""
 _TUNING = {
     # A lease in memory leaks its slot for ever if the server restarts while it is held.
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
@@ -46,7 +47,7 @@ def start(folder: HubHome, on_line: Callable[[str], None]) -> HubAddress:
     record = folder.server()
     if record and process.alive(record.process):
         return _until_it_answers(folder, record, on_line)
-    if record:
+    if record and record.process.pid:
         on_line(f"the Prefect server (pid {record.process.pid}) has died; starting it again")
     for _ in range(_RACES):
         record = _launch(folder, on_line)
@@ -57,7 +58,8 @@ def start(folder: HubHome, on_line: Callable[[str], None]) -> HubAddress:
                 raise
             on_line(f"port {record.port} was taken meanwhile")
         except BaseException:
-            stop(folder)  # interrupted; nobody uses the new server yet
+            process.end(record.process, _STOP_GRACE_S)  # interrupted; nobody uses the new server yet
+            folder.forget_server()
             raise
     message = f"every port tried from {settings().hub_port} upward was taken by another program"
     raise HubError(message, hint="Set MOORAGE_HUB_PORT to a free port.")
@@ -71,6 +73,14 @@ def stop(folder: HubHome, grace_s: float = _STOP_GRACE_S) -> None:
     folder.forget_server()
 
 
+def end_to_replace(folder: HubHome, grace_s: float = _STOP_GRACE_S) -> None:
+    """Stop the server, if there is one; the next start takes its port, which worker, runs and browsers know."""
+    record = folder.server()
+    if record:
+        process.end(record.process, grace_s)
+        folder.save_server(record.model_copy(update={"process": _NOBODY}))
+
+
 def free_port(host: str, wanted: int) -> int:
     """The wanted port, or the next free one above it. Raises HubError."""
     prober = SocketProber()
@@ -81,15 +91,15 @@ def free_port(host: str, wanted: int) -> int:
 
 
 def _launch(folder: HubHome, on_line: Callable[[str], None]) -> ServerRecord:
-    host, wanted, auth = settings().hub_host, settings().hub_port, _auth()
-    _check_guarded(host, auth)
+    host, wanted = settings().hub_host, settings().hub_port
     port = _port_of_last_time(folder, host, wanted) or free_port(host, wanted)
     if port != wanted:
         on_line(f"port {wanted} is taken by {_holder(wanted)}; using {port}")
+    auth = _auth(folder, host, port)
     base = f"http://{_name_for_url(host)}:{port}"
-    local = f"http://127.0.0.1:{port}" if _is_everywhere(host) else base
+    local = f"http://127.0.0.1:{port}" if is_everywhere(host) else base
     record = ServerRecord(
-        process=process.ProcessRecord(pid=0, identity="", since=datetime.now(UTC)),
+        process=_NOBODY,
         host=host,
         port=port,
         api_url=f"{local}/api",
@@ -98,6 +108,7 @@ def _launch(folder: HubHome, on_line: Callable[[str], None]) -> ServerRecord:
         version=moorage.__version__,
     )
     on_line(f"starting the Prefect server on {base}")
+    folder.save_server(record)  # before the server, which reads it and adds itself: see moorage.hub.serve
     started = process.spawn(
         _command(folder, record),
         environment=_environment(record),
@@ -105,9 +116,7 @@ def _launch(folder: HubHome, on_line: Callable[[str], None]) -> ServerRecord:
         log=folder.server_log,
         umask=0o077,
     )
-    record = record.model_copy(update={"process": started})
-    folder.save_server(record)
-    return record
+    return record.model_copy(update={"process": started})
 
 
 def _port_of_last_time(folder: HubHome, host: str, wanted: int) -> int | None:
@@ -125,12 +134,12 @@ def _holder(port: int) -> str:
 def _command(folder: HubHome, record: ServerRecord) -> list[str]:
     command = [sys.executable, "-m", "moorage.hub.serve", "--host", record.host, "--port", str(record.port)]
     command += ["--folder", str(folder.path), "--log-bytes", str(settings().hub_log_bytes)]
-    return command if _is_loopback(record.host) else [*command, "--any-host"]
+    return command if is_loopback(record.host) else [*command, "--any-host"]
 
 
 def _environment(record: ServerRecord) -> dict[str, str]:
     address = address_of(record)
-    own = (record.ui_url, *(f"http://{name}:{record.port}" for name in _names(record.host)))
+    own = (record.ui_url, *(f"http://{name}:{record.port}" for name in local_names(record.host)))
     origins = dict.fromkeys([*own, *filter(None, settings().hub_origins.replace(" ", "").split(","))])
     fixed = {
         # Pages of any other origin must not call the API from a browser.
@@ -139,10 +148,11 @@ def _environment(record: ServerRecord) -> dict[str, str]:
         "PREFECT_SERVER_API_HOST": record.host,
         "PREFECT_SERVER_API_PORT": str(record.port),
     }
-    if record.auth:
-        fixed["PREFECT_SERVER_API_AUTH_STRING"] = record.auth
     tuning = {key: os.environ.get(key, value) for key, value in (_TUNING | _retention()).items()}
-    return {**without_foreign(os.environ.copy(), address), **run_environment(address, quiet=False), **tuning, **fixed}
+    found = {**without_foreign(os.environ.copy(), address), **run_environment(address, quiet=False), **tuning, **fixed}
+    # The door asks for the secret; with this variable the UI would ask for it, too.
+    found.pop("PREFECT_SERVER_API_AUTH_STRING", None)
+    return found
 
 
 def _retention() -> dict[str, str]:
@@ -159,11 +169,17 @@ def _retention() -> dict[str, str]:
 def _until_it_answers(folder: HubHome, record: ServerRecord, on_line: Callable[[str], None]) -> HubAddress:
     address, begun = address_of(record), time.monotonic()
     while process.alive(record.process) and time.monotonic() < begun + START_TIMEOUT_S:
-        if api.answers(address, 1.0) and process.alive(record.process):
+        if _entered(folder, record) and api.answers(address, 1.0) and process.alive(record.process):
             _say_ready(address, time.monotonic() - begun, on_line)
             return address
         time.sleep(_POLL_S)
     raise _not_answering(folder, record)
+
+
+def _entered(folder: HubHome, record: ServerRecord) -> bool:
+    """True: the server has the port. Before that another program may answer there, which must not be trusted."""
+    found = folder.server()
+    return found is not None and found.process.pid == record.process.pid
 
 
 def _say_ready(address: HubAddress, waited_s: float, on_line: Callable[[str], None]) -> None:
@@ -188,40 +204,31 @@ def _lost_the_port(folder: HubHome, record: ServerRecord) -> bool:
     return bool(re.search(r"already in use|already running on port", "\n".join(tail(folder.server_log, _LOG_LINES))))
 
 
-def _auth() -> str | None:
-    secret = settings().hub_auth
-    auth = secret.get_secret_value() if secret else None
-    if auth and not re.fullmatch(r"[^:\s]+:\S+", auth):
-        raise HubError("MOORAGE_HUB_AUTH must have the form user:password")
-    return auth
+def _auth(folder: HubHome, host: str, port: int) -> str:
+    """What the hub asks for: the user's own password, also after a server has died, else a secret of ours.
 
-
-def _check_guarded(host: str, auth: str | None) -> None:
-    if not auth and not _is_loopback(host):
+    Raises HubError: the password is of no use, or there is none and the network can reach the hub.
+    """
+    given, last, own = settings().hub_auth, folder.server(), folder.secret()
+    if given:
+        auth = given.get_secret_value()
+        if not re.fullmatch(r"[^:\s]+:\S+", auth):
+            raise HubError("MOORAGE_HUB_AUTH must have the form user:password")
+        return auth
+    if last and last.auth and last.auth != own:
+        return last.auth
+    if not is_loopback(host):
         raise HubError(
-            f"the hub would listen on {host} without a password",
+            f"the hub would listen on {host} without a password of yours",
             hint="Set MOORAGE_HUB_AUTH=user:password, or leave MOORAGE_HUB_HOST at 127.0.0.1.",
         )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _is_everywhere(host: str) -> bool:
-    return host in {"0.0.0.0", "::"}  # noqa: S104  # compared, not bound
+    if last and last.port != port:
+        folder.renew_secret()  # whoever took the port of a server that died may have been told it by a worker
+    return folder.secret()
 
 
 def _name_for_url(host: str) -> str:
     """Host name for a browser: this machine's name if the server listens on all addresses."""
-    if _is_everywhere(host):
+    if is_everywhere(host):
         return socket.gethostname()
     return f"[{host}]" if ":" in host else host
-
-
-def _names(host: str) -> tuple[str, ...]:
-    """Names under which a browser on this machine may have opened the UI."""
-    return ("127.0.0.1", "localhost") if _is_loopback(host) or _is_everywhere(host) else ()

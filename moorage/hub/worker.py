@@ -190,8 +190,13 @@ def stop(folder: HubHome, timeout_s: float) -> None:
     folder.forget_worker()
 
 
+def serves(record: WorkerRecord, address: HubAddress) -> bool:
+    """True if the worker was started for this server, and knows its secret."""
+    return (record.api_url, record.auth_digest) == (address.api_url, address.auth_digest)
+
+
 def _outdated(record: WorkerRecord, address: HubAddress) -> bool:
-    if record.api_url != address.api_url:
+    if not serves(record, address):
         return True
     # A worker with another version of our code is replaced only when it has no runs.
     return record.version != moorage.__version__ and not process.children(record.process)
@@ -204,7 +209,9 @@ def _launch(folder: HubHome, address: HubAddress, on_line: Callable[[str], None]
     started = process.spawn(
         command, environment=_environment(address), folder=project_directory(), log=folder.worker_log, umask=0o077
     )
-    record = WorkerRecord(process=started, api_url=address.api_url, version=moorage.__version__)
+    record = WorkerRecord(
+        process=started, api_url=address.api_url, auth_digest=address.auth_digest, version=moorage.__version__
+    )
     folder.save_worker(record)
     return record
 
