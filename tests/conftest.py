@@ -214,6 +214,7 @@ def shared_api_url() -> str:
 def lone_home(moorage_home: Path, shared_api_url: str, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home for a test that speaks of all stacks in it; its runs are recorded by the shared hub."""
     monkeypatch.setenv("PREFECT_API_URL", shared_api_url)
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", (_session / "home" / "hub" / "secret").read_text().strip())
     return moorage_home
 
 

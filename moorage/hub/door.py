@@ -162,7 +162,7 @@ class Door:
 
     def _authenticates(self, message: Message) -> bool:
         try:
-            said = json.loads(message.get("text") or message.get("bytes") or b"")
+            said = json.loads(message.get("text") or "")
         except (ValueError, RecursionError):
             return False
         if not isinstance(said, dict) or said.get("type") != "auth":

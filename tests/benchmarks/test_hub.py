@@ -20,7 +20,9 @@ from typing import Any
 import pytest
 
 from moorage.hub import api, deployed, runs
+from moorage.hub.address import address_of
 from moorage.hub.api import HubAddress
+from moorage.hub.hub_home import HubHome
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(900)]
 
@@ -52,7 +54,9 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[HubAddre
     home = tmp_path_factory.mktemp("hub-bench")
     cold_s, _ = hub("start", home)
     again_s, status = hub("start", home)
-    address = HubAddress(api_url=status["api_url"], ui_url=status["ui_url"], managed=True)
+    record = HubHome(home / "hub").server()
+    assert record
+    address = address_of(record)
     yield address, status, cold_s, again_s
     hub("stop", home)
 

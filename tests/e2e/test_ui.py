@@ -5,20 +5,16 @@ Screenshots go to build/screenshots.
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 import urllib.request
-from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from playwright.sync_api import Error as PlaywrightError
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from moorage.hub import api, deployed
-from tests.conftest import ROOT
-from tests.orchestrated.conftest import create_run, hub_address, wait_for, wait_for_state  # noqa: F401 - a fixture
+from tests.e2e.conftest import load, picture
+from tests.orchestrated.conftest import create_run, wait_for, wait_for_state
 
 if TYPE_CHECKING:
     from moorage.hub.api import HubAddress
@@ -26,11 +22,6 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.e2e, pytest.mark.engine, pytest.mark.timeout(400)]
 
-PICTURES = ROOT / "build" / "screenshots"
-page_errors: list[str] = []
-"""What the server refused or did not answer, for the report of a failure."""
-PATIENCE_MS = 120_000
-"""The machine may be busy; what is waited for comes, or the test fails."""
 SHOP = """
     services:
       db:
@@ -48,60 +39,9 @@ SHOP = """
 """
 
 
-@pytest.fixture(scope="module")
-def chromium() -> str:
-    """The path of a Chromium; without one the test fails, and says what to do."""
-    found = subprocess.run([ROOT / "scripts" / "browser"], capture_output=True, text=True, check=False, timeout=300)
-    if found.returncode:
-        pytest.fail(f"scripts/browser: {found.stderr}", pytrace=False)
-    return found.stdout.strip()
-
-
-@pytest.fixture(scope="module")
-def page(chromium: str) -> Iterator[Page]:
-    """A page in a browser; what the environment says about proxies does not concern our own hub."""
-    environment = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox"], env=environment, timeout=PATIENCE_MS
-        )
-        one = browser.new_page(viewport={"width": 1400, "height": 1200})
-        one.set_default_timeout(PATIENCE_MS)
-        one.on("response", lambda got: page_errors.append(f"{got.status} {got.url}") if got.status >= 400 else None)
-        one.on("requestfailed", lambda lost: page_errors.append(f"{lost.failure} {lost.url}"))
-        expect.set_options(timeout=PATIENCE_MS)
-        yield one
-        browser.close()
-
-
-def picture(page: Page, name: str) -> None:
-    PICTURES.mkdir(parents=True, exist_ok=True)
-    page.wait_for_timeout(700)  # for what still fades in
-    page.screenshot(path=PICTURES / f"{name}.png", full_page=True)
-    assert (PICTURES / f"{name}.png").stat().st_size > 10_000
-
-
 def field(page: Page, title: str) -> Any:
     """The input of a field of the form, by its title."""
     return page.locator(".schema-form-property", has_text=re.compile(f"^{title}")).locator("input, textarea").first
-
-
-def load(page: Page, url: str, seen: Callable[[], None]) -> None:
-    """Go to a page of the UI. It asks the server once: where that was too busy to answer, we reload, as a person does."""
-    for patience_ms in (PATIENCE_MS // 6, PATIENCE_MS // 3, PATIENCE_MS):
-        page.set_default_timeout(patience_ms)
-        expect.set_options(timeout=patience_ms)
-        try:
-            page.goto(url)
-            seen()
-        except (AssertionError, PlaywrightError) as error:
-            last = error
-        else:
-            return
-        finally:
-            page.set_default_timeout(PATIENCE_MS)
-            expect.set_options(timeout=PATIENCE_MS)
-    pytest.fail(f"{url}: {last}\nlast answers that were errors: {page_errors[-10:]}")
 
 
 def open_form(page: Page, address: HubAddress, flow: str) -> None:
@@ -159,7 +99,7 @@ def open_artifact(page: Page, address: HubAddress, run: str, key: str) -> None:
 
 
 def test_a_stack_from_the_form(
-    hub_address: HubAddress,  # noqa: F811
+    hub_address: HubAddress,
     page: Page,
     project: Project,
     tiny_image: str,
@@ -202,7 +142,7 @@ def test_a_stack_from_the_form(
 
 @pytest.mark.exhaustive
 def test_a_failure_explains_itself(
-    hub_address: HubAddress,  # noqa: F811
+    hub_address: HubAddress,
     page: Page,
     project: Project,
     tiny_image: str,
@@ -222,7 +162,7 @@ def test_a_failure_explains_itself(
 
 
 def test_cancel_undoes(
-    hub_address: HubAddress,  # noqa: F811
+    hub_address: HubAddress,
     page: Page,
     project: Project,
     tiny_image: str,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import secrets
@@ -39,8 +40,10 @@ def hub(*args: str, home: Path | None = None, exit_code: int | None = 0, **env: 
 
 
 def address_in(status: dict[str, Any], auth: str | None = None) -> HubAddress:
-    """The address that `moorage hub status --json` tells."""
-    return HubAddress(api_url=status["api_url"], ui_url=status["ui_url"], managed=status["managed"], auth=auth)
+    """The address that `moorage hub status --json --show-secrets` tells. `auth`: in place of the secret there."""
+    return HubAddress(
+        api_url=status["api_url"], ui_url=status["ui_url"], managed=status["managed"], auth=auth or status["auth"]
+    )
 
 
 @pytest.fixture(scope="session")
@@ -49,7 +52,7 @@ def hub_address(shared_api_url: str) -> HubAddress:
 
     `$MOORAGE_HOME` is theirs as well as the hub's.
     """
-    found = address_in(json.loads(hub("status", "--json").stdout))
+    found = address_in(json.loads(hub("status", "--json", "--show-secrets").stdout))
     assert found.api_url == shared_api_url
     return found
 
@@ -92,7 +95,8 @@ class OwnHub:
 
     def start(self, exit_code: int = 0, **env: str) -> dict[str, Any]:
         done = hub("start", "--json", home=self.home, exit_code=exit_code, **(self.env | env))
-        return json.loads(done.stdout) | {"said": done.stderr}
+        record = self.folder.server()
+        return json.loads(done.stdout) | {"said": done.stderr, "auth": record.auth if record else None}
 
     def serve(self, **env: str) -> subprocess.CompletedProcess[str]:
         """Only the server, as `moorage up` does it."""
@@ -100,7 +104,8 @@ class OwnHub:
         return python(code, self.home, MOORAGE_HOME=str(self.home), **(self.env | env))
 
     def status(self, **env: str) -> dict[str, Any]:
-        return json.loads(hub("status", "--json", home=self.home, exit_code=None, **(self.env | env)).stdout)
+        options = ("--json", "--show-secrets")
+        return json.loads(hub("status", *options, home=self.home, exit_code=None, **(self.env | env)).stdout)
 
     def stop(self, timeout_s: float = 10, *args: str) -> str:
         return hub("stop", "--timeout", str(timeout_s), *args, home=self.home, **self.env).stderr
@@ -165,6 +170,11 @@ def _forget_settings() -> None:
         forget()
 
 
+def authorization(address: HubAddress) -> str:
+    """The value of the header with which a program comes in."""
+    return f"Basic {base64.b64encode(str(address.auth).encode()).decode()}"
+
+
 def http_status(url: str, method: str = "GET", body: bytes | None = None, **headers: str) -> int:
     """Only the status, and the headers as they are given: what a browser would send."""
     request = urllib.request.Request(url, body, {k.replace("_", "-"): v for k, v in headers.items()}, method=method)
@@ -174,6 +184,16 @@ def http_status(url: str, method: str = "GET", body: bytes | None = None, **head
     except urllib.error.HTTPError as error:
         with error:
             return error.code
+
+
+def refused_page(address: HubAddress) -> str:
+    """What a person sees who opens the UI and has not come in."""
+    request = urllib.request.Request(address.ui_url, headers={"Accept": "text/html"})
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60)
+    assert refused.value.code == 401
+    with refused.value as answer:
+        return answer.read().decode()
 
 
 def python(code: str, cwd: Path, *path: Path, **env: str) -> subprocess.CompletedProcess[str]:

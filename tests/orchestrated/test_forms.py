@@ -16,7 +16,7 @@ import pytest
 from moorage.hub import api, deployed
 from moorage.hub.prefect_file import rendered
 from moorage.hub.project import project_directory, whole_environment
-from tests.orchestrated.conftest import OwnHub, address_in, create_run, python, wait_for_state
+from tests.orchestrated.conftest import OwnHub, address_in, authorization, create_run, python, wait_for_state
 
 if TYPE_CHECKING:
     from moorage.hub.api import HubAddress
@@ -38,7 +38,8 @@ def refusal(address: HubAddress, flow: str, **parameters: Any) -> str:
     """What the server says to a form that is wrong."""
     url = f"{address.api_url}/deployments/{deployed.found_on(address)[flow]}/create_flow_run"
     body = json.dumps({"parameters": parameters}).encode()
-    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+    headers = {"Content-Type": "application/json", "Authorization": authorization(address)}
+    request = urllib.request.Request(url, body, headers)
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60)
     assert refused.value.code == 409

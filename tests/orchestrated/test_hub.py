@@ -18,7 +18,17 @@ from moorage.errors import HubError
 from moorage.hub import address, api, deployed, worker
 from moorage.hub.api import HubAddress
 from moorage.hub.project import project_directory
-from tests.orchestrated.conftest import OwnHub, address_in, create_run, http_status, hub, python, wait_for_state
+from tests.orchestrated.conftest import (
+    OwnHub,
+    address_in,
+    authorization,
+    create_run,
+    http_status,
+    hub,
+    python,
+    refused_page,
+    wait_for_state,
+)
 
 pytestmark = [pytest.mark.orchestrated, pytest.mark.timeout(600)]
 
@@ -99,7 +109,7 @@ def test_prefect_deploys_the_project_without_a_question_and_changes_nothing(hub_
     done = subprocess.run(
         [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
         cwd=project_directory(),
-        env=os.environ | {"PREFECT_API_URL": hub_address.api_url},
+        env=os.environ | json.loads(hub("env", "--json").stdout),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -131,12 +141,13 @@ def test_a_foreign_page_may_not_call_the_api(hub_address: HubAddress) -> None:
     url, evil = f"{hub_address.api_url}/variables/", "http://evil.example"
     port = hub_address.ui_url.rpartition(":")[2]
     asks = {"Access_Control_Request_Method": "POST"}
+    me = {"Authorization": authorization(hub_address), "Content_Type": "application/json"}
     assert http_status(url, "OPTIONS", Origin=evil, **asks) == 403
     assert http_status(url, "OPTIONS", Origin=f"http://localhost:{port}", **asks) == 200
     body = json.dumps({"name": f"v{secrets.token_hex(4)}", "value": 1}).encode()
-    assert http_status(url, "POST", body, Origin=evil, Content_Type="text/plain") == 403
-    assert http_status(url, "POST", body, Origin="null", Content_Type="application/json") == 403
-    assert http_status(url, "POST", body, Origin=hub_address.ui_url, Content_Type="application/json") == 201
+    assert http_status(url, "POST", body, Origin=evil, **(me | {"Content_Type": "text/plain"})) == 403
+    assert http_status(url, "POST", body, Origin="null", **me) == 403
+    assert http_status(url, "POST", body, Origin=hub_address.ui_url, **me) == 201
 
 
 def test_a_foreign_page_may_not_write_without_a_content_type(hub_address: HubAddress) -> None:
@@ -146,9 +157,10 @@ def test_a_foreign_page_may_not_write_without_a_content_type(hub_address: HubAdd
     port = int(hub_address.ui_url.rpartition(":")[2])
     body = json.dumps({"name": f"v{secrets.token_hex(4)}", "value": 1})
     answers = []
+    me = {"Authorization": authorization(hub_address)}
     for origin in ({"Origin": "http://evil.example"}, {}):
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-        connection.request("POST", "/api/variables/", body, origin)
+        connection.request("POST", "/api/variables/", body, me | origin)
         answers.append(connection.getresponse().status)
         connection.close()
     assert answers == [403, 201], "a program, which sends no Origin, is served"
@@ -167,6 +179,7 @@ def test_a_foreign_page_may_not_open_a_web_socket(hub_address: HubAddress) -> No
         with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
             connection.sendall(
                 f"GET /api/events/out HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nOrigin: {origin}\r\nUpgrade: websocket\r\n"
+                f"Authorization: {authorization(hub_address)}\r\n"
                 f"Connection: Upgrade\r\nSec-WebSocket-Key: {base64.b64encode(bytes(16)).decode()}\r\n"
                 "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: prefect\r\n\r\n".encode()
             )
@@ -190,11 +203,12 @@ def test_other_addresses_than_loopback_need_a_password(own: OwnHub) -> None:
     secret = "ada:open-sesame"
     status = own.start(MOORAGE_HUB_HOST="0.0.0.0", MOORAGE_HUB_AUTH=secret)
     assert status["worker"]["state"] == "running", "the worker knows the password"
-    assert secret not in json.dumps(status)
-    bare = address_in(status)
+    assert secret not in hub("status", "--json", home=own.home, **own.env).stdout
+    bare = address_in(status | {"auth": None})
     assert http_status(f"{bare.api_url}/variables/filter", "POST", b"{}", Content_Type="application/json") == 401
     with pytest.raises(HubError, match="401"):
         deployed.found_on(bare)
     assert "up" in deployed.found_on(address_in(status, auth=secret))
+    assert 'name="password"' in refused_page(bare), "elsewhere one cannot run `moorage hub open`"
     assert own.status()["api_url"], "a later command needs no variable: the password is on record"
     assert not [line for line in own.processes().values() if secret in line], "no password in a command line"

@@ -23,6 +23,7 @@ from moorage.hub.process import ProcessRecord
 from tests.orchestrated.conftest import (
     OwnHub,
     address_in,
+    authorization,
     binds,
     create_run,
     hub,
@@ -152,8 +153,10 @@ def test_a_port_of_somebody_else_is_left_alone(own: OwnHub) -> None:
         assert f"(pid {os.getpid()})" in said
         assert own.port < port < own.port + 200
         assert said.splitlines()[-1] == status["ui_url"]
-        ui = json.load(urllib.request.urlopen(f"{status['ui_url']}/ui-settings", timeout=60))
-        assert ui["api_url"] == status["api_url"]
+        headers = {"Authorization": authorization(address_in(status))}
+        asked = urllib.request.Request(f"{status['ui_url']}/ui-settings", headers=headers)
+        ui = json.load(urllib.request.urlopen(asked, timeout=60))
+        assert (ui["api_url"], ui["auth"]) == (status["api_url"], None), "the UI asks for no password of its own"
 
 
 @pytest.mark.exhaustive
@@ -220,7 +223,7 @@ def test_ctrl_c_while_it_starts_leaves_nothing(own: OwnHub) -> None:
     starting = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True, start_new_session=True)
     assert starting.stderr
     assert "starting the Prefect server" in starting.stderr.readline()
-    wait_for(lambda: own.folder.server() is not None)
+    wait_for(lambda: bool((found := own.folder.server()) and found.process.pid))
     os.killpg(starting.pid, signal.SIGINT)
     starting.communicate(timeout=240)
     assert starting.returncode == 130
@@ -267,7 +270,7 @@ def test_a_zombie_counts_as_dead() -> None:
 
 @pytest.mark.exhaustive
 def test_a_server_of_the_environment_is_used_and_left_alone(own: OwnHub, hub_address: HubAddress) -> None:
-    env = {"PREFECT_API_URL": hub_address.api_url}
+    env = {"PREFECT_API_URL": hub_address.api_url, "PREFECT_API_AUTH_STRING": str(hub_address.auth)}
     status = own.status(**env)
     assert status["managed"] is False
     assert status["api_url"] == hub_address.api_url
@@ -275,10 +278,11 @@ def test_a_server_of_the_environment_is_used_and_left_alone(own: OwnHub, hub_add
     assert api.answers(hub_address, 2)
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_our_own_hub_in_the_environment_is_still_ours(
-    hub_address: HubAddress, with_environment: Callable[..., None]
+    hub_address: HubAddress, with_environment: Callable[..., None], host: str
 ) -> None:
-    with_environment(PREFECT_API_URL=f"{hub_address.api_url}/")
+    with_environment(PREFECT_API_URL=f"{hub_address.api_url.replace('127.0.0.1', host)}/")
     found = address.find()
     assert found == hub_address
     assert found.managed

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import time
-import urllib.request
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from moorage.hub import api
+from tests.orchestrated.conftest import address_in
+
 if TYPE_CHECKING:
+    from moorage.hub.api import HubAddress
     from tests.conftest import MachineState, Project
 
 pytestmark = [pytest.mark.engine, pytest.mark.orchestrated, pytest.mark.timeout(600)]
@@ -31,20 +33,16 @@ TWO_SERVICES = """
 WANTED = {"lease", "create", "start db", "ready db", "start web", "ready web"}
 
 
-def ask(api_url: str, path: str, **body: Any) -> Any:
+def ask(address: HubAddress, path: str, **body: Any) -> Any:
     """POST to the Prefect API."""
-    request = urllib.request.Request(
-        f"{api_url}{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        return json.load(answer)
+    return api.call(address, "POST", path, body)
 
 
-def task_runs(api_url: str, flow_run_id: str, names: set[str]) -> dict[str, Any]:
+def task_runs(address: HubAddress, flow_run_id: str, names: set[str]) -> dict[str, Any]:
     """The task runs of a flow run by name; recorded in the background, so we wait until all are there."""
     deadline = time.monotonic() + 240
     while True:
-        found = ask(api_url, "/task_runs/filter", flow_runs={"id": {"any_": [flow_run_id]}})
+        found = ask(address, "/task_runs/filter", flow_runs={"id": {"any_": [flow_run_id]}})
         by_name = {run["name"]: run for run in found}
         ended = all(run["state_type"] in ("COMPLETED", "FAILED", "CRASHED") for run in by_name.values())
         if (names <= set(by_name) and ended) or time.monotonic() > deadline:
@@ -52,20 +50,19 @@ def task_runs(api_url: str, flow_run_id: str, names: set[str]) -> dict[str, Any]
         time.sleep(0.2)
 
 
-def hub_api(project: Project) -> str:
-    """Address of the Prefect API that `up` started."""
-    url: str = project.moorage("hub", "status", "--json").json["api_url"]
-    return url
+def hub_api(project: Project) -> HubAddress:
+    """The Prefect API that `up` started."""
+    return address_in(project.moorage("hub", "status", "--json", "--show-secrets").json)
 
 
 def test_the_run_and_its_task_graph_are_in_the_api(project: Project, tiny_image: str) -> None:
     project.compose(TWO_SERVICES.format(image=tiny_image))
     answer = project.moorage("up", "--json").json
-    api_url, run_id = hub_api(project), answer["flow_run_id"]
-    found = task_runs(api_url, run_id, WANTED)
+    address, run_id = hub_api(project), answer["flow_run_id"]
+    found = task_runs(address, run_id, WANTED)
     assert set(found) == WANTED
     assert {run["state_type"] for run in found.values()} == {"COMPLETED"}
-    flow_run = json.load(urllib.request.urlopen(f"{api_url}/flow_runs/{run_id}", timeout=60))
+    flow_run = api.call(address, "GET", f"/flow_runs/{run_id}")
     assert flow_run["name"] == f"up {project.name}"
     assert flow_run["state_type"] == "COMPLETED"
     waited_for = {run["id"] for name in ("ready db", "create") for run in [found[name]]}
@@ -93,10 +90,10 @@ def test_a_failed_run_shows_its_undo(project: Project, tiny_image: str, machine_
     assert "last words" in failed["log"]
     assert failed["undone"] is True
     machine_state.assert_same()
-    api_url = hub_api(project)
-    runs = ask(api_url, "/flow_runs/filter", flow_runs={"name": {"any_": [f"up {project.name}"]}})
+    address = hub_api(project)
+    runs = ask(address, "/flow_runs/filter", flow_runs={"name": {"any_": [f"up {project.name}"]}})
     assert [run["state_type"] for run in runs] == ["FAILED"]
-    found = task_runs(api_url, runs[0]["id"], {"remove db", "remove web"})
+    found = task_runs(address, runs[0]["id"], {"remove db", "remove web"})
     assert found["ready web"]["state_type"] == "FAILED"
     assert {found[name]["state_type"] for name in ("remove db", "remove web")} == {"COMPLETED"}
     assert found["start db"]["state_type"] == "COMPLETED"
@@ -105,9 +102,9 @@ def test_a_failed_run_shows_its_undo(project: Project, tiny_image: str, machine_
 def test_the_log_of_the_run_tells_the_story(project: Project, tiny_image: str) -> None:
     project.compose(TWO_SERVICES.format(image=tiny_image))
     run_id = project.moorage("up", "--json").json["flow_run_id"]
-    api_url, deadline = hub_api(project), time.monotonic() + 240
+    address, deadline = hub_api(project), time.monotonic() + 240
     while time.monotonic() < deadline:
-        lines = ask(api_url, "/logs/filter", logs={"flow_run_id": {"any_": [run_id]}}, limit=200)
+        lines = ask(address, "/logs/filter", logs={"flow_run_id": {"any_": [run_id]}}, limit=200)
         told = [line["message"] for line in lines if line["name"].startswith("moorage")]
         if any(line.startswith("ready web: ready") for line in told):
             break
