@@ -53,7 +53,7 @@ def stop(
 def status(
     *,
     json: Json = False,
-    show_secrets: Annotated[bool, Parameter(help="With --json: do not hide the API's password.", negative="")] = False,
+    show_secrets: Annotated[bool, Parameter(help="Do not hide the API's password.", negative="")] = False,
 ) -> int:
     """Show whether server and worker are running, and where. Exit code 8 if no server answers."""
     return _show(json, show_secrets=show_secrets)
@@ -182,7 +182,8 @@ def _show(json: bool, *, link: str | None = None, show_secrets: bool = False) ->
     if json:
         as_json(_data(found, show_secrets=show_secrets) | ({"open_url": link} if link else {}))
     else:
-        say(_text(found) + (f"\nopen    {link}" if link else ""))
+        more = [f"auth    {found.auth.get_secret_value()}"] if show_secrets and found.auth else []
+        say("\n".join([_text(found), *more, *([f"open    {link}"] if link else [])]))
     return 0 if found.api_url else HubError.exit_code
 
 
