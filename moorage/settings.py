@@ -66,7 +66,7 @@ class Settings(BaseSettings):
     hub_host: str = "127.0.0.1"
     """Address that the hub's Prefect server listens on."""
     hub_auth: SecretStr | None = None
-    """`user:password` that the hub requires. None: no password, which is allowed on loopback only."""
+    """`user:password` that the hub requires. None: a secret that it makes itself, which is allowed on loopback only."""
     hub_origins: str = ""
     """Origins that may call the hub besides its own UI, comma-separated, such as that of a reverse proxy."""
     hub_keep_days: int = Field(default=90, ge=0)
