@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from moorage.cli.output import as_json, say
 from moorage.cli.world import open_world
-from moorage.errors import BackendUnavailableError, MoorageError
+from moorage.errors import BackendUnavailableError, HubError, MoorageError
 from moorage.interfaces import World
 
 _LEAST_FREE_BYTES = 1 << 30
@@ -64,8 +64,12 @@ def _disk(world: World) -> str:
 
 def _hub() -> str:
     from moorage.hub.address import find
+    from moorage.hub.takeover import is_open_to_all
 
     address = find()
+    if address and is_open_to_all(address):
+        message = f"an earlier version of Moorage has started {address.api_url}, and anybody on this machine may use it"
+        raise HubError(message, hint="`moorage hub start` replaces it.")
     return f"Prefect API at {address.api_url}" if address else "not running; `moorage up` starts it"
 
 

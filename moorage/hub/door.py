@@ -64,7 +64,7 @@ class Door:
             await self._socket(asked, scope, receive, send)
         elif asked.path == ENTER:
             await self._entrance(asked, receive, send)
-        elif asked.path == f"/api{TOKENS}" and self._knows_secret(asked):
+        elif (asked.method, asked.path) == ("POST", f"/api{TOKENS}") and self._knows_secret(asked):
             await answer_data(send, 201, token=self._lock.passes.token())
         elif self._may_pass(asked) or _is_open(asked):
             await self._app(scope, receive, send)

@@ -39,8 +39,8 @@ class WorkerRecord(Frozen):
 
     process: ProcessRecord
     api_url: str
-    auth_digest: str = Field(default="", repr=False)
-    """Of the secret that it was given; see `HubAddress.auth_digest`."""
+    auth_digest: str | None = Field(default=None, repr=False)
+    """Of the secret that it was given; see `HubAddress.auth_digest`. None: an earlier version started it."""
     version: str
 
 

@@ -191,15 +191,16 @@ def stop(folder: HubHome, timeout_s: float) -> None:
 
 
 def serves(record: WorkerRecord, address: HubAddress) -> bool:
-    """True if the worker was started for this server, and knows its secret."""
-    return (record.api_url, record.auth_digest) == (address.api_url, address.auth_digest)
+    """True if the worker was started for this server, and knows its secret, as far as that is on record."""
+    return record.api_url == address.api_url and record.auth_digest in (None, address.auth_digest)
 
 
 def _outdated(record: WorkerRecord, address: HubAddress) -> bool:
     if not serves(record, address):
         return True
     # A worker with another version of our code is replaced only when it has no runs.
-    return record.version != moorage.__version__ and not process.children(record.process)
+    other = record.version != moorage.__version__ or record.auth_digest is None
+    return other and not process.children(record.process)
 
 
 def _launch(folder: HubHome, address: HubAddress, on_line: Callable[[str], None]) -> WorkerRecord:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import re
+import signal
+import subprocess
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,12 +22,14 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocketDisconnect
 
-from moorage.hub import entrance
+import moorage
+from moorage.hub import entrance, worker
+from moorage.hub.api import HubAddress
 from moorage.hub.door import Door, Lock
 from moorage.hub.guard import OriginGuard, hosts_of
-from moorage.hub.hub_home import HubHome, ServerRecord
+from moorage.hub.hub_home import HubHome, ServerRecord, WorkerRecord
 from moorage.hub.passes import COOKIE_S, LINK_S, Passes
-from moorage.hub.process import ProcessRecord
+from moorage.hub.process import ProcessRecord, children, identity, send
 from moorage.hub.serve import behind_door
 
 with warnings.catch_warnings():
@@ -375,6 +379,32 @@ def test_a_new_secret_or_password_ends_all_cookies(folder: HubHome, change: Call
         change(folder)
     changed = client("ada:first" if change else "ada:second")
     assert changed.get("/api/flows", headers=sent).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("digest", "running", "outdated"),
+    [
+        ("same", "", False),
+        ("same", "sleep 60 &", False),
+        ("", "sleep 60 &", True),
+        (None, "", True),
+        (None, "sleep 60 &", False),
+    ],
+)
+def test_a_worker_without_the_secret_is_replaced(digest: str | None, running: str, outdated: bool) -> None:
+    """One of an earlier version, which may have it or not, only when it has no runs."""
+    address = HubAddress(api_url=f"{HOME}/api", ui_url=HOME, auth=SECRET, managed=True)
+    told = address.auth_digest if digest == "same" else digest
+    with subprocess.Popen(
+        ["sh", "-c", f"{running} echo; read wait"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as hand:
+        assert hand.stdout
+        hand.stdout.readline()
+        one = ProcessRecord(pid=hand.pid, identity=identity(hand.pid) or "", since=datetime.now(UTC))
+        record = WorkerRecord(process=one, api_url=address.api_url, auth_digest=told, version=moorage.__version__)
+        assert worker._outdated(record, address) is outdated
+        for child in (*children(one), one):
+            send(child, signal.SIGKILL)
 
 
 def test_the_link_is_not_on_the_command_line_of_the_browser(folder: HubHome) -> None:
