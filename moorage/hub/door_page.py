@@ -40,7 +40,8 @@ def closed(wanted: str, said: str = "", *, password: bool) -> str:
 {f"<p><strong>{escape(said)}</strong></p>" if said else ""}
 <p>This hub serves only the user who started it. In a terminal of that user, run</p>
 <p><code>moorage hub open</code></p>
-<p>It opens the hub in your browser, and prints a link that does the same once.</p>
+<p>It opens the hub in your browser, and prints a link that does the same once.
+Then reload this page.</p>
 {_form(wanted) if password else ""}"""
     )
 

@@ -56,7 +56,13 @@ def test_a_foreign_package_that_is_there_already_is_named(tmp_path: Path) -> Non
 
 def test_prefect_that_was_imported_for_another_server_is_named(tmp_path: Path) -> None:
     refused = python("import prefect\n" + dedent(LOAD), tmp_path, PREFECT_API_URL="http://127.0.0.1:2/api")
-    assert "Prefect was imported before" in refused.stderr
+    assert "Prefect was imported before Moorage could point it to http://127.0.0.1:1/api" in refused.stderr
+
+
+def test_prefect_that_was_imported_without_the_hubs_secret_is_named(tmp_path: Path) -> None:
+    load = dedent(LOAD).replace("managed=True", "managed=True, auth='moorage:x'")
+    refused = python("import prefect\n" + load, tmp_path, PREFECT_API_URL="http://127.0.0.1:1/api")
+    assert "Prefect was imported before Moorage could give it the password" in refused.stderr
 
 
 def test_flows_run_quietly_and_keep_their_files_in_the_hub(hub_address: HubAddress, tmp_path: Path) -> None:
