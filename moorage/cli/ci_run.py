@@ -146,7 +146,7 @@ class CiRun:
         try:
             return save()
         except Exception as error:  # noqa: BLE001 - whatever it is, it changes nothing else
-            self.out.say(f"note: {what} not saved: {said(error)}")
+            self.out.say(f"note: {what} not saved: {one_line(said(error))}")
         return None
 
     # --- up -------------------------------------------------------------------------------------------------
@@ -183,6 +183,8 @@ class CiRun:
     # --- the command ----------------------------------------------------------------------------------------
 
     def _command(self, status: StackStatus) -> int:
+        from moorage.show.text import error_text
+
         began = time.monotonic()
         if self.asked.junit:
             self.kept("JUnit report", lambda: Path(self.asked.junit or "").mkdir(parents=True, exist_ok=True))
@@ -197,7 +199,7 @@ class CiRun:
         except DefinitionError as error:
             code = self.summary.exit_code = int(error.fields["exit_code_of_command"])
             self.summary.error = error
-            self.out.say(f"error: {error}\n→ {error.hint}")
+            self.out.quote(error_text(error))
             return code
         finally:
             self.summary.command_s = time.monotonic() - began
