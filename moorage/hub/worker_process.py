@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import warnings
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -62,10 +63,14 @@ def worker_class() -> type[ProcessWorker]:
                 made.env[_ENTRYPOINT] = entrypoint
             return made
 
-    class OwnWorker(ProcessWorker):
-        """Prefect's process worker, but for what it starts for our flows."""
+    with warnings.catch_warnings():
+        # Prefect remarks that there are two of the type now. Ours is the one that is used.
+        warnings.filterwarnings("ignore", message=".* matches existing registered type")
 
-        job_configuration = OwnConfiguration
+        class OwnWorker(ProcessWorker):
+            """Prefect's process worker, but for what it starts for our flows."""
+
+            job_configuration = OwnConfiguration
 
     return OwnWorker
 
