@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -48,6 +49,12 @@ def run_again(address: HubAddress, deployment: str) -> str:
     return str(made["id"])
 
 
+def assert_nobody_agreed(done: subprocess.CompletedProcess[str]) -> None:
+    """Told by the flow, or by the server, whose clock may be the quicker one."""
+    said = done.stdout + done.stderr
+    assert "not approved within 2 s; nothing was done" in said or "never resumed" in said, said
+
+
 def test_there_is_no_way_round(
     hub_address: HubAddress, project: Project, tiny_image: str, machine_state: MachineState
 ) -> None:
@@ -88,7 +95,7 @@ def test_there_is_no_way_round(
     code = f"import asyncio; from flows.up import up; asyncio.run(up(path={str(project.path)!r}))"
     environment = {**whole_environment(hub_address), "MOORAGE_APPROVE_TIMEOUT_S": "2"}
     done = python(code, project_directory(), **environment)
-    assert f"{project.name}: not approved within 2 s; nothing was done" in done.stdout + done.stderr
+    assert_nobody_agreed(done)
     assert machine_state.now() == there
 
     # the end of it, with consent
@@ -120,5 +127,5 @@ def test_a_run_called_by_one_for_production_is_for_production(
     """
     environment = {**whole_environment(hub_address), "MOORAGE_APPROVE_TIMEOUT_S": "2"}
     done = python(code, project_directory(), **environment)
-    assert f"{project.name}: not approved within 2 s; nothing was done" in done.stdout + done.stderr
+    assert_nobody_agreed(done)
     machine_state.assert_same()
