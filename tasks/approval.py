@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from prefect.artifacts import acreate_markdown_artifact
-from prefect.exceptions import FlowPauseTimeout
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.context import FlowRunContext
+from prefect.exceptions import FlowPauseTimeout, ObjectNotFound
 from prefect.flow_runs import apause_flow_run
 from prefect.runtime import flow_run
 
@@ -22,9 +25,41 @@ TAG = "production"
 _LOOK_EVERY_S = 1
 
 
-def approval() -> Approval:
-    """How this run gets approved: by Resume in the UI; always required if it is tagged `production`."""
-    return Approval(_ask, always=TAG in (flow_run.tags or ()))
+async def approval() -> Approval:
+    """How this run gets approved: by Resume in the UI; always required if it is for production."""
+    return Approval(_ask, production=await _is_for_production())
+
+
+async def _is_for_production() -> bool:
+    """True: this run is tagged, its deployment is, or the same of a run that called it, at whatever depth.
+
+    The tags of a run are those that its deployment had when it was created, and both can be edited: either will do.
+    """
+    here = FlowRunContext.get()
+    run: FlowRun | None = here.flow_run if here else None
+    async with get_client() as client:
+        while run:
+            if TAG in run.tags or await _is_deployed_so(client, run):
+                return True
+            run = await _caller_of(client, run)
+    return False
+
+
+async def _is_deployed_so(client: PrefectClient, run: FlowRun) -> bool:
+    if run.deployment_id is None:
+        return False
+    try:
+        return TAG in (await client.read_deployment(run.deployment_id)).tags
+    except ObjectNotFound:  # it was deleted meanwhile
+        return False
+
+
+async def _caller_of(client: PrefectClient, run: FlowRun) -> FlowRun | None:
+    """The run that this one is a subflow of. None: it is nobody's."""
+    if run.parent_task_run_id is None:
+        return None
+    task_run = await client.read_task_run(run.parent_task_run_id)
+    return await client.read_flow_run(task_run.flow_run_id) if task_run.flow_run_id else None
 
 
 async def _ask(plan: Plan, say: Callable[[str], None]) -> None:

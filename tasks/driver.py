@@ -32,7 +32,7 @@ async def carried_out(
 
     async def body() -> Any:
         world = await in_thread(lambda: logging_world(showing, said, logins))  # it opens the registry
-        found = await operation(Context(world, as_task_runs, str(flow_run.id), approval()))
+        found = await operation(Context(world, as_task_runs, str(flow_run.id), await approval()))
         return found.as_dict() if isinstance(found, Result) else found
 
     return await cancellable(body, showing)

@@ -206,7 +206,9 @@ def moorage_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def shared_api_url() -> str:
     """Where the API of the hub is that all test processes share. It is started for whoever asks first."""
-    started = run_moorage("hub", "start", "--json", directory=ROOT, MOORAGE_PORT_RANGE=ports_of(7))
+    # How long a shell waits for a stack means nothing to the worker, whose runs wait longer.
+    own = {"MOORAGE_PORT_RANGE": ports_of(7), "MOORAGE_LOCK_TIMEOUT_S": "0"}
+    started = run_moorage("hub", "start", "--json", directory=ROOT, **own)
     return str(_checked(started, 0).json["api_url"])
 
 

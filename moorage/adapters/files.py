@@ -1,9 +1,11 @@
-"""Files of `$MOORAGE_HOME`: private, and written whole or not at all."""
+"""Files of `$MOORAGE_HOME`, and those that people ask for: private, and written whole or not at all."""
 
 from __future__ import annotations
 
 import errno
 import os
+import secrets
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -30,7 +32,9 @@ class LocalFiles(Files):
         path = self._path(name)
         with home_errors(path):
             private_folder(path.parent)
-            _replace(path, text.encode(errors="backslashreplace"))
+            with _entered(path.parent) as folder:
+                _replace(folder, path.name, text.encode(errors="backslashreplace"))
+                _sync_folder(folder)
         return path
 
     def read(self, name: str) -> str | None:
@@ -82,6 +86,36 @@ class LocalFiles(Files):
         return self.root.joinpath(*parts)
 
 
+def write_beneath(root: Path, name: str, text: str) -> Path:
+    """Write a file below a folder that may not be ours alone: 0600, and without following links. Raises OSError.
+
+    What is at the file's place is replaced, whatever it is a link to; a folder on the way to it that is a link is an
+    error. Folders are made as needed, `root` too. Gives the file's path.
+    """
+    *folders, file = PurePosixPath(name).parts
+    root.mkdir(parents=True, exist_ok=True)
+    with _entered(root, *folders) as folder:
+        _replace(folder, file, text.encode(errors="replace"))
+    return root / name
+
+
+@contextmanager
+def made_beside(target: Path) -> Iterator[Path]:
+    """An empty file, 0600, that takes the place of `target` at the end, if nothing is raised. Raises OSError.
+
+    For what only writes to a path: the file is in a new folder beside the target that nobody else may enter, so that
+    nobody can put a link in its place.
+    """
+    folder = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=target.parent))
+    try:
+        unfinished = folder / target.name
+        os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, PRIVATE_FILE))
+        yield unfinished
+        unfinished.replace(target)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def private_folder(path: Path) -> None:
     """Create a folder that only its owner may enter; an existing one keeps its mode. Raises OSError."""
     if not path.is_dir():
@@ -108,28 +142,41 @@ def home_error(path: Path, reason: str, number: int | None = None) -> HomeError:
     return HomeError(f"{path}: {reason}", hint=hint, path=str(path))
 
 
-def _replace(path: Path, content: bytes) -> None:
-    # mkstemp creates the file with mode 0600 and close-on-exec.
-    descriptor, unfinished = tempfile.mkstemp(prefix=_UNFINISHED, dir=path.parent)
+@contextmanager
+def _entered(root: Path, *folders: str) -> Iterator[int]:
+    """A descriptor of a folder below `root`: a link on the way there is an error. Folders are made as needed."""
+    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for folder in folders:
+            with suppress(FileExistsError):
+                os.mkdir(folder, dir_fd=descriptor)
+            above = descriptor
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=descriptor)
+            os.close(above)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _replace(folder: int, name: str, content: bytes) -> None:
+    """Put a new file, 0600, in the place of whatever has that name in a folder, given as its descriptor."""
+    unfinished = f"{_UNFINISHED}{secrets.token_hex(8)}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(unfinished, flags, PRIVATE_FILE, dir_fd=folder)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(descriptor)
-        os.replace(unfinished, path)  # noqa: PTH105
+        os.replace(unfinished, name, src_dir_fd=folder, dst_dir_fd=folder)
     except BaseException:
         with suppress(OSError):
-            os.unlink(unfinished)  # noqa: PTH108
+            os.unlink(unfinished, dir_fd=folder)
         raise
-    _sync_folder(path.parent)
 
 
-def _sync_folder(folder: Path) -> None:
+def _sync_folder(folder: int) -> None:
     """Make a rename in the folder survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        # Some network file systems cannot do this; the file is in place anyway.
-        with suppress(OSError):
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    # Some network file systems cannot do this; the file is in place anyway.
+    with suppress(OSError):
+        os.fsync(folder)

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from moorage.adapters.files import write_beneath
 from moorage.adapters.registry.history import copy_history
 from moorage.cli.output import as_json
 from moorage.cli.world import open_world
@@ -86,7 +87,7 @@ class CiRun:
     def __init__(self, asked: Asked, command: Sequence[str]) -> None:
         self.asked = asked
         self.out = console(os.environ, sys.stderr)
-        self.artifacts = Artifacts(asked.artifacts)
+        self.artifacts = Artifacts(asked.artifacts, write_beneath)
         self.environment = dict(os.environ)  # before Prefect's settings go into it
         self.interrupts = Interrupts(self._say_removing)
         self.source: Source | None = None
@@ -146,7 +147,7 @@ class CiRun:
         try:
             return save()
         except Exception as error:  # noqa: BLE001 - whatever it is, it changes nothing else
-            self.out.say(f"note: {what} not saved: {said(error)}")
+            self.out.say(f"note: {what} not saved: {one_line(said(error))}")
         return None
 
     # --- up -------------------------------------------------------------------------------------------------
@@ -183,6 +184,8 @@ class CiRun:
     # --- the command ----------------------------------------------------------------------------------------
 
     def _command(self, status: StackStatus) -> int:
+        from moorage.show.text import error_text
+
         began = time.monotonic()
         if self.asked.junit:
             self.kept("JUnit report", lambda: Path(self.asked.junit or "").mkdir(parents=True, exist_ok=True))
@@ -197,7 +200,7 @@ class CiRun:
         except DefinitionError as error:
             code = self.summary.exit_code = int(error.fields["exit_code_of_command"])
             self.summary.error = error
-            self.out.say(f"error: {error}\n→ {error.hint}")
+            self.out.quote(error_text(error))
             return code
         finally:
             self.summary.command_s = time.monotonic() - began
@@ -280,10 +283,9 @@ class CiRun:
         there = [file for file in sorted(folder.glob("*.xml")) if file.is_file() and file.name != "moorage.xml"]
         found = [counted(file.name, file.read_text(errors="replace")) for file in there]
         self.summary.tests = [report for report in found if report]
-        folder.mkdir(parents=True, exist_ok=True)
         up_failed = self.summary.error if self.summary.status is None else None
         report = stack_report(self.summary.stack or "stack", self.summary.status, up_failed, self.summary.up_s)
-        (folder / "moorage.xml").write_text(report, encoding="utf-8")
+        write_beneath(folder, "moorage.xml", report)
 
 
 def bring_up(world: World, request: UpRequest, listener: Callable[[Event], None]) -> dict[str, Any]:

@@ -98,10 +98,11 @@ def env(
 def logs(*, tail: Annotated[int, Parameter(name=["--tail", "-n"], help="Number of lines of each log.")] = 50) -> int:
     """Show the last lines of the server's and the worker's log."""
     from moorage.hub import control
+    from moorage.show.formatting import clean
 
     for name, lines in control.logs(tail).items():
         for line in lines:
-            say(f"{name} | {line}")
+            say(f"{name} | {clean(line)}")
     return 0
 
 

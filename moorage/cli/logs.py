@@ -17,7 +17,7 @@ from moorage.errors import DefinitionError
 from moorage.interfaces import World
 from moorage.model.log import LogSpan
 from moorage.rules.instants import nanoseconds
-from moorage.show.formatting import clean
+from moorage.show.formatting import clean, json_without_commands
 from moorage.show.loglines import LogView
 from moorage.work.definitions import generations
 from moorage.work.queries.logs import Logs, chosen, services_of
@@ -116,6 +116,7 @@ def _failed(world: World, stack: str, services: Sequence[str], shape: dict[str, 
             for text in one["log"]:
                 facts = {"time": None, "service": one["service"], "container": one["container"], "message": text}
                 head = f"{one['service'].ljust(width)} | " if shape["prefix"] else ""
-                line = json_module.dumps(facts, ensure_ascii=False) if json else f"{head}{clean(text)}"
+                told = json_without_commands(json_module.dumps(facts, ensure_ascii=False))
+                line = told if json else f"{head}{clean(text)}"
                 sys.stdout.write(f"{line}\n")
     return 0

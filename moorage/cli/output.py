@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
 from moorage.errors import MoorageError
+from moorage.show.formatting import json_without_commands, without_commands
 
 _BEAT_S = 4.0
 _PLAINER = str.maketrans({"→": "->", "─": "-", "…": "...", "█": "#"})
@@ -23,7 +24,8 @@ def as_json(value: Any) -> None:
 
 def _print_json(value: Any) -> None:
     ascii_only = "utf" not in (sys.stdout.encoding or "").lower()
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=ascii_only, default=str) + "\n")
+    text = json.dumps(value, indent=2, ensure_ascii=ascii_only, default=str)
+    sys.stdout.write(json_without_commands(text) + "\n")
 
 
 def say(text: str) -> None:
@@ -32,9 +34,12 @@ def say(text: str) -> None:
 
 
 def remark(text: str) -> None:
-    """Print a message on stderr, so that stdout carries only data. Does nothing if the terminal is gone."""
+    """Print a message on stderr, so that stdout carries only data. Does nothing if the terminal is gone.
+
+    Whatever other people's words are in it, no CI server takes them for commands.
+    """
     with suppress(OSError, ValueError):
-        sys.stderr.write(_fitting(text, sys.stderr))
+        sys.stderr.write(_fitting(without_commands(text), sys.stderr))
         sys.stderr.flush()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from moorage.errors import DefinitionError
 from moorage.interfaces import World
 from moorage.model.request import (
     DownRequest,
@@ -13,18 +14,22 @@ from moorage.model.request import (
     StopRequest,
     SweepRequest,
 )
+from moorage.model.step import Plan
 from moorage.work.operations.down import down
 from moorage.work.operations.heal import heal
 from moorage.work.operations.restart import restart
 from moorage.work.operations.start import start
 from moorage.work.operations.stop import stop
 from moorage.work.operations.sweep import sweep
-from moorage.work.runs.context import Context
+from moorage.work.runs.context import Approval, Context
 
 
 async def run_directly(name: str, parameters: dict[str, Any], world: World) -> dict[str, Any]:
-    """Run the operation of a flow with its parameters; gives what the flow would. Raises KeyError: it needs a hub."""
-    context = Context(world)
+    """Run the operation of a flow with its parameters; gives what the flow would.
+
+    Raises KeyError: it needs a hub; DefinitionError: it needs approval, which only the hub can ask for.
+    """
+    context = Context(world, approval=Approval(_ask_nobody))
     match name:
         case "down":
             return (await down(context, DownRequest(**parameters))).as_dict()
@@ -41,3 +46,9 @@ async def run_directly(name: str, parameters: dict[str, Any], world: World) -> d
             found = await sweep(context, SweepRequest(**parameters))
             return {"findings": [one.model_dump(mode="json") for one in found]}
     raise KeyError(name)
+
+
+async def _ask_nobody(plan: Plan, _say: object) -> None:
+    message = f"{plan.stack}: this needs approval, and without the hub there is nobody to ask; nothing was done"
+    hint = "Start the hub with `moorage hub start` and run it again: the page of the run has *Resume*."
+    raise DefinitionError(message, stack=plan.stack, hint=hint)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
-from moorage.adapters.files import PRIVATE_FILE, home_errors, private_folder
+from moorage.adapters.files import home_errors, made_beside, private_folder
 from moorage.errors import DefinitionError, HubError
 from moorage.hub import process
 from moorage.hub.hub_home import HubHome
@@ -32,14 +31,9 @@ def backup(folder: HubHome, target: Path | None) -> Path:
     with home_errors(chosen):
         if target is None:
             private_folder(chosen.parent)
-        partial = chosen.with_name(f"{chosen.name}.partial")
-        os.close(os.open(partial, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, PRIVATE_FILE))
-        try:
-            _copy(source, partial)
-            check(partial)
-            partial.replace(chosen)
-        finally:
-            partial.unlink(missing_ok=True)
+        with made_beside(chosen) as made:
+            _copy(source, made)
+            check(made)
     return chosen
 
 
@@ -61,11 +55,9 @@ def restore(folder: HubHome, source: Path) -> Path | None:
     with home_errors(present):
         private_folder(folder.path)
         private_folder(folder.prefect_home)
-        new = present.with_name(f"{_DATABASE}.new")
-        os.close(os.open(new, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, PRIVATE_FILE))
-        _copy(source, new)
-        aside = _set_aside(present)
-        new.replace(present)
+        with made_beside(present) as made:
+            _copy(source, made)
+            aside = _set_aside(present)
     return aside
 
 

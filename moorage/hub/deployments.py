@@ -12,6 +12,7 @@ from pathlib import Path
 
 import moorage
 from moorage.errors import HubError
+from moorage.hub import forms
 from moorage.hub.api import HubAddress
 from moorage.hub.deployed import found_on
 from moorage.hub.hub_home import HubHome
@@ -31,6 +32,7 @@ def brought_up_to_date(folder: HubHome, address: HubAddress, on_line: Callable[[
     fingerprint = fingerprint_of(project_directory(), address)
     if is_deployed(folder, address, fingerprint):
         yield
+        forms.close_all(address)
         return
     on_line("deploying the flows")
     process = _begin(folder, address)
@@ -40,6 +42,7 @@ def brought_up_to_date(folder: HubHome, address: HubAddress, on_line: Callable[[
     finally:
         process.kill()
         process.wait()
+    forms.close_all(address)
     if address.managed:
         from moorage.hub import automations  # imported here because it needs the deployments' ids
 

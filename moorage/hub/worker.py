@@ -37,7 +37,7 @@ _TUNING = {
     # Otherwise a run that is cancelled before its process is up starts anyway.
     "PREFECT_WORKER_ENABLE_CANCELLATION": "true",
 }
-_TEMPLATE: dict[str, Any] = {
+TEMPLATE: dict[str, Any] = {
     # Same as the process worker's own template; repeated here to create a pool without Prefect and without network.
     "job_configuration": {
         "command": "{{ command }}",
@@ -67,6 +67,7 @@ _TEMPLATE: dict[str, Any] = {
         },
     },
 }
+"""What a pool begins with. A run of our own flows is started by this, whatever has become of the pool's."""
 
 
 def pool_name() -> str:
@@ -78,7 +79,7 @@ def ensure_pool(address: HubAddress) -> None:
     """Create or update the work pool, with this machine's interpreter and project as defaults. Raises HubError."""
     pool = api.call(address, "GET", f"/work_pools/{pool_name()}")
     if pool is None:
-        template = base_job_template(_TEMPLATE)
+        template = base_job_template(TEMPLATE)
         body = {
             "name": pool_name(),
             "type": "process",
@@ -205,8 +206,8 @@ def _outdated(record: WorkerRecord, address: HubAddress) -> bool:
 
 def _launch(folder: HubHome, address: HubAddress, on_line: Callable[[str], None]) -> WorkerRecord:
     on_line(f"starting the worker {worker_name()}")
-    command = [sys.executable, "-m", "prefect", "worker", "start"]
-    command += ["--pool", pool_name(), "--type", "process", "--name", worker_name()]
+    command = [sys.executable, "-m", "moorage.hub.worker_process"]
+    command += ["--pool", pool_name(), "--name", worker_name()]
     started = process.spawn(
         command, environment=_environment(address), folder=project_directory(), log=folder.worker_log, umask=0o077
     )

@@ -127,6 +127,8 @@ class StackRecord(Frozen):
     """When `sweep` may end it. None: never."""
     repository: str | None = None
     branch: str | None = None
+    production: bool = False
+    """A deployment tagged `production` has been at it: whatever is done to it needs approval."""
 
 
 class RunOutcome(StrEnum):

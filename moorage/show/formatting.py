@@ -18,6 +18,12 @@ _ESCAPES = re.compile(
 )
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _SURROGATES = re.compile("[\ud800-\udfff]")
+# CI servers obey lines of a job's output. GitHub: `::error::text` after white space, and `##[error]text` anywhere in a
+# line (actions/runner, ActionCommand.cs); Azure and TeamCity: `##vso[…]`, `##teamcity[…]` anywhere. (The sections of
+# GitLab begin with an escape sequence.)
+_AT_BEGIN = re.compile(r"^([^\S\n]*:)(?=:[^\s:][^\n]*::)", re.MULTILINE)
+_ANYWHERE = re.compile(r"##(?=\w*\[)")
+_IN_JSON = re.compile(r"(##\w*)\[")
 _NEVER_HTTP = frozenset({22, 25, 53, 1433, 1521, 3306, 5432, 5672, 6379, 9092, 11211, 27017})
 _HTTP = (
     frozenset(
@@ -74,11 +80,22 @@ _HERE = frozenset({"", "0.0.0.0", "::", "127.0.0.1", "::1", "localhost"})  # noq
 def clean(text: str) -> str:
     """Make untrusted text safe to print: no escape sequences, no control characters except line ends and tabs.
 
-    If a program overwrote a line with carriage returns, its last state is kept.
+    Nor commands that a CI server would obey: a space takes their meaning. If a program overwrote a line with carriage
+    returns, its last state is kept.
     """
     lines = text.replace("\r\n", "\n").split("\n")
     shown = "\n".join(line.rstrip("\r").rsplit("\r", 1)[-1] for line in lines)
-    return _SURROGATES.sub("\ufffd", _CONTROLS.sub("", _ESCAPES.sub("", shown)))
+    return without_commands(_SURROGATES.sub("\ufffd", _CONTROLS.sub("", _ESCAPES.sub("", shown))))
+
+
+def without_commands(text: str) -> str:
+    """Put a space into whatever a CI server would obey: `: :error::`, `## [error]`."""
+    return _ANYWHERE.sub(r"\g<0> ", _AT_BEGIN.sub(r"\1 ", text))
+
+
+def json_without_commands(text: str) -> str:
+    """The same for JSON, which stays what it is: the bracket is written as its escape. No text begins a line."""
+    return _IN_JSON.sub(r"\1\\u005b", text)
 
 
 def one_line(text: str) -> str:

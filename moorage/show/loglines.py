@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
 from moorage.model.log import LogLine
-from moorage.show.formatting import clean
+from moorage.show.formatting import clean, json_without_commands
 
 _COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
 """Terminal colours: cyan, yellow, green, magenta, blue, and their bright variants."""
@@ -55,7 +55,7 @@ class LogView:
             "stream": line.stream,
             "message": self._hide(line.text),
         }
-        return json.dumps(facts, ensure_ascii=False)
+        return json_without_commands(json.dumps(facts, ensure_ascii=False))
 
     def _words(self, text: str) -> str:
         if not self._colours or "\x1b" not in text:

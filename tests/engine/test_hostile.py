@@ -9,6 +9,7 @@ import os
 import pytest
 
 from moorage.errors import DefinitionError, MoorageError
+from moorage.show.text import error_text
 from moorage.work.definitions import resolve
 from moorage.work.definitions.request import UpRequest, source_of
 
@@ -272,11 +273,13 @@ async def test_a_service_with_a_very_long_name(stack, machine_state):
 
 async def test_a_log_full_of_control_characters(stack, machine_state):
     s = stack(
-        "services: {web: {image: '${TINY_IMAGE}', command: [sh, -c, 'printf \"\\033]0;title\\007\\377\\000bytes\\n\"; exit 3']}}"
+        "services: {web: {image: '${TINY_IMAGE}', command: [sh, -c, 'printf \"\\033]0;title\\007\\377\\000bytes\\n::error::x\\n##[add-mask]y\\n\"; exit 3']}}"
     )
     with pytest.raises(MoorageError) as caught:
         await s.up()
     assert "bytes" in caught.value.fields["log"]
+    said = error_text(caught.value).splitlines()
+    assert {"bytes", ": :error::x", "## [add-mask]y"} <= {line.rpartition("\ufffd")[2] for line in said}
 
 
 def test_odd_characters_in_an_error_do_not_reach_the_terminal(project):

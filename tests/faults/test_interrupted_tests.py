@@ -95,7 +95,7 @@ def assert_held(session: Path, client: docker.DockerClient) -> None:
     lines = [
         Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode() for pid in leftovers.processes(session)
     ]
-    for words in ("-m moorage.hub.serve", "-m prefect worker start", "/moorage up"):
+    for words in ("-m moorage.hub.serve", "-m moorage.hub.worker_process", "/moorage up"):
         assert any(words in line for line in lines), (words, lines)
     found = leftovers.everything(client, stacks_of(session))
     assert {kind: len(many) for kind, many in found.items()} == {"containers": 2, "networks": 2, "volumes": 2}

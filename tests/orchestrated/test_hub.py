@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from moorage.errors import HubError
-from moorage.hub import address, api, deployed, worker
+from moorage.hub import address, api, deployed, forms, worker
 from moorage.hub.api import HubAddress
 from moorage.hub.project import project_directory
 from tests.orchestrated.conftest import (
@@ -118,6 +118,7 @@ def test_prefect_deploys_the_project_without_a_question_and_changes_nothing(hub_
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "'up/up' successfully" in done.stdout
+    forms.close_all(hub_address)  # what the next `moorage hub start` does
     assert deployments_of(hub_address) == before
 
 
@@ -132,7 +133,7 @@ def test_the_pool_is_what_prefect_would_make_of_it_but_for_command_and_directory
         "print(json.dumps(w.get_default_base_job_template()))",
         ROOT,
     )
-    theirs, ours = json.loads(made.stdout), worker.base_job_template(worker._TEMPLATE)
+    theirs, ours = json.loads(made.stdout), worker.base_job_template(worker.TEMPLATE)
     assert ours["job_configuration"] == theirs["job_configuration"]
     assert set(ours["variables"]["properties"]) == set(theirs["variables"]["properties"])
 

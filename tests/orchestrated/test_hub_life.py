@@ -128,6 +128,18 @@ def test_a_killed_worker_is_reported_and_started_again(own: OwnHub) -> None:
     wait_for(lambda: len(own.processes()) == 2)
     assert after["server"]["pid"] == before["server"]["pid"]
     assert after["worker"]["state"] == "running"
+    assert_led_back(own, address_in(after))
+
+
+def assert_led_back(own: OwnHub, address: HubAddress) -> None:
+    """A deployment that somebody has led elsewhere is not run; the next start deploys it again."""
+    health = deployed.found_on(address)["health"]
+    api.call(address, "PATCH", f"/deployments/{health}", {"entrypoint": "elsewhere.py:health"})
+    run = api.call(address, "POST", f"/deployments/{health}/create_flow_run", {"parameters": {"stack": "shop"}})["id"]
+    message = wait_for_state(address, run, "CRASHED")["message"]
+    assert "deployment health/health: its entry point 'elsewhere.py:health' is not Moorage's flow" in message
+    assert "deploying the flows" in own.start()["said"]
+    assert deployed.found_on(address)["health"] == health
 
 
 def missed_run(address: HubAddress, minutes: int) -> str:

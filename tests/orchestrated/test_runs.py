@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from moorage.hub import api, deployed
-from tests.orchestrated.conftest import ENDED, create_run, wait_for, wait_for_state
+from tests.orchestrated.conftest import create_run, wait_for, wait_for_state
 
 if TYPE_CHECKING:
     from moorage.hub.api import HubAddress
@@ -87,8 +87,8 @@ def test_two_stacks_at_once_and_two_runs_of_one_in_sequence(
     runs = [create_run(hub_address, "up", path=str(one.path)) for one in projects]
     wait_for(lambda: len(machine_state.now()["containers"]) == 2)
     assert {run_of(hub_address, run)["state_type"] for run in runs} == {"RUNNING"}, "neither waits for the other"
-    name, impatient = projects[0].name, {"env": {"MOORAGE_LOCK_TIMEOUT_S": "0"}}  # of shells: nothing to the hub
-    cut, down = (create_run(hub_address, flow, impatient, stack=name) for flow in ("restart", "down"))
+    name = projects[0].name
+    cut, down = (create_run(hub_address, flow, stack=name) for flow in ("restart", "down"))
     for run in (cut, down):
         wait_for(lambda: "is held by `up`" in doing(hub_address, run))  # noqa: B023 - called here
         assert f"run {runs[0][:8]}" in doing(hub_address, run)
@@ -169,31 +169,6 @@ def plan_shown(address: HubAddress, flow_run: str) -> str:
     """The Markdown of what a run would do."""
     found = api.call(address, "POST", "/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [flow_run]}}})
     return next(str(one["data"]) for one in found if one["key"].endswith("-plan"))
-
-
-@pytest.mark.exhaustive
-def test_a_tag_asks_for_approval_and_nobody_answers(
-    hub_address: HubAddress, project: Project, tiny_image: str, machine_state: MachineState
-) -> None:
-    compose(project, tiny_image)
-    body = {
-        "parameters": {"path": str(project.path)},
-        "tags": ["production"],
-        "job_variables": {"env": {"MOORAGE_APPROVE_TIMEOUT_S": "3"}},
-    }
-    up = deployed.found_on(hub_address)["up"]
-    run = api.call(hub_address, "POST", f"/deployments/{up}/create_flow_run", body)["id"]
-    wait_for(lambda: run_of(hub_address, run)["state_type"] in ENDED)
-    state = run_of(hub_address, run)["state"]
-    assert state["type"] in ("CANCELLED", "FAILED"), "by us, or by the server's own clock"
-    assert "not approved" in state["message"] or "never resumed" in state["message"]
-    assert state_names(hub_address, run) >= {"Paused"}
-    machine_state.assert_same()
-
-
-def state_names(address: HubAddress, flow_run: str) -> set[str]:
-    """The names of all states that a run went through."""
-    return {one["name"] for one in api.call(address, "GET", f"/flow_run_states/?flow_run_id={flow_run}")}
 
 
 def test_build_makes_images_and_starts_nothing(

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from moorage.cli.without_hub import run_directly
 from moorage.errors import DefinitionError, InterruptedRunError, RunError
 from moorage.interfaces import World
 from moorage.model.definition import Source
-from moorage.model.request import DownRequest, RestartRequest, RollbackRequest, StartRequest, StopRequest
+from moorage.model.request import DownRequest, RestartRequest, RollbackRequest, StartRequest, StopRequest, SweepRequest
 from moorage.model.state import RunRecord
 from moorage.model.step import Operation, Plan
 from moorage.rules import naming
@@ -23,8 +24,11 @@ from moorage.work.operations.restart import restart
 from moorage.work.operations.rollback import rollback
 from moorage.work.operations.start import start
 from moorage.work.operations.stop import stop
+from moorage.work.operations.sweep import sweep
 from moorage.work.operations.up import up
-from moorage.work.runs.approval import wants_approval
+from moorage.work.queries.consent import wants_approval
+from moorage.work.runs import lifecycle
+from moorage.work.runs.approval import approved_and_locked
 from moorage.work.runs.context import Approval, Context
 from tests.properties.memory import CLOCK, STACK, service
 from tests.properties.transactions import Transactions
@@ -105,7 +109,7 @@ def test_it_is_asked_for_and_without_it_nothing_happens(stack: Transactions, ope
     before, runs = stack.look(), len(stack.store.runs(STACK))
     person = Person(world, refuse)
     with pytest.raises(InterruptedRunError):
-        do(stack, operation, world, Approval(person.ask, always=why == "the tag"))
+        do(stack, operation, world, Approval(person.ask, production=why == "the tag"))
     assert stack.look() == before
     assert len(stack.store.runs(STACK)) == runs, "not even on record"
     (plan,) = person.plans
@@ -113,7 +117,7 @@ def test_it_is_asked_for_and_without_it_nothing_happens(stack: Transactions, ope
     assert plan.steps
     assert events == ["waiting for approval"]
     consenting = Person(world)
-    do(stack, operation, world, Approval(consenting.ask, always=why == "the tag"))
+    do(stack, operation, world, Approval(consenting.ask, production=why == "the tag"))
     assert consenting.plans == [plan]
     assert stack.look() != before or operation == "restart"
     assert [one.outcome for one in stack.store.runs(STACK)[:-runs]] == ["committed"]
@@ -213,3 +217,114 @@ def test_known_however_many_runs_came_after(stack):
     assert wants_approval(stack.world(), STACK)
     asyncio.run(stack.up(stack.world()))
     assert not wants_approval(stack.world(), STACK), "a start that does not ask for it takes its place"
+
+
+def of(production: bool, answer: Callable[[], Awaitable[object]], stack: Transactions) -> tuple[Person, Approval]:
+    person = Person(stack.world(), answer)
+    return person, Approval(person.ask, production=production)
+
+
+@pytest.mark.parametrize("operation", ALL)
+def test_what_was_for_production_once_asks_whatever_way_it_is_reached(stack: Transactions, operation: str) -> None:
+    """The mark is the stack's: another deployment, one whose tag was edited away, a direct run find it on record."""
+    brought_up(stack, operation, approve=False)
+    person, approval = of(True, consent, stack)
+    do(stack, "stop" if operation == "start" else "restart", person.world, approval)
+    before = stack.look()
+    untagged, approval = of(False, refuse, stack)
+    with pytest.raises(InterruptedRunError):
+        do(stack, operation, untagged.world, approval)
+    assert untagged.plans
+    assert stack.look() == before
+    consenting, approval = of(False, consent, stack)
+    do(stack, operation, consenting.world, approval)
+    assert stack.store.stack(STACK).production, "who agrees to this does not agree to more"
+
+
+def test_the_mark_comes_with_the_first_start_and_with_one_that_finds_nothing_to_do(stack: Transactions) -> None:
+    person, approval = of(True, consent, stack)
+    do(stack, "up", person.world, approval)
+    assert stack.store.stack(STACK).production
+    stack.store.save_stack(stack.store.stack(STACK).model_copy(update={"production": False}))
+    do(stack, "up", person.world, approval)
+    assert stack.store.stack(STACK).production
+    assert len(person.plans) == 1
+
+
+def test_only_a_down_that_releases_the_ports_takes_the_mark_off_and_says_so(stack: Transactions) -> None:
+    person, approval = of(True, consent, stack)
+    do(stack, "up", person.world, approval)
+    do(stack, "down", person.world, approval)
+    assert stack.store.stack(STACK).production, "it stays with the volumes and the ports"
+    request = DownRequest(stack=STACK, release_ports=True)
+    refusing, refusal = of(False, refuse, stack)
+    with pytest.raises(InterruptedRunError):
+        asyncio.run(down(Context(refusing.world, approval=refusal), request))
+    assert any("approval: not asked for any more" in step.detail for step in refusing.plans[0].steps)
+    consenting, approval = of(False, consent, stack)
+    asyncio.run(down(Context(consenting.world, approval=approval), request))
+    assert not stack.store.stack(STACK).production
+    do(stack, "up", refusing.world, refusal)
+    assert len(refusing.plans) == 1
+
+
+def test_a_file_that_no_longer_asks_is_itself_asked_about(stack: Transactions) -> None:
+    brought_up(stack, "up", approve=True)
+    say(stack, approve=False)
+    person, approval = of(False, refuse, stack)
+    with pytest.raises(InterruptedRunError):
+        do(stack, "up", person.world, approval)
+    consenting, approval = of(False, consent, stack)
+    do(stack, "up", consenting.world, approval)
+    do(stack, "stop", person.world, Approval(person.ask))
+    assert len(person.plans) == 1, "from then on it is as the file says"
+
+
+def test_who_waited_while_it_became_one_for_production_is_not_let_through(stack: Transactions) -> None:
+    brought_up(stack, "stop", approve=False)
+    person, approval = of(False, refuse, stack)
+    run = lifecycle.new_run(Context(person.world, approval=approval), Operation.STOP, STACK, None)
+
+    async def plan_when_it_has_become_one() -> lifecycle.Planned:
+        stack.store.save_stack(stack.store.stack(STACK).model_copy(update={"production": True}))
+        return await lifecycle.plan_stop(run, ())
+
+    async def attempt() -> None:
+        async with approved_and_locked(run, plan_when_it_has_become_one):
+            raise AssertionError("it must not come this far")
+
+    with pytest.raises(RunError, match="needs approval since a moment ago; nothing was done"):
+        asyncio.run(attempt())
+    assert not person.plans
+
+
+@pytest.mark.parametrize("operation", ["down", "stop", "start", "restart"])
+def test_without_a_hub_there_is_nobody_to_ask(stack: Transactions, operation: str) -> None:
+    brought_up(stack, operation, approve=True)
+    before = stack.look()
+    with pytest.raises(DefinitionError, match="needs approval, and without the hub there is nobody") as refused:
+        asyncio.run(run_directly(operation, {"stack": STACK}, stack.world()))
+    assert "moorage hub start" in str(refused.value.hint)
+    assert stack.look() == before
+
+
+def test_a_sweep_leaves_it_alone_unless_its_time_is_over(stack: Transactions) -> None:
+    """That it has a time to live was part of what was agreed to; that its directory is gone was not."""
+    person, approval = of(True, consent, stack)
+    do(stack, "up", person.world, approval)
+    record, before = stack.store.stack(STACK), stack.look()
+    gone = record.model_copy(update={"path": f"{record.path}/elsewhere"})
+    stack.store.save_stack(gone)
+    (finding,) = asyncio.run(sweep(Context(stack.world()), SweepRequest(volumes=True)))
+    assert not finding.swept
+    assert f"moorage down --name {STACK}" in str(finding.error)
+    stack.store.save_stack(record)
+    assert stack.look() == before
+    stack.store.save_stack(record.model_copy(update={"expires_at": CLOCK.now()}))
+    (finding,) = asyncio.run(sweep(Context(stack.world()), SweepRequest(volumes=True)))
+    assert finding.swept
+    assert "volumes stay" in finding.what
+    world = stack.world()
+    assert world.engine.observe(STACK).volumes
+    assert not world.engine.observe(STACK).containers
+    assert stack.store.stack(STACK).production

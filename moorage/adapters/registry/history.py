@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 
-from moorage.adapters.files import PRIVATE_FILE, home_error
+from moorage.adapters.files import home_error, made_beside
 
 _TABLES = {"stacks": "name", "generations": "stack", "leases": "stack", "runs": "stack", "timings": "stack"}
 
@@ -19,11 +18,12 @@ def copy_history(database: Path, target: Path, stack: str) -> None:
     """
     if not database.is_file():
         return
-    with suppress(FileNotFoundError):
-        target.unlink()
     try:
-        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, PRIVATE_FILE))
-        with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(target)) as copy:
+        with (
+            made_beside(target) as made,
+            closing(sqlite3.connect(database)) as source,
+            closing(sqlite3.connect(made)) as copy,
+        ):
             source.backup(copy)
             for table, column in _TABLES.items():
                 copy.execute(f"DELETE FROM {table} WHERE {column} != ?", (stack,))  # noqa: S608 - our own names

@@ -14,7 +14,8 @@ from moorage.model.state import Container, StackStatus
 from moorage.rules import addresses
 from moorage.work.definitions import generations
 
-PRIVATE = 0o600
+Write = Callable[[Path, str, str], object]
+"""Writes a text into a file below a folder, as `adapters.files.write_beneath` does."""
 _MOST_LINES = 100_000
 """Number of log lines per service in the artifacts: the log is held in memory."""
 
@@ -22,7 +23,8 @@ _MOST_LINES = 100_000
 class Artifacts:
     """A directory for the artifacts of a run. None: nothing is written."""
 
-    def __init__(self, directory: Path | None) -> None:
+    def __init__(self, directory: Path | None, write: Write) -> None:
+        self._write = write
         self.directory = directory.absolute() if directory else None
         if self.directory:
             try:
@@ -32,12 +34,9 @@ class Artifacts:
                 raise HomeError(message, path=str(directory), hint="Name a writeable directory.") from None
 
     def write(self, name: str, text: str) -> None:
-        """Write a file below the directory, readable only by its owner: logs may contain secrets."""
+        """Write a file below the directory, readable only by its owner: logs may contain secrets. Raises OSError."""
         if self.directory:
-            path = self.directory / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch(mode=PRIVATE)
-            path.write_text(text, encoding="utf-8", errors="replace")
+            self._write(self.directory, name, text)
 
     def write_json(self, name: str, data: Any) -> None:
         """Write data as JSON."""

@@ -28,7 +28,7 @@ def write_project(source: Path, target: Path, *, force: bool) -> list[str]:
 def write_files(contents: Mapping[str, bytes], target: Path, *, force: bool) -> list[str]:
     """Write files below `target`; gives their relative names. Raises as `write_project`."""
     names = sorted(contents)
-    changed = [name for name in names if _differs(contents[name], target / name)]
+    changed = [name for name in names if _leads_away(target, name) or _differs(contents[name], target / name)]
     if changed and not force:
         more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
         message = f"{target / changed[0]}{more}: already exists, with other content"
@@ -36,6 +36,8 @@ def write_files(contents: Mapping[str, bytes], target: Path, *, force: bool) -> 
     try:
         for name in names:
             (target / name).parent.mkdir(parents=True, exist_ok=True)
+            if (target / name).is_symlink():
+                (target / name).unlink()
             (target / name).write_bytes(contents[name])
     except OSError as error:
         message = f"{target}: {error.strerror or error}"
@@ -47,6 +49,11 @@ def _names(source: Path) -> Iterator[str]:
     yield from _FILES
     for folder in _FOLDERS:
         yield from (str(file.relative_to(source)) for file in (source / folder).rglob("*.py"))
+
+
+def _leads_away(target: Path, name: str) -> bool:
+    """True: the file, or a folder on the way to it, is a link: whoever made the directory would say what is written."""
+    return any((target / part).is_symlink() for part in (Path(name), *Path(name).parents) if part != Path())
 
 
 def _differs(ours: bytes, theirs: Path) -> bool:

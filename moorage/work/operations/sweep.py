@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from moorage.errors import BusyError, said
+from moorage.errors import BusyError, RunError, said
 from moorage.interfaces import World
 from moorage.model.finding import Finding, Leftover
 from moorage.model.request import DownRequest, SweepRequest
@@ -17,6 +17,7 @@ from moorage.model.step import Operation
 from moorage.rules import labels, sweeping
 from moorage.work.definitions import generations
 from moorage.work.operations import orphans
+from moorage.work.queries.consent import wants_approval
 from moorage.work.runs import lifecycle, retention
 from moorage.work.runs.context import Context
 from moorage.work.runs.foreign_errors import foreign_errors_named
@@ -110,19 +111,27 @@ async def _stacks(asked: _Sweep) -> Found:
         exists = await in_thread(Path(record.path).is_dir)
         why = sweeping.why_to_end(record, observed, directory_exists=exists, now=world.clock.now())
         if why and not await in_thread(partial(_is_busy, world, record.name)):
-            kept = (
-                ""
-                if asked.request.volumes or not observed.volumes
-                else f"; volumes stay: {', '.join(observed.volumes)}"
+            guarded = await in_thread(partial(wants_approval, world, record.name))
+            how = DownRequest(
+                stack=record.name, volumes=asked.request.volumes and not guarded, release_ports=not guarded
             )
+            kept = "" if how.volumes or not observed.volumes else f"; volumes stay: {', '.join(observed.volumes)}"
             finding = Finding(kind=Leftover.STACK, stack=record.name, what=why + kept)
-            yield finding, partial(_end_stack, asked, record, exists=exists)
+            if guarded and not exists:
+                yield finding, partial(_refuse, record)
+            else:
+                yield finding, partial(_end_stack, asked, record, how, exists=exists)
 
 
-async def _end_stack(asked: _Sweep, record: StackRecord, *, exists: bool) -> None:
+async def _refuse(record: StackRecord) -> None:
+    """Raises RunError. Its time to live was part of what somebody agreed to; that its directory is gone was not."""
+    message = f"what is done to it needs approval, and a sweep asks nobody: `moorage down --name {record.name}` does"
+    raise RunError(message, stack=record.name)
+
+
+async def _end_stack(asked: _Sweep, record: StackRecord, how: DownRequest, *, exists: bool) -> None:
     """Take it down and release its ports. Without its directory nothing of it stays but volumes, unless asked for."""
     world = asked.world
-    how = DownRequest(stack=record.name, volumes=asked.request.volumes, release_ports=True)
     async with _held(asked.context, record.name) as run:
         run.operation = Operation.DOWN
         planned = await lifecycle.plan_down(run, how)
@@ -135,7 +144,7 @@ async def _end_stack(asked: _Sweep, record: StackRecord, *, exists: bool) -> Non
         if not exists:
             await in_thread(lambda: generations.forget_all(world, record.name))
             await in_thread(lambda: world.store.forget_stack(record.name))
-        elif not asked.request.volumes:
+        elif not how.volumes:
             await in_thread(lambda: world.store.save_stack(record.model_copy(update={"expires_at": None})))
 
 

@@ -36,8 +36,8 @@ async def up(context: Context, request: UpRequest) -> Result:
 async def up_resolved(context: Context, resolved: Resolved) -> Result:
     """The same for a definition that has been read."""
     run = Run(context, Operation.UP, resolved.name, resolved.request)
-    wanted = resolved.request.approve or resolved.definition.approve
-    async with approved_and_locked(run, lambda: plan_up(run.world, resolved), wanted=wanted) as planned:
+    asked = resolved.request.approve or resolved.definition.approve
+    async with approved_and_locked(run, lambda: plan_up(run.world, resolved), asked=asked) as planned:
         # Looked at again: another home may have taken the name before we had its lock.
         await in_thread(lambda: name_of(run.world, resolved.request, resolved.raw))
         if idle := await idle_as_planned(run.world, planned):  # another `up` that we waited for may have done it all

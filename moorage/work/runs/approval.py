@@ -7,12 +7,10 @@ from contextlib import asynccontextmanager
 from typing import Protocol, TypeVar
 
 from moorage.errors import RunError
-from moorage.interfaces import World
 from moorage.model.event import Action
-from moorage.model.state import RunOutcome
-from moorage.model.step import Operation, Plan
+from moorage.model.step import Plan
 from moorage.rules import naming
-from moorage.work.definitions import generations
+from moorage.work.queries.consent import wants_approval
 from moorage.work.runs.context import Approval
 from moorage.work.runs.recovery import recover
 from moorage.work.runs.run import Run
@@ -34,25 +32,28 @@ MakePlan = Callable[[], Awaitable[P]]
 
 
 @asynccontextmanager
-async def approved_and_locked(run: Run, make_plan: MakePlan[P], *, wanted: bool | None = None) -> AsyncIterator[P]:
+async def approved_and_locked(run: Run, make_plan: MakePlan[P], *, asked: bool = False) -> AsyncIterator[P]:
     """Hold the stack's lock, for the plan that is given; before that, have it approved where that is wanted.
 
-    `wanted` None: the stack's committed definition says so, or the source it came from. The plan is made with the lock
-    held, and is the one that was approved. Raises BusyError; InterruptedRunError, RunError: it was not approved, or is
-    another one by now.
+    `asked`: what is to be done asks for it, whatever the stack does. The plan is made with the lock held, and is the
+    one that was approved. Raises BusyError; InterruptedRunError, RunError: it was not approved, or is another one by
+    now; DefinitionError: there is nobody to ask.
     """
-    approved = await _approved(run, make_plan, wanted)
+    approved = await _approved(run, make_plan, asked=asked)
     async with locked(run, recover):
         planned = await make_plan()
         if approved:
             _check_unchanged(approved, planned.plan)
+        else:
+            await in_thread(lambda: _check_not_wanted(run, planned.plan))
+        await in_thread(lambda: _mark(run))
         yield planned
 
 
-async def _approved(run: Run, make_plan: MakePlan[P], wanted: bool | None) -> Plan | None:
+async def _approved(run: Run, make_plan: MakePlan[P], *, asked: bool) -> Plan | None:
     """What somebody has agreed to. None: nobody had to."""
     approval = run.context.approval
-    if approval is None or not await in_thread(lambda: _is_wanted(run, approval, wanted)):
+    if approval is None or not await in_thread(lambda: _is_wanted(run, approval, asked=asked)):
         return None
     plan = (await make_plan()).plan
     if plan.empty:
@@ -62,26 +63,27 @@ async def _approved(run: Run, make_plan: MakePlan[P], wanted: bool | None) -> Pl
     return plan
 
 
-def _is_wanted(run: Run, approval: Approval, wanted: bool | None) -> bool:
+def _is_wanted(run: Run, approval: Approval, *, asked: bool) -> bool:
     """A stack that lives with a process (`moorage ci`) asks nobody: there is no one to answer, and it goes with it."""
     if run.world.lock(naming.owner_lock(run.stack)).held():
         return False
-    return approval.always or (wants_approval(run.world, run.stack) if wanted is None else wanted)
+    return approval.production or asked or wants_approval(run.world, run.stack)
 
 
-def wants_approval(world: World, stack: str) -> bool:
-    """True: the committed definition says `x-moorage.approve: true`, or the source that it came from did."""
-    generation = generations.current(world, stack)
-    if generation and (generation.config.get("x-moorage") or {}).get("approve") is True:
-        return True
-    starts = (one for one in world.store.run_heads(stack) if one.operation == Operation.UP)
-    committed = next((one for one in starts if one.outcome == RunOutcome.COMMITTED), None)
-    made_it = world.store.run(committed.id) if committed else None
-    if made_it is None:
-        return False
-    # Versions before 0.2 wrote it down as `wish`.
-    asked = made_it.arguments.get("request") or made_it.arguments.get("wish") or {}
-    return bool(asked.get("approve"))
+def _check_not_wanted(run: Run, plan: Plan) -> None:
+    """Raises RunError: while this run waited for the lock, another one has made the stack one that wants approval."""
+    approval = run.context.approval
+    if approval and not plan.empty and _is_wanted(run, approval, asked=False):
+        message = f"{run.stack}: it needs approval since a moment ago; nothing was done"
+        raise RunError(message, stack=run.stack, reason="changed", undone=True, hint="Run it again, to be asked.")
+
+
+def _mark(run: Run) -> None:
+    """Write down that a stack is for production; before its first commit there is no record, and the commit does it."""
+    if run.context.for_production:
+        record = run.world.store.stack(run.stack)
+        if record and not record.production:
+            run.world.store.save_stack(record.model_copy(update={"production": True}))
 
 
 def _check_unchanged(approved: Plan, plan: Plan) -> None:

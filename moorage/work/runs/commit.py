@@ -153,6 +153,7 @@ def _stack_record(run: Run, generation: Generation) -> StackRecord:
         expires_at=expires_at,
         repository=repository,
         branch=branch,
+        production=run.context.for_production or (known is not None and known.production),
     )
 
 

@@ -16,12 +16,14 @@ StepRunner = Callable[[Step, list[Any]], Awaitable[Any]]
 class Approval:
     """Who is asked, and when."""
 
-    def __init__(self, ask: Callable[[Plan, Callable[[str], None]], Awaitable[None]], *, always: bool = False) -> None:
+    def __init__(
+        self, ask: Callable[[Plan, Callable[[str], None]], Awaitable[None]], *, production: bool = False
+    ) -> None:
         self.ask = ask
         """Returns when somebody has agreed to the plan, raises InterruptedRunError if nobody does. It is given what
         tells people that it waits."""
-        self.always = always
-        """Whatever the stack's definition says: the run's deployment is tagged."""
+        self.production = production
+        """The run's deployment is tagged: it asks whatever the stack's definition says, and the stack is marked."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,11 @@ class Context:
     """None: no flow run of Prefect."""
     approval: Approval | None = None
     """None: nobody is asked."""
+
+    @property
+    def for_production(self) -> bool:
+        """What it does makes a stack one for production."""
+        return self.approval is not None and self.approval.production
 
     @property
     def alone(self) -> Context:

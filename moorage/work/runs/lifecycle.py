@@ -21,6 +21,7 @@ from moorage.model.step import Operation, Plan, Step, StepKind
 from moorage.rules import drift, graph, labels, planning, restarting, undo
 from moorage.rules.restarting import Restart
 from moorage.work.definitions import generations
+from moorage.work.queries.consent import is_for_production, wants_approval
 from moorage.work.queries.ports import taken
 from moorage.work.queries.readiness import is_ready
 from moorage.work.queries.status import status
@@ -91,6 +92,7 @@ def _down_plan(run: Run, observed: Observed, request: DownRequest) -> Plan:
         "networks": _ours(run, "network", observed.networks),
         "volumes and their data" if request.volumes else "volumes that stay": volumes,
         "host ports": [str(port) for lease in ports for port in lease.ports],
+        "approval": ["not asked for any more"] if _ends_approval(run.world, request) else (),
     }
     detail = tuple(f"{what}: {', '.join(sorted(set(names)))}" for what, names in goes.items() if names)
     stops = tuple(step for step in plan.steps if step.kind == StepKind.STOP)
@@ -98,6 +100,13 @@ def _down_plan(run: Run, observed: Observed, request: DownRequest) -> Plan:
         return plan
     remove = Step(kind=StepKind.REMOVE, needs=tuple(step.id for step in stops), why="requested", detail=detail)
     return plan.model_copy(update={"steps": (*stops, remove)})
+
+
+def _ends_approval(world: World, request: DownRequest) -> bool:
+    """True: what comes after it needs no approval any more. So it is part of the plan, and needs approval itself."""
+    if not request.release_ports:
+        return False
+    return is_for_production(world, request.stack) or (request.volumes and wants_approval(world, request.stack))
 
 
 def _ours(run: Run, kind: str, names: Iterable[str]) -> list[str]:
@@ -113,10 +122,16 @@ async def take_down(run: Run, plan: Plan, request: DownRequest) -> None:
 
 
 def _forget(world: World, request: DownRequest) -> None:
-    """With `--volumes` and `--release-ports`, nothing of the stack is left, not even its record."""
+    """With `--release-ports`, it has no claim left: neither to ports nor to be one for production.
+
+    With `--volumes` besides, nothing of the stack is left, not even its record.
+    """
     stack = request.stack
     if request.release_ports:
         world.store.release([lease.key for lease in world.store.leases(stack)])
+        record = world.store.stack(stack)
+        if record and record.production:
+            world.store.save_stack(record.model_copy(update={"production": False}))
     if request.release_ports and request.volumes:
         generations.forget_all(world, stack)
         world.store.forget_stack(stack)

@@ -48,7 +48,7 @@ class Writer:
         import zstandard
 
         refuse_existing(self.target, force=self._force)
-        self._file = _Hashing(os.fdopen(os.open(self.unfinished, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "wb"))
+        self._file = _Hashing(_new(self.unfinished))
         self._zstd = zstandard.ZstdCompressor(level=3, write_checksum=True).stream_writer(self._file, closefd=False)  # type: ignore[arg-type]
         self._note(MANIFEST, self.manifest.model_dump_json(indent=1))
         return self
@@ -85,7 +85,7 @@ class Writer:
         self._file.sync()
         _put_in_place(self.unfinished, self.target, force=self._force)
         sha256 = self._file.digest.hexdigest()
-        _write_checksum(self.target, sha256)
+        _write_checksum(self.target, self.unfinished, sha256)
         return Snapshot(
             path=str(self.target),
             size_bytes=self._file.size,
@@ -184,10 +184,16 @@ def _put_in_place(unfinished_file: Path, target: Path, *, force: bool) -> None:
         os.close(descriptor)
 
 
-def _write_checksum(target: Path, sha256: str) -> None:
-    place = checksum_file(target)
-    place.write_text(f"{sha256}  {target.name}\n")
-    place.chmod(0o600)
+def _write_checksum(target: Path, unfinished_file: Path, sha256: str) -> None:
+    with _new(unfinished_file) as file:
+        file.write(f"{sha256}  {target.name}\n".encode())
+    unfinished_file.replace(checksum_file(target))
+
+
+def _new(file: Path) -> BinaryIO:
+    """A new file, 0600: the folder may be one that others write to, so nothing that is there is opened or followed."""
+    file.unlink(missing_ok=True)
+    return os.fdopen(os.open(file, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_WRONLY, 0o600), "wb")
 
 
 class Reader:

@@ -1,0 +1,120 @@
+"""`python -m moorage.hub.worker_process --pool POOL --name NAME`: Prefect's process worker, and one thing more.
+
+Where Prefect's worker decides what to start for a run, from what the API has stored of run, deployment and pool, ours
+asks first whose flow it is. A flow of ours gets command, environment and directory from here; what run or deployment
+say about them is refused, so that nobody takes it for done. Everybody else's flows are run as Prefect does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import warnings
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from moorage.hub.own_runs import Deployed, check_job_variables, own_entrypoint
+from moorage.hub.worker import TEMPLATE, base_job_template
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import PrefectClient
+    from prefect.client.schemas.objects import FlowRun, WorkPool
+    from prefect.client.schemas.responses import DeploymentResponse
+    from prefect.workers.process import ProcessWorker
+
+_ENTRYPOINT = "PREFECT__FLOW_ENTRYPOINT"
+"""The process of a run loads the flow that this names, and looks neither at entry point nor pull steps of the API."""
+
+
+def worker_class() -> type[ProcessWorker]:
+    """The worker. Built when it is needed, because it imports Prefect."""
+    from prefect.workers.process import ProcessJobConfiguration, ProcessWorker
+
+    class OwnConfiguration(ProcessJobConfiguration):
+        """What is started for a run."""
+
+        @classmethod
+        async def resolve_for_flow_run(
+            cls,
+            flow_run: FlowRun,
+            *,
+            client: PrefectClient,
+            work_pool: WorkPool,
+            worker_name: str,
+            worker_id: UUID | None = None,
+            deployment: DeploymentResponse | None = None,
+        ) -> Any:
+            """As Prefect says for other people's flows. Raises DefinitionError: it must not be started."""
+            if deployment is None and flow_run.deployment_id:
+                deployment = await client.read_deployment(flow_run.deployment_id)
+            entrypoint = await _own_entrypoint(client, flow_run, deployment, work_pool.name) if deployment else None
+            if entrypoint is not None:
+                work_pool = work_pool.model_copy(update={"base_job_template": base_job_template(TEMPLATE)})
+            made = await super().resolve_for_flow_run(
+                flow_run,
+                client=client,
+                work_pool=work_pool,
+                worker_name=worker_name,
+                worker_id=worker_id,
+                deployment=deployment,
+            )
+            if entrypoint is not None:
+                made.env[_ENTRYPOINT] = entrypoint
+            return made
+
+    with warnings.catch_warnings():
+        # Prefect remarks that there are two of the type now. Ours is the one that is used.
+        warnings.filterwarnings("ignore", message=".* matches existing registered type")
+
+        class OwnWorker(ProcessWorker):
+            """Prefect's process worker, but for what it starts for our flows."""
+
+            job_configuration = OwnConfiguration
+
+    return OwnWorker
+
+
+async def _own_entrypoint(
+    client: PrefectClient, flow_run: FlowRun, deployment: DeploymentResponse, pool: str
+) -> str | None:
+    """Where the flow of ours is that this run is of. None: it is somebody else's. Raises DefinitionError."""
+    deployed = Deployed(
+        name=deployment.name,
+        flow=(await client.read_flow(deployment.flow_id)).name,
+        pool=pool,
+        entrypoint=deployment.entrypoint,
+        pull_steps=tuple(deployment.pull_steps or ()),
+    )
+    found = own_entrypoint(deployed)
+    if found:
+        check_job_variables(deployed, deployment.job_variables, flow_run.job_variables)
+    return found
+
+
+async def _work(pool: str, name: str) -> None:
+    from prefect.settings import PREFECT_WORKER_HEARTBEAT_SECONDS
+
+    heartbeat_s = int(PREFECT_WORKER_HEARTBEAT_SECONDS.value())
+    worker = worker_class()(name=name, work_pool_name=pool, heartbeat_interval_seconds=heartbeat_s)
+    await worker.start()
+
+
+def main() -> None:
+    """Work until SIGTERM or SIGINT, as `prefect worker start` does."""
+    from prefect.logging.configuration import setup_logging
+    from prefect.plugins import load_prefect_collections
+    from prefect.utilities.processutils import setup_signal_handlers_worker
+
+    parser = argparse.ArgumentParser(prog="python -m moorage.hub.worker_process")
+    parser.add_argument("--pool", required=True)
+    parser.add_argument("--name", required=True)
+    options = parser.parse_args()
+    setup_logging()
+    load_prefect_collections()
+    setup_signal_handlers_worker(os.getpid(), "the worker", print)
+    asyncio.run(_work(options.pool, options.name))
+
+
+if __name__ == "__main__":
+    main()
