@@ -29,9 +29,9 @@ def test_looking_at_the_hub_imports_no_prefect(tmp_path: Path) -> None:
 
 LOAD = """
     from moorage.hub.address import HubAddress
-    from moorage.hub.project import load_flow, project_directory, use
-    use(HubAddress(api_url="http://127.0.0.1:1/api", ui_url="http://127.0.0.1:1", managed=True))
-    loaded = load_flow("up")
+    from moorage.hub.project import load_flow, project_directory, using
+    with using(HubAddress(api_url="http://127.0.0.1:1/api", ui_url="http://127.0.0.1:1", managed=True)):
+        loaded = load_flow("up")
     import tasks
     print(loaded.name, tasks.__path__[0] == str(project_directory() / "tasks"))
 """
@@ -63,18 +63,18 @@ def test_flows_run_quietly_and_keep_their_files_in_the_hub(hub_address: HubAddre
     code = """
         import logging, os
         from moorage.hub.address import find
-        from moorage.hub.project import use
-        use(find())
-        from prefect import flow, settings
-        @flow
-        async def fails():
-            logging.getLogger("moorage.x").warning("to the API only")
-            raise ValueError("shown by whoever catches it")
-        import asyncio
-        try:
-            asyncio.run(fails())
-        except ValueError:
-            print(settings.PREFECT_HOME.value())
+        from moorage.hub.project import using
+        with using(find()):
+            from prefect import flow, settings
+            @flow
+            async def fails():
+                logging.getLogger("moorage.x").warning("to the API only")
+                raise ValueError("shown by whoever catches it")
+            import asyncio
+            try:
+                asyncio.run(fails())
+            except ValueError:
+                print(settings.PREFECT_HOME.value())
     """
     ran = python(code, tmp_path)
     assert ran.stdout.strip() == str(HubHome(settings().home / "hub").prefect_home)
