@@ -62,6 +62,7 @@ def read_definition(
         name=config["name"],
         config=_with_extensions(config, extensions),
         services=services,
+        named=tuple(_named(raw)),
         port_variables=port_variables(raw, services),
         notices=tuple(_notices(unescaped(config), source.directory)),
         approve=_yes_or_no(options.get("approve", False), "x-moorage.approve"),
@@ -378,6 +379,11 @@ def _with_extensions(config: Config, extensions: Mapping[str, Config]) -> Config
         for name, service in config.get("services", {}).items()
     }
     return {**config, "services": services}
+
+
+def _named(raw: Config) -> Iterable[str]:
+    for kind in ("networks", "volumes"):
+        yield from (f"{kind}.{key}" for key, thing in (raw.get(kind) or {}).items() if thing and thing.get("name"))
 
 
 def _notices(config: Config, directory: Path) -> Iterable[str]:
