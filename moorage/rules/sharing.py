@@ -12,6 +12,8 @@ from typing import NamedTuple
 from moorage.model.definition import Config, Service
 from moorage.rules import labels
 
+ELSEWHERE = "of another MOORAGE_HOME"
+
 
 class Claim(NamedTuple):
     """A name that Compose derives for a stack."""
@@ -48,7 +50,7 @@ def holder(marks: Mapping[str, str], stack: str, home: str) -> str | None:
     if project and project != stack:
         return f"stack {project!r}"
     if project and marks.get(labels.HOME, home) != home:
-        return f"stack {project!r} of another MOORAGE_HOME"
+        return f"stack {project!r} {ELSEWHERE}"
     return None
 
 

@@ -59,6 +59,31 @@ def test_prefect_that_was_imported_for_another_server_is_named(tmp_path: Path) -
     assert "Prefect was imported before" in refused.stderr
 
 
+def test_a_setting_without_a_valid_value_is_named(tmp_path: Path) -> None:
+    refused = python(LOAD, tmp_path, PREFECT_CLIENT_MAX_RETRIES="abc")
+    assert refused.stderr.splitlines()[-1].startswith("moorage.errors.DefinitionError: PREFECT_CLIENT_MAX_RETRIES: ")
+
+
+def test_prefect_is_loaded_where_no_project_configures_it(tmp_path: Path) -> None:
+    """Nor later, when settings are made anew; and the command is back in its directory afterwards."""
+    (tmp_path / ".env").write_text("PREFECT_CLIENT_MAX_RETRIES=7\n")
+    (tmp_path / "prefect.toml").write_text("[client]\nretry_extra_codes = '501'\n")
+    (tmp_path / "pyproject.toml").write_text("[tool.prefect.api]\nrequest_timeout = 7\n")
+    code = """
+        import os
+        from moorage.hub.address import HubAddress
+        from moorage.hub.project import using
+        with using(HubAddress(api_url="http://127.0.0.1:1/api", ui_url="http://127.0.0.1:1", managed=True)):
+            from prefect.settings import PREFECT_LOGGING_LEVEL, Settings, get_current_settings, temporary_settings
+            with temporary_settings({PREFECT_LOGGING_LEVEL: "ERROR"}):
+                for found in (get_current_settings(), Settings()):
+                    print(found.client.max_retries, found.client.retry_extra_codes, found.api.request_timeout)
+        print(os.getcwd())
+    """
+    loaded = python(code, tmp_path)
+    assert loaded.stdout.splitlines() == ["5 set() 60.0", "5 set() 60.0", str(tmp_path)], loaded.stderr
+
+
 def test_flows_run_quietly_and_keep_their_files_in_the_hub(hub_address: HubAddress, tmp_path: Path) -> None:
     code = """
         import logging, os

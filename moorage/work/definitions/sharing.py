@@ -74,6 +74,8 @@ def _met(stack: str, claim: Claim, holder: str, record: str | None = None) -> De
         hint = "Choose another --name for this stack, or rename the service"
     else:
         hint = f"Set `{claim.key}.name`, or `external: true` to share it, or choose another --name for this stack"
+        if holder.endswith(sharing.ELSEWHERE):
+            hint += f", or remove it with `docker {claim.kind} rm {claim.name}`"
     freed = f". `moorage down --name {record} --volumes --release-ports` forgets the other one" if record else ""
     return DefinitionError(
         f"{claim.key}: stack {stack!r} would need {claim.kind} {claim.name}, which belongs to {holder}",
