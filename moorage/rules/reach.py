@@ -50,7 +50,7 @@ class _Place:
 
     def outside(self, key: str, path: Any) -> Iterator[str]:
         """Nothing, or a notice that the path is outside, or leads there."""
-        if not path or "$" in str(path):  # a variable: of the file as written, not as it counts
+        if not path:
             return
         written = Path(normpath(self._directory / str(path)))
         real = self._real(written)
@@ -131,7 +131,11 @@ def _of_files(name: str, service: Config, place: _Place) -> Iterator[str]:
     for key in ("env_file", "label_file"):
         given = service.get(key) or ()
         for one in [given] if isinstance(given, str | dict) else given:
-            yield from place.outside(f"services.{name}.{key}", one.get("path") if isinstance(one, dict) else one)
+            path = str(one.get("path") if isinstance(one, dict) else one)
+            if "$" in path:
+                yield f"services.{name}.{key}: {path} may be outside the project: a variable names it"
+            else:
+                yield from place.outside(f"services.{name}.{key}", path)
 
 
 def _of_things(config: Config, place: _Place) -> Iterator[str]:
