@@ -78,8 +78,9 @@ def _of_rights(where: str, service: Config) -> Iterator[str]:
     for key in ("cap_add", "device_cgroup_rules"):
         if wanted := service.get(key):
             yield f"{where}.{key}: {', '.join(map(str, wanted))}: more rights than containers have"
-    for device in service.get("devices") or ():
-        yield f"{where}.devices: {device.get('source')} of this machine"
+    for device in service.get("devices") or ():  # older versions of Compose print the short form
+        path = str(device).partition(":")[0] if isinstance(device, str) else device.get("source")
+        yield f"{where}.devices: {path} of this machine"
     for option in service.get("security_opt") or ():
         if not str(option).startswith("no-new-privileges"):
             yield f"{where}.security_opt: {option}: less protection than containers have"

@@ -27,6 +27,7 @@ ASKED: dict[str, tuple[dict[str, Any], str]] = {
     "privileged": ({"privileged": True}, "services.web.privileged"),
     "a capability": ({"cap_add": ["SYS_ADMIN"]}, "services.web.cap_add: SYS_ADMIN"),
     "a device": ({"devices": [{"source": "/dev/mem", "target": "/dev/mem"}]}, "services.web.devices: /dev/mem"),
+    "a device, in short": ({"devices": ["/dev/kvm:/dev/kvm:rw"]}, "services.web.devices: /dev/kvm of this machine"),
     "all devices": ({"device_cgroup_rules": ["a *:* rwm"]}, "services.web.device_cgroup_rules: a *:* rwm"),
     "no seccomp": ({"security_opt": ["seccomp:unconfined"]}, "services.web.security_opt: seccomp:unconfined"),
     "its processes": ({"pid": "host"}, "services.web.pid: host"),
