@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
-from os.path import normpath
 from pathlib import Path
+from posixpath import normpath
 from typing import Any
 
 from moorage.model.definition import Config
