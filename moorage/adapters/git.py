@@ -1,7 +1,8 @@
 """git: the repository and branch that a directory belongs to, and `git worktree`.
 
 Repository and branch are read from git's own files, without starting a process. `git worktree` runs git itself, always
-with argument lists, never with a shell or a prompt.
+with argument lists, never with a shell or a prompt. `.git/config` can name programs for git to run. A question runs
+none of them; `git worktree add` does as always: hooks and filters (LFS) belong to a checkout.
 
 Formats: gitrepository-layout(5) (`gitdir:` files, `commondir`, `HEAD`, `rebase-merge/head-name`). git is run only for
 data that it stores elsewhere (the reftable format).
@@ -11,7 +12,9 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from moorage.errors import DefinitionError
@@ -20,6 +23,9 @@ from moorage.model.base import Frozen
 _SHORT_SHA = 7
 _GIT_TIMEOUT_S = 5.0
 _BRANCHES = "refs/heads/"
+_NO_PROGRAMS = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "--no-optional-locks")
+_NO_NETWORK = {"GIT_ALLOW_PROTOCOL": "none", "GIT_NO_LAZY_FETCH": "1"}
+"""A partial clone would fetch what is missing, over whatever its configuration says."""
 
 
 class _Checkout(NamedTuple):
@@ -116,8 +122,15 @@ def _branch_in_rebase(git_dir: Path) -> str | None:
 
 def _ask_git(top: Path) -> str:
     for question in (["symbolic-ref", "--short", "--quiet", "HEAD"], ["rev-parse", "--short", "HEAD"]):
-        command = ["git", "-C", str(top), *question]
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=_GIT_TIMEOUT_S, check=False)
+        answer = subprocess.run(
+            ["git", *_NO_PROGRAMS, "-C", str(top), *question],
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            env={**_environment(), **_NO_NETWORK},
+            timeout=_GIT_TIMEOUT_S,
+            check=False,
+        )
         if answer.returncode == 0 and answer.stdout.strip():
             return answer.stdout.strip()
     return ""
@@ -199,7 +212,7 @@ def add(directory: Path, path: Path, branch: str, start: str | None) -> bool:
     options = ["-b", branch, "--", str(path), start or "HEAD"] if new else ["--", str(path), branch]
     if start and start.startswith("-"):
         raise DefinitionError(f"{start[:80]!r} is not a commit", hint="Name a branch, a tag or a commit.")
-    done = _git(directory, "worktree", "add", "--quiet", *options)
+    done = _run(directory, "worktree", "add", "--quiet", *options)
     if done.returncode:
         raise _failed(done, f"{path}: the worktree cannot be created")
     return new
@@ -227,16 +240,24 @@ def remove(directory: Path, path: Path, *, force: bool) -> None:
 
 
 def _git(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    foreign = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX"}
-    own = {key: value for key, value in os.environ.items() if key not in foreign}
+    """git, without the programs that the repository's configuration names."""
+    return _run(directory, *arguments, options=_NO_PROGRAMS, environment=_NO_NETWORK)
+
+
+def _run(
+    directory: Path,
+    *arguments: str,
+    options: Sequence[str] = (),
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(
-            ["git", "-C", str(directory), *arguments],
+            ["git", *options, "-C", str(directory), *arguments],
             capture_output=True,
             text=True,
             errors="surrogateescape",
             stdin=subprocess.DEVNULL,
-            env={**own, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"},
+            env={**_environment(), **environment},
             timeout=_TIMEOUT_S,
             check=False,
         )
@@ -248,6 +269,13 @@ def _git(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         ) from None
     except ValueError:
         raise DefinitionError(f"{str(directory)!r} is not a valid directory name") from None
+
+
+def _environment() -> dict[str, str]:
+    """Our environment, without what a git hook that called us would send git to: another repository."""
+    foreign = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX"}
+    own = {key: value for key, value in os.environ.items() if key not in foreign}
+    return {**own, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
 
 
 def _failed(done: subprocess.CompletedProcess[str], what: str) -> DefinitionError:

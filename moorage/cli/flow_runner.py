@@ -51,7 +51,7 @@ def run_flow(
     every event, besides the progress that is shown. Raises what the run raises.
     """
     from moorage.hub.control import ensure_server
-    from moorage.hub.project import load_flow, use
+    from moorage.hub.project import load_flow, using
 
     with patient_remarks() as on_line:
         address = ensure_server(on_line) if start_hub else find()
@@ -66,10 +66,9 @@ def run_flow(
             loop=loop,
             listener=listener,
         )
-    use(address)
     logging.raiseExceptions = False  # else Prefect's handler prints that it cannot log; we say so once, at the end
-    flow = load_flow(name)
-    with _shown(listener) as emit, _own(loop) as own:
+    with using(address), _shown(listener) as emit, _own(loop) as own:
+        flow = load_flow(name)
         outcome = Outcome()
         caller = Caller(outcome, emit, settings, resolved)
         found = _attended(own, partial(_called, flow, parameters, caller), caller, address, undoes=undoes)

@@ -1,7 +1,9 @@
 """The project of flows, tasks and blocks of this Moorage: finding it, loading and running its flows.
 
-Prefect is imported only inside functions, and reads its settings from the environment on import. So call `use` first
-and `load_flow` after it.
+Prefect is imported only inside functions. It reads its settings from the environment, and from `.env`, `prefect.toml`
+and `pyproject.toml` in the working directory, whenever it makes a settings object. The environment is the user's; the
+working directory may be a project that somebody else wrote, and a logging configuration, for one, runs code. So
+everything that imports Prefect runs in a directory of ours: `using` around `load_flow` and what it gives.
 """
 
 from __future__ import annotations
@@ -10,11 +12,13 @@ import importlib
 import importlib.util
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import moorage
-from moorage.errors import MoorageError
+from moorage.errors import DefinitionError, MoorageError
 from moorage.hub.address import is_of
 from moorage.hub.api import HubAddress
 from moorage.hub.hub_home import hub_home
@@ -41,6 +45,17 @@ _QUIET = {
     # Otherwise, if the API dies, Prefect prints whole events between our progress lines.
     "PREFECT_INTERNAL_LOGGING_LEVEL": "CRITICAL",
 }
+
+_PATHS = (
+    "DOCKER_CERT_PATH",
+    "DOCKER_CONFIG",
+    "PREFECT_HOME",
+    "PREFECT_PROFILES_PATH",
+    "PREFECT_LOGGING_SETTINGS_PATH",
+    "PREFECT_API_SSL_CERT_FILE",
+    "SSL_CERT_FILE",
+)
+"""Paths that are read later, in another working directory."""
 
 
 def project_directory() -> Path:
@@ -106,17 +121,55 @@ def without_foreign(environment: dict[str, str], address: HubAddress) -> dict[st
     return {key: value for key, value in environment.items() if key not in foreign}
 
 
-def use(address: HubAddress) -> None:
-    """Point Prefect in this process to `address`. Call this before Prefect is imported.
+@contextmanager
+def using(address: HubAddress) -> Iterator[None]:
+    """Point Prefect in this process to `address`, in our own working directory while the block lasts.
 
-    If Prefect is imported already, it keeps its settings. Raises MoorageError if they name another API.
+    If Prefect is imported already, it keeps its settings. Raises MoorageError if they name another API,
+    DefinitionError if a setting of Prefect's has no valid value.
     """
-    if "prefect" in sys.modules:
-        _check_same(address)
-    kept = without_foreign(os.environ.copy(), address)
-    for key in set(os.environ) - set(kept):
-        del os.environ[key]
-    os.environ.update(run_environment(address))
+    with _at_home():
+        if "prefect" in sys.modules:
+            _check_same(address)
+        kept = without_foreign(os.environ.copy(), address)
+        for key in set(os.environ) - set(kept):
+            del os.environ[key]
+        os.environ.update(run_environment(address))
+        _load_settings()
+        yield
+
+
+@contextmanager
+def _at_home() -> Iterator[None]:
+    """In the project's directory, as the worker and its runs; back again by descriptor, even if the name is gone."""
+    for name in _PATHS:
+        if value := os.environ.get(name):
+            os.environ[name] = str(Path(value).expanduser().absolute())
+    before = os.open(".", os.O_RDONLY | getattr(os, "O_PATH", 0) | os.O_CLOEXEC)
+    try:
+        os.chdir(project_directory())
+        yield
+    finally:
+        os.fchdir(before)
+        os.close(before)
+
+
+def _load_settings() -> None:
+    """Import Prefect's settings. Raises DefinitionError that names the one that has no valid value."""
+    from pydantic import ValidationError
+    from pydantic_settings import SettingsError
+
+    hint = "Prefect reads it from the environment, or from a profile: `prefect config view` lists all."
+    try:
+        importlib.import_module("prefect.context")
+    except ValidationError as error:
+        wrong = error.errors(include_input=False, include_url=False)[0]
+        field = str(wrong["loc"][-1]).upper() if wrong["loc"] else error.title
+        named = [name for name in os.environ if name.startswith("PREFECT_") and name.endswith(f"_{field}")]
+        key = named[0] if len(named) == 1 else field
+        raise DefinitionError(f"{key}: {wrong['msg']}", key=key, hint=hint) from None
+    except SettingsError as error:
+        raise DefinitionError(f"a setting of Prefect's cannot be read: {error}", hint=hint) from None
 
 
 def _check_same(address: HubAddress) -> None:

@@ -66,6 +66,9 @@ class Engine(Protocol):
     def owner(self, kind: str, name: str) -> Mapping[str, str]:
         """The labels of a `network` or `volume`. Empty: none, or it does not exist."""
 
+    def named(self, kind: str) -> Mapping[str, Mapping[str, str]]:
+        """Everything of a kind, `container`, `network` or `volume`, whoever made it: name → labels."""
+
     def image(self, reference: str) -> tuple[str, dict[str, str]] | None:
         """(id, labels) of an image. None: it does not exist."""
 

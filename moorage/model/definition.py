@@ -175,6 +175,8 @@ class Definition(Frozen):
     """The stack's name."""
     config: Config = Field(repr=False)
     services: dict[str, Service]
+    named: tuple[str, ...] = ()
+    """Networks and volumes whose name the file gives, such as `volumes.data`: they may be shared with other stacks."""
     port_variables: dict[str, tuple[str, int, str, int]] = Field(default_factory=dict)
     """Variable → the mapping (service, target, protocol, slot) whose published part it is, e.g. BACKEND_PORT."""
     notices: tuple[str, ...] = ()

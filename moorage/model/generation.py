@@ -33,6 +33,8 @@ class Generation(Frozen):
     config: Config = Field(repr=False)
     """The project that Compose creates, with leased ports, labels and pinned tags."""
     services: dict[str, Service]
+    named: tuple[str, ...] = ()
+    """Networks and volumes whose name the file gave."""
     images: dict[str, PinnedImage]
     digests: dict[str, str]
     """Service → digest of everything that its containers are created from; if it is equal, nothing is re-created."""

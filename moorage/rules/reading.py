@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from moorage.errors import DefinitionError, UnsupportedKeyError
@@ -23,6 +22,7 @@ from moorage.model.definition import (
     Source,
 )
 from moorage.model.image import BuilderName
+from moorage.rules import reach
 from moorage.rules.durations import seconds
 from moorage.rules.variables import port_variables
 
@@ -41,12 +41,18 @@ _READY_KEYS = frozenset({"http", "tcp", "log", "exec", "exit", "timeout"})
 
 
 def read_definition(
-    config: Config, raw: Config, extensions: Mapping[str, Config], variables: Mapping[str, str], source: Source
+    config: Config,
+    raw: Config,
+    extensions: Mapping[str, Config],
+    variables: Mapping[str, str],
+    source: Source,
+    real: reach.Real = reach.as_written,
 ) -> Definition:
     """The typed definition of a canonical project.
 
     `raw` is the project before interpolation, `extensions` the interpolated `x-moorage` of each service, `variables`
-    the environment for secrets and configs that come from it. Raises DefinitionError, UnsupportedKeyError.
+    the environment for secrets and configs that come from it, `real` follows links. Raises DefinitionError,
+    UnsupportedKeyError.
     """
     refuse_unsupported(config)
     options = _stack_options(config)
@@ -62,8 +68,9 @@ def read_definition(
         name=config["name"],
         config=_with_extensions(config, extensions),
         services=services,
+        named=tuple(_named(raw)),
         port_variables=port_variables(raw, services),
-        notices=tuple(_notices(unescaped(config), source.directory)),
+        notices=(*_notices(unescaped(config)), *reach.notices(unescaped(config), raw, source.directory, real)),
         approve=_yes_or_no(options.get("approve", False), "x-moorage.approve"),
         ttl_s=seconds(options["ttl"], "x-moorage.ttl") if "ttl" in options else None,
         builder=_builder(options.get("builder")),
@@ -380,23 +387,18 @@ def _with_extensions(config: Config, extensions: Mapping[str, Config]) -> Config
     return {**config, "services": services}
 
 
-def _notices(config: Config, directory: Path) -> Iterable[str]:
+def _named(raw: Config) -> Iterable[str]:
+    for kind in ("networks", "volumes"):
+        yield from (f"{kind}.{key}" for key, thing in (raw.get(kind) or {}).items() if thing and thing.get("name"))
+
+
+def _notices(config: Config) -> Iterable[str]:
     """Notices about the definition, for the plan."""
     name = config["name"]
     for key, service in config.get("services", {}).items():
         if service.get("container_name"):
             yield f"services.{key}.container_name: replaced by a network alias, because names are machine-wide"
-        for mount in service.get("volumes") or ():
-            if mount.get("type") == "bind" and not _inside(mount.get("source"), directory):
-                yield f"services.{key}.volumes: {mount.get('source')} is outside the project"
-        context = (service.get("build") or {}).get("context")
-        if context and "://" not in context and not _inside(context, directory):
-            yield f"services.{key}.build.context: {context} is outside the project"
     for kind in ("volumes", "networks"):
         for key, thing in (config.get(kind) or {}).items():
             if thing and (thing.get("external") or thing.get("name") != f"{name}_{key}"):
                 yield f"{kind}.{key}: {thing.get('name', key)} is shared with everything else that uses this name"
-
-
-def _inside(path: Any, directory: Path) -> bool:
-    return path is None or Path(path).is_relative_to(directory)

@@ -11,6 +11,16 @@ from moorage.model.definition import Config, Service
 
 _VARIABLE = re.compile(r"\$(?:\{(?P<braced>[A-Za-z_]\w*)(?::?[-?+][^}]*)?\}|(?P<plain>[A-Za-z_]\w*))")
 
+_OF_PROGRAMS = re.compile(
+    r"(?!\w*PORT$)(?:"
+    r"(?:AWS|BUILDKIT|BUILDX|COMPOSE|CURL|DAGGER|DBUS|DOCKER|DYLD|GCONV|GIT|GLIBC|GNUPG|GPG|LC|LD|MALLOC|MOORAGE|NODE|"
+    r"OPENSSL|OTEL|PREFECT|RES|SSH|SSL|XDG)_\w+|"
+    r"(?:GO|PYTHON)[A-Z]+|\w*(?:CONF|CONFIG|COMMAND|DIR|FILE|HOME|PATH|PROXY)|"
+    r"HOSTALIASES|IFS|LANG|LOCALDOMAIN|PWD|SHELL|TEMP|TERM|TMP|TZ|USER)",
+    re.IGNORECASE,
+)
+"""Names that mean something to Compose, git, the loader or Go: `DOCKER_CONFIG=20000` is a directory of the project."""
+
 PortPlace = tuple[str, int, str, int]
 """(service, target, protocol, slot)."""
 
@@ -18,7 +28,8 @@ PortPlace = tuple[str, int, str, int]
 def port_variables(raw: Config, services: Mapping[str, Service]) -> dict[str, PortPlace]:
     """Variables that make up the whole published part of a port mapping, each with its mapping.
 
-    A variable belongs to the first mapping that uses it. A mapping whose target is a variable too is left out.
+    A variable belongs to the first mapping that uses it. A mapping whose target is a variable too is left out, and so
+    are names that programs know: Compose gets these variables in its environment.
     """
     found: dict[str, PortPlace] = {}
     for name, service in (raw.get("services") or {}).items():
@@ -30,10 +41,9 @@ def port_variables(raw: Config, services: Mapping[str, Service]) -> dict[str, Po
             if target is None:
                 continue
             variable = _VARIABLE.fullmatch(published)
-            if variable:
-                found.setdefault(
-                    variable["braced"] or variable["plain"], (name, target, protocol, slots[target, protocol])
-                )
+            name_of_it = (variable["braced"] or variable["plain"]) if variable else ""
+            if name_of_it and not _OF_PROGRAMS.fullmatch(name_of_it):
+                found.setdefault(name_of_it, (name, target, protocol, slots[target, protocol]))
             slots[target, protocol] += 1
     return found
 

@@ -151,6 +151,15 @@ class FakeEngine(Engine):
             volume = self.machine.volumes.get(name)
             return dict(volume.labels) if volume else {}
 
+    def named(self, kind: str) -> Mapping[str, Mapping[str, str]]:
+        machine = self.machine
+        with machine.mutex:
+            if kind == "container":
+                return {box.name: dict(box.labels) for box in machine.boxes.values()}
+            if kind == "network":
+                return {name: dict(marks) for name, marks in machine.networks.items()}
+            return {name: dict(volume.labels) for name, volume in machine.volumes.items()}
+
     def image(self, reference: str) -> tuple[str, dict[str, str]] | None:
         with self.machine.mutex:
             image = self.machine.image(reference)

@@ -541,6 +541,25 @@ class TestOwners:
             assert found[labels.COMPOSE_PROJECT] == bench.stack
             assert bench.engine.owner(kind, f"{bench.stack}_nothing") == {}
 
+    def test_of_everything_by_name(self, bench):
+        marks = {"a": "b"}
+        bench.create({"web": bench.service(labels=marks, volumes=["data:/data"])}, volumes={"data": {"labels": marks}})
+        project = {labels.COMPOSE_PROJECT: bench.stack}
+        names = {"container": "-web-1", "network": "_default", "volume": "_data"}
+        found = {kind: bench.engine.named(kind)[f"{bench.stack}{end}"] for kind, end in names.items()}
+        assert all(project.items() <= labels_of.items() for labels_of in found.values())
+        assert {kind for kind, labels_of in found.items() if marks.items() <= labels_of.items()} == {
+            "container",
+            "volume",
+        }
+
+    def test_a_name_that_another_project_has_is_taken_as_it_is(self, bench):
+        """Compose warns at most: that no stack comes to another's volume is for us to see."""
+        bench.create({"web": bench.service(volumes=["data:/data"])}, volumes={"data": {}})
+        taken = {"name": f"{bench.stack}_data"}
+        bench.create({"web": bench.service(volumes=["data:/data"])}, stack=f"{bench.stack}x", volumes={"data": taken})
+        assert bench.engine.named("volume")[f"{bench.stack}_data"][labels.COMPOSE_PROJECT] == bench.stack
+
     def test_projects(self, bench):
         bench.create({"web": bench.service(labels={labels.HOME: "h"})})
         assert bench.engine.stacks()[bench.stack][labels.HOME] == "h"

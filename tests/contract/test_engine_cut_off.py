@@ -39,6 +39,7 @@ ENGINE: dict[str, Callable[[DockerEngine], Any]] = {
     "remove_network": lambda e: e.remove_network("x"),
     "remove_volume": lambda e: e.remove_volume("x"),
     "owner": lambda e: (e.owner("network", "x"), e.owner("volume", "x")),
+    "named": lambda e: [e.named(kind) for kind in ("container", "network", "volume")],
     "image": lambda e: e.image("i"),
     "repo_digest": lambda e: e.repo_digest("i"),
     "load": lambda e: e.load(Path(__file__)),

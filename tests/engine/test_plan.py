@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from moorage.errors import ImageError
+from moorage.errors import DefinitionError, ImageError
 
 pytestmark = pytest.mark.engine
 
@@ -180,6 +180,30 @@ async def test_what_is_shared_is_reported(stack):
     for words in ("container_name", "/etc is outside", "a-name-of-its-own", "some-network"):
         assert words in notices
     assert f"{s.name}_own" not in notices
+
+
+async def test_names_that_meet_are_refused(stack, machine_state):
+    """Compose would warn, and give the second one the first one's data."""
+    sleeper = "image: '${TINY_IMAGE}', command: [sleep, infinity], stop_grace_period: 0s"
+    first = stack(f"services: {{x-web: {{{sleeper}, volumes: ['x_data:/d']}}}}\nvolumes: {{x_data: {{}}}}\n")
+    await first.up()
+    first.sh("x-web", "echo mine > /d/file")
+    for more, text, name in (
+        ("_x", f"services: {{web: {{{sleeper}, volumes: ['data:/d']}}}}\nvolumes: {{data: {{}}}}\n", "_x_data"),
+        ("-x", f"services: {{web: {{{sleeper}}}}}\n", "-x-web-1"),
+    ):
+        second = stack(text, more)
+        error = await second.fails(DefinitionError)
+        assert f"{first.name}{name}" in str(error)
+        assert f"'{first.name}'" in str(error)
+        assert f"'{second.name}'" in str(error)
+        assert second.containers() == []
+    volumes = f"volumes: {{data: {{name: {first.name}_x_data}}}}"
+    consenting = stack(f"services: {{web: {{{sleeper}, volumes: ['data:/d']}}}}\n{volumes}\n", "_z")
+    await consenting.up()
+    assert consenting.sh("web", "cat /d/file") == "mine"
+    await consenting.down()
+    await first.down(volumes=True, release_ports=True)
 
 
 def test_plan_json_without_prefect(project, free_ports, machine_state):

@@ -188,10 +188,10 @@ def test_a_flow_timeout_undoes(scene: Scene) -> None:
     code = """
         import asyncio, sys
         from moorage.hub.address import find
-        from moorage.hub.project import load_flow, use
-        use(find())
-        up = load_flow("up").with_options(timeout_seconds=float(sys.argv[2]))
-        print(asyncio.run(up(path=sys.argv[1], return_state=True)).type.value)
+        from moorage.hub.project import load_flow, using
+        with using(find()):
+            up = load_flow("up").with_options(timeout_seconds=float(sys.argv[2]))
+            print(asyncio.run(up(path=sys.argv[1], return_state=True)).type.value)
     """
     command = [sys.executable, "-c", dedent(code), str(scene.project.path), "15"]
     done = subprocess.run(

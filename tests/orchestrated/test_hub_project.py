@@ -29,9 +29,9 @@ def test_looking_at_the_hub_imports_no_prefect(tmp_path: Path) -> None:
 
 LOAD = """
     from moorage.hub.address import HubAddress
-    from moorage.hub.project import load_flow, project_directory, use
-    use(HubAddress(api_url="http://127.0.0.1:1/api", ui_url="http://127.0.0.1:1", managed=True))
-    loaded = load_flow("up")
+    from moorage.hub.project import load_flow, project_directory, using
+    with using(HubAddress(api_url="http://127.0.0.1:1/api", ui_url="http://127.0.0.1:1", managed=True)):
+        loaded = load_flow("up")
     import tasks
     print(loaded.name, tasks.__path__[0] == str(project_directory() / "tasks"))
 """
@@ -65,22 +65,47 @@ def test_prefect_that_was_imported_without_the_hubs_secret_is_named(tmp_path: Pa
     assert "Prefect was imported before Moorage could give it the password" in refused.stderr
 
 
+def test_a_setting_without_a_valid_value_is_named(tmp_path: Path) -> None:
+    refused = python(LOAD, tmp_path, PREFECT_CLIENT_MAX_RETRIES="abc")
+    assert refused.stderr.splitlines()[-1].startswith("moorage.errors.DefinitionError: PREFECT_CLIENT_MAX_RETRIES: ")
+
+
+def test_prefect_is_loaded_where_no_project_configures_it(tmp_path: Path) -> None:
+    """Nor later, when settings are made anew; and the command is back in its directory afterwards."""
+    (tmp_path / ".env").write_text("PREFECT_CLIENT_MAX_RETRIES=7\n")
+    (tmp_path / "prefect.toml").write_text("[client]\nretry_extra_codes = '501'\n")
+    (tmp_path / "pyproject.toml").write_text("[tool.prefect.api]\nrequest_timeout = 7\n")
+    code = """
+        import os
+        from moorage.hub.address import HubAddress
+        from moorage.hub.project import using
+        with using(HubAddress(api_url="http://127.0.0.1:1/api", ui_url="http://127.0.0.1:1", managed=True)):
+            from prefect.settings import PREFECT_LOGGING_LEVEL, Settings, get_current_settings, temporary_settings
+            with temporary_settings({PREFECT_LOGGING_LEVEL: "ERROR"}):
+                for found in (get_current_settings(), Settings()):
+                    print(found.client.max_retries, found.client.retry_extra_codes, found.api.request_timeout)
+        print(os.getcwd())
+    """
+    loaded = python(code, tmp_path)
+    assert loaded.stdout.splitlines() == ["5 set() 60.0", "5 set() 60.0", str(tmp_path)], loaded.stderr
+
+
 def test_flows_run_quietly_and_keep_their_files_in_the_hub(hub_address: HubAddress, tmp_path: Path) -> None:
     code = """
         import logging, os
         from moorage.hub.address import find
-        from moorage.hub.project import use
-        use(find())
-        from prefect import flow, settings
-        @flow
-        async def fails():
-            logging.getLogger("moorage.x").warning("to the API only")
-            raise ValueError("shown by whoever catches it")
-        import asyncio
-        try:
-            asyncio.run(fails())
-        except ValueError:
-            print(settings.PREFECT_HOME.value())
+        from moorage.hub.project import using
+        with using(find()):
+            from prefect import flow, settings
+            @flow
+            async def fails():
+                logging.getLogger("moorage.x").warning("to the API only")
+                raise ValueError("shown by whoever catches it")
+            import asyncio
+            try:
+                asyncio.run(fails())
+            except ValueError:
+                print(settings.PREFECT_HOME.value())
     """
     ran = python(code, tmp_path)
     assert ran.stdout.strip() == str(HubHome(settings().home / "hub").prefect_home)

@@ -82,6 +82,10 @@ def test_dependencies_keep_all_they_say() -> None:
         ("${PORT}:${PORT}", {}),
         ("${A}-${B}:80-81", {}),
         ("1${PORT}:80", {}),
+        ("${SSH_PORT}:22", {"SSH_PORT": ("web", 22, "tcp", 0)}),
+        ("${WEB}:80", {"WEB": ("web", 80, "tcp", 0)}),
+        # What Compose, git and the loader read from the environment: a number there is the name of a directory.
+        *((f"${{{name}:-20000}}:80", {}) for name in ("DOCKER_CONFIG", "LD_LIBRARY_PATH", "HOME", "GIT_SSH", "PATH")),
         ("8000:80", {}),
         ("80", {}),
     ],

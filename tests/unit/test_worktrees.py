@@ -125,3 +125,28 @@ def test_no_repository(tmp_path):
 def test_the_environment_of_a_hook_does_not_lead_elsewhere(shop, tmp_path, monkeypatch):
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))
     assert git.top_of(shop) == shop
+
+
+def test_only_a_checkout_runs_what_the_configuration_names(shop, tmp_path):
+    """A question is none of the hooks' business; a new working tree is, as with git itself."""
+    ran = tmp_path / "ran"
+    ran.mkdir()
+    hooks = tmp_path / "hooks"
+    hooks.mkdir()
+    for hook in ("post-checkout", "post-index-change", "fsmonitor"):
+        (hooks / hook).write_text(f"#!/bin/sh\nmkdir -p {ran}/{hook}\n")
+        (hooks / hook).chmod(0o755)
+    run_git(shop, "config", "core.hooksPath", str(hooks))
+    run_git(shop, "config", "core.fsmonitor", str(hooks / "fsmonitor"))
+    (shop / "new").touch()
+    assert git.top_of(shop) == shop
+    assert git.changes(shop) == ("?? new",)
+    assert [tree.path for tree in git.listed(shop)] == [shop]
+    assert git.checked_branch(shop, "side") == "side"
+    assert list(ran.iterdir()) == []
+    git.add(shop, tmp_path / "side", "side", None)
+    assert (ran / "post-checkout").is_dir()
+    for mark in ran.iterdir():
+        mark.rmdir()
+    git.remove(shop, tmp_path / "side", force=False)
+    assert list(ran.iterdir()) == []

@@ -1,6 +1,10 @@
 """The official Compose CLI: only it reads compose files and creates containers, networks and volumes.
 
 Always called with an argument list, never a shell, always with a timeout; when it reads, with a memory limit too.
+
+For an `include` or `extends` from a git repository Compose runs git, which reads the configuration of the repository
+that it runs in, the project's: there, `url.….insteadOf` and `core.sshCommand` name programs. So that is switched off
+unless the user's own environment switches it on.
 """
 
 from __future__ import annotations
@@ -29,6 +33,9 @@ from moorage.rules.composing import file_text
 from moorage.settings import Settings
 
 Line = Callable[[str], None]
+
+_FENCE = {"COMPOSE_EXPERIMENTAL_GIT_REMOTE": "false", "GIT_ALLOW_PROTOCOL": "http:https:ssh:git"}
+"""Unless the environment says otherwise. A project's `.env` cannot: Compose takes nothing from it that is set here."""
 
 
 @contextmanager
@@ -192,7 +199,7 @@ class ComposeCli(Compose):
             return subprocess.Popen(
                 [*self._command(), *arguments],
                 cwd=directory,
-                env=env,
+                env={**_FENCE, **env},
                 stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT if merged else subprocess.PIPE,

@@ -85,6 +85,11 @@ def _key(text: str) -> str | None:
 
 
 def _advice(text: str) -> str | None:
+    if "COMPOSE_EXPERIMENTAL_GIT_REMOTE" in text:
+        return (
+            "Compose would run git for it, as this directory's .git/config says. If you trust that, set "
+            "COMPOSE_EXPERIMENTAL_GIT_REMOTE=true."
+        )
     if "dependency cycle" in text:
         return "Remove one of these depends_on entries."
     if undeclared := _UNDECLARED.search(text):

@@ -117,6 +117,7 @@ class DaggerLook:
         try:
             done = subprocess.run(
                 [cli, "version"],
+                cwd="/",  # it looks for a project and its git repository where it is started
                 capture_output=True,
                 text=True,
                 errors="replace",
@@ -176,8 +177,8 @@ def runner_host(settings: Settings) -> str | None:
 
 def _clis(settings: Settings) -> Iterator[str]:
     """Paths of the CLI: the one that was named, even if it is missing; else the SDK's own or that on PATH."""
-    if named := settings.dagger_cli or os.environ.get(CLI_VARIABLE):
-        yield str(named)
+    if named := str(settings.dagger_cli or os.environ.get(CLI_VARIABLE) or ""):
+        yield str(Path(named).absolute()) if os.sep in named else named
         return
     if (cached := _cached()).is_file():
         yield str(cached)

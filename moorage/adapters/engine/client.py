@@ -161,6 +161,15 @@ class DockerEngine(Engine):
             except NotFound:
                 return {}
 
+    def named(self, kind: str) -> Mapping[str, Mapping[str, str]]:
+        with self.speaking():
+            if kind == "container":  # a linked container has further names, such as `/other/alias`
+                listed = self.client.containers(all=True)
+                pairs = ((name[1:], one) for one in listed for name in one["Names"] or () if name.count("/") == 1)
+                return {name: one["Labels"] or {} for name, one in pairs}
+            things = self.client.networks() if kind == "network" else self.client.volumes()["Volumes"] or []
+            return {one["Name"]: one["Labels"] or {} for one in things}
+
     def _network(self, name: str) -> dict[str, Any] | None:
         """Find a network by its exact name in the list: in a URL, `../volumes/x` would mean another object."""
         return next((network for network in self.client.networks() if network["Name"] == name), None)

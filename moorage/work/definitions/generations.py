@@ -34,6 +34,7 @@ def make(world: World, desired: Desired, run: RunRecord | None) -> Generation:
         source=definition.source,
         config=config,
         services=definition.services,
+        named=definition.named,
         images=images,
         digests=digests,
         created_at=world.clock.now(),

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from pathlib import Path
 
 from moorage.errors import DefinitionError, EngineError, ImageError
 from moorage.interfaces import World
@@ -59,7 +60,7 @@ def _read(world: World, source: Source, raw: Config, name: str, ports: dict[str,
     if "$" in json.dumps(extensions):  # else there is nothing to interpolate
         extensions = world.compose.interpolate(source, extensions, ports)
     variables = world.compose.variables(source, name) if reading.needs_variables(config) else {}
-    return reading.read_definition(config, raw, extensions, variables, source)
+    return reading.read_definition(config, raw, extensions, variables, source, Path.resolve)
 
 
 def desire(world: World, resolved: Resolved, leases: Sequence[Lease]) -> Desired:

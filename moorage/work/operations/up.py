@@ -37,9 +37,7 @@ async def up_resolved(context: Context, resolved: Resolved) -> Result:
     """The same for a definition that has been read."""
     run = Run(context, Operation.UP, resolved.name, resolved.request)
     asked = resolved.request.approve or resolved.definition.approve
-    async with approved_and_locked(run, lambda: plan_up(run.world, resolved), asked=asked) as planned:
-        # Looked at again: another home may have taken the name before we had its lock.
-        await in_thread(lambda: name_of(run.world, resolved.request, resolved.raw))
+    async with approved_and_locked(run, lambda: _planned(run, resolved), asked=asked) as planned:
         if idle := await idle_as_planned(run.world, planned):  # another `up` that we waited for may have done it all
             return Result(run, idle)
         await images.require_builder(run.world, planned)
@@ -49,6 +47,12 @@ async def up_resolved(context: Context, resolved: Resolved) -> Result:
             await uncancelled(commit(run))
         status = await uncancelled(in_thread(lambda: after_commit(run)))
     return Result(run, status, tuple(sorted(run.ready_s)))
+
+
+async def _planned(run: Run, resolved: Resolved) -> PlannedUp:
+    """The plan; the name is looked at again: another home may have taken it before we had its lock."""
+    await in_thread(lambda: name_of(run.world, resolved.request, resolved.raw))
+    return await plan_up(run.world, resolved)
 
 
 async def _apply(run: Run, planned: PlannedUp) -> None:

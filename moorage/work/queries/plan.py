@@ -11,7 +11,7 @@ from moorage.model.state import Observed, StackState, StackStatus
 from moorage.model.step import Plan
 from moorage.rules import composing, graph, planning
 from moorage.rules.planning import Desired
-from moorage.work.definitions import generations
+from moorage.work.definitions import generations, sharing
 from moorage.work.definitions.resolve import Resolved, desire
 from moorage.work.queries.readiness import is_ready
 from moorage.work.queries.status import status
@@ -43,15 +43,21 @@ def preview_leases(
 
 
 async def plan_up(world: World, resolved: Resolved, excluded: frozenset[tuple[int, str]] = frozenset()) -> PlannedUp:
-    """The plan of an `up` from what is there now. Touches nothing. `excluded` ports are not to be leased."""
+    """The plan of an `up` from what is there now. Touches nothing. `excluded` ports are not to be leased.
+
+    Raises DefinitionError: dependencies in a circle, a name that another stack has.
+    """
     graph.order(resolved.definition.services)
     leases = await in_thread(lambda: preview_leases(world, resolved, excluded))
     desired, observed = await asyncio.gather(
         in_thread(lambda: desire(world, resolved, leases)),
         in_thread(lambda: world.engine.observe(resolved.name)),
     )
+    found = await in_thread(lambda: sharing.check(world, desired.definition, observed))
     ready = await ready_services(world, desired, observed)
-    return PlannedUp(resolved, desired, observed, planning.make_plan(desired, observed, ready))
+    plan = planning.make_plan(desired, observed, ready)
+    plan = plan.model_copy(update={"notices": (*plan.notices, *found)})
+    return PlannedUp(resolved, desired, observed, plan)
 
 
 async def ready_services(world: World, desired: Desired, observed: Observed) -> frozenset[str]:

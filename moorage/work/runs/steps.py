@@ -14,7 +14,7 @@ from moorage.model.event import Action
 from moorage.model.state import Container, SpanOutcome
 from moorage.model.step import Step, StepKind
 from moorage.rules import graph, planning
-from moorage.work.definitions import generations
+from moorage.work.definitions import generations, sharing
 from moorage.work.runs import images, leasing, placeholders
 from moorage.work.runs.removal import remove
 from moorage.work.runs.retries import retried
@@ -87,6 +87,7 @@ async def create(step: Step, run: Run) -> str:
         except EngineError as error:
             _let_settle(run, error.fields.get("unfinished", ()))
             raise
+        sharing.check_created(run.world, generation)
         return f"generation {generation.number}"
 
     return await in_thread(call)

@@ -1,0 +1,25 @@
+"""Settings: paths mean what they meant where the command was called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from moorage.settings import Settings
+
+
+def test_relative_paths_stay_where_they_were_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, value in {"HOME": "state", "COMPOSE": "bin/compose", "DAGGER_CLI": "dagger"}.items():
+        monkeypatch.setenv(f"MOORAGE_{name}", value)
+    found = Settings()
+    assert found.home == tmp_path / "state"
+    assert found.compose == tmp_path / "bin/compose"
+    assert found.dagger_cli == Path("dagger")  # looked for on PATH
+
+
+def test_a_file_in_the_working_directory_sets_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".env").write_text("MOORAGE_HUB_PORT=1\nHUB_PORT=1\n")
+    monkeypatch.chdir(tmp_path)
+    assert Settings().hub_port != 1
