@@ -16,10 +16,12 @@ from typing import NamedTuple
 
 from moorage.errors import DefinitionError
 from moorage.model.base import Frozen
+from moorage.rules.environments import for_programs
 
 _SHORT_SHA = 7
 _GIT_TIMEOUT_S = 5.0
 _BRANCHES = "refs/heads/"
+_OF_ANOTHER_CHECKOUT = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX"})
 
 
 class _Checkout(NamedTuple):
@@ -117,7 +119,9 @@ def _branch_in_rebase(git_dir: Path) -> str | None:
 def _ask_git(top: Path) -> str:
     for question in (["symbolic-ref", "--short", "--quiet", "HEAD"], ["rev-parse", "--short", "HEAD"]):
         command = ["git", "-C", str(top), *question]
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=_GIT_TIMEOUT_S, check=False)
+        answer = subprocess.run(
+            command, capture_output=True, text=True, timeout=_GIT_TIMEOUT_S, check=False, env=_environment()
+        )
         if answer.returncode == 0 and answer.stdout.strip():
             return answer.stdout.strip()
     return ""
@@ -227,8 +231,6 @@ def remove(directory: Path, path: Path, *, force: bool) -> None:
 
 
 def _git(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    foreign = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX"}
-    own = {key: value for key, value in os.environ.items() if key not in foreign}
     try:
         return subprocess.run(
             ["git", "-C", str(directory), *arguments],
@@ -236,7 +238,7 @@ def _git(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
             text=True,
             errors="surrogateescape",
             stdin=subprocess.DEVNULL,
-            env={**own, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"},
+            env=_environment(),
             timeout=_TIMEOUT_S,
             check=False,
         )
@@ -248,6 +250,11 @@ def _git(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         ) from None
     except ValueError:
         raise DefinitionError(f"{str(directory)!r} is not a valid directory name") from None
+
+
+def _environment() -> dict[str, str]:
+    own = {key: value for key, value in for_programs(os.environ).items() if key not in _OF_ANOTHER_CHECKOUT}
+    return {**own, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
 
 
 def _failed(done: subprocess.CompletedProcess[str], what: str) -> DefinitionError:
