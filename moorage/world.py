@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -21,16 +22,20 @@ from moorage.adapters.git import repository_and_branch, worktree_of
 from moorage.adapters.locks.machine import MachineLock
 from moorage.adapters.locks.stack import StackLock
 from moorage.adapters.probes import SocketProber
+from moorage.adapters.project_files import text_of
 from moorage.adapters.registry.store import SqliteStore
 from moorage.errors import HomeError
 from moorage.interfaces import ImageBuilder, World
-from moorage.model.definition import Config
+from moorage.model.definition import Config, Hidden
 from moorage.model.event import Event
 from moorage.model.image import BuilderName, RegistryLogin
 from moorage.rules.ports import port_range
 from moorage.settings import Settings
 from moorage.settings import settings as of_process
 from moorage.work.operations.rebuild import rebuild
+
+_HUB_AUTH = "PREFECT_API_AUTH_STRING"
+"""The hub's password, as processes of the hub are told it: `user:password`."""
 
 
 def ignore(_event: Event) -> None:
@@ -66,8 +71,9 @@ def open_world(
         home=home_name,
         lock=partial(_lock, home / "locks", engine.address),
         place=_place,
+        text_of=text_of,
         builder=partial(_builder, logins),
-        censor=partial(_censor, tuple(login.password for login in logins)),
+        censor=partial(_censor, chosen, logins),
         emit=emit,
     )
     store.on_loss(lambda: rebuild(world))
@@ -92,12 +98,23 @@ def _builder(logins: tuple[RegistryLogin, ...], world: World, name: BuilderName)
     return ComposeBuilder(world.compose, world.engine)
 
 
-def _censor(passwords: tuple[str, ...], config: Config, more: Sequence[str]) -> Callable[[Any], Any]:
-    """Hides passwords, the secrets of a definition, and those in `more`, in all their forms."""
+def _censor(
+    settings: Settings, logins: tuple[RegistryLogin, ...], configs: Sequence[Config], hidden: Hidden
+) -> Callable[[Any], Any]:
+    """Hides passwords of registries and the hub, secrets of definitions (the newest first), and those in `hidden`."""
     from moorage.show.redaction import redact_data, secret_values
 
-    values = secret_values(config, (*passwords, *more))
+    passwords = (*(login.password for login in logins), *_passwords_of_hub(settings))
+    newest, *older = configs or ({},)
+    values = secret_values(newest, (*passwords, *hidden.secrets), hidden.configs)
+    values = values.union(*(secret_values(config) for config in older))
     return lambda data: redact_data(data, values)
+
+
+def _passwords_of_hub(settings: Settings) -> tuple[str, ...]:
+    """The password in `MOORAGE_HUB_AUTH`, and how the hub is told it: a program may print its environment."""
+    auths = [settings.hub_auth.get_secret_value() if settings.hub_auth else "", os.environ.get(_HUB_AUTH, "")]
+    return tuple(part for auth in filter(None, auths) for part in (auth, auth.partition(":")[2]))
 
 
 def _place(directory: Path) -> tuple[str | None, str | None, bool]:

@@ -6,6 +6,7 @@ import json
 import re
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from urllib.parse import quote, quote_plus, unquote
 
 SHORTEST = 4
@@ -45,8 +46,8 @@ def secret_forms(value: str, wanted: Callable[[str], bool] = lambda _form: True)
     plain = {form for form in _plain(value) if can_hide(form) and wanted(form)}
     whole = plain if len(plain) <= _MOST_CODED else plain & {value, value.strip()}
     coded: frozenset[str] = frozenset(form for text in whole for form in _encoded(text))
-    quoted = {form for text in plain if not _SAFE.fullmatch(text) for form in (*_for_json(text), *_for_urls(text))}
-    return coded | {form for form in plain | quoted if can_hide(form)}  # of two equal ones the first stays
+    quoted = {form for text in plain for form in _quoted(text)}
+    return coded | plain | quoted  # of two equal ones the first stays
 
 
 def _plain(value: str) -> set[str]:
@@ -58,6 +59,13 @@ def _plain(value: str) -> set[str]:
 def can_hide(value: str) -> bool:
     """False for what is too short, blank or hidden already."""
     return len(value) >= SHORTEST and bool(value.strip("*")) and not value.isspace()
+
+
+@lru_cache(maxsize=4096)  # generations of a stack have most secrets in common
+def _quoted(text: str) -> tuple[str, ...]:
+    if _SAFE.fullmatch(text):
+        return ()
+    return tuple(form for form in {*_for_json(text), *_for_urls(text)} if can_hide(form))
 
 
 def _for_json(text: str) -> Iterator[str]:
@@ -79,7 +87,12 @@ def _for_urls(text: str) -> Iterator[str]:
         yield _PERCENT.sub(lambda found: found[0].lower(), form)
 
 
-def _encoded(text: str) -> Iterator[Encoded]:
+@lru_cache(maxsize=4096)
+def _encoded(text: str) -> tuple[Encoded, ...]:
+    return tuple({*_codes(text)})
+
+
+def _codes(text: str) -> Iterator[Encoded]:
     data = text.encode(errors="surrogatepass")
     if len(data.strip()) < _SHORTEST_ENCODED:
         return

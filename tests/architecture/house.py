@@ -73,6 +73,7 @@ SUBROOMS = {
         "git": set(),
         "probes": set(),
         "build_context": set(),
+        "project_files": set(),
         "engine": {"framing"},
         "compose": {"files", "framing", "locks"},
         "dagger": {"build_context"},

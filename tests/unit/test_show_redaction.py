@@ -413,13 +413,13 @@ def test_forms(name, secret):
 @given(st.sampled_from([*ENCODERS]), random_secrets, texts, texts)
 def test_no_form_of_a_secret_survives(name, secret, before, after):
     assume(not any(0xD800 <= ord(char) < 0xE000 for char in before + after))
+    assume(secret_values(config_of(DB_PASSWORD=secret)))
     assert_hidden(name, secret, before, after)
 
 
 def assert_hidden(name, secret, before, after):
     """Encoded alone, and in base64 and hex also together with what stands around it."""
     encode, found = ENCODERS[name], secret_values(config_of(DB_PASSWORD=secret.replace("$", "$$")))
-    assume(found)
     form = encode(secret)
     assert form not in redact(f"{before}<{form}>{after}", found)
     if name in CODES:

@@ -15,6 +15,7 @@ from moorage.model.lease import Lease
 from moorage.model.step import StepKind
 from moorage.rules import composing, labels, reading, templates
 from moorage.rules.planning import Desired, ImageNeed
+from moorage.work.definitions import hidden
 from moorage.work.definitions.request import UpRequest, name_of
 
 
@@ -48,18 +49,25 @@ def resolve_as(world: World, request: UpRequest, name: str) -> Resolved:
 
 
 def _resolved(world: World, request: UpRequest, raw: Config, name: str) -> Resolved:
-    definition = _read(world, request.source, raw, name, {})
+    definition = _read(world, request.source, raw, name, {}, hide=True)
     return Resolved(request=request.model_copy(update={"name": name}), raw=raw, definition=definition)
 
 
-def _read(world: World, source: Source, raw: Config, name: str, ports: dict[str, str]) -> Definition:
+def _read(
+    world: World, source: Source, raw: Config, name: str, ports: dict[str, str], *, hide: bool = False
+) -> Definition:
+    """`hide`: read also what is to be hidden, which ports have no part in."""
     config = world.compose.config(source, name, ports)
     templates.fill_in(config, world.contexts.survey)
     extensions = reading.service_extensions(raw)
     if "$" in json.dumps(extensions):  # else there is nothing to interpolate
         extensions = world.compose.interpolate(source, extensions, ports)
     variables = world.compose.variables(source, name) if reading.needs_variables(config) else {}
-    return reading.read_definition(config, raw, extensions, variables, source)
+    definition = reading.read_definition(config, raw, extensions, variables, source)
+    if not hide:
+        return definition
+    texts, left = hidden.of_definition(world, source, raw, config, variables)
+    return definition.model_copy(update={"hidden": texts, "notices": (*definition.notices, *left)})
 
 
 def desire(world: World, resolved: Resolved, leases: Sequence[Lease]) -> Desired:
@@ -93,7 +101,8 @@ def with_leased_variables(world: World, resolved: Resolved, leases: Sequence[Lea
     key = tuple(sorted(variables.items()))
     if key not in resolved.moved:
         again = _read(world, resolved.request.source, resolved.raw, definition.name, variables)
-        resolved.moved[key] = composing.with_wanted_ports(again, definition)
+        told = {"hidden": definition.hidden, "notices": definition.notices}
+        resolved.moved[key] = composing.with_wanted_ports(again, definition).model_copy(update=told)
     return resolved.moved[key]
 
 
