@@ -19,12 +19,14 @@ def text_of(path: Path) -> tuple[str, str]:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path
         return "", getattr(error, "strerror", None) or str(error)
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             return "", "not a regular file"
-        try:
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
             content = file.read(_MOST_BYTES + 1)
-        except OSError as error:
-            return "", error.strerror or str(error)
+    except OSError as error:
+        return "", error.strerror or str(error)
+    finally:
+        os.close(descriptor)
     left = "larger than 256 KiB" if len(content) > _MOST_BYTES else ""
     return content[:_MOST_BYTES].decode(errors="replace"), left

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from moorage.interfaces import World
 from moorage.model.definition import Config, Hidden, Source
@@ -49,8 +49,8 @@ def _of_marked(world: World, source: Source, raw: Config, config: Config) -> tup
     notices: list[str] = []
     users = _users_of_env_files(world, source, raw)
     named = {source.directory / path for path in reading.secret_files(config)}
-    of_project = [file for file in source.env_files if secret_files.says_secret(file)]
-    for path in sorted({*named, *of_project, *(path for path in users if secret_files.says_secret(path))}):
+    by_name = {path for path in (*users, *source.env_files) if _says_secret(path, source.directory)}
+    for path in sorted(named | by_name):
         text, why = world.text_of(path)
         if why and (path in named or path.exists()):  # one that is not `required` need not be there
             notices.append(f"{path}: {why}, {_NOT_SHOWN}")
@@ -60,6 +60,12 @@ def _of_marked(world: World, source: Source, raw: Config, config: Config) -> tup
         if path not in users and path not in source.env_files:
             values.append(text)
     return tuple(dict.fromkeys(values)), notices
+
+
+def _says_secret(path: Path, directory: Path) -> bool:
+    """Where the project itself lies says nothing."""
+    inside = path.relative_to(directory) if path.is_relative_to(directory) else PurePath(path.name)
+    return secret_files.says_secret(inside)
 
 
 def _users_of_env_files(world: World, source: Source, raw: Config) -> dict[Path, list[str]]:

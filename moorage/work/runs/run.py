@@ -135,8 +135,7 @@ class Run:
 
     def censor(self, error: MoorageError) -> None:
         """Hide secrets in an error before it leaves the step: Prefect stores its words, people paste them."""
-        error.args = (self.hide(str(error)),)
-        error.hint, error.fields = self.hide(error.hint), self.hide(error.fields)
+        error.censor(self.hide)
 
     def open(self, observed: Observed, arguments: dict[str, Any] | None = None) -> None:
         """Write the run down before its first effect."""
