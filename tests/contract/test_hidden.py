@@ -11,6 +11,7 @@ import pytest
 
 from moorage.adapters.compose.cli import ComposeCli
 from moorage.adapters.project_files import text_of
+from moorage.errors import DefinitionError
 from moorage.model.definition import Hidden, Source
 from moorage.show.redaction import redact_data, secret_values
 from moorage.testing import MemoryFiles, MemoryStore
@@ -105,6 +106,14 @@ def test_what_cannot_be_read_is_said(world: World, tmp_path: Path, monkeypatch: 
     assert [notice.split(":")[0] for notice in said] == ["secrets.f.file", "configs.c.file"]
     assert "not a regular file" in said[0]
     assert "No such file" in said[1]
+
+
+def test_what_compose_quotes_in_an_error_is_hidden(world: World, tmp_path: Path) -> None:
+    (tmp_path / "compose.yaml").write_text("services: {web: {image: x, mem_limit: '${S}'}}")
+    source = Source(directory=tmp_path, environment=(("S", "s-mark-61"),), secret=("S",))
+    with pytest.raises(DefinitionError, match=r"\*\*\*\*") as caught:
+        resolve.resolve_as(world, UpRequest(source=source), "shop")
+    assert "s-mark" not in str(caught.value.as_dict())
 
 
 @pytest.mark.parametrize("read", [text_of, fake_text_of], ids=["disk", "fake"])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
-from moorage.errors import DefinitionError, EngineError, ImageError
+from moorage.errors import DefinitionError, EngineError, ImageError, MoorageError
 from moorage.interfaces import World
-from moorage.model.definition import Config, Definition, Source
+from moorage.model.definition import Config, Definition, Hidden, Source
 from moorage.model.generation import PinnedImage
 from moorage.model.lease import Lease
 from moorage.model.step import StepKind
@@ -39,13 +40,25 @@ class Resolved:
 
 def resolve(world: World, request: UpRequest) -> Resolved:
     """Read the definition of a request. Raises DefinitionError, UnsupportedKeyError."""
-    raw = world.compose.raw_config(request.source)
-    return _resolved(world, request, raw, name_of(world, request, raw))
+    with _secrets_hidden(world, request.source):
+        raw = world.compose.raw_config(request.source)
+        return _resolved(world, request, raw, name_of(world, request, raw))
 
 
 def resolve_as(world: World, request: UpRequest, name: str) -> Resolved:
     """The same under a name that nobody else has, which no engine has to be asked for."""
-    return _resolved(world, request, world.compose.raw_config(request.source), name)
+    with _secrets_hidden(world, request.source):
+        return _resolved(world, request, world.compose.raw_config(request.source), name)
+
+
+@contextmanager
+def _secrets_hidden(world: World, source: Source) -> Iterator[None]:
+    """Compose quotes in its errors what it cannot read, and that may be the value of a secret variable."""
+    try:
+        yield
+    except MoorageError as error:
+        error.censor(world.censor((), Hidden(secrets=source.secret_values)))
+        raise
 
 
 def _resolved(world: World, request: UpRequest, raw: Config, name: str) -> Resolved:
