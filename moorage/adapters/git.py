@@ -21,7 +21,6 @@ from moorage.rules.environments import for_programs
 _SHORT_SHA = 7
 _GIT_TIMEOUT_S = 5.0
 _BRANCHES = "refs/heads/"
-_OF_ANOTHER_CHECKOUT = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX"})
 
 
 class _Checkout(NamedTuple):
@@ -253,7 +252,9 @@ def _git(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def _environment() -> dict[str, str]:
-    own = {key: value for key, value in for_programs(os.environ).items() if key not in _OF_ANOTHER_CHECKOUT}
+    """Our environment, without what a git hook that called us would send git to: another repository."""
+    foreign = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX"}
+    own = {key: value for key, value in for_programs(os.environ).items() if key not in foreign}
     return {**own, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
 
 
