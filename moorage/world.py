@@ -46,10 +46,12 @@ def open_world(
     emit: Callable[[Event], None] = ignore,
     settings: Settings | None = None,
     logins: tuple[RegistryLogin, ...] = (),
+    auth_of_hub: Callable[[], str | None] = lambda: None,
 ) -> World:
     """The world of this process. `emit`: where events go.
 
-    `settings` None: the process's own. `logins`: for builds and pulls.
+    `settings` None: the process's own. `logins`: for builds and pulls. `auth_of_hub`: `user:password` of the hub,
+    to be hidden even if the environment does not name it.
 
     Connects to nothing before it is needed, except that a damaged or lost registry is rebuilt first.
     """
@@ -73,7 +75,7 @@ def open_world(
         place=_place,
         text_of=text_of,
         builder=partial(_builder, logins),
-        censor=partial(_censor, chosen, logins),
+        censor=partial(_censor, partial(_passwords, chosen, logins, auth_of_hub)),
         emit=emit,
     )
     store.on_loss(lambda: rebuild(world))
@@ -99,22 +101,25 @@ def _builder(logins: tuple[RegistryLogin, ...], world: World, name: BuilderName)
 
 
 def _censor(
-    settings: Settings, logins: tuple[RegistryLogin, ...], configs: Sequence[Config], hidden: Hidden
+    passwords: Callable[[], tuple[str, ...]], configs: Sequence[Config], hidden: Hidden
 ) -> Callable[[Any], Any]:
     """Hides passwords of registries and the hub, secrets of definitions (the newest first), and those in `hidden`."""
     from moorage.show.redaction import redact_data, secret_values
 
-    passwords = (*(login.password for login in logins), *_passwords_of_hub(settings))
     newest, *older = configs or ({},)
-    values = secret_values(newest, (*passwords, *hidden.secrets), hidden.configs)
+    values = secret_values(newest, (*passwords(), *hidden.secrets), hidden.configs)
     values = values.union(*(secret_values(config) for config in older))
     return lambda data: redact_data(data, values)
 
 
-def _passwords_of_hub(settings: Settings) -> tuple[str, ...]:
-    """The password in `MOORAGE_HUB_AUTH`, and how the hub is told it: a program may print its environment."""
-    auths = [settings.hub_auth.get_secret_value() if settings.hub_auth else "", os.environ.get(_HUB_AUTH, "")]
-    return tuple(part for auth in filter(None, auths) for part in (auth, auth.partition(":")[2]))
+def _passwords(
+    settings: Settings, logins: tuple[RegistryLogin, ...], auth_of_hub: Callable[[], str | None]
+) -> tuple[str, ...]:
+    """Those of registries and of the hub, and how programs are told the latter: they may print their environment."""
+    own = settings.hub_auth.get_secret_value() if settings.hub_auth else None
+    auths = filter(None, (own, os.environ.get(_HUB_AUTH), auth_of_hub()))
+    of_hub = (part for auth in auths for part in (auth, auth.partition(":")[2]))
+    return (*(login.password for login in logins), *of_hub)
 
 
 def _place(directory: Path) -> tuple[str | None, str | None, bool]:
