@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from moorage.show.variables_text import dotenv_text
+from tests.conftest import run_moorage
 
 pytestmark = pytest.mark.engine
 
@@ -19,9 +19,8 @@ HOSTILE = "a b'\"$HOME`id`\\;*\n#é"
 
 
 def moorage(s, *args, exit_code=0, **env):
-    options = {"capture_output": True, "text": True, "check": False, "timeout": 100, "env": os.environ | env}
-    done = subprocess.run([MOORAGE, *args, "--name", s.name], cwd=s.path, **options)
-    assert done.returncode == exit_code, f"{args}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+    done = run_moorage(*args, "--name", s.name, directory=s.path, **env)
+    assert done.returncode == exit_code, done
     return done
 
 

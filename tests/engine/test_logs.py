@@ -14,6 +14,7 @@ import pytest
 from moorage.errors import EngineUnavailableError, NotReadyError
 from moorage.model.log import LogSpan
 from moorage.work.queries.logs import Logs
+from tests.conftest import run_moorage
 
 pytestmark = pytest.mark.engine
 
@@ -49,8 +50,8 @@ COUNTER = """
 
 
 def moorage(s, *args, exit_code=0):
-    done = subprocess.run([MOORAGE, *args], cwd=s.path, capture_output=True, text=True, check=False, timeout=100)
-    assert done.returncode == exit_code, f"{args}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+    done = run_moorage(*args, directory=s.path)
+    assert done.returncode == exit_code, done
     return done
 
 

@@ -102,7 +102,7 @@ NAMES = """
 @pytest.mark.parametrize(
     ("config", "extra", "stacks"),
     [
-        ("", "", 1),
+        pytest.param("", "", 1, marks=pytest.mark.exhaustive),
         pytest.param("moorage_scope = function", "", 2, marks=pytest.mark.exhaustive),
         ("", "@pytest.mark.moorage(scope='function')\n    def test_c(moorage_stack): note(moorage_stack)", 2),
         pytest.param("", "pytestmark = pytest.mark.moorage(scope='function')", 2, marks=pytest.mark.exhaustive),
@@ -178,12 +178,15 @@ def _facts(project: Project) -> list[list[object]]:
 
 
 @pytest.mark.timeout(600)
-def test_six_workers_with_stacks_of_their_own(run: Run, project: Project, machine_state: MachineState) -> None:
-    run(WORKERS, "-n", "6", "--dist", "each")
+@pytest.mark.parametrize("workers", [3, pytest.param(6, marks=pytest.mark.exhaustive)])
+def test_workers_with_stacks_of_their_own(
+    run: Run, project: Project, machine_state: MachineState, workers: int
+) -> None:
+    run(WORKERS, "-n", str(workers), "--dist", "each")
     facts = _facts(project)
-    assert len(facts) == 36
+    assert len(facts) == workers * 6
     for column in (0, 1, 2, 3):
-        assert len({fact[column] for fact in facts}) == 6, "no two workers share a name, a port, a container"
+        assert len({fact[column] for fact in facts}) == workers, "no two workers share a name, a port, a container"
     machine_state.assert_same()
     assert project.moorage("ports", "--all", "--json").json == []
 

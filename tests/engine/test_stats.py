@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import pty
-import subprocess
 import sys
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 
 from moorage.show.usage_text import usage_text
 from moorage.work.queries.usage import Meter
+from tests.conftest import run_moorage
 
 pytestmark = pytest.mark.engine
 
@@ -54,7 +54,7 @@ async def test_load_memory_limit_network_restarts(stack):
     assert lines[0].split()[0] == "SERVICE"
     assert [line.split()[0] for line in lines[1:]] == ["busy", "full", "over", "two", "1", "2", "(all)"]
 
-    said = subprocess.run([MOORAGE, "stats", "two", "--json"], cwd=s.path, capture_output=True, text=True, check=True)
+    said = run_moorage("stats", "two", "--json", directory=s.path)
     assert json.loads(said.stdout).keys() == {"stack", "total", "services"}
     assert list(json.loads(said.stdout)["services"]) == ["two"]
     on_terminal(s)
