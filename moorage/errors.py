@@ -26,6 +26,7 @@ Errors survive pickling (Prefect moves them between processes): all state is the
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 
@@ -51,6 +52,11 @@ class MoorageError(Exception):
         """Add fields to this error and return it; existing fields are kept."""
         self.fields = {**{key: value for key, value in fields.items() if value is not None}, **self.fields}
         return self
+
+    def censor(self, hide: Callable[[Any], Any]) -> None:
+        """Replace message, hint and fields by what `hide` makes of them: without secrets."""
+        self.args = (hide(str(self)),)
+        self.hint, self.fields = hide(self.hint), hide(self.fields)
 
     def as_dict(self) -> dict[str, Any]:
         """For `--json`: error, message, hint, exit_code and the fields."""

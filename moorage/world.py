@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -21,16 +22,20 @@ from moorage.adapters.git import repository_and_branch, worktree_of
 from moorage.adapters.locks.machine import MachineLock
 from moorage.adapters.locks.stack import StackLock
 from moorage.adapters.probes import SocketProber
+from moorage.adapters.project_files import text_of
 from moorage.adapters.registry.store import SqliteStore
 from moorage.errors import HomeError
 from moorage.interfaces import ImageBuilder, World
-from moorage.model.definition import Config
+from moorage.model.definition import Config, Hidden
 from moorage.model.event import Event
 from moorage.model.image import BuilderName, RegistryLogin
 from moorage.rules.ports import port_range
 from moorage.settings import Settings
 from moorage.settings import settings as of_process
 from moorage.work.operations.rebuild import rebuild
+
+_HUB_AUTH = "PREFECT_API_AUTH_STRING"
+"""The hub's password, as processes of the hub are told it: `user:password`."""
 
 
 def ignore(_event: Event) -> None:
@@ -41,10 +46,12 @@ def open_world(
     emit: Callable[[Event], None] = ignore,
     settings: Settings | None = None,
     logins: tuple[RegistryLogin, ...] = (),
+    auth_of_hub: Callable[[], str | None] = lambda: None,
 ) -> World:
     """The world of this process. `emit`: where events go.
 
-    `settings` None: the process's own. `logins`: for builds and pulls.
+    `settings` None: the process's own. `logins`: for builds and pulls. `auth_of_hub`: `user:password` of the hub,
+    to be hidden even if the environment does not name it.
 
     Connects to nothing before it is needed, except that a damaged or lost registry is rebuilt first.
     """
@@ -66,8 +73,9 @@ def open_world(
         home=home_name,
         lock=partial(_lock, home / "locks", engine.address),
         place=_place,
+        text_of=text_of,
         builder=partial(_builder, logins),
-        censor=partial(_censor, tuple(login.password for login in logins)),
+        censor=partial(_censor, partial(_passwords, chosen, logins, auth_of_hub)),
         emit=emit,
     )
     store.on_loss(lambda: rebuild(world))
@@ -92,12 +100,26 @@ def _builder(logins: tuple[RegistryLogin, ...], world: World, name: BuilderName)
     return ComposeBuilder(world.compose, world.engine)
 
 
-def _censor(passwords: tuple[str, ...], config: Config, more: Sequence[str]) -> Callable[[Any], Any]:
-    """Hides passwords, the secrets of a definition, and those in `more`, in all their forms."""
+def _censor(
+    passwords: Callable[[], tuple[str, ...]], configs: Sequence[Config], hidden: Hidden
+) -> Callable[[Any], Any]:
+    """Hides passwords of registries and the hub, secrets of definitions (the newest first), and those in `hidden`."""
     from moorage.show.redaction import redact_data, secret_values
 
-    values = secret_values(config, (*passwords, *more))
+    newest, *older = configs or ({},)
+    values = secret_values(newest, (*passwords(), *hidden.secrets), hidden.configs)
+    values = values.union(*(secret_values(config) for config in older))
     return lambda data: redact_data(data, values)
+
+
+def _passwords(
+    settings: Settings, logins: tuple[RegistryLogin, ...], auth_of_hub: Callable[[], str | None]
+) -> tuple[str, ...]:
+    """Those of registries and of the hub, and how programs are told the latter: they may print their environment."""
+    own = settings.hub_auth.get_secret_value() if settings.hub_auth else None
+    auths = filter(None, (own, os.environ.get(_HUB_AUTH), auth_of_hub()))
+    of_hub = (part for auth in auths for part in (auth, auth.partition(":")[2]))
+    return (*(login.password for login in logins), *of_hub)
 
 
 def _place(directory: Path) -> tuple[str | None, str | None, bool]:

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from moorage.errors import DefinitionError
 from moorage.model.base import Frozen
+from moorage.rules.environments import for_programs
 
 _SHORT_SHA = 7
 _GIT_TIMEOUT_S = 5.0
@@ -274,7 +275,7 @@ def _run(
 def _environment() -> dict[str, str]:
     """Our environment, without what a git hook that called us would send git to: another repository."""
     foreign = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX"}
-    own = {key: value for key, value in os.environ.items() if key not in foreign}
+    own = {key: value for key, value in for_programs(os.environ).items() if key not in foreign}
     return {**own, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
 
 

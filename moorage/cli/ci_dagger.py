@@ -59,10 +59,10 @@ class DaggerCiRun(CiRun):
 
     def say_logs(self) -> None:
         """Show the last lines that Dagger logged: it keeps no log per service."""
-        if self.throwaway and (lines := self.throwaway.sandbox.log()):
+        if self.throwaway and (lines := self.throwaway.log()):
             self.out.folded("log of Dagger", "\n".join(lines[-LAST_LINES:]))
 
     def save_services(self) -> None:
         """Save Dagger's log among the artifacts, as `logs/dagger.log`."""
         if self.throwaway:
-            self.artifacts.write("logs/dagger.log", "\n".join(self.throwaway.sandbox.log()) + "\n")
+            self.artifacts.write("logs/dagger.log", "\n".join(self.throwaway.log()) + "\n")

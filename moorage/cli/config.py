@@ -36,6 +36,6 @@ def config(
     if not show_secrets:
         from moorage.show.redaction import redact_config
 
-        shown = redact_config(shown)
+        shown = redact_config(shown, (*definition.source.secret_values, *definition.hidden.secrets))
     as_json(shown)
     return 0

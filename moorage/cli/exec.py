@@ -14,6 +14,7 @@ from moorage.cli.options import Selection, known_stack_of
 from moorage.cli.world import open_world
 from moorage.errors import ComposeUnavailableError, DefinitionError, MoorageError
 from moorage.interfaces import World
+from moorage.rules.environments import for_programs
 from moorage.work.definitions import generations
 from moorage.work.queries.logs import chosen
 
@@ -116,7 +117,7 @@ def _become(command: list[str]) -> None:
     """Replace this process with Compose, so that terminal, window size, signals and exit code are the command's."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("COMPOSE_")}
+    environment = {name: value for name, value in for_programs(os.environ).items() if not name.startswith("COMPOSE_")}
     try:
         os.execvpe(command[0], command, environment)  # noqa: S606 - no shell is what we want
     except OSError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json as json_module
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -62,7 +62,7 @@ def logs(
     name = known_stack_of(world, selection)
     span = _span(world, tail, since, until)
     names = services_of(world, name, services)
-    view = LogView(names, **shape, hide=(lambda text: text) if show_secrets else _censor(world, name))
+    view = LogView(names, **shape, hide=(lambda text: text) if show_secrets else generations.censor(world, name))
     shown = Logs(world, name, names, span, remark)
     form = view.json if json else view.text
     for line in shown.past(more=follow):
@@ -87,19 +87,6 @@ def _span(world: World, tail: str, since: str | None, until: str | None) -> LogS
         since_ns=nanoseconds(since, "--since", now) if since else None,
         until_ns=nanoseconds(until, "--until", now) if until else None,
     )
-
-
-def _censor(world: World, stack: str) -> Callable[[str], str]:
-    """Hides the secrets of all generations of the stack: the one of a kept failed start is not the current one."""
-    known = (generations.read(world, stack, one.number) for one in world.store.generations(stack))
-    censors = [generations.censor(world, generation) for generation in known if generation]
-
-    def hide(text: str) -> str:
-        for censor in censors:
-            text = censor(text)
-        return text
-
-    return hide
 
 
 def _failed(world: World, stack: str, services: Sequence[str], shape: dict[str, Any], *, json: bool) -> int:

@@ -14,7 +14,14 @@ from moorage.settings import Settings
 
 def open_world(emit: Callable[[Event], None] | None = None, settings: Settings | None = None) -> World:
     """The world of this command. `emit` None: nobody listens, but what is of no stack is said."""
-    return world.open_world(emit or note, settings)
+    return world.open_world(emit or note, settings, auth_of_hub=_auth_of_hub)
+
+
+def _auth_of_hub() -> str | None:
+    from moorage.hub.hub_home import hub_home
+
+    record = hub_home().server()
+    return record.auth if record else None
 
 
 def note(event: Event) -> None:

@@ -18,7 +18,7 @@ from moorage.interfaces.prober import Prober
 from moorage.interfaces.store import Store
 from moorage.interfaces.streams import Streams
 from moorage.interfaces.volumes import Volumes
-from moorage.model.definition import Config
+from moorage.model.definition import Config, Hidden
 from moorage.model.event import Event
 from moorage.model.image import BuilderName
 from moorage.settings import Settings
@@ -45,9 +45,11 @@ class World:
     """For a directory: git repository, branch, and whether it is a linked worktree."""
     builder: Callable[[World, BuilderName], ImageBuilder]
     """The builder with this name, using the engine and the Compose of that world."""
-    censor: Callable[[Config, Sequence[str]], Callable[[Any], Any]] = field(
-        default=lambda _config, _more: lambda data: data
+    text_of: Callable[[Path], tuple[str, str]]
+    """For a file of a project: the beginning of its text, and why that is not all of it. Empty: it is all."""
+    censor: Callable[[Sequence[Config], Hidden], Callable[[Any], Any]] = field(
+        default=lambda _configs, _hidden: lambda data: data
     )
-    """For a definition (and more secret values): a function that hides its secrets in a text, or in data with texts."""
+    """For definitions and more secrets: a function that hides all of these in a text, or in data with texts."""
     emit: Callable[[Event], None] = field(default=lambda _event: None)
     """Where events go."""

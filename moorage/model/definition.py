@@ -167,6 +167,18 @@ class Source(Frozen):
         return tuple(value for name, value in self.environment if name in self.secret)
 
 
+class Hidden(Frozen):
+    """Texts that are not to be shown and that Compose's JSON does not hold: from files and the environment."""
+
+    secrets: tuple[str, ...] = Field(default=(), repr=False)
+    """Of Compose secrets, and of files that are secret as a whole: hidden line by line."""
+    configs: tuple[str, ...] = Field(default=(), repr=False)
+    """Of Compose configs: their longer lines and what looks secret in them is hidden."""
+
+    def __add__(self, other: Hidden) -> Hidden:
+        return Hidden(secrets=(*self.secrets, *other.secrets), configs=(*self.configs, *other.configs))
+
+
 class Definition(Frozen):
     """A resolved definition."""
 
@@ -187,3 +199,4 @@ class Definition(Frozen):
     """`x-moorage.ttl`: `sweep` removes the stack this long after its start. None: never."""
     builder: str | None = None
     """`x-moorage.builder`: the image builder. None: not set."""
+    hidden: Hidden = Hidden()

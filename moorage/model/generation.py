@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from moorage.model.base import Frozen
-from moorage.model.definition import Config, Service, Source
+from moorage.model.definition import Config, Hidden, Service, Source
 
 
 class PinnedImage(Frozen):
@@ -39,6 +39,8 @@ class Generation(Frozen):
     digests: dict[str, str]
     """Service → digest of everything that its containers are created from; if it is equal, nothing is re-created."""
     created_at: datetime
+    hidden: Hidden = Hidden()
+    """As it was when this was made: files may have changed since, what runs may still have the old values."""
 
     @property
     def digest(self) -> str:

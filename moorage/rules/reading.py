@@ -34,7 +34,7 @@ _REFERENCE = re.compile(
     r"(?::\w[\w.-]{0,127})?(?:@[A-Za-z][A-Za-z0-9]*(?:[+._-][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,})?",
     re.ASCII,
 )
-_STACK_KEYS = frozenset({"ttl", "builder", "approve", "heal"})
+_STACK_KEYS = frozenset({"ttl", "builder", "approve", "heal", "secret_files"})
 _SERVICE_KEYS = frozenset({"ready", "probe"})
 _PORTS = range(1, 1 << 16)
 _READY_KEYS = frozenset({"http", "tcp", "log", "exec", "exit", "timeout"})
@@ -56,6 +56,7 @@ def read_definition(
     """
     refuse_unsupported(config)
     options = _stack_options(config)
+    secret_files(config)
     services = {
         name: read_service(name, {**service, "x-moorage": extensions.get(name) or {}}, config, variables)
         for name, service in config.get("services", {}).items()
@@ -125,6 +126,17 @@ def needs_variables(config: Config) -> bool:
         for kind in ("secrets", "configs")
         for thing in (config.get(kind) or {}).values()
     )
+
+
+def secret_files(config: Config) -> tuple[str, ...]:
+    """`x-moorage.secret_files`: paths of files whose every value is secret. Raises DefinitionError."""
+    where, paths = "x-moorage.secret_files", _stack_options(config).get("secret_files")
+    if paths is None:
+        return ()
+    if isinstance(paths, list) and all(isinstance(path, str) and path for path in paths):
+        return tuple(unescaped(paths))
+    message = f"{where}: expected a list of paths, found {paths!r}"
+    raise DefinitionError(message, key=where, hint="Example: secret_files: [keys.env, nginx.conf].")
 
 
 def service_extensions(raw: Config) -> dict[str, Config]:

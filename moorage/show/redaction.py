@@ -9,72 +9,81 @@ from functools import lru_cache
 from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import quote, quote_plus, unquote
 
 from moorage.model.definition import Config
+from moorage.show.formatting import clean
+from moorage.show.hidden_spans import HiddenSpans
+from moorage.show.secret_forms import SHORTEST, secret_forms
 from moorage.show.secret_names import VARIABLE, looks_secret, says_nothing
+from moorage.show.secret_urls import passwords_in_urls, path_of, without_secret_urls
 
 HIDDEN = "****"
-_SHORTEST = 4
-"""Shorter values are not real secrets, and hiding them would blank out half of every text."""
-_SHORTEST_LINE = 8
-"""In a secret of several lines, shorter lines reveal nothing by themselves (`}`, `test`)."""
+_TELLING_LINE = 16
+"""Shorter lines of a config stand in other output too (`listen 80;`)."""
 
-_URL_PASSWORD = re.compile(r"(?<=://)([^\s/?#:@'\"]*):([^\s/?#'\"]+)@")
-_URL_PASSWORD_WITH_SLASH = re.compile(r"(?<=://)([^\s/?#:@'\"]+):((?!\d+(?:[/,?#]|$))[^\s@'\"]{1,400})@")
-_URL_TOKEN = re.compile(r"(?<=://)([^\s/?#:@'\"]{16,})@")
+_SHORTEST_CONFIG = 8
+"""A single line that is shorter may be any word."""
 _ASSIGNED = re.compile(r"(?:^|(?<=[\s;&?'\"-]))([A-Za-z][\w.-]*)=(\"[^\"]+\"|'[^']+'|[^\s;&'\"]+)")
 _FLAG = re.compile(r"--?([A-Za-z][\w-]*)")
 _FLAG_AND_VALUE = re.compile(r"(?:^|\s)--?([A-Za-z][\w-]*)\s+([^\s;&'\"-][^\s;&'\"]*)")
+_SETTING = re.compile(
+    r"^[ \t]*[\"']?([A-Za-z][\w.-]*)[\"']?(?:[ \t]*[:=][ \t]*(\S[^\n]*)|[ \t]+(\S+)[ \t]*)$", re.MULTILINE
+)
+"""A line of a config: `key: value`, `key = value`, `key value`."""
+_MEMBER = re.compile(r"[\"']([A-Za-z][\w.-]*)[\"'][ \t]*:[ \t]*\"((?:[^\"\\\n]|\\.)+)\"")
+"""A value in JSON."""
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-def secret_values(config: Config, more: Iterable[str] = ()) -> frozenset[str]:
+def secret_values(config: Config, more: Iterable[str] = (), configs: Iterable[str] = ()) -> frozenset[str]:
     """The secret values of a Compose project, in every form in which they may appear in text.
 
-    These are values of keys that look secret (environment, build arguments, options), passwords in URLs and command
-    lines, and the content of Compose secrets; but not values shorter than four characters or plain words: service and
-    image names, `true`, `postgres`, small numbers. Files (`secrets: {x: {file: …}}`) and the environment are not read:
-    pass their values as `more`, to which the same rules apply.
+    These are values of keys that look secret (environment, build arguments, options), passwords and web hooks in URLs
+    and command lines, the content of Compose secrets, and of configs the longer lines and the values of keys that look
+    secret; but not values shorter than four characters or plain words: service and image names, `true`, `postgres`,
+    small numbers. Neither files nor the environment are read: pass secrets from there as `more`, configs as `configs`;
+    the same rules apply to them.
     """
     public = frozenset(name.casefold() for name in _names(config))
-    found = {value for value in (*_candidates(config), *more) if _is_worth_hiding(value, public)}
-    return frozenset(form for value in found for form in secret_forms(value) if _is_worth_hiding(form, public))
-
-
-def secret_forms(value: str) -> frozenset[str]:
-    """A secret value and its variants: its single lines, `$$` for `$`, quoted for URLs and JSON."""
-    plain = {value, value.strip(), value.replace("$$", "$"), unquote(value)}
-    lines = {line.strip() for text in plain for line in text.splitlines()}
-    plain |= {line for line in lines if len(line) >= _SHORTEST_LINE}
-    quoted = {form for text in plain for form in _quoted(text)}
-    return frozenset(form for form in plain | quoted if _can_hide(form))
-
-
-def _quoted(text: str) -> Iterator[str]:
-    yield from (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], repr(text)[1:-1])
-    try:
-        yield from (quote(text), quote(text, safe=""), quote_plus(text))
-    except UnicodeEncodeError:  # half a surrogate pair cannot be part of a URL
-        return
+    texts = [*configs, *_contents(config, "configs")]
+    secrets = {*_candidates(config), *more, *(value for text in texts for value in _settings(text))}
+    whole = {value for value in secrets if _is_worth_hiding(value, public)}
+    forms = frozenset(
+        form for value in whole for form in secret_forms(value, lambda one: _is_worth_hiding(one, public))
+    )
+    lines = {line for text in texts for line in _telling_lines(text) if _is_worth_hiding(line, public)}
+    return forms | lines
 
 
 def redact(text: str, values: Iterable[str] = ()) -> str:
-    """Replace each of the values, and passwords in URLs, with `****`. Values under 4 characters are not replaced."""
-    pattern = _pattern(frozenset(values))
-    if pattern is None:
-        return _without_url_passwords(text)
-    while (shorter := _without_url_passwords(pattern.sub(HIDDEN, text))) != text:
+    """Replace each of the values, and what is secret in URLs, with `****`. Values under 4 characters are not replaced.
+
+    Where escape sequences stand in the midst of a value, the text loses them: a terminal would show the value whole.
+    """
+    shown = _without_values(text, frozenset(values))
+    if _CONTROL.search(shown) and (without := _without_values(bare := clean(shown), frozenset(values))) != bare:
+        return without
+    return shown
+
+
+def _without_values(text: str, values: frozenset[str]) -> str:
+    spans = _spans(values)
+    while (shorter := without_secret_urls(spans.hidden(text, HIDDEN), HIDDEN)) != text:
         text = shorter  # the text next to a **** may form another secret value
     return text
 
 
-def redact_config(config: Config) -> Config:
-    """A copy of a Compose project for display: without any value of secret-looking keys, and without secret values."""
-    values = secret_values(config)
+def redact_config(config: Config, more: Iterable[str] = ()) -> Config:
+    """A copy of a Compose project for display: without any value of secret-looking keys, and without secret values.
+
+    `more`: secret values from elsewhere.
+    """
+    values = secret_values(config, more)
     shown: Config = _redacted(config, values)
-    for secret in (shown.get("secrets") or {}).values():
-        if isinstance(secret, dict) and "content" in secret:
-            secret["content"] = HIDDEN
+    for kind in ("secrets", "configs"):
+        for thing in (shown.get(kind) or {}).values():
+            if isinstance(thing, dict) and "content" in thing:
+                thing["content"] = HIDDEN
     return shown
 
 
@@ -91,25 +100,13 @@ def redact_data(thing: Any, values: Iterable[str]) -> Any:
 
 
 @lru_cache(maxsize=64)
-def _pattern(values: frozenset[str]) -> re.Pattern[str] | None:
-    """A pattern for the values, longest first: the rest of a longer value would be a clue. None: nothing to hide."""
-    hidden = sorted((value for value in values if _can_hide(value)), key=lambda value: (-len(value), value))
-    return re.compile("|".join(map(re.escape, hidden))) if hidden else None
-
-
-def _can_hide(value: str) -> bool:
-    return len(value) >= _SHORTEST and bool(value.strip("*")) and not value.isspace()
+def _spans(values: frozenset[str]) -> HiddenSpans:
+    return HiddenSpans(values)
 
 
 def _is_worth_hiding(value: str, public: frozenset[str]) -> bool:
     bare = value.strip()
-    return len(bare) >= _SHORTEST and bare.casefold() not in public and not says_nothing(bare)
-
-
-def _without_url_passwords(text: str) -> str:
-    if "://" not in text:
-        return text
-    return _URL_PASSWORD.sub(rf"\1:{HIDDEN}@", text)
+    return len(bare) >= SHORTEST and bare.casefold() not in public and not says_nothing(bare)
 
 
 def _names(config: Config) -> Iterator[str]:
@@ -124,10 +121,32 @@ def _names(config: Config) -> Iterator[str]:
 
 def _candidates(config: Config) -> Iterator[str]:
     """All values that may be secret."""
-    for secret in (config.get("secrets") or {}).values():
-        if isinstance(secret, Mapping) and secret.get("content"):
-            yield str(secret["content"])
-    yield from _secrets_within(config)
+    yield from _contents(config, "secrets")
+    yield from _secrets_within({key: part for key, part in config.items() if key != "configs"})
+
+
+def _contents(config: Config, kind: str) -> Iterator[str]:
+    for thing in (config.get(kind) or {}).values():
+        if isinstance(thing, Mapping) and thing.get("content"):
+            yield str(thing["content"])
+
+
+def _telling_lines(text: str) -> Iterator[str]:
+    """What of a config is hidden wherever it appears: its longer lines, also where they stand in JSON."""
+    lines = (line for one in text.splitlines() if len(line := one.strip()) >= _TELLING_LINE)
+    for line in lines:
+        yield line
+        yield json.dumps(line)[1:-1]
+
+
+def _settings(text: str) -> Iterator[str]:
+    """The values of secret-looking keys in a config, as most formats write them; and a config of a single line."""
+    yield from _in_text(text)
+    for pattern in (_SETTING, _MEMBER):
+        found = (match[match.lastindex or 0] for match in pattern.finditer(text) if looks_secret(match[1]))
+        yield from (value for one in found for value in {one, one.strip(" \t\r,;\"'")})
+    if "\n" not in (line := text.strip()) and len(line) >= _SHORTEST_CONFIG:
+        yield line
 
 
 def _secrets_within(thing: Any) -> Iterator[str]:
@@ -135,6 +154,7 @@ def _secrets_within(thing: Any) -> Iterator[str]:
         for key, value in thing.items():
             if _is_value(value) and looks_secret(str(key)):
                 yield str(value)
+                yield from (*_in_text(str(value)), *filter(None, [path_of(str(value))]))
             else:
                 yield from _secrets_within(_pairs(str(key), value))
     elif isinstance(thing, list | tuple):
@@ -156,10 +176,8 @@ def _pairs(key: str, value: Any) -> Any:
 
 
 def _in_text(text: str) -> Iterator[str]:
-    """Passwords in URLs; `NAME=value` and `--flag value` with a secret name."""
-    for pattern in (_URL_PASSWORD, _URL_PASSWORD_WITH_SLASH):
-        yield from (match[2] for match in pattern.finditer(text))
-    yield from (match[1] for match in _URL_TOKEN.finditer(text))
+    """What is secret in URLs; `NAME=value` and `--flag value` with a secret name."""
+    yield from passwords_in_urls(text)
     for pattern in (_ASSIGNED, _FLAG_AND_VALUE):
         found = (match[2].strip("\"'") for match in pattern.finditer(text) if looks_secret(match[1]))
         yield from (value for value in found if not VARIABLE.fullmatch(value))

@@ -50,6 +50,8 @@ PLAIN = _words("""
 
 _AMOUNT = re.compile(r"\d{1,5}|\d+(\.\d+)?(ms|s|m|h|d|k|kb|mb|gb)|[\d.,:/-]{1,5}", re.IGNORECASE)
 _PATH = re.compile(r"(/[a-z0-9_.-]{1,40}){2,}")
+_HOOKS = _words("webhook webhooks hook hooks")
+"""With `url`: whoever knows the address of a web hook may call it."""
 VARIABLE = re.compile(r"\$+\{?[A-Z_][A-Z0-9_]*\}?")
 """A reference to a variable, which is not a value yet."""
 
@@ -57,6 +59,8 @@ VARIABLE = re.compile(r"\$+\{?[A-Z_][A-Z0-9_]*\}?")
 def looks_secret(name: str) -> bool:
     """True if a variable, argument or option of this name holds a secret."""
     words = [word.lower() for word in _WORD.findall(name)]
+    if words[-1:] in (["url"], ["uri"]) and _HOOKS & set(words):
+        return True
     if not words or words[-1] in _ABOUT or words[0] in _AMOUNTS:
         return False
     if any(word in _ANYWHERE or word.endswith(_ENDINGS) for word in words):

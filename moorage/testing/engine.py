@@ -12,6 +12,7 @@ from moorage.errors import EngineError, ImageError, PortTakenError
 from moorage.interfaces import Engine
 from moorage.model.state import Container, Observed
 from moorage.rules import labels
+from moorage.rules.excerpts import end_of
 from moorage.testing import programs
 from moorage.testing.machine import Box, FakeMachine, Image, full
 
@@ -222,7 +223,7 @@ class FakeEngine(Engine):
                 raise EngineError(f"container {box.id} is not running", status=409)
             more = dict(pair.split("=", 1) for pair in environment)
             outcome = programs.run(command, {**box.environment, **more}, self.machine.files_of(box))
-        return outcome.exit_code or 0, "\n".join(outcome.output)[-_TAIL_CHARACTERS:].strip()
+        return outcome.exit_code or 0, end_of("\n".join(outcome.output).encode(), _TAIL_CHARACTERS).decode().strip()
 
     def logs(self, container: str, tail: int | None) -> str:
         with self.machine.mutex:

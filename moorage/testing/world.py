@@ -114,6 +114,14 @@ def nowhere(_directory: Path) -> tuple[str | None, str | None, bool]:
     return None, None, False
 
 
+def text_of(path: Path) -> tuple[str, str]:
+    """A `World.text_of`: a project's files are on disk, as for the fake Compose."""
+    try:
+        return path.read_text(errors="replace"), ""
+    except OSError as error:
+        return "", error.strerror or str(error)
+
+
 def fake_world(
     machine: FakeMachine,
     store: MemoryStore,
@@ -137,6 +145,7 @@ def fake_world(
         home="memory",
         lock=MemoryLocks(machine.clock),
         place=nowhere,
+        text_of=text_of,
         builder=lambda world, _name: FakeBuilder(world.compose, world.engine),
         emit=emit,
     )

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 
 LONGEST_FUNCTION = 60
+STARTS = {"subprocess.run", "subprocess.Popen", "subprocess.call", "subprocess.check_output"}
+HANDS_ON_NO_KEYS = ("moorage/adapters/", "moorage/cli/exec.py")
 
 # Top-level packages: who may import whom.
 PACKAGES = {
@@ -71,6 +73,7 @@ SUBROOMS = {
         "git": set(),
         "probes": set(),
         "build_context": set(),
+        "project_files": set(),
         "engine": {"framing"},
         "compose": {"files", "framing", "locks"},
         "dagger": {"build_context"},
@@ -324,6 +327,32 @@ def _after_docstring(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     if ast.get_docstring(node) is None:
         return node.lineno
     return (node.body[0].end_lineno or node.lineno) + 1
+
+
+def hands_on_keys(source: Source) -> Iterator[str]:
+    """Programs that we start get no key of the hub: every start says its environment, made by `for_programs`."""
+    for node in ast.walk(source.tree):
+        if (
+            isinstance(node, ast.Call)
+            and ast.unparse(node.func) in STARTS
+            and "env" not in {k.arg for k in node.keywords}
+        ):
+            yield source.says(node.lineno, f"{ast.unparse(node.func)}() without env: the program inherits all of ours")
+    if source.path.startswith(HANDS_ON_NO_KEYS):
+        fine = {
+            id(part)
+            for node in ast.walk(source.tree)
+            for part in (
+                node.args
+                if isinstance(node, ast.Call) and ast.unparse(node.func) == "for_programs"
+                else [node.value]
+                if isinstance(node, ast.Subscript) or (isinstance(node, ast.Attribute) and node.attr == "get")
+                else ()
+            )
+        }
+        for node in ast.walk(source.tree):
+            if isinstance(node, ast.Attribute) and ast.unparse(node) == "os.environ" and id(node) not in fine:
+                yield source.says(node.lineno, "os.environ as a whole: use for_programs(os.environ)")
 
 
 def uses_a_shell(source: Source) -> Iterator[str]:

@@ -72,6 +72,21 @@ def test_links_between_documents_lead_somewhere():
     assert broken == []
 
 
+def test_tests_that_the_documents_name_exist():
+    named = {
+        (document, file, name)
+        for document, text in _documents().items()
+        for file, name in re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", text)
+    }
+    assert any(document == "docs/security.md" and name for document, _, name in named)
+    gone = [
+        f"{document}: {file}::{name}"
+        for document, file, name in named
+        if not (ROOT / file).is_file() or f"def {name}" not in (ROOT / file).read_text()
+    ]
+    assert gone == []
+
+
 def test_every_make_target_says_what_it_does():
     makefile = (ROOT / "Makefile").read_text()
     phony = {name for line in re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE) for name in line.split()}

@@ -1,6 +1,9 @@
 """Secrets are found in a definition, and no text shows them."""
 
 import json
+import re
+from base64 import b64encode, encodebytes, urlsafe_b64encode
+from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import assume, example, given
@@ -102,7 +105,7 @@ def test_environment_as_mapping_and_as_list():
     listed = {
         "services": {"db": {"environment": ["POSTGRES_PASSWORD=hunter2hunter", "POSTGRES_USER=susan", "EMPTY_TOKEN"]}}
     }
-    assert secret_values(listed) == {"hunter2hunter"}
+    assert secret_values(listed) == secret_forms("hunter2hunter")
 
 
 def test_build_arguments_options_and_commands():
@@ -157,7 +160,7 @@ def test_compose_secrets_are_secret_whatever_their_name():
         "services": {},
         "secrets": {"motd": {"content": "the quick brown fox"}, "f": {"file": "./x"}, "e": {"environment": "VAR"}},
     }
-    assert secret_values(config) == {"the quick brown fox", "the%20quick%20brown%20fox", "the+quick+brown+fox"}
+    assert secret_values(config) == secret_forms("the quick brown fox")
 
 
 @pytest.mark.parametrize(
@@ -213,7 +216,7 @@ def test_unicode():
 
 def test_values_from_elsewhere_follow_the_same_rules():
     found = secret_values(config_of(), ["from-a-file", "postgres", "db", "true", ""])
-    assert found == {"from-a-file"}
+    assert found == secret_forms("from-a-file")
 
 
 def test_half_a_surrogate_pair():
@@ -307,6 +310,129 @@ def test_a_secret_of_the_definition_is_in_no_text(secret, around):
 def test_every_form_is_hidden(secret):
     for form in secret_forms(secret):
         assert form not in redact(f"<{form}>", secret_forms(secret))
+
+
+def test_a_url_in_a_secret_variable_is_hidden_with_its_password():
+    assert "s3cr3t-pw" not in redact(
+        "password s3cr3t-pw is wrong", secret_values(config_of(DB_DSN="pg://u:s3cr3t-pw@h/x"))
+    )
+
+
+HOOK = "https://hooks.slack.com/services/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"
+
+
+@pytest.mark.parametrize(
+    ("name", "url", "shown"),
+    [
+        ("ALERTS", HOOK, ["9aZkQ2wLr7Xc1Vb3nM5pS8dU", "T0AB12CD3"]),
+        ("ALERTS", "https://discord.com/api/webhooks/4711/aB-cD_eF12345", ["aB-cD_eF12345"]),
+        ("DEPLOY_WEBHOOK_URL", "https://ci.example.org/hooks/71f2e9", ["ci.example.org", "71f2e9"]),
+        ("TELEGRAM", "https://api.telegram.org/bot123:AAxyz-9/sendMessage", ["AAxyz-9"]),
+    ],
+)
+def test_web_hooks(name, url, shown):
+    found = secret_values(config_of(**{name: url}))
+    for text in (
+        f"POST {url} 403",
+        f'"POST {url.split("/", 3)[3]} HTTP/1.1"',
+        quote(url, safe=""),
+        b64encode(url.encode()).decode(),
+    ):
+        assert [part for part in shown[-1:] if part in redact(text, found)] == []
+    assert [part for part in shown if part in redact(f"POST {url} 403", found)] == []
+
+
+def test_a_well_known_web_hook_goes_from_any_text():
+    assert redact(f"<{HOOK}>") == f"<https://hooks.slack.com/services/{HIDDEN}>"
+    assert redact(redact(HOOK)) == redact(HOOK)
+    assert redact("https://backend:8000/api/webhooks/stripe") == "https://backend:8000/api/webhooks/stripe"
+
+
+CONF = """# written by hand
+listen 80;
+requirepass open-sesame
+"api_key": "k-4711-0815",
+upstream_host = a-rather-long-name.internal
+"""
+
+
+def test_of_a_config_long_lines_and_secret_settings_are_hidden():
+    found = secret_values(config_of(), (), [CONF, "one-word-only", "hello"])
+    assert redact("auth with open-sesame or k-4711-0815", found) == f"auth with {HIDDEN} or {HIDDEN}"
+    assert redact("> upstream_host = a-rather-long-name.internal", found) == f"> {HIDDEN}"
+    assert redact("listen 80; hello", found) == "listen 80; hello"
+    assert redact("one-word-only", found) == HIDDEN
+    inline = {"services": {}, "configs": {"c": {"content": CONF}}}
+    assert redact(CONF, secret_values(inline)) == redact(CONF, found)
+    assert redact_config(inline)["configs"] == {"c": {"content": HIDDEN}}
+
+
+def test_escape_sequences_in_the_midst_of_a_value():
+    assert redact("\x1b[32mhunt\x1b[0mer2-x ok", {"hunter2-x"}) == f"{HIDDEN} ok"
+    assert redact("\x1b[32mgreen\x1b[0m", {"hunter2-x"}) == "\x1b[32mgreen\x1b[0m"
+    assert redact("hun\x00ter2-x", {"hunter2-x"}) == HIDDEN
+
+
+def test_values_that_overlap_leave_no_rest():
+    assert redact("<abcdefgh>", {"abcdef", "defgh"}) == f"<{HIDDEN}>"
+
+
+ENCODERS = {
+    "base64": lambda text: b64encode(text.encode()).decode(),
+    "base64 in lines": lambda text: encodebytes(text.encode()).decode(),
+    "base64 for URLs": lambda text: urlsafe_b64encode(text.encode()).decode().rstrip("="),
+    "hex": lambda text: text.encode().hex(),
+    "HEX": lambda text: text.encode().hex().upper(),
+    "quote": quote,
+    "quote all": lambda text: quote(text, safe=""),
+    "form": quote_plus,
+    "encodeURIComponent": lambda text: quote(text, safe="!'()*"),
+    "quote, small": lambda text: re.sub("%..", lambda found: found[0].lower(), quote(text, safe="")),
+    "JSON": lambda text: json.dumps(text)[1:-1],
+    "JSON, unicode": lambda text: json.dumps(text, ensure_ascii=False)[1:-1],
+    "JSON in JSON": lambda text: json.dumps(json.dumps(text))[3:-3],
+    "JSON for scripts": lambda text: (
+        json.dumps(text).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    ),
+    "JSON, slashes": lambda text: json.dumps(text)[1:-1].replace("/", "\\/"),
+    "Python": lambda text: repr(text)[1:-1],
+}
+CODES = {"base64", "base64 for URLs", "hex", "HEX"}
+random_secrets = st.text(
+    st.characters(codec="utf-8", categories=("L", "N", "P", "S", "Zs")), min_size=8, max_size=40
+).filter(lambda text: text == text.strip() and len(set(text)) > 4 and "*" not in text)
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize("secret", ["pa/ss+w<o>rd&x", 'quote"back\\slash', "пароль-ключ-鍵", "plain4711word"])
+def test_forms(name, secret):
+    for before, after in (("", ""), ("user:", "\n"), ("ab", "é")):
+        assert_hidden(name, secret, before, after)
+
+
+@given(st.sampled_from([*ENCODERS]), random_secrets, texts, texts)
+def test_no_form_of_a_secret_survives(name, secret, before, after):
+    assume(not any(0xD800 <= ord(char) < 0xE000 for char in before + after))
+    assume(secret_values(config_of(DB_PASSWORD=secret)))
+    assert_hidden(name, secret, before, after)
+
+
+def assert_hidden(name, secret, before, after):
+    """Encoded alone, and in base64 and hex also together with what stands around it."""
+    encode, found = ENCODERS[name], secret_values(config_of(DB_PASSWORD=secret.replace("$", "$$")))
+    form = encode(secret)
+    assert form not in redact(f"{before}<{form}>{after}", found)
+    if name in CODES:
+        assert redact(f"Basic {encode(before + secret + after)}", found) == f"Basic {HIDDEN}"
+
+
+@given(st.lists(random_secrets, min_size=2, max_size=5), st.sampled_from([*ENCODERS]))
+def test_each_line_of_a_secret_is_hidden_in_each_form(lines, name):
+    found = secret_values(config_of(), ["\n".join(lines)])
+    for line in lines:
+        form = ENCODERS[name](line.strip())
+        if len(line.encode()) >= 8 and line in found:
+            assert form not in redact(f"key: {form}", found)
 
 
 @given(texts)

@@ -30,6 +30,7 @@ from moorage.interfaces import Compose
 from moorage.model.definition import Config, Source
 from moorage.model.image import RegistryLogin
 from moorage.rules.composing import file_text
+from moorage.rules.environments import for_programs
 from moorage.settings import Settings
 
 Line = Callable[[str], None]
@@ -147,7 +148,7 @@ class ComposeCli(Compose):
         self, source: Source, arguments: list[str], environment: Mapping[str, str], stdin: str | None
     ) -> tuple[int, str, str]:
         """Exit code, stdout and stderr of a call that only reads."""
-        env = {**os.environ, **dict(source.environment), **environment}
+        env = {**for_programs(os.environ), **dict(source.environment), **environment}
         process = self._start(arguments, source.directory, env, stdin)
         _limit_memory(process.pid, self._settings.compose_memory_bytes)
         try:
@@ -172,7 +173,7 @@ class ComposeCli(Compose):
         While it runs, the process is in `under_way`, if given. `more`: variables in addition to our own environment.
         """
         limit_s = timeout_s or self._settings.engine_timeout_s + self._settings.compose_timeout_s
-        process = self._start(arguments, directory, {**os.environ, **(more or {})}, None, merged=True)
+        process = self._start(arguments, directory, {**for_programs(os.environ), **(more or {})}, None, merged=True)
         alarm = threading.Timer(limit_s, _kill, [process])
         alarm.start()
         calls = set() if under_way is None else under_way
@@ -269,7 +270,14 @@ def _docker_with_plugin() -> str | None:
 def _version_of(program: tuple[str, ...]) -> tuple[str, str]:
     """(version, "") or ("", why not)."""
     try:
-        done = subprocess.run([*program, "version", "--short"], capture_output=True, text=True, timeout=10, check=False)
+        done = subprocess.run(
+            [*program, "version", "--short"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+            env=for_programs(os.environ),
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         return "", str(error)
     version = done.stdout.strip().removeprefix("v")

@@ -22,6 +22,7 @@ from typing import Any, Self
 from moorage.adapters.dagger.session import SCRATCH
 from moorage.errors import BackendUnavailableError
 from moorage.model.image import RegistryLogin
+from moorage.rules.environments import for_programs
 from moorage.rules.versions import at_least
 
 _QUIET = {
@@ -116,7 +117,7 @@ class DaggerChild:
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "moorage.adapters.dagger.session"],
             cwd=self.folder,
-            env={**os.environ, **_QUIET, **self._environment, **scratch},
+            env={**for_programs(os.environ), **_QUIET, **self._environment, **scratch},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -23,6 +23,7 @@ from moorage.adapters.dagger.child import OLDEST_ENGINE
 from moorage.errors import MoorageError
 from moorage.interfaces import Engine
 from moorage.model.image import Availability
+from moorage.rules.environments import for_programs
 from moorage.rules.versions import at_least
 from moorage.settings import Settings
 
@@ -124,7 +125,7 @@ class DaggerLook:
                 timeout=_LOOK_S,
                 check=False,
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, "DO_NOT_TRACK": "1", "DAGGER_NO_NAG": "1"},
+                env={**for_programs(os.environ), "DO_NOT_TRACK": "1", "DAGGER_NO_NAG": "1"},
             )
         except subprocess.TimeoutExpired:
             self._found.append(f"CLI: {cli}: no answer")

@@ -27,6 +27,7 @@ from moorage.interfaces import Engine
 from moorage.model.definition import HealthCheck
 from moorage.model.state import BoundPort, Container, Observed
 from moorage.rules import labels
+from moorage.rules.excerpts import end_of
 from moorage.settings import Settings
 
 _PORT_TAKEN = re.compile(r"port is already allocated|address already in use|ports are not available", re.IGNORECASE)
@@ -36,6 +37,8 @@ _NEVER = "0001-01-01"
 
 _BROKEN_OFF = (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException)
 """What the layers below the SDK raise when an answer is late, cut off or garbled."""
+_END_BYTES = 4096
+"""Of the output of a program that is run in a container: it is told what was last said."""
 
 
 @every_call(lambda engine: engine.translating(), but=("speaking", "translating", "unavailable"))
@@ -244,7 +247,7 @@ class DockerEngine(Engine):
             )
             output = output_of(self.client, made["Id"])
             code = self.client.exec_inspect(made["Id"])["ExitCode"]
-        return -1 if code is None else code, output[-4096:].decode(errors="replace").strip()
+        return -1 if code is None else code, end_of(output, _END_BYTES).decode(errors="replace").strip()
 
     def logs(self, container: str, tail: int | None) -> str:
         with self.speaking():

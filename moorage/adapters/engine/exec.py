@@ -16,6 +16,7 @@ from io import BytesIO
 from typing import IO, Any
 
 from moorage.errors import EngineError
+from moorage.rules.excerpts import end_of
 
 _COMPLAINT = 4096
 _STDERR = 2
@@ -96,12 +97,12 @@ class Conversation:
 
     def _complain(self, piece: bytes) -> None:
         self._complaints += piece
-        del self._complaints[:-_COMPLAINT]
+        del self._complaints[: -2 * _COMPLAINT]  # more than is shown, so that it can be cut between two lines
 
     def check(self) -> None:
         """Raises EngineError if the program failed, with the end of its output."""
         if code := self._client.exec_inspect(self._id)["ExitCode"]:
-            text = self._complaints.decode(errors="replace").strip()
+            text = end_of(bytes(self._complaints), _COMPLAINT).decode(errors="replace").strip()
             raise EngineError(f"{self._command[-1]}: exit code {code}: {text}", exit_code_of_command=code)
 
     def close(self) -> None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from moorage.errors import ImageError, PortError
+from moorage.errors import ImageError, MoorageError, PortError
 from moorage.interfaces import World
-from moorage.model.definition import Config, Service
+from moorage.model.definition import Config, Definition, Hidden, Service
 from moorage.model.generation import Generation, GenerationOutcome, GenerationRecord, PinnedImage
 from moorage.model.lease import Lease
 from moorage.model.state import RunOutcome, RunRecord
 from moorage.model.step import Operation
 from moorage.rules import composing, labels, reading, retention
+from moorage.work.definitions import hidden
 
 if TYPE_CHECKING:
     from moorage.rules.planning import Desired  # those who only read need no planning
@@ -38,6 +40,7 @@ def make(world: World, desired: Desired, run: RunRecord | None) -> Generation:
         images=images,
         digests=digests,
         created_at=world.clock.now(),
+        hidden=definition.hidden,
     )
     if previous and previous.digests == digests and previous.services == generation.services:
         generation = generation.model_copy(update={"number": previous.number, "created_at": previous.created_at})
@@ -141,15 +144,29 @@ def was_kept(world: World, stack: str, but: str = "") -> bool:
     return last is not None and last.outcome == RunOutcome.KEPT
 
 
-def censor(world: World, generation: Generation) -> Callable[[Any], Any]:
-    """What hides a generation's secrets in a text or in data made of texts."""
-    secrets = [*generation.source.secret_values, *injected_secrets(generation.services)]
-    return world.censor(generation.config, secrets)
+def censor(world: World, stack: str, new: Definition | Generation | None = None) -> Callable[[Any], Any]:
+    """What hides the secrets of a stack in a text or in data made of texts. `new`: of this one too.
+
+    Of all its generations: what runs, or ran, need not be of the last. Reads files: not for the event loop.
+    """
+    known: list[Definition | Generation] = [new] if new else []
+    with suppress(MoorageError):  # an undo must go on where the registry cannot be read
+        found = (read(world, stack, one.number) for one in world.store.generations(stack))
+        known += [generation for generation in found if generation]
+    texts = Hidden()
+    for one in known:
+        texts += one.hidden + Hidden(secrets=one.source.secret_values) + _injected(one.services)
+        texts += hidden.of_files(world, one.config)[0]  # as they are now: a password may have been changed in place
+    return world.censor([one.config for one in known], texts)
 
 
-def injected_secrets(services: Mapping[str, Service]) -> list[str]:
-    """The contents of secrets that are written into containers."""
-    return [file.content for service in services.values() for file in service.inject if file.secret]
+def _injected(services: Mapping[str, Service]) -> Hidden:
+    """The contents of secrets and configs that are written into containers."""
+    files = [file for service in services.values() for file in service.inject]
+    return Hidden(
+        secrets=tuple(file.content for file in files if file.secret),
+        configs=tuple(file.content for file in files if not file.secret),
+    )
 
 
 def is_current(world: World, desired: Desired) -> bool:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
 
-from moorage.errors import DefinitionError, EngineError, ImageError
+from moorage.errors import DefinitionError, EngineError, ImageError, MoorageError
 from moorage.interfaces import World
-from moorage.model.definition import Config, Definition, Source
+from moorage.model.definition import Config, Definition, Hidden, Source
 from moorage.model.generation import PinnedImage
 from moorage.model.lease import Lease
 from moorage.model.step import StepKind
 from moorage.rules import composing, labels, reading, templates
 from moorage.rules.planning import Desired, ImageNeed
+from moorage.work.definitions import hidden
 from moorage.work.definitions.request import UpRequest, name_of
 
 
@@ -39,28 +41,47 @@ class Resolved:
 
 def resolve(world: World, request: UpRequest) -> Resolved:
     """Read the definition of a request. Raises DefinitionError, UnsupportedKeyError."""
-    raw = world.compose.raw_config(request.source)
-    return _resolved(world, request, raw, name_of(world, request, raw))
+    with _secrets_hidden(world, request.source):
+        raw = world.compose.raw_config(request.source)
+        return _resolved(world, request, raw, name_of(world, request, raw))
 
 
 def resolve_as(world: World, request: UpRequest, name: str) -> Resolved:
     """The same under a name that nobody else has, which no engine has to be asked for."""
-    return _resolved(world, request, world.compose.raw_config(request.source), name)
+    with _secrets_hidden(world, request.source):
+        return _resolved(world, request, world.compose.raw_config(request.source), name)
+
+
+@contextmanager
+def _secrets_hidden(world: World, source: Source) -> Iterator[None]:
+    """Compose quotes in its errors what it cannot read, and that may be the value of a secret variable."""
+    try:
+        yield
+    except MoorageError as error:
+        error.censor(world.censor((), Hidden(secrets=source.secret_values)))
+        raise
 
 
 def _resolved(world: World, request: UpRequest, raw: Config, name: str) -> Resolved:
-    definition = _read(world, request.source, raw, name, {})
+    definition = _read(world, request.source, raw, name, {}, hide=True)
     return Resolved(request=request.model_copy(update={"name": name}), raw=raw, definition=definition)
 
 
-def _read(world: World, source: Source, raw: Config, name: str, ports: dict[str, str]) -> Definition:
+def _read(
+    world: World, source: Source, raw: Config, name: str, ports: dict[str, str], *, hide: bool = False
+) -> Definition:
+    """`hide`: read also what is to be hidden, which ports have no part in."""
     config = world.compose.config(source, name, ports)
     templates.fill_in(config, world.contexts.survey)
     extensions = reading.service_extensions(raw)
     if "$" in json.dumps(extensions):  # else there is nothing to interpolate
         extensions = world.compose.interpolate(source, extensions, ports)
     variables = world.compose.variables(source, name) if reading.needs_variables(config) else {}
-    return reading.read_definition(config, raw, extensions, variables, source, Path.resolve)
+    definition = reading.read_definition(config, raw, extensions, variables, source, Path.resolve)
+    if not hide:
+        return definition
+    texts, left = hidden.of_definition(world, source, raw, config, variables)
+    return definition.model_copy(update={"hidden": texts, "notices": (*definition.notices, *left)})
 
 
 def desire(world: World, resolved: Resolved, leases: Sequence[Lease]) -> Desired:
@@ -94,7 +115,8 @@ def with_leased_variables(world: World, resolved: Resolved, leases: Sequence[Lea
     key = tuple(sorted(variables.items()))
     if key not in resolved.moved:
         again = _read(world, resolved.request.source, resolved.raw, definition.name, variables)
-        resolved.moved[key] = composing.with_wanted_ports(again, definition)
+        told = {"hidden": definition.hidden, "notices": definition.notices}
+        resolved.moved[key] = composing.with_wanted_ports(again, definition).model_copy(update=told)
     return resolved.moved[key]
 
 

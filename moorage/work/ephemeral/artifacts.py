@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ def save_services(world: World, stack: str, artifacts: Artifacts) -> None:
     if artifacts.directory is None:
         return
     generation = generations.current(world, stack)
-    hide = _hiding(world, stack)
+    hide = generations.censor(world, stack)
     if generation:
         artifacts.write_json("compose.json", hide(generation.config))
     for container in world.engine.observe(stack).containers:
@@ -87,7 +87,7 @@ def save_failure(artifacts: Artifacts, error: MoorageError) -> dict[str, Any] | 
 
 def last_lines(world: World, stack: str, lines: int) -> dict[str, str]:
     """The last lines of each service's log, with secrets hidden."""
-    hide = _hiding(world, stack)
+    hide = generations.censor(world, stack)
     return {
         f"{c.service}-{c.number}": hide(world.engine.logs(c.id, lines)) for c in world.engine.observe(stack).containers
     }
@@ -96,14 +96,6 @@ def last_lines(world: World, stack: str, lines: int) -> dict[str, str]:
 def environment_of(base: Mapping[str, str], status: StackStatus, more: Mapping[str, str]) -> dict[str, str]:
     """The environment of the command: ours, `more`, and the addresses of each service."""
     return {**base, **more, **addresses.variables(status)}
-
-
-def _hiding(world: World, stack: str) -> Callable[[Any], Any]:
-    generation = generations.current(world, stack)
-    if generation is None:
-        return lambda data: data
-    injected = [file.content for service in generation.services.values() for file in service.inject]
-    return world.censor(generation.config, injected)
 
 
 def _file_name(container: Container) -> str:

@@ -16,7 +16,7 @@ from moorage.model.lease import Lease
 from moorage.model.sandbox import SandboxService
 from moorage.model.state import BoundPort, ServiceStatus, StackState, StackStatus
 from moorage.rules import building, composing, throwaway
-from moorage.work.definitions import resolve
+from moorage.work.definitions import generations, resolve
 from moorage.work.definitions.request import UpRequest
 from moorage.work.runs import images
 
@@ -71,6 +71,7 @@ class Throwaway:
         self.started: list[str] = []
         self._leases: tuple[Lease, ...] = ()
         self._ready_s: dict[str, float] = {}
+        self._hide = generations.censor(world, self.stack)
 
     def prepare(self) -> None:
         """Read the definition, refuse unsupported keys, check the sandbox, lease the ports.
@@ -89,13 +90,25 @@ class Throwaway:
         self._leases = self._lease(definition)
         self.definition = resolve.with_leased_variables(self.world, resolved, self._leases)
         self.parts = throwaway.services_of(self.definition)
+        self._hide = generations.censor(self.world, self.stack, self.definition)
+
+    def log(self) -> list[str]:
+        """What Dagger has logged last, secrets hidden."""
+        return list(self._hide(self.sandbox.log()))
 
     def up(self, tell: Tell) -> StackStatus:
         """Start all services, each when its dependencies are ready. After a failure, call `down`.
 
-        Raises the errors of `prepare`, and RunError, NotReadyError.
+        Raises the errors of `prepare`, and RunError, NotReadyError; secrets are hidden in them.
         """
         self.prepare()
+        try:
+            return self._up(tell)
+        except MoorageError as error:
+            error.censor(self._hide)
+            raise
+
+    def _up(self, tell: Tell) -> StackStatus:
         for notice in throwaway.notices(self.definition):
             tell(f"note: {notice}")
         self.sandbox.open()

@@ -33,6 +33,6 @@ async def build(context: Context, request: UpRequest) -> tuple[str, list[str]]:
         makes = tuple(step for step in planned.plan.steps if step.kind in _MAKES)
         planned = replace(planned, plan=planned.plan.model_copy(update={"steps": makes}))
         await images.require_builder(run.world, planned)
-        run.adopt(planned)
+        await in_thread(lambda: run.adopt(planned))
         await carry_out(run, planned.plan)
     return resolved.name, [step.service or "" for step in makes]

@@ -59,7 +59,7 @@ async def _apply(run: Run, planned: PlannedUp) -> None:
     """Carry the plan out; when a port turns out to be taken, lease another and plan the rest."""
     clashes: Counter[str] = Counter()  # of each service: where many stacks start at once, each port may clash
     while True:
-        run.adopt(planned)
+        await in_thread(partial(run.adopt, planned))
         try:
             await carry_out(run, planned.plan)
         except PortTakenError as error:

@@ -31,7 +31,9 @@ async def health(world: World, stack: str) -> Health:
     asleep = rules.resting(runs, services)
     awake = [name for name in sorted(services) if name not in asleep and services[name].replicas]
     answers = await asyncio.gather(*(_check_service(world, services, name, observed) for name in awake))
-    checks = tuple(check for answer in answers for check in answer)
+    # A check's words are what its program printed, and they go far: into events, notifications, the history.
+    hide = await in_thread(lambda: generations.censor(world, stack, known))
+    checks = tuple(check.model_copy(update={"message": hide(check.message)}) for found in answers for check in found)
     return Health(
         stack=stack,
         generation=generation.number if generation else None,

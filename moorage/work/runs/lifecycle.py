@@ -69,7 +69,7 @@ async def look(run: Run) -> Observed:
     generation = await in_thread(lambda: generations.known(run.world, run.stack))
     run.services = {}
     if generation:
-        run.know(generation)
+        await in_thread(partial(run.know, generation))
     for container in observed.containers:
         run.services.setdefault(container.service, Service(name=container.service))
     return observed

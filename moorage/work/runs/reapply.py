@@ -63,7 +63,7 @@ async def plan_rollback(run: Run, to: int | None) -> PlannedRollback:
 async def apply(run: Run, planned: PlannedRollback) -> None:
     """Bring a stored generation into place: its ports, its containers, all of it ready."""
     run.generation = planned.generation
-    run.know(planned.generation)
+    await in_thread(lambda: run.know(planned.generation))
     await carry_out(run, planned.plan)
 
 

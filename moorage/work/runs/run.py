@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from moorage.errors import MoorageError
-from moorage.model.definition import Config, Service
+from moorage.model.definition import Config, Hidden, Service
 from moorage.model.event import Action, Event
 from moorage.model.generation import Generation
 from moorage.model.state import Observed, RunOutcome, RunRecord, Span, SpanOutcome
@@ -73,7 +73,7 @@ class Run:
         self.built_from: tuple[Desired, Path, Config] | None = None
         """The file that images are built from, and what it was written for. None: not written yet."""
         self.build_guard = threading.Lock()
-        self.hide: Callable[[Any], Any] = self.world.censor({}, self._secrets())
+        self.hide: Callable[[Any], Any] = self.world.censor((), Hidden(secrets=self._secrets()))
         """Hides the definition's secrets in whatever leaves the run: events, errors, reports."""
 
     def note(self, step: Step, began: float, outcome: SpanOutcome) -> None:
@@ -135,8 +135,7 @@ class Run:
 
     def censor(self, error: MoorageError) -> None:
         """Hide secrets in an error before it leaves the step: Prefect stores its words, people paste them."""
-        error.args = (self.hide(str(error)),)
-        error.hint, error.fields = self.hide(error.hint), self.hide(error.fields)
+        error.censor(self.hide)
 
     def open(self, observed: Observed, arguments: dict[str, Any] | None = None) -> None:
         """Write the run down before its first effect."""
@@ -170,16 +169,18 @@ class Run:
         return self.generation
 
     def know(self, generation: Generation) -> None:
-        """The run is about the services of a generation; its secrets are hidden in what the run tells."""
+        """The run is about the services of a generation; the stack's secrets are hidden in what the run tells.
+
+        Reads files: not for the event loop.
+        """
         self.services = dict(generation.services)
-        self.hide = generations.censor(self.world, generation)
+        self.hide = generations.censor(self.world, self.stack, generation)
 
     def adopt(self, planned: PlannedUp) -> None:
-        """Take over what a plan is to lead to, and tell its notices."""
+        """Take over what a plan is to lead to, and tell its notices. Reads files: not for the event loop."""
         self.planned, self._desired = planned, planned.desired
         self.services = dict(self.desired.definition.services)
-        secrets = [*self._secrets(), *generations.injected_secrets(self.services)]
-        self.hide = self.world.censor(self.desired.definition.config, secrets)
+        self.hide = generations.censor(self.world, self.stack, self.desired.definition)
         for notice in planned.plan.notices:
             self.tell(Action.NOTICE, message=notice)
 

@@ -84,7 +84,7 @@ async def _apply_again(context: Context, record: RunRecord, generation: Generati
     """
     world, run = context.world, Run(context, Operation.ROLLBACK, record.stack)
     run.generation = generation
-    run.know(generation)
+    await in_thread(lambda: run.know(generation))
     active = frozenset(run.services) if all_of_it else rules.active_before(record, run.services)
     try:
         # The leases first: a port that was given up belongs to this generation.

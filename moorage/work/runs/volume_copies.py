@@ -216,7 +216,7 @@ async def put_back(run: Run, facts: dict[str, Any], outcome: RunOutcome) -> None
     safety = Path(facts["safety"])
     generation = await in_thread(lambda: generations.read(run.world, run.stack, facts["generation"]))
     if generation:
-        run.know(generation)
+        await in_thread(lambda: run.know(generation))
     if facts.get("emptied"):
         volume = Volume.model_validate(facts["volume"])
         if not facts["empty"]:

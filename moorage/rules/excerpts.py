@@ -1,0 +1,15 @@
+"""Ends of long outputs, cut where nothing is torn apart: of a secret that is cut, the rest would not be recognised."""
+
+from __future__ import annotations
+
+
+def end_of(output: bytes, most: int) -> bytes:
+    """The last whole lines of at most `most` bytes; of a line that is longer the last whole words, maybe none."""
+    if len(output) <= most:
+        return output
+    kept = output[-most - 1 :]  # with the byte before, which may be a line end
+    for gap in (b"\n", b" "):
+        _, found, rest = kept.partition(gap)
+        if found and rest.strip():
+            return rest
+    return b""
