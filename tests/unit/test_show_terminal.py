@@ -163,14 +163,14 @@ def test_live_lines_change_in_place(xterm):
         "✓ web    ready         1.00 s",
         "✓ db     ready         0.31 s",
     ]
-    assert last.startswith("✓ shop: 2 services ready in 0.")
+    assert re.match(r"✓ shop: 2 services ready in \d+\.\d", last)
     assert "\x1b[?25l" not in shown, "the cursor was hidden: a killed process would leave it so"
 
 
 def test_live_failure(xterm):
     xterm.setenv("COLUMNS", "200")
     shown = screen(on_terminal(*FAILURE, error=NotReadyError("x")))
-    assert [re.sub(r" +0\.\d\d s", " T", line) for line in shown] == [
+    assert [re.sub(r" +\d+\.\d+ s", " T", line) for line in shown] == [
         "✗ web  not ready T services.web: ended with exit code 1",
         "· db   undo: started T",
         "✓ undo undone T generation 2 is in place again",
