@@ -220,7 +220,7 @@ def test_a_hub_of_the_version_before_is_taken_over(own: OwnHub) -> None:
     api.call(open_to_all, "POST", f"/flow_runs/{run['id']}/set_state", ended)
     after = own.serve()
     assert "replacing it" in after.stdout, after.stderr
-    assert not process.alive(older)
+    assert process.gone(older, 0)
     status = own.status()
     assert status["api_url"] == open_to_all.api_url
     assert api.call(address_in(status), "GET", f"/flow_runs/{run['id']}")["name"] == "busy", "its history is there"
