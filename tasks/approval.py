@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from uuid import uuid4
 
 from prefect.artifacts import acreate_markdown_artifact
 from prefect.client.orchestration import PrefectClient, get_client
@@ -39,17 +40,21 @@ async def _is_for_production() -> bool:
     run: FlowRun | None = here.flow_run if here else None
     async with get_client() as client:
         while run:
-            if TAG in run.tags or await _is_deployed_so(client, run):
+            if _says_so(run.tags) or await _is_deployed_so(client, run):
                 return True
             run = await _caller_of(client, run)
     return False
+
+
+def _says_so(tags: Iterable[str]) -> bool:
+    return TAG in {tag.casefold() for tag in tags}
 
 
 async def _is_deployed_so(client: PrefectClient, run: FlowRun) -> bool:
     if run.deployment_id is None:
         return False
     try:
-        return TAG in (await client.read_deployment(run.deployment_id)).tags
+        return _says_so((await client.read_deployment(run.deployment_id)).tags)
     except ObjectNotFound:  # it was deleted meanwhile
         return False
 
@@ -71,8 +76,9 @@ async def _ask(plan: Plan, say: Callable[[str], None]) -> None:
     address = own_address()
     page = f" at {flow_run_url(address, flow_run.id)}" if address and address.ui_url else ""
     say(f"waiting for approval, at most {timeout_s} s: Resume{page} continues, Cancel ends it")
+    # A key of our own: by Prefect's, which is a number, a run can say at its creation that it has paused already.
     try:
-        await apause_flow_run(timeout=timeout_s, poll_interval=_LOOK_EVERY_S)
+        await apause_flow_run(timeout=timeout_s, poll_interval=_LOOK_EVERY_S, key=str(uuid4()))
     except FlowPauseTimeout:
         message = f"{plan.stack}: not approved within {timeout_s} s; nothing was done"
         raise InterruptedRunError(message, stack=plan.stack, undone=True) from None

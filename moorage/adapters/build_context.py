@@ -10,6 +10,7 @@ from typing import Any
 
 from docker.utils.build import exclude_paths
 
+from moorage.adapters.project_files import text_of
 from moorage.errors import DefinitionError
 from moorage.interfaces import Contexts
 from moorage.model.image import Survey
@@ -63,7 +64,7 @@ class BuildContexts(Contexts):
         seen = {PurePath(name).parts for name in exclude_paths(str(context), [*ignored(context, ""), *_NEVER])}
         top = {parts[0] + ("/" if (context / parts[0]).is_dir() else "") for parts in seen if parts}
         telling = (context / name for name in _TELLING if name in top)
-        texts = {file.name: file.read_text(encoding="utf-8", errors="replace") for file in telling}
+        texts = {file.name: text_of(file)[0] for file in telling}
         inner = {"/".join(parts) for parts in seen if len(parts) == 2 and parts[1] in ("main.py", "__main__.py")}
         return Survey(
             names=tuple(sorted(top - {"Dockerfile", ".dockerignore"})), texts=texts | dict.fromkeys(sorted(inner), "")
@@ -87,6 +88,6 @@ def ignored(context: Path, dockerfile: str) -> list[str]:
     """
     for file in (context / f"{dockerfile}.dockerignore", context / ".dockerignore"):
         if file.is_file():
-            lines = (line.strip() for line in file.read_text(errors="replace").splitlines())
+            lines = (line.strip() for line in text_of(file)[0].splitlines())
             return [line for line in lines if line and not line.startswith("#")]
     return []

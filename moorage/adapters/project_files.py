@@ -1,4 +1,4 @@
-"""Files of a project whose content must not be shown: read as far as they are text of a sensible size."""
+"""Files of a project, which may be anything: read as far as they are text of a sensible size."""
 
 from __future__ import annotations
 

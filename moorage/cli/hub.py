@@ -81,12 +81,14 @@ def env(
     Exit code 8 if no server answers.
     """
     from moorage.hub import control
+    from moorage.hub.project import past_proxies
     from moorage.show.variables_text import dotenv_text, shell_text
 
     found = control.running()
     variables = {"PREFECT_API_URL": found.api_url, "PREFECT_UI_URL": found.ui_url}
     if found.auth:
         variables["PREFECT_API_AUTH_STRING"] = found.auth
+    variables |= past_proxies(found)
     if json or form == "json":
         as_json(variables)
     else:

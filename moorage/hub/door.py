@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 _OPEN = ("/api/health", "/api/ready")
 """They tell that a server is there, and nothing else."""
 _READING = ("GET", "HEAD")
-_LONGEST_FORM = 4096
+_LONGEST_FORM = 65_536
+_LONGEST_MESSAGE = 4096
+"""Of what nobody vouches for yet, no more is parsed."""
 _FIRST_MESSAGE_S = 30.0
 _UNAUTHORIZED = (
     "This hub needs its secret. Its user gets it with `moorage hub env`, or opens the UI with `moorage hub open`."
@@ -102,8 +104,11 @@ class Door:
             return
         content = await content_of(receive, _LONGEST_FORM) if asked.method == "POST" else None
         given = parse_qs((content or b"").decode(errors="replace"))
-        if self._opens(given) or self._has_cookie(asked):
-            await answer(send, 303, "", headers=[("location", _own_path(given)), ("set-cookie", self._cookie())])
+        inside = [("location", _own_path(given))]
+        if self._opens(given):
+            await answer(send, 303, "", headers=[*inside, ("set-cookie", self._cookie())])
+        elif self._has_cookie(asked):  # it is not made to last longer
+            await answer(send, 303, "", headers=inside)
         else:
             await self._closed(send, 403, _own_path(given), _USED_UP if "token" in given else _WRONG)
 
@@ -161,8 +166,11 @@ class Door:
                 await refuse_socket(send, _UNAUTHORIZED)
 
     def _authenticates(self, message: Message) -> bool:
+        text = message.get("text") or ""
+        if len(text) > _LONGEST_MESSAGE:
+            return False
         try:
-            said = json.loads(message.get("text") or "")
+            said = json.loads(text)
         except (ValueError, RecursionError):
             return False
         if not isinstance(said, dict) or said.get("type") != "auth":

@@ -25,6 +25,7 @@ _HEADERS = (
     (b"x-content-type-options", b"nosniff"),
 )
 _NO_FRAMES = (b"content-security-policy", b"frame-ancestors 'none'")
+_REFUSED = "Requests from other pages are refused. MOORAGE_HUB_ORIGINS names more pages that may ask."
 _ASK_AGAIN = (b"cache-control", b"no-cache")
 
 
@@ -49,13 +50,21 @@ class OriginGuard:
         elif asked.socket:
             await refuse_socket(send)
         else:
-            await answer(_unframed(send), 403, "Requests from other pages are refused.")
+            await answer(
+                _unframed(send),
+                403,
+                _REFUSED,
+            )
 
     def _welcome(self, asked: Asked) -> bool:
         name = _name_in(asked.one(b"host"))
         if name is None or (self._hosts is not None and name not in self._hosts):
             return False
-        return all(origin in self._origins for origin in asked.all(b"origin"))
+        return all(origin in self._origins or self._is_same(origin, asked) for origin in asked.all(b"origin"))
+
+    def _is_same(self, origin: str, asked: Asked) -> bool:
+        """True: the hub serves any name, and this page is of the one it is called by; to that its cookie belongs."""
+        return self._hosts is None and urlsplit(origin).netloc.lower() == asked.one(b"host").lower()
 
 
 def hosts_of(origins: Iterable[str]) -> frozenset[str]:

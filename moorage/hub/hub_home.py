@@ -30,6 +30,8 @@ class ServerRecord(Frozen):
     ui_url: str
     auth: str | None = Field(default=None, repr=False)
     """`user:password`. None: an earlier version of Moorage started it, and anybody may use it."""
+    chosen: bool = False
+    """True: `auth` is a password that the user has chosen, not our secret."""
     version: str
     """Version of Moorage that started it."""
 

@@ -23,15 +23,16 @@ _MOST_LINKS = 100
 class Passes:
     """Tokens and cookies of one hub. `key` signs the cookies: with a new key all earlier ones are worth nothing.
 
-    Tokens are kept in memory only, and only as hashes. `clock` gives seconds since 1970.
+    Tokens are kept in memory only, and only as hashes. `hub` tells this hub from others, as its folder does. `clock`
+    gives seconds since 1970.
     """
 
-    def __init__(self, key: bytes, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, key: bytes, hub: str = "", clock: Callable[[], float] = time.time) -> None:
         self._key = key
         self._clock = clock
         self._links: dict[str, float] = {}
         # Browsers send a cookie to every port of a host: hubs side by side each have a name of their own.
-        self.cookie_name = f"moorage-{self._signed('name')[:8]}"
+        self.cookie_name = f"moorage-{_digest(hub)[:8]}"
 
     def token(self) -> str:
         """A token that opens the door once, within `LINK_S`."""

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import moorage
 from moorage.errors import DefinitionError, MoorageError
@@ -104,8 +105,23 @@ def run_environment(address: HubAddress, *, quiet: bool = True) -> dict[str, str
         places |= {"PREFECT_HOME": str(home), "PREFECT_PROFILES_PATH": str(home / "profiles.toml")}
     if address.auth:
         places["PREFECT_API_AUTH_STRING"] = address.auth
+    places |= past_proxies(address)
     ours = {"PREFECT_LOGGING_EXTRA_LOGGERS": _loggers(), "MOORAGE_HOME": str(settings().home.expanduser().absolute())}
+    # Relative ones count from where the command is called, not from where its flow or the worker runs.
+    for name in ("compose", "dagger_cli"):
+        if path := getattr(settings(), name):
+            ours[f"MOORAGE_{name.upper()}"] = str(path)
     return {**calm, **_FIXED, **places, **ours, **(_QUIET if quiet else {})}
+
+
+def past_proxies(address: HubAddress) -> dict[str, str]:
+    """Variables that keep requests to our own hub, which carry its secret, from going to a proxy."""
+    if not address.managed:
+        return {}
+    given = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    hosts = [urlsplit(address.api_url).hostname or "", "127.0.0.1", "localhost", "::1"]
+    names = [name.strip() for name in given.split(",")]
+    return dict.fromkeys(("NO_PROXY", "no_proxy"), ",".join(dict.fromkeys(filter(None, [*names, *hosts]))))
 
 
 def whole_environment(address: HubAddress) -> dict[str, str]:

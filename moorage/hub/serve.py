@@ -83,7 +83,7 @@ def behind_door(app: ASGIApp, folder: HubHome, record: ServerRecord) -> Door:
     own = folder.secret()
     # Both count: with another password, or without the hub's own secret, browsers have to come in again.
     key = hmac.digest(own.encode(), f"cookies {record.auth}".encode(), hashlib.sha256)
-    return Door(app, Lock(record.auth, Passes(key), record.ui_url, chosen=record.auth != own))
+    return Door(app, Lock(record.auth, Passes(key, str(folder.path)), record.ui_url, chosen=record.chosen))
 
 
 def _listener(host: str, port: int) -> socket.socket:

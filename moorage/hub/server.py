@@ -92,10 +92,12 @@ def free_port(host: str, wanted: int) -> int:
 
 def _launch(folder: HubHome, on_line: Callable[[str], None]) -> ServerRecord:
     host, wanted = settings().hub_host, settings().hub_port
+    if host == "localhost":  # services are opened under that name, and would be sent the hub's cookie
+        host = "127.0.0.1"
     port = _port_of_last_time(folder, host, wanted) or free_port(host, wanted)
     if port != wanted:
         on_line(f"port {wanted} is taken by {_holder(wanted)}; using {port}")
-    auth = _auth(folder, host, port)
+    auth, chosen = _auth(folder, host)
     base = f"http://{_name_for_url(host)}:{port}"
     local = f"http://127.0.0.1:{port}" if is_everywhere(host) else base
     record = ServerRecord(
@@ -105,6 +107,7 @@ def _launch(folder: HubHome, on_line: Callable[[str], None]) -> ServerRecord:
         api_url=f"{local}/api",
         ui_url=base,
         auth=auth,
+        chosen=chosen,
         version=moorage.__version__,
     )
     on_line(f"starting the Prefect server on {base}")
@@ -204,27 +207,28 @@ def _lost_the_port(folder: HubHome, record: ServerRecord) -> bool:
     return bool(re.search(r"already in use|already running on port", "\n".join(tail(folder.server_log, _LOG_LINES))))
 
 
-def _auth(folder: HubHome, host: str, port: int) -> str:
-    """What the hub asks for: the user's own password, also after a server has died, else a secret of ours.
+def _auth(folder: HubHome, host: str) -> tuple[str, bool]:
+    """What the hub asks for, and whether the user has chosen it: then a password, also after a crash; else a secret.
 
     Raises HubError: the password is of no use, or there is none and the network can reach the hub.
     """
-    given, last, own = settings().hub_auth, folder.server(), folder.secret()
+    # While no server of ours had the port, any program could have it, and be told the last secret by a worker, or a
+    # cookie by a page that is still open.
+    folder.renew_secret()
+    given, last = settings().hub_auth, folder.server()
     if given:
         auth = given.get_secret_value()
         if not re.fullmatch(r"[^:\s]+:\S+", auth):
             raise HubError("MOORAGE_HUB_AUTH must have the form user:password")
-        return auth
-    if last and last.auth and last.auth != own:
-        return last.auth
+        return auth, True
+    if last and last.auth and last.chosen:
+        return last.auth, True
     if not is_loopback(host):
         raise HubError(
             f"the hub would listen on {host} without a password of yours",
             hint="Set MOORAGE_HUB_AUTH=user:password, or leave MOORAGE_HUB_HOST at 127.0.0.1.",
         )
-    if last and last.port != port:
-        folder.renew_secret()  # whoever took the port of a server that died may have been told it by a worker
-    return folder.secret()
+    return folder.secret(), False
 
 
 def _name_for_url(host: str) -> str:

@@ -25,7 +25,8 @@ def take_over(folder: HubHome, on_line: Callable[[str], None]) -> None:
         return
     begun = "the hub was started by an earlier version of Moorage, and anybody on this machine may use it"
     if names := draining.recorded(address):
-        on_line(f"{begun}; the first `moorage hub start` after the end of {', '.join(names)} replaces it")
+        runs = ", ".join(names)
+        on_line(f"{begun}; the first `moorage hub start` after the end of {runs} replaces it, `moorage hub stop` now")
         return
     on_line(f"{begun}; replacing it")
     server.end_to_replace(folder)

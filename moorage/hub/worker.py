@@ -88,6 +88,8 @@ def ensure_pool(address: HubAddress) -> None:
         }
         api.call(address, "POST", "/work_pools/", body)
         return
+    if not isinstance(pool, dict):
+        raise HubError(f"{address.api_url} answers, but it is not a Prefect API", api_url=address.api_url)
     wanted = base_job_template(pool["base_job_template"])
     if wanted != pool["base_job_template"]:
         api.call(address, "PATCH", f"/work_pools/{pool_name()}", {"base_job_template": wanted})

@@ -401,7 +401,10 @@ def _with_extensions(config: Config, extensions: Mapping[str, Config]) -> Config
 
 def _named(raw: Config) -> Iterable[str]:
     for kind in ("networks", "volumes"):
-        yield from (f"{kind}.{key}" for key, thing in (raw.get(kind) or {}).items() if thing and thing.get("name"))
+        for key, thing in (raw.get(kind) or {}).items():
+            name = str((thing or {}).get("name") or "")
+            if name and "$" not in name:  # `${COMPOSE_PROJECT_NAME}_data` is what Compose would say, not a choice
+                yield f"{kind}.{key}"
 
 
 def _notices(config: Config) -> Iterable[str]:

@@ -14,6 +14,10 @@ _ASSIGNMENT = re.compile(
     r"(\"(?:[^\"\\]|\\.)*\"|'[^']*'|[^\n]*)",
     re.MULTILINE | re.DOTALL,
 )
+_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
+_ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
+_QUOTED = re.compile(r"(?:\"((?:[^\"\\\n]|\\.)*)\"|'([^'\n]*)')([ \t]*:)?")
+_LAST_WORD = re.compile(r"([^\s\"',;{}\[\]=:]{8,})[ \t]*[\"',;}\]]*[ \t]*$", re.MULTILINE)
 _COMMENT = re.compile(r"[ \t]+#.*")
 
 
@@ -29,8 +33,17 @@ def assigned(text: str) -> Iterator[tuple[str, str]]:
         yield name, value
         if value[:1] in ("'", '"') and value[-1:] == value[:1]:
             yield name, value[1:-1]
+            if value[0] == '"' and "\\" in value:
+                yield name, _ESCAPE.sub(lambda one: _ESCAPES.get(one[1], one[1]), value[1:-1])
         elif (bare := _COMMENT.sub("", value)) != value:
             yield name, bare
+
+
+def values_within(text: str) -> Iterator[str]:
+    """Values in a file of any format: quoted texts that are no keys, and the last word of each line."""
+    quoted = (match[1] or match[2] for match in _QUOTED.finditer(text) if not match[3])
+    yield from filter(None, quoted)
+    yield from (match[1] for match in _LAST_WORD.finditer(text))
 
 
 def with_files(config: Config, kind: str) -> dict[str, str]:

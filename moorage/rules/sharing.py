@@ -36,7 +36,9 @@ def claims(stack: str, config: Config, services: Mapping[str, Service], named: I
     for kind, section in (("network", "networks"), ("volume", "volumes")):
         for key, thing in (config.get(section) or {}).items():
             name, where = f"{stack}_{key}", f"{section}.{key}"
-            if thing and not thing.get("external") and thing.get("name") == name and where not in given:
+            if thing is None or thing.get("external") or where in given:
+                continue
+            if thing.get("name", name) == name:
                 found.append(Claim(kind, name, where))
     return tuple(found)
 

@@ -21,7 +21,7 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 # CI servers obey lines of a job's output. GitHub: `::error::text` after white space, and `##[error]text` anywhere in a
 # line (actions/runner, ActionCommand.cs); Azure and TeamCity: `##vso[…]`, `##teamcity[…]` anywhere. (The sections of
 # GitLab begin with an escape sequence.)
-_AT_BEGIN = re.compile(r"^([^\S\n]*:)(?=:[^\s:][^\n]*::)", re.MULTILINE)
+_AT_BEGIN = re.compile(r"^([^\S\n]*:)(?=:[A-Za-z][\w-]*(?:[^\S\n][^\n]*)?::)", re.MULTILINE)
 _ANYWHERE = re.compile(r"##(?=\w*\[)")
 _IN_JSON = re.compile(r"(##\w*)\[")
 _NEVER_HTTP = frozenset({22, 25, 53, 1433, 1521, 3306, 5432, 5672, 6379, 9092, 11211, 27017})

@@ -21,9 +21,9 @@ HIDDEN = "****"
 _TELLING_LINE = 16
 """Shorter lines of a config stand in other output too (`listen 80;`)."""
 
-_SHORTEST_CONFIG = 8
+_SHORTEST_CONFIG = 12
 """A single line that is shorter may be any word."""
-_ASSIGNED = re.compile(r"(?:^|(?<=[\s;&?'\"-]))([A-Za-z][\w.-]*)=(\"[^\"]+\"|'[^']+'|[^\s;&'\"]+)")
+_ASSIGNED = re.compile(r"(?:^|(?<=[\s;&?'\"-]))([A-Za-z][\w.-]{0,99})=(\"[^\"]+\"|'[^']+'|[^\s;&'\"]+)")
 _FLAG = re.compile(r"--?([A-Za-z][\w-]*)")
 _FLAG_AND_VALUE = re.compile(r"(?:^|\s)--?([A-Za-z][\w-]*)\s+([^\s;&'\"-][^\s;&'\"]*)")
 _SETTING = re.compile(
@@ -111,7 +111,8 @@ def _is_worth_hiding(value: str, public: frozenset[str]) -> bool:
 
 def _names(config: Config) -> Iterator[str]:
     """Names in the project. They are public, so a value that equals one of them is not hidden."""
-    yield str(config.get("name") or "")
+    parts = re.split("([-_])", str(config.get("name") or ""))  # `shop` of `shop-feature`, as its worktree is named
+    yield from ("".join(parts[i:j]) for i in range(0, len(parts), 2) for j in range(i + 1, len(parts) + 1, 2))
     for kind in ("services", "volumes", "networks", "secrets", "configs"):
         yield from map(str, config.get(kind) or {})
     for service in (config.get("services") or {}).values():
@@ -133,10 +134,10 @@ def _contents(config: Config, kind: str) -> Iterator[str]:
 
 def _telling_lines(text: str) -> Iterator[str]:
     """What of a config is hidden wherever it appears: its longer lines, also where they stand in JSON."""
-    lines = (line for one in text.splitlines() if len(line := one.strip()) >= _TELLING_LINE)
-    for line in lines:
-        yield line
-        yield json.dumps(line)[1:-1]
+    for line in (one.strip() for one in text.splitlines()):
+        if len(line) >= _TELLING_LINE and any(map(str.isalnum, line)):  # not a row of dashes
+            yield line
+            yield json.dumps(line)[1:-1]
 
 
 def _settings(text: str) -> Iterator[str]:

@@ -22,7 +22,7 @@ _BASE64_LINES = (76, 64)
 _URL_SAFE = str.maketrans("+/", "-_")
 _HEX_LINES = (60, 64)
 """Of `xxd -p`, and of digests side by side."""
-_UNQUOTED = ("/", "", "!'()*", "!'()*;,/?:@&=+$#")
+_UNQUOTED = ("/", "", "*", "!'()*", "!'()*;,/?:@&=+$#")
 """What encoders leave as it is: Python's `quote`, most others, JavaScript's `encodeURIComponent` and `encodeURI`."""
 _SAFE = re.compile(r"[A-Za-z0-9_.-]+")
 """No encoder changes these."""
@@ -80,6 +80,7 @@ def _for_json(text: str) -> Iterator[str]:
 def _for_urls(text: str) -> Iterator[str]:
     try:
         forms = {call(text, safe=safe) for call in (quote, quote_plus) for safe in _UNQUOTED}
+        forms |= {form.replace("~", "%7E") for form in forms}
     except UnicodeEncodeError:  # half a surrogate pair cannot be part of a URL
         return
     for form in forms:

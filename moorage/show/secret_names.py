@@ -44,11 +44,12 @@ PLAIN = _words("""
     token tokens public private postgres postgresql mysql mariadb redis mongo mongodb rabbitmq sqlite docker compose
     service services server client host http https basic bearer digest plain scram-sha-256 scram-sha-1 sha256 sha512
     hs256 rs256 md5 example name value string data file port start stop ready build image main master latest changed
-    connection
+    connection json text utc exit exited
     """)
 """Words that are common in all output. As passwords they protect nothing, and hiding them would garble every log."""
 
 _AMOUNT = re.compile(r"\d{1,5}|\d+(\.\d+)?(ms|s|m|h|d|k|kb|mb|gb)|[\d.,:/-]{1,5}", re.IGNORECASE)
+_ADDRESS = re.compile(r"(?:https?://)?(?:localhost|(?:\d{1,3}\.){3}\d{1,3}|\[?::1?\]?)(?::\d{1,5})?/?", re.IGNORECASE)
 _PATH = re.compile(r"(/[a-z0-9_.-]{1,40}){2,}")
 _HOOKS = _words("webhook webhooks hook hooks")
 """With `url`: whoever knows the address of a web hook may call it."""
@@ -72,4 +73,4 @@ def looks_secret(name: str) -> bool:
 
 def says_nothing(value: str) -> bool:
     """True for a plain word, a small number, a duration or a path: not a secret, even where one is expected."""
-    return value.casefold() in PLAIN or bool(_AMOUNT.fullmatch(value) or _PATH.fullmatch(value))
+    return value.casefold() in PLAIN or any(one.fullmatch(value) for one in (_AMOUNT, _ADDRESS, _PATH))

@@ -47,7 +47,8 @@ class FakeEngine(Engine):
     def stacks(self) -> dict[str, dict[str, str]]:
         with self.machine.mutex:
             marked = [box.labels for box in self.machine.boxes.values() if labels.COMPOSE_PROJECT in box.labels]
-        return {marks[labels.COMPOSE_PROJECT]: dict(marks) for marks in marked}
+        lasting = [marks for marks in marked if marks.get(labels.COMPOSE_ONEOFF) == "False"]
+        return {marks[labels.COMPOSE_PROJECT]: dict(marks) for marks in lasting}
 
     def stacks_of(self, home: str) -> frozenset[str]:
         machine = self.machine

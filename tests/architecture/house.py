@@ -72,7 +72,7 @@ SUBROOMS = {
         "framing": set(),
         "git": set(),
         "probes": set(),
-        "build_context": set(),
+        "build_context": {"project_files"},
         "project_files": set(),
         "engine": {"framing"},
         "compose": {"files", "framing", "locks"},

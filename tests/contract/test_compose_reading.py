@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from moorage.adapters.compose.cli import ComposeCli
 from moorage.errors import DefinitionError
-from moorage.rules import composing, reading
+from moorage.rules import composing, reading, sharing
 from moorage.settings import Settings
 from moorage.testing import FakeCompose, FakeMachine
 from tests.contract.test_engine import SLEEP, Bench
@@ -49,6 +50,33 @@ def reader(request, tmp_path):
     folder.mkdir()
     compose = FakeCompose(FakeMachine()) if request.param == "fake" else ComposeCli(Settings())
     return Bench("shop", None, compose, None, "tiny:1", folder)
+
+
+def test_a_project_is_the_same_through_a_link(tmp_path, monkeypatch):
+    """Go believes `$PWD` where it leads to the working directory, and Compose then names paths by it."""
+    folder, link = tmp_path / "shop", tmp_path / "link"
+    folder.mkdir()
+    link.symlink_to(folder)
+    reader = Bench("shop", None, ComposeCli(Settings()), None, "tiny:1", folder)
+    source = reader.source({"services": {"web": {"image": "tiny:1", "volumes": ["./deploy:/d"]}}})
+    monkeypatch.setenv("PWD", str(link))
+    (volume,) = reader.compose.config(source, "shop", {})["services"]["web"]["volumes"]
+    assert volume["source"] == str(folder / "deploy")
+
+
+def test_a_name_that_only_says_what_compose_would_is_not_meant(tmp_path):
+    """So another stack's volume of that name is not used in silence; one that the file names is meant."""
+    folder = tmp_path / "a_b"
+    folder.mkdir()
+    reader = Bench("a_b", None, ComposeCli(Settings()), None, "tiny:1", folder)
+    names = {"data": "${COMPOSE_PROJECT_NAME}_data", "none": "", "said": "a_b_said"}
+    mounts = [f"{key}:/{key}" for key in names]
+    volumes = {key: {"name": name} for key, name in names.items()}
+    source = reader.source({"services": {"web": {"image": "tiny:1", "volumes": mounts}}, "volumes": volumes})
+    config, raw = reader.compose.config(source, "a_b", {}), reader.compose.raw_config(source)
+    definition = reading.read_definition(config, raw, {}, {}, source, Path.resolve)
+    claimed = sharing.claims("a_b", config, definition.services, definition.named)
+    assert {one.name for one in claimed if one.kind == "volume"} == {"a_b_data", "a_b_none"}
 
 
 class TestReading:

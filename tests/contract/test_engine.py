@@ -553,6 +553,12 @@ class TestOwners:
             "volume",
         }
 
+    def test_what_compose_run_left_is_no_stack(self, bench):
+        marks = {labels.COMPOSE_PROJECT: bench.stack, labels.COMPOSE_ONEOFF: "True"}
+        bench.engine.hold(f"{bench.stack}-web-run-1", bench.image, marks, {})
+        assert bench.stack not in bench.engine.stacks()
+        bench.engine.remove(f"{bench.stack}-web-run-1", True)
+
     def test_a_name_that_another_project_has_is_taken_as_it_is(self, bench):
         """Compose warns at most: that no stack comes to another's volume is for us to see."""
         bench.create({"web": bench.service(volumes=["data:/data"])}, volumes={"data": {}})

@@ -197,7 +197,7 @@ def another_hub() -> Iterator[tuple[str, Passes, list[float]]]:
             await answer(send, 200, "<p>the other hub", "text/html")
 
     now = [time.time()]
-    passes = Passes(b"another key", lambda: now[0])
+    passes = Passes(b"another key", "another hub", lambda: now[0])
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         app = OriginGuard(Door(page, Lock("ada:another", passes, url)), [url], ["127.0.0.1"])

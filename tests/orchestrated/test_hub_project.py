@@ -10,6 +10,7 @@ import pytest
 
 from moorage.hub.api import HubAddress
 from moorage.hub.hub_home import HubHome
+from moorage.hub.project import run_environment, whole_environment
 from moorage.settings import settings
 from tests.orchestrated.conftest import python
 
@@ -88,6 +89,17 @@ def test_prefect_is_loaded_where_no_project_configures_it(tmp_path: Path) -> Non
     """
     loaded = python(code, tmp_path)
     assert loaded.stdout.splitlines() == ["5 set() 60.0", "5 set() 60.0", str(tmp_path)], loaded.stderr
+
+
+def test_our_own_hub_is_not_reached_through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be told the secret. Prefect's client takes these variables for its word."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", "example.org")
+    ours = HubAddress(api_url="http://127.0.0.1:4200/api", ui_url="http://127.0.0.1:4200", managed=True)
+    for environment in (run_environment(ours), whole_environment(ours)):
+        assert environment["NO_PROXY"] == environment["no_proxy"] == "example.org,127.0.0.1,localhost,::1"
+    theirs = ours.model_copy(update={"managed": False})
+    assert "no_proxy" not in run_environment(theirs)
 
 
 def test_flows_run_quietly_and_keep_their_files_in_the_hub(hub_address: HubAddress, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from moorage.hub import api, worker
+from moorage.hub import api, deployed, worker
 from moorage.hub.project import project_directory, whole_environment
 from tests.orchestrated.conftest import create_run, python, run_of, state_of, wait_for, wait_for_state
 
@@ -85,7 +85,10 @@ def test_there_is_no_way_round(
     other = create_run(hub_address, "up", path=str(project.path))
     project.write("around.py", SUBFLOW)
     within = run_of(hub_address, project.path, "around.py:around", path=str(project.path))
-    for run in (untagged, other):
+    body = {"parameters": {"path": str(project.path)}, "empirical_policy": {"pause_keys": ["1"]}}
+    up_of_ours = deployed.found_on(hub_address)["up"]
+    paused_already = str(api.call(hub_address, "POST", f"/deployments/{up_of_ours}/create_flow_run", body)["id"])
+    for run in (untagged, other, paused_already):
         wait_for_state(hub_address, run, "PAUSED")
         api.call(hub_address, "POST", f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
         wait_for_state(hub_address, run, "CANCELLED")

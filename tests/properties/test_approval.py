@@ -280,6 +280,23 @@ def test_a_file_that_no_longer_asks_is_itself_asked_about(stack: Transactions) -
     assert len(person.plans) == 1, "from then on it is as the file says"
 
 
+@pytest.mark.parametrize("what", ["time to live", "ready"])
+def test_what_has_no_step_is_asked_about_too(stack: Transactions, what: str) -> None:
+    """A plan without steps may still be committed: a time to live, or a file that no longer asks."""
+    brought_up(stack, "down", approve=True)
+    ready = {"x-moorage": {"ready": {"exec": ["true"], "timeout": "77s"}}} if what == "ready" else {}
+    stack.write({**stack.services, "db": {**stack.services["db"], **ready}})
+    say(stack, approve=False)
+    person = Person(stack.world(), refuse)
+    request = UpRequest(source=Source(directory=stack.folder), ttl_s=2.0 if what == "time to live" else None)
+    with pytest.raises(InterruptedRunError):
+        asyncio.run(up(Context(stack.world(), approval=Approval(person.ask)), request))
+    (plan,) = person.plans
+    assert "approval: from now on, nobody is asked any more" in plan.notices
+    assert what == "ready" or any("time to live: 2 s" in notice for notice in plan.notices)
+    assert wants_approval(stack.world(), STACK)
+
+
 def test_who_waited_while_it_became_one_for_production_is_not_let_through(stack: Transactions) -> None:
     brought_up(stack, "stop", approve=False)
     person, approval = of(False, refuse, stack)

@@ -124,5 +124,13 @@ def test_what_ci_quotes(hostile: str, server: dict[str, str]) -> None:
 
 
 def test_what_only_looks_like_it_is_left_alone() -> None:
-    for text in ("::1 - - GET /", "std::vector<a::b>", "## Heading", "a[##]", "section_start:", "::"):
+    for text in (
+        "::1 - - GET /",
+        '::1 - - "GET /?q=std::vector"',
+        "std::vector<a::b>",
+        "## Heading",
+        "a[##]",
+        "section_start:",
+        "::",
+    ):
         assert clean(text) == text

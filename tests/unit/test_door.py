@@ -82,7 +82,7 @@ class Hub:
     now: list[float] = field(default_factory=lambda: [1_000_000.0])
 
     def __post_init__(self) -> None:
-        self.passes = Passes(self.key, lambda: self.now[0])
+        self.passes = Passes(self.key, clock=lambda: self.now[0])
         door = Door(application(), Lock(SECRET, self.passes, HOME, chosen=self.chosen))
         origins = [HOME, "http://localhost:4200"]
         self.app = OriginGuard(door, origins, hosts_of(origins))
@@ -172,7 +172,8 @@ def test_a_link_opens_once() -> None:
     assert again.status_code == 403
     assert "used already" in again.text
     assert "set-cookie" not in again.headers
-    assert browser.post("/moorage/enter", data=form, headers={"origin": HOME}).status_code == 303, "is in already"
+    in_already = browser.post("/moorage/enter", data=form, headers={"origin": HOME})
+    assert (in_already.status_code, "set-cookie" in in_already.headers) == (303, False), "its cookie lasts no longer"
 
 
 def test_links_and_cookies_expire() -> None:
@@ -268,6 +269,18 @@ def test_another_host_is_refused(host: str) -> None:
         assert Hub().client(**basic(), host=host).get(health).status_code == 403
 
 
+def test_under_any_name_the_hubs_own_pages_may_ask() -> None:
+    """With a password the hub serves the network, by whatever name people know the machine."""
+    app = OriginGuard(application(), [HOME], None)
+    client = TestClient(app, base_url="http://buildbox.lan:4200")
+    for origin, status in (
+        ("http://buildbox.lan:4200", 200),
+        ("http://buildbox.lan", 403),
+        ("http://evil.lan:4200", 403),
+    ):
+        assert client.post("/api/flows", headers={"origin": origin}).status_code == status
+
+
 @pytest.mark.parametrize("host", HOSTS)
 def test_a_host_header_that_is_none_is_refused_even_if_any_name_will_do(host: str) -> None:
     if host != "evil.example":
@@ -321,6 +334,7 @@ def test_web_sockets_need_the_secret_in_header_or_first_message() -> None:
         '{"type": "auth", "token": "\\ud800"}',
         "[" * 100_000,
         {"type": "auth", "token": [SECRET]},
+        {"type": "auth", "token": SECRET, "more": "1," * 5000},
     ]
     for first in refused:
         assert told(hub.client(), first) == 1008, first
@@ -351,7 +365,14 @@ def folder(tmp_path: Path) -> HubHome:
 def record_of(auth: str, url: str = HOME) -> ServerRecord:
     nobody = ProcessRecord(pid=0, identity="", since=datetime.now(UTC))
     return ServerRecord(
-        process=nobody, host="127.0.0.1", port=4200, api_url=f"{url}/api", ui_url=url, auth=auth, version="1"
+        process=nobody,
+        host="127.0.0.1",
+        port=4200,
+        api_url=f"{url}/api",
+        ui_url=url,
+        auth=auth,
+        chosen=True,
+        version="1",
     )
 
 

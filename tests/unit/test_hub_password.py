@@ -1,4 +1,4 @@
-"""What the hub asks for: the user's password, that of a server that died, or a secret of its own."""
+"""What the hub asks for: the user's password, that of a server that died, or a new secret of its own."""
 
 from __future__ import annotations
 
@@ -39,50 +39,60 @@ def given(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
     settings.cache_clear()
 
 
-def died(auth: str | None, host: str = LOCAL) -> ServerRecord:
+def died(auth: str | None, host: str = LOCAL, *, chosen: bool = False) -> ServerRecord:
     """The record of a server that is gone."""
     gone = ProcessRecord(pid=1, identity="another boot", since=datetime.now(UTC))
     url = f"http://{LOCAL}:{PORT}"
-    return ServerRecord(process=gone, host=host, port=PORT, api_url=f"{url}/api", ui_url=url, auth=auth, version="1")
+    return ServerRecord(
+        process=gone,
+        host=host,
+        port=PORT,
+        api_url=f"{url}/api",
+        ui_url=url,
+        auth=auth,
+        chosen=chosen,
+        version="1",
+    )
 
 
-def test_it_makes_a_secret_and_keeps_it(folder: HubHome) -> None:
-    first = server._auth(folder, LOCAL, PORT)
-    assert first == folder.secret()
+def test_a_secret_is_as_old_as_its_server(folder: HubHome) -> None:
+    """While none of ours listens, another program may, and is told it by a worker or a page that is still open."""
+    first, chosen = server._auth(folder, LOCAL)
+    assert (first, chosen) == (folder.secret(), False)
     folder.save_server(died(first))
-    assert server._auth(folder, LOCAL, PORT) == first
+    second, _ = server._auth(folder, LOCAL)
+    assert second not in (first, "")
+    folder.forget_server()
+    third, _ = server._auth(folder, LOCAL)
+    assert third not in (first, second, "")
     folder.save_server(died(None))
-    assert server._auth(folder, LOCAL, PORT) == first, "an earlier version had none"
-
-
-def test_the_secret_is_new_if_another_program_has_the_port(folder: HubHome) -> None:
-    first = server._auth(folder, LOCAL, PORT)
-    folder.save_server(died(first))
-    assert server._auth(folder, LOCAL, PORT + 1) not in (first, "")
+    assert server._auth(folder, LOCAL)[0] not in (first, second, third, "")
 
 
 def test_a_password_of_the_user_comes_first_and_outlives_a_crash(folder: HubHome, given: Callable[[str], None]) -> None:
     given("ada:one")
-    assert server._auth(folder, "0.0.0.0", PORT) == "ada:one"
-    folder.save_server(died("ada:one", "0.0.0.0"))
+    assert server._auth(folder, "0.0.0.0") == ("ada:one", True)
+    folder.save_server(died("ada:one", "0.0.0.0", chosen=True))
+    cookies = folder.secret()
     given("ada:two")
-    assert server._auth(folder, LOCAL, PORT) == "ada:two"
+    assert server._auth(folder, LOCAL) == ("ada:two", True)
     given("")
-    assert server._auth(folder, "0.0.0.0", PORT) == "ada:one"
+    assert server._auth(folder, "0.0.0.0") == ("ada:one", True)
+    assert folder.secret() != cookies, "what browsers got before is worth nothing"
 
 
 @pytest.mark.parametrize("auth", ["ada", "ada:", ":x", "ada: x", " "])
 def test_a_password_has_a_form(folder: HubHome, given: Callable[[str], None], auth: str) -> None:
     given(auth)
     with pytest.raises(HubError, match="user:password"):
-        server._auth(folder, LOCAL, PORT)
+        server._auth(folder, LOCAL)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])
 def test_the_network_needs_a_password_of_the_user(folder: HubHome, host: str) -> None:
     folder.save_server(died(folder.secret()))
     with pytest.raises(HubError, match="without a password of yours"):
-        server._auth(folder, host, PORT)
+        server._auth(folder, host)
 
 
 @pytest.mark.parametrize(

@@ -60,3 +60,17 @@ def test_a_list_of_paths_is_expected(wrong):
     assert reading.secret_files({}) == ()
     with pytest.raises(DefinitionError, match="secret_files: expected a list"):
         reading.secret_files({"x-moorage": {"secret_files": wrong}})
+
+
+def test_what_an_env_file_sets_without_its_escapes():
+    text = 'CERT="-----BEGIN KEY-----\\nMIIE\\n"\nDOLL="pa\\$\\$word"\nQUO="with \\"quotes\\""\n'
+    found = set(secret_files.assigned(text))
+    assert {("CERT", "-----BEGIN KEY-----\nMIIE\n"), ("DOLL", "pa$$word"), ("QUO", 'with "quotes"')} <= found
+
+
+def test_values_in_files_of_other_formats():
+    json_text = '{"k1": "alpha-secret-1", "list": ["beta-secret-2"]}'
+    conf = "server {\n  proxy_set_header X-Api gamma-secret-333;\n  listen 80;\n}\n- delta-secret-4\n"
+    found = set(secret_files.values_within(f"{json_text}\n{conf}"))
+    assert {"alpha-secret-1", "beta-secret-2", "gamma-secret-333", "delta-secret-4"} <= found
+    assert not {"k1", "list", "listen", "80"} & found

@@ -134,6 +134,16 @@ def test_what_is_left_of_another_home(machine: Machine) -> None:
     assert "another MOORAGE_HOME" in str(machine.refused(machine.request("shop", volumes={"data": {}})))
 
 
+def test_a_home_that_was_moved_keeps_its_data(machine: Machine) -> None:
+    """Its registry went with it, so the stack has had its volume all along."""
+    request = machine.request("shop", volumes={"data": {}})
+    machine.up(request)
+    machine.down("shop")
+    object.__setattr__(machine.world, "home", "moved")
+    machine.plan(request)
+    machine.up(request)
+
+
 def test_what_the_file_names_is_meant(machine: Machine) -> None:
     machine.up(machine.request("a", volumes={"b_data": {}}))
     for meant in ({"name": "a_b_data"}, {"name": "a_b_data", "external": True}):

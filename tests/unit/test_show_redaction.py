@@ -179,10 +179,24 @@ def test_compose_secrets_are_secret_whatever_their_name():
         "3600s",
         "0.25m",
         "/run/secrets/db_password",
+        "127.0.0.1",
+        "127.0.0.1:9000",
+        "http://10.0.0.7:8080/",
+        "[::1]:80",
+        "json",
     ],
 )
 def test_what_would_eat_the_output_is_not_hidden(value):
     assert secret_values(config_of(PASSWORD=value)) == frozenset()
+
+
+def test_parts_of_the_name_of_the_stack_are_public():
+    found = secret_values({**config_of(PASSWORD="acme-shop"), "name": "acme-shop-main"})
+    assert redact("acme-shop-main-db-1 Created", found) == "acme-shop-main-db-1 Created"
+
+
+def test_a_long_name_without_a_value_takes_no_time():
+    redact("a-" * 50_000, secret_values(config_of(NOTE="a-" * 50_000)))
 
 
 def test_yet_where_it_is_a_password_it_is_not_shown():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -88,6 +89,14 @@ def test_nothing_says_what_to_run(tmp_path):
     service = filled(tmp_path, command=["python", "-V"])
     assert "CMD" not in service["build"]["dockerfile_inline"]
     assert service["build"]["labels"] == {"moorage.template": "python"}
+
+
+def test_what_has_no_end_is_not_read(tmp_path):
+    os.mkfifo(tmp_path / "requirements.txt")
+    os.mkfifo(tmp_path / ".dockerignore")
+    (tmp_path / "package.json").symlink_to("/dev/zero")
+    with pytest.raises(DefinitionError, match="says what to run"):
+        filled(tmp_path)
 
 
 def test_a_folder_that_is_not_there_is_somebody_else_s_complaint(tmp_path):

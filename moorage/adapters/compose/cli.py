@@ -200,7 +200,7 @@ class ComposeCli(Compose):
             return subprocess.Popen(
                 [*self._command(), *arguments],
                 cwd=directory,
-                env={**_FENCE, **env},
+                env={**_FENCE, **env, "PWD": str(directory)},  # Go believes $PWD where it leads to the same place
                 stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT if merged else subprocess.PIPE,

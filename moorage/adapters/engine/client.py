@@ -84,7 +84,9 @@ class DockerEngine(Engine):
 
     def stacks(self) -> dict[str, dict[str, str]]:
         with self.speaking():
-            listed = self.client.containers(all=True, filters={"label": labels.COMPOSE_PROJECT})
+            # A container that `docker compose run` left behind is no stack.
+            lasting = [labels.COMPOSE_PROJECT, f"{labels.COMPOSE_ONEOFF}=False"]
+            listed = self.client.containers(all=True, filters={"label": lasting})
         return {entry["Labels"][labels.COMPOSE_PROJECT]: entry["Labels"] for entry in listed}
 
     def stacks_of(self, home: str) -> frozenset[str]:

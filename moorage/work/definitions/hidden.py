@@ -58,7 +58,7 @@ def _of_marked(world: World, source: Source, raw: Config, config: Config) -> tup
         values += [value for _, value in assigned]
         values += _as_resolved(config, users.get(path, ()), {name for name, _ in assigned})
         if path not in users and path not in source.env_files:
-            values.append(text)
+            values += [text, *secret_files.values_within(text)]
     return tuple(dict.fromkeys(values)), notices
 
 

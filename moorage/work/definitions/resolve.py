@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -67,6 +68,11 @@ def _resolved(world: World, request: UpRequest, raw: Config, name: str) -> Resol
     return Resolved(request=request.model_copy(update={"name": name}), raw=raw, definition=definition)
 
 
+def _real(path: Path) -> Path:
+    """Where a path leads; `Path.resolve` raises where links go round in a circle."""
+    return Path(os.path.realpath(path))
+
+
 def _read(
     world: World, source: Source, raw: Config, name: str, ports: dict[str, str], *, hide: bool = False
 ) -> Definition:
@@ -77,7 +83,7 @@ def _read(
     if "$" in json.dumps(extensions):  # else there is nothing to interpolate
         extensions = world.compose.interpolate(source, extensions, ports)
     variables = world.compose.variables(source, name) if reading.needs_variables(config) else {}
-    definition = reading.read_definition(config, raw, extensions, variables, source, Path.resolve)
+    definition = reading.read_definition(config, raw, extensions, variables, source, _real)
     if not hide:
         return definition
     texts, left = hidden.of_definition(world, source, raw, config, variables)

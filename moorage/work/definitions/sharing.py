@@ -25,8 +25,7 @@ def check(world: World, definition: Definition, observed: Observed) -> tuple[str
     """
     stack = definition.name
     claimed = sharing.claims(stack, definition.config, definition.services, definition.named)
-    record = world.store.stack(stack)
-    if record and record.generation:  # what it has had all along is its own
+    if _is_on_record(world, stack):  # what it has had all along is its own
         claimed = _not_in(claimed, observed)
     _check_registry(world, stack, claimed)
     return _check_engine(world, stack, claimed)
@@ -35,7 +34,14 @@ def check(world: World, definition: Definition, observed: Observed) -> tuple[str
 def check_created(world: World, generation: Generation) -> None:
     """Raises DefinitionError if Compose took another stack's network or volume, made meanwhile, for this one's."""
     claimed = sharing.claims(generation.stack, generation.config, {}, generation.named)
+    if _is_on_record(world, generation.stack):  # `check` said so too: it may be of a home that was moved
+        claimed = _not_in(claimed, world.engine.observe(generation.stack))
     _check_engine(world, generation.stack, claimed)
+
+
+def _is_on_record(world: World, stack: str) -> bool:
+    record = world.store.stack(stack)
+    return bool(record and record.generation)
 
 
 def _not_in(claimed: Iterable[Claim], observed: Observed) -> tuple[Claim, ...]:
@@ -75,8 +81,9 @@ def _met(stack: str, claim: Claim, holder: str, record: str | None = None) -> De
     else:
         hint = f"Set `{claim.key}.name`, or `external: true` to share it, or choose another --name for this stack"
         if holder.endswith(sharing.ELSEWHERE):
-            hint += f", or remove it with `docker {claim.kind} rm {claim.name}`"
-    freed = f". `moorage down --name {record} --volumes --release-ports` forgets the other one" if record else ""
+            hint += f". `docker {claim.kind} rm {claim.name}` removes it" + _with_data(claim)
+    freed = f". `moorage down --name {record} --volumes --release-ports` ends the other one" if record else ""
+    freed += ", and its volumes with all data" if record else ""
     return DefinitionError(
         f"{claim.key}: stack {stack!r} would need {claim.kind} {claim.name}, which belongs to {holder}",
         hint=f"{hint}{freed}.",
@@ -85,3 +92,7 @@ def _met(stack: str, claim: Claim, holder: str, record: str | None = None) -> De
         name=claim.name,
         holder=holder,
     )
+
+
+def _with_data(claim: Claim) -> str:
+    return ", with all data in it" if claim.kind == "volume" else ""

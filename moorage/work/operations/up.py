@@ -37,7 +37,9 @@ async def up_resolved(context: Context, resolved: Resolved) -> Result:
     """The same for a definition that has been read."""
     run = Run(context, Operation.UP, resolved.name, resolved.request)
     asked = resolved.request.approve or resolved.definition.approve
-    async with approved_and_locked(run, lambda: _planned(run, resolved), asked=asked) as planned:
+    async with approved_and_locked(
+        run, lambda: _planned(run, resolved), asked=asked, idle=partial(_changes_nothing, run)
+    ) as planned:
         if idle := await idle_as_planned(run.world, planned):  # another `up` that we waited for may have done it all
             return Result(run, idle)
         await images.require_builder(run.world, planned)
@@ -47,6 +49,11 @@ async def up_resolved(context: Context, resolved: Resolved) -> Result:
             await uncancelled(commit(run))
         status = await uncancelled(in_thread(lambda: after_commit(run)))
     return Result(run, status, tuple(sorted(run.ready_s)))
+
+
+async def _changes_nothing(run: Run, planned: PlannedUp) -> bool:
+    """A plan without steps is not enough: a time to live, or that nobody is asked any more, has none."""
+    return await idle_as_planned(run.world, planned) is not None
 
 
 async def _planned(run: Run, resolved: Resolved) -> PlannedUp:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from moorage.interfaces import World
@@ -13,6 +14,7 @@ from moorage.rules import composing, graph, planning
 from moorage.rules.planning import Desired
 from moorage.work.definitions import generations, sharing
 from moorage.work.definitions.resolve import Resolved, desire
+from moorage.work.queries.consent import is_for_production, wants_approval
 from moorage.work.queries.readiness import is_ready
 from moorage.work.queries.status import status
 from moorage.work.threads import in_thread
@@ -56,8 +58,18 @@ async def plan_up(world: World, resolved: Resolved, excluded: frozenset[tuple[in
     found = await in_thread(lambda: sharing.check(world, desired.definition, observed))
     ready = await ready_services(world, desired, observed)
     plan = planning.make_plan(desired, observed, ready)
-    plan = plan.model_copy(update={"notices": (*plan.notices, *found)})
+    unseen = await in_thread(lambda: tuple(_without_a_step(world, resolved)))
+    plan = plan.model_copy(update={"notices": (*plan.notices, *found, *unseen)})
     return PlannedUp(resolved, desired, observed, plan)
+
+
+def _without_a_step(world: World, resolved: Resolved) -> Iterator[str]:
+    """What an `up` changes besides its steps, for those who are to approve it."""
+    if resolved.request.ttl_s is not None:
+        yield f"time to live: {resolved.request.ttl_s:g} s from now; then `sweep` ends the stack"
+    asks = resolved.request.approve or resolved.definition.approve
+    if not asks and wants_approval(world, resolved.name) and not is_for_production(world, resolved.name):
+        yield "approval: from now on, nobody is asked any more"
 
 
 async def ready_services(world: World, desired: Desired, observed: Observed) -> frozenset[str]:

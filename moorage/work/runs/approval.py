@@ -29,35 +29,44 @@ class HasPlan(Protocol):
 P = TypeVar("P", bound=HasPlan)
 MakePlan = Callable[[], Awaitable[P]]
 """What would be done now; touches nothing."""
+Idle = Callable[[P], Awaitable[bool]]
+"""True: nothing comes of it, not even on record."""
+
+
+async def _no_steps(planned: HasPlan) -> bool:
+    return planned.plan.empty
 
 
 @asynccontextmanager
-async def approved_and_locked(run: Run, make_plan: MakePlan[P], *, asked: bool = False) -> AsyncIterator[P]:
+async def approved_and_locked(
+    run: Run, make_plan: MakePlan[P], *, asked: bool = False, idle: Idle[P] = _no_steps
+) -> AsyncIterator[P]:
     """Hold the stack's lock, for the plan that is given; before that, have it approved where that is wanted.
 
     `asked`: what is to be done asks for it, whatever the stack does. The plan is made with the lock held, and is the
     one that was approved. Raises BusyError; InterruptedRunError, RunError: it was not approved, or is another one by
     now; DefinitionError: there is nobody to ask.
     """
-    approved = await _approved(run, make_plan, asked=asked)
+    approved = await _approved(run, make_plan, asked=asked, idle=idle)
     async with locked(run, recover):
         planned = await make_plan()
         if approved:
             _check_unchanged(approved, planned.plan)
-        else:
-            await in_thread(lambda: _check_not_wanted(run, planned.plan))
+        elif not await idle(planned):
+            await in_thread(lambda: _check_not_wanted(run))
         await in_thread(lambda: _mark(run))
         yield planned
 
 
-async def _approved(run: Run, make_plan: MakePlan[P], *, asked: bool) -> Plan | None:
+async def _approved(run: Run, make_plan: MakePlan[P], *, asked: bool, idle: Idle[P]) -> Plan | None:
     """What somebody has agreed to. None: nobody had to."""
     approval = run.context.approval
     if approval is None or not await in_thread(lambda: _is_wanted(run, approval, asked=asked)):
         return None
-    plan = (await make_plan()).plan
-    if plan.empty:
+    planned = await make_plan()
+    if await idle(planned):
         return None
+    plan = planned.plan
     await approval.ask(plan, lambda words: run.tell(Action.NOTICE, message=words, waiting=words))
     run.tell(Action.NOTICE, message="approved", waiting="")
     return plan
@@ -70,10 +79,10 @@ def _is_wanted(run: Run, approval: Approval, *, asked: bool) -> bool:
     return approval.production or asked or wants_approval(run.world, run.stack)
 
 
-def _check_not_wanted(run: Run, plan: Plan) -> None:
+def _check_not_wanted(run: Run) -> None:
     """Raises RunError: while this run waited for the lock, another one has made the stack one that wants approval."""
     approval = run.context.approval
-    if approval and not plan.empty and _is_wanted(run, approval, asked=False):
+    if approval and _is_wanted(run, approval, asked=False):
         message = f"{run.stack}: it needs approval since a moment ago; nothing was done"
         raise RunError(message, stack=run.stack, reason="changed", undone=True, hint="Run it again, to be asked.")
 
