@@ -39,9 +39,12 @@ def chromium() -> str:
     return found.stdout.strip()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(chromium: str) -> Iterator[Browser]:
-    """A browser; what the environment says about proxies does not concern our own hub."""
+    """A browser; what the environment says about proxies does not concern our own hub.
+
+    Not for longer than a module: while Playwright is there, its event loop runs, and no other test can run one.
+    """
     environment = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
     arguments = ["--no-sandbox", f"--host-resolver-rules=MAP {FOREIGN} 127.0.0.1"]
     with sync_playwright() as playwright:
