@@ -64,7 +64,8 @@ async def in_thread_with_timeout(function: Callable[[], T], timeout_s: float) ->
             loop.call_soon_threadsafe(answer, value, error)
 
     threading.Thread(target=contextvars.copy_context().run, args=(look,), daemon=True, name="moorage-look").start()
-    return await asyncio.wait_for(future, timeout_s)
+    async with asyncio.timeout(timeout_s):  # not `wait_for`: in Python 3.11 it swallows a cancel that meets the answer
+        return await future
 
 
 async def uncancelled(work: Coroutine[Any, Any, T] | Awaitable[T]) -> T:

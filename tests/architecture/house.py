@@ -329,6 +329,13 @@ def _after_docstring(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return (node.body[0].end_lineno or node.lineno) + 1
 
 
+def loses_cancels(source: Source) -> Iterator[str]:
+    """In Python 3.11 `asyncio.wait_for` swallows a cancel that comes in the moment of the answer."""
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Attribute) and ast.unparse(node) == "asyncio.wait_for":
+            yield source.says(node.lineno, "asyncio.wait_for may lose a cancel: use asyncio.timeout")
+
+
 def hands_on_keys(source: Source) -> Iterator[str]:
     """Programs that we start get no key of the hub: every start says its environment, made by `for_programs`."""
     for node in ast.walk(source.tree):
