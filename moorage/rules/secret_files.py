@@ -16,8 +16,11 @@ _ASSIGNMENT = re.compile(
 )
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
-_QUOTED = re.compile(r"(?:\"((?:[^\"\\\n]|\\.)*)\"|'([^'\n]*)')([ \t]*:)?")
-_LAST_WORD = re.compile(r"([^\s\"',;{}\[\]=:]{8,})[ \t]*[\"',;}\]]*[ \t]*$", re.MULTILINE)
+# Each begins only where nothing before it has failed, so that both take linear time on any text: a quote that nobody
+# closes reaches to the end of its line, a word begins after what is none.
+_QUOTED = re.compile(r"(?:\"((?:[^\"\\\n]|\\.?)*)(?:\"|$)|'([^'\n]*)(?:'|$))([ \t]*:)?", re.MULTILINE)
+_NO_WORD = r"\s\"',;{}\[\]=:"
+_LAST_WORD = re.compile(rf"(?<![^{_NO_WORD}])([^{_NO_WORD}]{{8,}}=*)[ \t]*[\"',;}}\]]*[ \t]*$", re.MULTILINE)
 _COMMENT = re.compile(r"[ \t]+#.*")
 
 

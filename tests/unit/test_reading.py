@@ -33,7 +33,7 @@ def test_durations_are_go_s(text: str, wanted: float) -> None:
     assert seconds(text, "x") == pytest.approx(wanted)
 
 
-@pytest.mark.parametrize("text", ["", "5 minutes", "s", "-3s", "1m30"])
+@pytest.mark.parametrize("text", ["", "5 minutes", "s", "-3s", "1m30", pytest.param("1" * 500_000 + "x", id="long")])
 def test_other_durations_are_refused_by_place(text: str) -> None:
     with pytest.raises(DefinitionError, match=r"services\.web\.x") as caught:
         seconds(text, "services.web.x")

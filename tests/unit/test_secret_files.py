@@ -74,3 +74,10 @@ def test_values_in_files_of_other_formats():
     found = set(secret_files.values_within(f"{json_text}\n{conf}"))
     assert {"alpha-secret-1", "beta-secret-2", "gamma-secret-333", "delta-secret-4"} <= found
     assert not {"k1", "list", "listen", "80"} & found
+    assert {"c2VjcmV0LTU1NQ=="} <= set(secret_files.values_within("cert c2VjcmV0LTU1NQ==\n"))
+
+
+@pytest.mark.parametrize("text", ["A" * 200_000 + "=:", '"' + '\\"' * 100_000 + "\\", "'" * 99_999, '"x\\\n' * 50_000])
+def test_no_file_takes_more_than_linear_time(text):
+    """With the time of its square, each would take hours."""
+    assert sum(map(len, secret_files.values_within(text))) <= 2 * len(text)

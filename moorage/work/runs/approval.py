@@ -52,8 +52,8 @@ async def approved_and_locked(
         planned = await make_plan()
         if approved:
             _check_unchanged(approved, planned.plan)
-        elif not await idle(planned):
-            await in_thread(lambda: _check_not_wanted(run))
+        else:
+            await _check_not_wanted(run, planned, idle)
         await in_thread(lambda: _mark(run))
         yield planned
 
@@ -79,10 +79,12 @@ def _is_wanted(run: Run, approval: Approval, *, asked: bool) -> bool:
     return approval.production or asked or wants_approval(run.world, run.stack)
 
 
-def _check_not_wanted(run: Run) -> None:
+async def _check_not_wanted(run: Run, planned: P, idle: Idle[P]) -> None:
     """Raises RunError: while this run waited for the lock, another one has made the stack one that wants approval."""
     approval = run.context.approval
-    if approval and _is_wanted(run, approval, asked=False):
+    if approval is None or not await in_thread(lambda: _is_wanted(run, approval, asked=False)):
+        return
+    if not await idle(planned):
         message = f"{run.stack}: it needs approval since a moment ago; nothing was done"
         raise RunError(message, stack=run.stack, reason="changed", undone=True, hint="Run it again, to be asked.")
 
