@@ -32,6 +32,7 @@ class DriftKind(StrEnum):
     IMAGE = "image"
     CONFIG = "config"
     PORT = "port not published"
+    NETWORK = "network"
     FOREIGN = "re-created by others"
     EXTRA = "extra"
 

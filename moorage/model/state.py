@@ -22,6 +22,23 @@ class BoundPort(Frozen):
     published: int
 
 
+class Attachment(Frozen):
+    """A container's place on one network."""
+
+    id: str = ""
+    """Id of the network. Empty: the container was never started, and the engine looks the name up when it is."""
+    aliases: tuple[str, ...] = ()
+    """The names, besides its own, under which others on the network find it."""
+
+
+class VolumeOptions(Frozen):
+    """What a volume was created with."""
+
+    driver: str = "local"
+    options: dict[str, str] = Field(default_factory=dict)
+    labels: dict[str, str] = Field(default_factory=dict)
+
+
 class Container(Frozen):
     """One container of a stack."""
 
@@ -44,6 +61,8 @@ class Container(Frozen):
     ports: tuple[BoundPort, ...] = ()
     addresses: tuple[str, ...] = ()
     """Its IP addresses on the stack's networks."""
+    networks: dict[str, Attachment] = Field(default_factory=dict)
+    """Name of a network → its place there. A network that was removed stays in it until the container is."""
     volumes: dict[str, str] = Field(default_factory=dict)
     """Path → volume mounted there; anonymous volumes have 64 hexadecimal digits as their name."""
     started_at: datetime | None = None
@@ -64,6 +83,11 @@ class Observed(Frozen):
     containers: tuple[Container, ...] = ()
     networks: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
+    network_ids: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Name → ids of every network on the engine, because services may be on networks of others. An engine may have
+    several of one name."""
+    volume_options: dict[str, VolumeOptions] = Field(default_factory=dict)
+    """Name → what each of `volumes` was created with."""
 
     def of(self, service: str) -> tuple[Container, ...]:
         """The containers of one service, by replica number."""
@@ -113,6 +137,9 @@ class StackStatus(Frozen):
     """Its own networks, which are removed with it."""
     shared_networks: tuple[str, ...] = ()
     """`external` networks that its services use: created by others, and never removed."""
+    notices: tuple[str, ...] = ()
+    """What is not as its generation says, without being in the way: a network that a service is not on, a volume that
+    keeps its old options."""
 
 
 class StackRecord(Frozen):

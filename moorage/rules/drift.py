@@ -10,7 +10,7 @@ from moorage.model.generation import Generation
 from moorage.model.health import CheckResult, Drift, DriftKind, HealState, Treatment
 from moorage.model.state import Container, Observed, RunHead, RunOutcome
 from moorage.model.step import Operation
-from moorage.rules import graph, labels, readiness, undo
+from moorage.rules import attachments, graph, labels, readiness, undo
 from moorage.rules.readiness import is_crash_loop, life_s
 
 MOST_ATTEMPTS = 5
@@ -21,7 +21,7 @@ FORGOTTEN_S = 86_400.0
 """An attempt to mend a service counts for so long."""
 _READY_S = 60.0
 """How long a service may take to become ready if it does not say so itself."""
-_RECREATED = frozenset({DriftKind.IMAGE, DriftKind.CONFIG, DriftKind.PORT, DriftKind.FOREIGN})
+_RECREATED = frozenset({DriftKind.IMAGE, DriftKind.CONFIG, DriftKind.PORT, DriftKind.NETWORK, DriftKind.FOREIGN})
 _BEGINS = (Operation.START, Operation.RESTART)
 
 
@@ -61,6 +61,7 @@ def drifts(
         containers = observed.of(name)
         if name not in asleep and service.replicas:
             found.extend(_of_service(generation, name, containers, failed.get(name), now))
+            found.extend(_off_networks(generation, name, observed))
         found.extend(_of_containers(generation, name, containers, home))
         if containers and len(containers) > service.replicas:
             what = f"{len(containers)} containers instead of {service.replicas}"
@@ -120,6 +121,11 @@ def _unpublished(generation: Generation, name: str, containers: tuple[Container,
             if missing and running:
                 where = f"{', '.join(missing)} -> {lease.key.target}/{lease.key.protocol}"
                 yield Drift(service=name, kind=DriftKind.PORT, what=where)
+
+
+def _off_networks(generation: Generation, name: str, observed: Observed) -> Iterator[Drift]:
+    for words in attachments.off(generation.config, observed, (name,)).values():
+        yield Drift(service=name, kind=DriftKind.NETWORK, what=words)
 
 
 def _of_containers(generation: Generation, name: str, containers: tuple[Container, ...], home: str) -> Iterator[Drift]:

@@ -10,7 +10,7 @@ from moorage.model.definition import Condition, Definition, Service
 from moorage.model.lease import Lease
 from moorage.model.state import Container, Observed
 from moorage.model.step import Operation, Plan, Step, StepKind
-from moorage.rules import graph
+from moorage.rules import attachments, graph
 
 
 class ImageNeed(Frozen):
@@ -46,7 +46,7 @@ def make_plan(desired: Desired, observed: Observed, ready: frozenset[str]) -> Pl
     `ready` are the services that were just found ready. Services that are ready and unchanged get no step.
     """
     services = desired.definition.services
-    changes = {name: change_of(name, desired, observed) for name in graph.order(services)}
+    changes = changes_of(desired, observed)
     changed = {name for name, why in changes.items() if why}
     restarted = graph.restarted_with(services, changed)
     settled = {name for name in services if name not in changed and name not in restarted and name in ready}
@@ -59,7 +59,7 @@ def make_plan(desired: Desired, observed: Observed, ready: frozenset[str]) -> Pl
     for name in graph.order(services):
         if name not in settled and services[name].replicas:
             why = changes[name] or ("its dependency changes" if name in restarted else "it is not ready")
-            steps.extend(_service_steps(services, name, why, settled, before, restart=name in restarted))
+            steps.extend(service_steps(services, name, why, settled, before, restart=name in restarted))
     return Plan(
         stack=desired.definition.name,
         operation=Operation.UP,
@@ -67,6 +67,16 @@ def make_plan(desired: Desired, observed: Observed, ready: frozenset[str]) -> Pl
         unchanged=tuple(name for name in graph.order(services) if name in settled),
         notices=desired.definition.notices,
     )
+
+
+def changes_of(desired: Desired, observed: Observed) -> dict[str, str]:
+    """Service → why its containers are created or re-created (empty: they are not), dependencies first.
+
+    With those that Compose re-creates because they share something with what changes.
+    """
+    own = {name: change_of(name, desired, observed) for name in graph.order(desired.definition.services)}
+    also = attachments.recreated_with(desired.definition.config, [name for name, why in own.items() if why])
+    return {name: why or (also.get(name, "") if observed.of(name) else "") for name, why in own.items()}
 
 
 def change_of(name: str, desired: Desired, observed: Observed) -> str:
@@ -81,7 +91,9 @@ def change_of(name: str, desired: Desired, observed: Observed) -> str:
     if need and need.action:
         return need.why
     stale = [c for c in containers if c.digest != desired.digests.get(name)]
-    return "its definition or image changed" if stale else ""
+    if stale:
+        return "its definition or image changed"
+    return attachments.off(desired.definition.config, observed, (name,)).get(name, "")
 
 
 def stop_plan(stack: str, operation: Operation, services: Mapping[str, Service], observed: Observed) -> Plan:
@@ -104,18 +116,32 @@ def stop_plan(stack: str, operation: Operation, services: Mapping[str, Service],
 
 
 def start_plan(
-    stack: str, operation: Operation, services: Mapping[str, Service], names: Iterable[str], settled: frozenset[str]
+    stack: str,
+    operation: Operation,
+    services: Mapping[str, Service],
+    names: Iterable[str],
+    settled: frozenset[str],
+    off: Mapping[str, str] | None = None,
 ) -> Plan:
-    """The steps of `start` (and of the second half of `restart`), in dependency order."""
+    """The steps of `start` (and of the second half of `restart`), in dependency order.
+
+    `off`: service → why its containers cannot be started as they are, and are made again first.
+    """
     wanted = set(names) - settled
+    made = [_recreation(off)] if off else []
     others = frozenset(services) - wanted
     steps = [
         step
         for name in graph.order(services)
         if name in wanted and services[name].replicas
-        for step in _service_steps(services, name, "requested", set(others), [], restart=False)
+        for step in service_steps(services, name, "requested", set(others), [step.id for step in made], restart=False)
     ]
-    return Plan(stack=stack, operation=operation, steps=tuple(steps), unchanged=tuple(sorted(settled)))
+    return Plan(stack=stack, operation=operation, steps=(*made, *steps), unchanged=tuple(sorted(settled)))
+
+
+def _recreation(off: Mapping[str, str]) -> Step:
+    lines = tuple(f"{name}: {why}" for name, why in off.items())
+    return Step(kind=StepKind.CREATE, why="containers are re-created", detail=lines)
 
 
 def _needs_of(services: Mapping[str, Service], name: str) -> tuple[str, ...]:
@@ -171,7 +197,7 @@ def _create_step(changes: Mapping[str, str], orphans: list[str], needs: list[str
     )
 
 
-def _service_steps(
+def service_steps(
     services: Mapping[str, Service],
     name: str,
     why: str,
@@ -180,6 +206,7 @@ def _service_steps(
     *,
     restart: bool,
 ) -> Iterable[Step]:
+    """Start a service and wait for it, after `before` and what it depends on; `restart`: stop it first."""
     waits = [
         f"{StepKind.START if d.condition == Condition.STARTED else StepKind.READY} {d.service}"
         for d in services[name].depends_on

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 
 from moorage.errors import DefinitionError
-from moorage.model.definition import Service
+from moorage.model.definition import Config, Service
 from moorage.model.generation import Generation
 from moorage.model.state import Observed
 from moorage.model.volume import Kind, Volume
 from moorage.rules import graph, labels
 from moorage.rules.planning import image_kind
+from moorage.rules.reading import unescaped
 
 _RUNNING = ("running", "paused", "restarting")
 
@@ -25,6 +26,50 @@ def names_of(generation: Generation) -> dict[str, str]:
     """The volumes of a generation: name in the compose file → name on the engine."""
     found = generation.config.get("volumes") or {}
     return {key: str((thing or {}).get("name") or f"{generation.stack}_{key}") for key, thing in found.items()}
+
+
+def kept_options(config: Config, observed: Observed) -> tuple[str, ...]:
+    """Volumes that keep what they were created with, though the definition says otherwise now: what, and what to do.
+
+    Compose changes no volume: it asks whether to make it anew, without its data, and nobody says yes to that here.
+    """
+    return tuple(_kept_options(config, observed))
+
+
+def _kept_options(config: Config, observed: Observed) -> Iterator[str]:
+    for key, thing in sorted((config.get("volumes") or {}).items()):
+        wanted = unescaped(thing or {})
+        name = str(wanted.get("name") or f"{observed.stack}_{key}")
+        if wanted.get("external") or name not in observed.volume_options:
+            continue
+        there = observed.volume_options[name]
+        pairs: dict[str, tuple[str | Mapping[str, str], str | Mapping[str, str]]] = {
+            "driver": (there.driver, wanted.get("driver") or "local"),
+            "driver_opts": (there.options, _texts(wanted.get("driver_opts"))),
+            "labels": (_written(there.labels), _written(_texts(wanted.get("labels")))),
+        }
+        changed = [f"{what} {_words(old)}, not {_words(new)}" for what, (old, new) in pairs.items() if old != new]
+        if changed:
+            yield (
+                f"volumes.{key}: volume {name} stays as it was made: {'; '.join(changed)}. To have it made anew, "
+                f"empty: `moorage down`, `docker volume rm {name}`, `moorage up`; `moorage volumes snapshot` "
+                "before and `restore` after keep its data"
+            )
+
+
+def _texts(pairs: Mapping[str, object] | None) -> dict[str, str]:
+    return {key: "" if value is None else str(value) for key, value in (pairs or {}).items()}
+
+
+def _written(pairs: Mapping[str, str]) -> dict[str, str]:
+    """The labels that a file gave, without those of Compose and Moorage."""
+    return {key: value for key, value in pairs.items() if not key.startswith(("com.docker.compose.", "moorage."))}
+
+
+def _words(value: str | Mapping[str, str]) -> str:
+    if isinstance(value, str):
+        return value
+    return ", ".join(f"{key}={one}" for key, one in sorted(value.items())) or "none"
 
 
 def services_on(generation: Generation, key: str) -> tuple[str, ...]:

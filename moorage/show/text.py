@@ -37,7 +37,11 @@ def status_text(status: StackStatus, *, urls: bool = True) -> str:
         return head
     networks = [*status.networks, *(f"{name} (shared)" for name in status.shared_networks)]
     foot = f"\n\nnetworks: {clean(', '.join(networks))}" if networks else ""
-    return f"{head}\n\n{_services_table(status, urls=urls)}{foot}"
+    return "\n".join([f"{head}\n\n{_services_table(status, urls=urls)}{foot}", *_notes(status)])
+
+
+def _notes(status: StackStatus) -> list[str]:
+    return ["", *(f"note: {clean(notice)}" for notice in status.notices)] if status.notices else []
 
 
 def summary_text(status: StackStatus, elapsed_s: float, flow_run_url: str | None, changed: Sequence[str]) -> str:
@@ -45,7 +49,7 @@ def summary_text(status: StackStatus, elapsed_s: float, flow_run_url: str | None
     said = [f"{status.stack} is {status.state}", f"generation {status.generation}" if status.generation else ""]
     said += [f"{len(changed)} of {count(len(status.services), 'service')} started"] if changed else []
     said += [seconds(elapsed_s)]
-    lines = [", ".join(filter(None, said)), "", _services_table(status, urls=True)]
+    lines = [", ".join(filter(None, said)), "", _services_table(status, urls=True), *_notes(status)]
     if flow_run_url:
         lines += ["", f"run: {flow_run_url}"]
     return "\n".join(lines)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 from moorage.errors import EngineError, ImageError
 from moorage.interfaces import Compose, Files, Line
 from moorage.model.definition import Config, HealthCheck, Source
+from moorage.model.state import Attachment
 from moorage.rules import graph, labels
 from moorage.rules.durations import seconds
 from moorage.testing import composefile, programs
@@ -109,13 +110,15 @@ class FakeCompose(Compose):
     def _create(
         self, stack: str, file: Path, config: Config, services: Sequence[str], recreate: bool, on_line: Line
     ) -> None:
+        typed = composefile.typed(config)
+        chosen = graph.with_dependencies(typed, services or typed)
+        config = {**config, "services": {name: one for name, one in config["services"].items() if name in chosen}}
         creation = _Creation(self.machine, stack, config, file.parent, self._on_effect, on_line)
         creation.create_networks()
         creation.create_volumes()
-        creation.remove_orphans()
-        for name in graph.order(composefile.typed(config)):
-            if not services or name in services:
-                creation.create_service(name, recreate=recreate)
+        creation.remove_orphans(typed)
+        for name in graph.order({name: typed[name] for name in chosen}):
+            creation.create_service(name, recreate=recreate and (not services or name in services))
 
     def _read(self, file: Path) -> Config:
         written = composefile.interpolated(json.loads(self._text(file)), {}, escape=False)
@@ -147,24 +150,50 @@ class _Creation:
         self.on_line = on_line
 
     def create_networks(self) -> None:
-        """Create missing networks that services use."""
+        """Create missing networks that services use, and re-create those whose options changed."""
         used = {name for service in self.config["services"].values() for name in service.get("networks") or {}}
         for key, thing in (self.config.get("networks") or {}).items():
-            if key in used and thing["name"] not in self.machine.networks:
+            if key not in used:
+                continue
+            network = self.machine.networks.get(thing["name"])
+            if network is None:
                 self._refuse_external("network", thing)
-                self.on_effect(f"create network {thing['name']}")
-                marks = {**(thing.get("labels") or {}), **self._project(), "com.docker.compose.network": key}
-                self.machine.networks[thing["name"]] = marks
-                self.on_line(f" Network {thing['name']} Created")
+                self._create_network(key, thing)
+            elif not thing.get("external") and network.labels.get(labels.COMPOSE_HASH, "") not in ("", _digest(thing)):
+                self._recreate_network(key, thing)
+
+    def _create_network(self, key: str, thing: Config) -> None:
+        self.on_effect(f"create network {thing['name']}")
+        marks = {**(thing.get("labels") or {}), **self._project(), "com.docker.compose.network": key}
+        self.machine.add_network(thing["name"], {**marks, labels.COMPOSE_HASH: _digest(thing)})
+        self.on_line(f" Network {thing['name']} Created")
+
+    def _recreate_network(self, key: str, thing: Config) -> None:
+        """As with Compose, containers stay off the network if it fails, and are without their names on the new one."""
+        name = thing["name"]
+        users = [name for name, service in self.config["services"].items() if key in (service.get("networks") or {})]
+        boxes = [one for one in self.machine.of_project(self.stack) if one.labels[labels.COMPOSE_SERVICE] in users]
+        for box in boxes:
+            self._stop(box)
+            self.on_effect(f"disconnect {box.name} from {name}")
+            box.networks.pop(name, None)
+        self.on_effect(f"remove network {name}")
+        self.machine.remove_network(name)
+        self.on_line(f" Network {name} Removed")
+        self._create_network(key, thing)
+        for box in boxes:
+            self.on_effect(f"connect {box.name} to {name}")
+            box.networks[name] = Attachment()
 
     def create_volumes(self) -> None:
-        """Create missing volumes."""
+        """Create missing volumes; one whose options changed stays as it is, as nobody says that its data may go."""
         for key, thing in (self.config.get("volumes") or {}).items():
             if thing["name"] not in self.machine.volumes:
                 self._refuse_external("volume", thing)
                 self.on_effect(f"create volume {thing['name']}")
                 marks = {**(thing.get("labels") or {}), **self._project(), "com.docker.compose.volume": key}
-                self.machine.add_volume(thing["name"], marks)
+                options = thing.get("driver_opts")
+                self.machine.add_volume(thing["name"], marks, driver=thing.get("driver", "local"), options=options)
                 self.on_line(f" Volume {thing['name']} Created")
 
     def _refuse_external(self, kind: str, thing: Config) -> None:
@@ -172,10 +201,10 @@ class _Creation:
             message = f"compose create: {kind} {thing['name']} declared as external, but could not be found"
             raise EngineError(message, call="create")
 
-    def remove_orphans(self) -> None:
+    def remove_orphans(self, known: Collection[str]) -> None:
         """Remove containers of services that the definition does not have; anonymous volumes stay, as with Compose."""
         for box in self.machine.of_project(self.stack):
-            if box.labels[labels.COMPOSE_SERVICE] not in self.config["services"]:
+            if box.labels[labels.COMPOSE_SERVICE] not in known:
                 self._remove(box)
 
     def create_service(self, name: str, *, recreate: bool) -> None:
@@ -184,11 +213,13 @@ class _Creation:
         wanted = composefile.typed(self.config)[name].replicas
         image = self._image(name, service) if wanted else None
         mine = [box for box in self.machine.of_project(self.stack) if box.labels[labels.COMPOSE_SERVICE] == name]
-        mine.sort(key=lambda box: (self._is_stale(box, service, image), int(box.labels[labels.COMPOSE_NUMBER])))
+        hashed = self._hash(service)
+        mine.sort(key=lambda box: (self._is_stale(box, service, image, hashed), int(box.labels[labels.COMPOSE_NUMBER])))
         for box in mine[wanted:]:
             self._remove(box)
         for box in mine[:wanted]:
-            if recreate or self._is_stale(box, service, image):
+            if recreate or self._is_stale(box, service, image, hashed):
+                self._stop_dependents(name)
                 self._recreate(box, name, image)
         highest = max((int(box.labels[labels.COMPOSE_NUMBER]) for box in mine[:wanted]), default=0)
         for number in range(highest + 1, highest + 1 + wanted - len(mine[:wanted])):
@@ -205,15 +236,33 @@ class _Creation:
             raise EngineError(message, call="create")
         return image
 
-    def _is_stale(self, box: Box, service: Config, image: Image | None) -> bool:
-        return box.labels.get(labels.COMPOSE_HASH) != _hash(service) or (
-            image is not None and box.labels.get(_IMAGE) != image.id
-        )
+    def _is_stale(self, box: Box, service: Config, image: Image | None, hashed: str) -> bool:
+        if box.labels.get(labels.COMPOSE_HASH) != hashed or (image and box.labels.get(_IMAGE) != image.id):
+            return True
+        names = [self.config["networks"][key]["name"] for key in service.get("networks") or {}]
+        wanted = {self.machine.networks[name].id for name in names if name in self.machine.networks}
+        return box.state == "running" and not wanted <= {place.id for place in box.networks.values()}
 
-    def _remove(self, box: Box) -> None:
+    def _hash(self, service: Config) -> str:
+        """Of a service whose references to others are to their containers, so that it changes with those."""
+        ids = {box.labels[labels.COMPOSE_SERVICE]: box.id for box in self.machine.of_project(self.stack)}
+        shared = sorted((key, ids.get(name, name)) for name, key in _shared(service))
+        return _digest({key: value for key, value in service.items() if key not in _NOT_IN_HASH} | {"shared": shared})
+
+    def _stop_dependents(self, name: str) -> None:
+        for other, service in self.config["services"].items():
+            if ((service.get("depends_on") or {}).get(name) or {}).get("restart"):
+                for box in self.machine.of_project(self.stack):
+                    if box.labels[labels.COMPOSE_SERVICE] == other:
+                        self._stop(box)
+
+    def _stop(self, box: Box) -> None:
         if box.running:
             self.on_effect(f"stop {box.name}")
             self.machine.end(box, programs.code_on_term(box.command))
+
+    def _remove(self, box: Box) -> None:
+        self._stop(box)
         self.on_effect(f"remove {box.name}")
         self.machine.drop(box, volumes=False)
         self.on_line(f" Container {box.name} Removed")
@@ -243,7 +292,7 @@ class _Creation:
             labels.COMPOSE_NUMBER: str(number),
             labels.COMPOSE_ONEOFF: "False",
             labels.COMPOSE_DIRECTORY: str(self.directory),
-            labels.COMPOSE_HASH: _hash(service),
+            labels.COMPOSE_HASH: self._hash(service),
             _IMAGE: image.id,
         }
         command = service.get("command") or image.command
@@ -255,8 +304,8 @@ class _Creation:
             command=tuple(command.split() if isinstance(command, str) else command),
             environment={key: value or "" for key, value in (service.get("environment") or {}).items()},
             ports=tuple(_published(port) for port in service.get("ports") or ()),
-            mounts=dict(self._mounts(service)),
-            networks=tuple(self.config["networks"][key]["name"] for key in service.get("networks") or {}),
+            mounts={**self._mounts_of_others(service), **dict(self._mounts(service))},
+            networks={self.config["networks"][key]["name"]: place for key, place in _places(name, service)},
             health_check=_health_check(service.get("healthcheck") or {}),
         )
 
@@ -266,15 +315,34 @@ class _Creation:
                 key = mount.get("source")
                 yield mount["target"], self.config["volumes"][key]["name"] if key else ""
 
+    def _mounts_of_others(self, service: Config) -> dict[str, str]:
+        others = {name for name, key in _shared(service) if key == "volumes_from"}
+        boxes = [one for one in self.machine.of_project(self.stack) if one.labels[labels.COMPOSE_SERVICE] in others]
+        return {path: volume for box in boxes for path, volume in box.mounts.items()}
+
     def _project(self) -> dict[str, str]:
         return {labels.COMPOSE_PROJECT: self.stack}
 
 
-def _hash(service: Config) -> str:
-    body: dict[str, Any] = {key: value for key, value in service.items() if key not in _NOT_IN_HASH}
+def _digest(thing: Config) -> str:
+    body: dict[str, Any] = dict(thing)
     if "deploy" in body:
         body["deploy"] = {key: value for key, value in body["deploy"].items() if key != "replicas"}
     return sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def _shared(service: Config) -> Iterator[tuple[str, str]]:
+    """(service, key) of what a service shares with the containers of others."""
+    for key in ("network_mode", "ipc", "pid"):
+        kind, _, other = str(service.get(key) or "").partition(":")
+        if kind == "service":
+            yield other, key
+    yield from ((one.partition(":")[0], "volumes_from") for one in service.get("volumes_from") or ())
+
+
+def _places(name: str, service: Config) -> Iterator[tuple[str, Attachment]]:
+    for key, options in (service.get("networks") or {}).items():
+        yield key, Attachment(aliases=(name, *((options or {}).get("aliases") or ())))
 
 
 def _published(port: Config) -> Published:

@@ -18,7 +18,7 @@ _VARIABLE = re.compile(r"\$(?:(?P<escaped>\$)|\{(?P<braced>\w+)(?:(?P<how>:?[-?]
 _SERVICE_KEYS = frozenset(
     "image build command entrypoint environment ports volumes networks network_mode depends_on deploy scale profiles "
     "labels healthcheck restart stop_grace_period container_name pull_policy post_start pre_stop secrets configs "
-    "x-moorage init user".split()
+    "x-moorage init user volumes_from pid ipc".split()
 )
 
 
@@ -108,8 +108,9 @@ def _service(name: str, written: Config, directory: Path) -> Config:
         service["ports"] = [_port(port) for port in service["ports"]]
     if "volumes" in service:
         service["volumes"] = [_mount(mount, directory) for mount in service["volumes"]]
-    if "depends_on" in service:
-        service["depends_on"] = _dependencies(service["depends_on"])
+    implied = _implied(service)
+    if "depends_on" in service or implied:
+        service["depends_on"] = implied | _dependencies(service.get("depends_on") or {})
     if "deploy" in service:
         service["deploy"] = {"resources": {}, "placement": {}, **service["deploy"]}
     if not service.get("network_mode"):
@@ -156,6 +157,19 @@ def _mount(written: Any, directory: Path) -> Config:
 def _dependencies(written: Any) -> Config:
     entries = dict.fromkeys(written) if isinstance(written, list) else written
     return {key: {"condition": "service_started", "required": True, **(value or {})} for key, value in entries.items()}
+
+
+def _implied(service: Config) -> Config:
+    """Dependencies that Compose adds for what a service shares with others."""
+    modes = (str(service.get(key) or "").partition(":") for key in ("network_mode", "ipc", "pid"))
+    implied = {
+        other: {"condition": "service_started", "restart": True, "required": True}
+        for k, _, other in modes
+        if k == "service"
+    }
+    for one in service.get("volumes_from") or ():
+        implied.setdefault(one.partition(":")[0], {"condition": "service_started", "required": True})
+    return implied
 
 
 def _check(config: Config) -> None:

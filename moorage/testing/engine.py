@@ -10,7 +10,7 @@ from pathlib import Path
 
 from moorage.errors import EngineError, ImageError, PortTakenError
 from moorage.interfaces import Engine
-from moorage.model.state import Container, Observed
+from moorage.model.state import Container, Observed, VolumeOptions
 from moorage.rules import labels
 from moorage.rules.excerpts import end_of
 from moorage.testing import programs
@@ -35,8 +35,14 @@ class FakeEngine(Engine):
             return Observed(
                 stack=stack,
                 containers=tuple(_container(box) for box in machine.of_project(stack)),
-                networks=tuple(sorted(n for n, marks in machine.networks.items() if _of(marks, stack))),
+                networks=tuple(sorted(name for name, one in machine.networks.items() if _of(one.labels, stack))),
                 volumes=tuple(sorted(name for name, v in machine.volumes.items() if _of(v.labels, stack))),
+                network_ids={name: (network.id,) for name, network in machine.networks.items()},
+                volume_options={
+                    name: VolumeOptions(driver=v.driver, options=v.options, labels=v.labels)
+                    for name, v in machine.volumes.items()
+                    if _of(v.labels, stack)
+                },
             )
 
     def containers(self, stack: str, service: str) -> tuple[Container, ...]:
@@ -54,7 +60,7 @@ class FakeEngine(Engine):
         machine = self.machine
         with machine.mutex:
             marked = [box.labels for box in machine.boxes.values()]
-            marked += [*machine.networks.values(), *(volume.labels for volume in machine.volumes.values())]
+            marked += [thing.labels for things in (machine.networks, machine.volumes) for thing in things.values()]
         return frozenset(marks[labels.STACK] for marks in marked if marks.get(labels.HOME) == home)
 
     def inspect(self, container: str) -> Container | None:
@@ -76,7 +82,7 @@ class FakeEngine(Engine):
             box = self.machine.existing(container)
             if box.running:
                 return
-            self._check_networks(box)
+            self.machine.connect(box)
             try:
                 self.machine.bind(box)
             except PortTakenError as error:
@@ -87,11 +93,6 @@ class FakeEngine(Engine):
             box.output += outcome.output
             if outcome.exit_code is not None:
                 self.machine.end(box, outcome.exit_code)
-
-    def _check_networks(self, box: Box) -> None:
-        for network in box.networks:
-            if network not in self.machine.networks:
-                raise EngineError(f"network {network} not found", status=404)
 
     def stop(self, container: str, grace_s: float) -> None:
         """The program ends at once: as its trap for SIGTERM says, else by SIGKILL."""
@@ -133,11 +134,7 @@ class FakeEngine(Engine):
 
     def remove_network(self, name: str) -> None:
         with self.machine.mutex:
-            users = [box.name for box in self.machine.boxes.values() if box.running and name in box.networks]
-            if users and name in self.machine.networks:
-                message = f"error while removing network: network {name} has active endpoints ({', '.join(users)})"
-                raise EngineError(message, status=403)
-            self.machine.networks.pop(name, None)
+            self.machine.remove_network(name)
 
     def remove_volume(self, name: str) -> None:
         with self.machine.mutex:
@@ -149,7 +146,8 @@ class FakeEngine(Engine):
     def owner(self, kind: str, name: str) -> Mapping[str, str]:
         with self.machine.mutex:
             if kind == "network":
-                return dict(self.machine.networks.get(name, {}))
+                network = self.machine.networks.get(name)
+                return dict(network.labels) if network else {}
             volume = self.machine.volumes.get(name)
             return dict(volume.labels) if volume else {}
 
@@ -159,7 +157,7 @@ class FakeEngine(Engine):
             if kind == "container":
                 return {box.name: dict(box.labels) for box in machine.boxes.values()}
             if kind == "network":
-                return {name: dict(marks) for name, marks in machine.networks.items()}
+                return {name: dict(network.labels) for name, network in machine.networks.items()}
             return {name: dict(volume.labels) for name, volume in machine.volumes.items()}
 
     def image(self, reference: str) -> tuple[str, dict[str, str]] | None:
@@ -263,6 +261,7 @@ def _container(box: Box) -> Container:
         ports=box.bound,
         volumes=dict(box.mounts),
         addresses=("192.0.2.1",) if box.running and box.networks else (),
+        networks=dict(box.networks),
         started_at=box.started_at,
         health_check=box.health_check,
         error=box.error,

@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 from moorage.errors import EngineError, PortTakenError
 from moorage.interfaces import Clock
 from moorage.model.definition import HealthCheck
-from moorage.model.state import BoundPort
+from moorage.model.state import Attachment, BoundPort
 from moorage.rules import labels
 
 _WILDCARDS = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, never bound to
@@ -39,6 +39,16 @@ class Volume:
     labels: dict[str, str]
     token: int
     files: dict[str, str] = field(default_factory=dict)
+    driver: str = "local"
+    options: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Network:
+    """A network; one that was removed and re-created has another id."""
+
+    id: str
+    labels: dict[str, str]
 
 
 @dataclass
@@ -65,7 +75,8 @@ class Box:
     ports: tuple[Published, ...] = ()
     mounts: dict[str, str] = field(default_factory=dict)
     """Path → volume."""
-    networks: tuple[str, ...] = ()
+    networks: dict[str, Attachment] = field(default_factory=dict)
+    """Name → place there; the id is known from the first start on, as with the real engine."""
     health_check: HealthCheck | None = None
     state: str = "created"
     exit_code: int | None = None
@@ -98,8 +109,7 @@ class FakeMachine:
         """`clock` None: the real time."""
         self.mutex = threading.RLock()
         self.boxes: dict[str, Box] = {}
-        self.networks: dict[str, dict[str, str]] = {}
-        """Name → labels."""
+        self.networks: dict[str, Network] = {}
         self.volumes: dict[str, Volume] = {}
         self.images: dict[str, Image] = {}
         self.tags: dict[str, str] = {}
@@ -174,12 +184,45 @@ class FakeMachine:
             message = f'Conflict. The container name "/{name}" is already in use'
             raise EngineError(message, status=409)
 
-    def add_volume(self, name: str = "", marks: Mapping[str, str] | None = None) -> str:
+    def add_volume(
+        self,
+        name: str = "",
+        marks: Mapping[str, str] | None = None,
+        *,
+        driver: str = "local",
+        options: Mapping[str, str] | None = None,
+    ) -> str:
         """Create a volume; without a name, an anonymous one."""
         marks = marks or ({} if name else {"com.docker.volume.anonymous": ""})
         name = name or self.new_id()
-        self.volumes[name] = Volume(name, dict(marks), next(self._numbers))
+        token = next(self._numbers)
+        self.volumes[name] = Volume(name, dict(marks), token, driver=driver, options=dict(options or {}))
         return name
+
+    def add_network(self, name: str, marks: Mapping[str, str] | None = None) -> Network:
+        """Create a network."""
+        network = self.networks[name] = Network(self.new_id(), dict(marks or {}))
+        return network
+
+    def users_of_network(self, name: str) -> list[Box]:
+        """The running containers on a network."""
+        ids = {self.networks[name].id} if name in self.networks else set()
+        return [box for box in self.boxes.values() if box.running and ids & {one.id for one in box.networks.values()}]
+
+    def remove_network(self, name: str) -> None:
+        """Remove a network. Raises EngineError while running containers are on it."""
+        if users := [box.name for box in self.users_of_network(name)]:
+            message = f"error while removing network: network {name} has active endpoints ({', '.join(users)})"
+            raise EngineError(message, status=403)
+        self.networks.pop(name, None)
+
+    def connect(self, box: Box) -> None:
+        """Look up the networks of a container that starts. Raises EngineError: one of them is gone."""
+        for name, place in box.networks.items():
+            network = self.networks.get(name)
+            if network is None or place.id not in ("", network.id):
+                raise EngineError(f"network {place.id or name} not found", status=404)
+            box.networks[name] = place.model_copy(update={"id": network.id})
 
     def is_anonymous(self, volume: str) -> bool:
         """True if it can be removed together with its container."""

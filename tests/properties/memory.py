@@ -151,11 +151,11 @@ def look(machine: FakeMachine, store: MemoryStore) -> Look:
                 ),
                 *(box.image_id, sorted(box.environment.items()), [p.published for p in box.bound]),
                 {path: content(volume) for path, volume in sorted(box.mounts.items())},
-                box.networks,
+                tuple(box.networks),
             )
             for box in boxes
         ],
-        networks=sorted(n for n, marks in machine.networks.items() if marks.get(labels.STACK) == STACK),
+        networks=sorted(n for n, one in machine.networks.items() if one.labels.get(labels.STACK) == STACK),
         volumes={n: content(n) for n, v in machine.volumes.items() if v.labels.get(labels.STACK) == STACK},
         tags=sorted(tag for tag in machine.tags if tag.startswith(labels.pin_prefix(STACK))),
         leases=[(lease.key, lease.port, lease.count, lease.run) for lease in store.leases(STACK)],
@@ -183,12 +183,12 @@ async def cancelled_at(n: int, act: Operate, world: World) -> None:
 def plant_strangers(machine: FakeMachine, store: MemoryStore, world: World, directory: Path) -> None:
     """Another project, another stack of another home, things of the same project that are not ours, their leases."""
     project = {labels.COMPOSE_PROJECT: "other"}
-    machine.networks["other_default"] = project
+    machine.add_network("other_default", project)
     machine.add_volume("other_data", project)
-    machine.networks["unrelated"] = {}
+    machine.add_network("unrelated")
     machine.add_volume("unrelated")
     # Of plain `docker compose -p shop`: they bear the project's name and not our labels.
-    machine.networks["shop_old"] = {labels.COMPOSE_PROJECT: STACK}
+    machine.add_network("shop_old", {labels.COMPOSE_PROJECT: STACK})
     machine.add_volume("shop_old", {labels.COMPOSE_PROJECT: STACK})
     # A stack of the same name of another home may have left a volume.
     elsewhere = {labels.COMPOSE_PROJECT: STACK, labels.STACK: STACK, labels.HOME: "elsewhere"}
@@ -221,7 +221,7 @@ def look_at_strangers(machine: FakeMachine, store: MemoryStore) -> Any:
     anonymous = {volume for box in foreign for volume in box.mounts.values()}
     return (
         [(box.id, box.name, box.state, box.bound, box.started_at) for box in foreign],
-        sorted(name for name, marks in machine.networks.items() if not labels.ours(marks, STACK, HOME)),
+        sorted(name for name, one in machine.networks.items() if not labels.ours(one.labels, STACK, HOME)),
         sorted(
             (name, volume.token)
             for name, volume in machine.volumes.items()

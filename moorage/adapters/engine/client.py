@@ -25,7 +25,7 @@ from moorage.adapters.framing import every_call
 from moorage.errors import EngineError, EngineUnavailableError, ImageError, MoorageError, PortTakenError, said
 from moorage.interfaces import Engine
 from moorage.model.definition import HealthCheck
-from moorage.model.state import BoundPort, Container, Observed
+from moorage.model.state import Attachment, BoundPort, Container, Observed, VolumeOptions
 from moorage.rules import labels
 from moorage.rules.excerpts import end_of
 from moorage.settings import Settings
@@ -62,13 +62,15 @@ class DockerEngine(Engine):
         chosen = {"label": [f"{labels.COMPOSE_PROJECT}={stack}"]}
         containers = self._containers(chosen["label"])
         with self.speaking():
-            networks = self.client.networks(filters=chosen)
+            networks = self.client.networks()
             volumes = self.client.volumes(filters=chosen)["Volumes"] or []
         return Observed(
             stack=stack,
             containers=containers,
-            networks=tuple(sorted(network["Name"] for network in networks)),
+            networks=tuple(sorted(one["Name"] for one in networks if _of(one, stack))),
             volumes=tuple(sorted(volume["Name"] for volume in volumes)),
+            network_ids=_ids_by_name(networks),
+            volume_options={volume["Name"]: _options(volume) for volume in volumes},
         )
 
     def containers(self, stack: str, service: str) -> tuple[Container, ...]:
@@ -361,11 +363,38 @@ def _container(raw: Mapping[str, Any]) -> Container:
         ports=tuple(_bound_ports(network.get("Ports") or {})),
         volumes={m["Destination"]: m["Name"] for m in raw.get("Mounts") or () if m.get("Type") == "volume"},
         addresses=tuple(n["IPAddress"] for n in (network.get("Networks") or {}).values() if n.get("IPAddress")),
+        networks=_attachments(network.get("Networks") or {}),
         started_at=_time(state.get("StartedAt")),
         finished_at=_time(state.get("FinishedAt")),
         health_check=_health_check(config),
         error=state.get("Error") or "",
         labels=marks,
+    )
+
+
+def _attachments(networks: Mapping[str, Any]) -> dict[str, Attachment]:
+    return {
+        name: Attachment(id=one.get("NetworkID") or "", aliases=tuple(one.get("Aliases") or ()))
+        for name, one in networks.items()
+    }
+
+
+def _of(network: Mapping[str, Any], stack: str) -> bool:
+    return (network.get("Labels") or {}).get(labels.COMPOSE_PROJECT) == stack
+
+
+def _ids_by_name(networks: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for network in networks:
+        found[network["Name"]] = (*found.get(network["Name"], ()), network["Id"])
+    return found
+
+
+def _options(volume: Mapping[str, Any]) -> VolumeOptions:
+    return VolumeOptions(
+        driver=volume.get("Driver") or "local",
+        options=volume.get("Options") or {},
+        labels=volume.get("Labels") or {},
     )
 
 

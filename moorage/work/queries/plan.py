@@ -10,7 +10,7 @@ from moorage.interfaces import World
 from moorage.model.lease import Lease
 from moorage.model.state import Observed, StackState, StackStatus
 from moorage.model.step import Plan
-from moorage.rules import composing, graph, planning
+from moorage.rules import composing, graph, planning, volumes
 from moorage.rules.planning import Desired
 from moorage.work.definitions import generations, sharing
 from moorage.work.definitions.resolve import Resolved, desire
@@ -59,7 +59,8 @@ async def plan_up(world: World, resolved: Resolved, excluded: frozenset[tuple[in
     ready = await ready_services(world, desired, observed)
     plan = planning.make_plan(desired, observed, ready)
     unseen = await in_thread(lambda: tuple(_without_a_step(world, resolved)))
-    plan = plan.model_copy(update={"notices": (*plan.notices, *found, *unseen)})
+    kept = volumes.kept_options(desired.definition.config, observed)
+    plan = plan.model_copy(update={"notices": (*plan.notices, *found, *kept, *unseen)})
     return PlannedUp(resolved, desired, observed, plan)
 
 
@@ -75,7 +76,7 @@ def _without_a_step(world: World, resolved: Resolved) -> Iterator[str]:
 async def ready_services(world: World, desired: Desired, observed: Observed) -> frozenset[str]:
     """The services that are found ready just now; only those that nothing would change are asked."""
     services = desired.definition.services
-    same = [name for name in services if not planning.change_of(name, desired, observed)]
+    same = [name for name, why in planning.changes_of(desired, observed).items() if not why]
     answers = await asyncio.gather(*(is_ready(world, services, name, observed) for name in same))
     return frozenset(name for name, ready in zip(same, answers, strict=True) if ready)
 

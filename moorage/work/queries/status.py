@@ -6,8 +6,9 @@ import asyncio
 
 from moorage.interfaces import World
 from moorage.model.definition import Service
+from moorage.model.generation import Generation
 from moorage.model.state import Container, Observed, ServiceStatus, StackState, StackStatus
-from moorage.rules import composing, graph
+from moorage.rules import attachments, composing, graph, volumes
 from moorage.work.definitions import generations
 from moorage.work.queries.readiness import is_ready
 from moorage.work.threads import in_thread
@@ -21,10 +22,11 @@ async def status(world: World, stack: str, *, ask: bool = True) -> StackStatus:
     services = dict(generation.services) if generation else {}
     names = sorted({*services, *(c.service for c in observed.containers)})
     known = {name: services.get(name) or Service(name=name) for name in names}
+    off = attachments.off(generation.config, observed) if generation else {}
     answers = await asyncio.gather(*(_ready(world, known, name, observed, ask=ask) for name in names))
     times = await in_thread(lambda: {name: _time_to_ready(world, stack, name) for name in names})
     found = {
-        name: service_status(observed.of(name), ready=ready, time_s=times[name])
+        name: service_status(observed.of(name), ready=ready and name not in off, time_s=times[name])
         for name, ready in zip(names, answers, strict=True)
     }
     return StackStatus(
@@ -35,6 +37,16 @@ async def status(world: World, stack: str, *, ask: bool = True) -> StackStatus:
         services=found,
         networks=observed.networks,
         shared_networks=composing.shared_networks(generation.config) if generation else (),
+        notices=notices_of(generation, observed) if generation else (),
+    )
+
+
+def notices_of(generation: Generation, observed: Observed) -> tuple[str, ...]:
+    """What is not as the generation says, in words: networks that services are off, volumes with other options."""
+    off = attachments.off(generation.config, observed)
+    return (
+        *(f"services.{name}: {words}; `moorage up` mends it" for name, words in off.items()),
+        *volumes.kept_options(generation.config, observed),
     )
 
 

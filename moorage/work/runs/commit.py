@@ -11,7 +11,7 @@ from moorage.model.state import Observed, RunOutcome, StackRecord, StackState, S
 from moorage.model.step import Operation
 from moorage.rules import composing, graph, planning
 from moorage.work.definitions import generations
-from moorage.work.queries.status import service_status
+from moorage.work.queries.status import notices_of, service_status
 from moorage.work.runs.run import Run
 from moorage.work.runs.wait import LOG_LINES, not_ready
 from moorage.work.threads import in_thread
@@ -70,6 +70,7 @@ def status_of_committed(run: Run) -> StackStatus:
         services=services,
         networks=observed.networks,
         shared_networks=composing.shared_networks(generation.config),
+        notices=notices_of(generation, observed),
     )
 
 
@@ -91,10 +92,13 @@ def _check_all_there(run: Run, observed: Observed) -> None:
         containers = observed.of(name)
         one_shot = graph.is_one_shot(run.services, name)
         settled = planning.is_settled(service, containers, one_shot=one_shot)
-        if service.replicas and not settled and not service.restarts:
+        # The engine may be about to start it again after an end; what was never started it will not.
+        returns = service.restarts and containers and all(c.state != "created" for c in containers)
+        if service.replicas and not settled and not returns:
             ended = next((c for c in containers if c.state != "running"), None)
             log = run.world.engine.logs(ended.id, LOG_LINES) if ended else ""
             reason = "removed" if ended is None else "oom" if ended.oom_killed else "exited"
+            reason = "not started" if ended and ended.state == "created" else reason
             error: NotReadyError = not_ready(name, reason, ended, "", log, 0.0)
             raise error
 

@@ -15,10 +15,11 @@ from moorage.errors import DefinitionError, PortTakenError, said
 from moorage.interfaces import World
 from moorage.model.definition import Service
 from moorage.model.event import Action
+from moorage.model.generation import Generation
 from moorage.model.request import DownRequest, RestartRequest, StackRequest
 from moorage.model.state import Container, Observed, StackState, StackStatus
 from moorage.model.step import Operation, Plan, Step, StepKind
-from moorage.rules import drift, graph, labels, planning, restarting, undo
+from moorage.rules import attachments, drift, graph, labels, planning, restarting, undo
 from moorage.rules.restarting import Restart
 from moorage.work.definitions import generations
 from moorage.work.queries.consent import is_for_production, wants_approval
@@ -155,10 +156,25 @@ async def plan_start(run: Run, names: Sequence[str]) -> Planned:
 
 
 async def start_plan(run: Run, observed: Observed, names: Sequence[str]) -> Plan:
-    """The same for what has been looked at."""
+    """The same for what has been looked at. What is off its networks cannot be started: it is made again first."""
     wanted = graph.with_dependencies(run.services, names or run.services)
-    settled = await ready_ones(run, observed, wanted)
-    return planning.start_plan(run.stack, Operation.START, run.services, wanted, settled)
+    run.generation = await in_thread(lambda: generations.current(run.world, run.stack))
+    off = off_networks(run.generation, observed, wanted)
+    run.recreated = (frozenset(off), False)
+    settled = await ready_ones(run, observed, wanted) - set(off)
+    return planning.start_plan(run.stack, Operation.START, run.services, wanted, settled, off)
+
+
+def off_networks(generation: Generation | None, observed: Observed, names: Iterable[str]) -> dict[str, str]:
+    """Those of the named services that are off their networks → what is wrong; with what shares something with them.
+
+    None: no generation says what to make them from, so they are left as they are.
+    """
+    if generation is None:
+        return {}
+    off = attachments.off(generation.config, observed, names)
+    also = attachments.recreated_with(generation.config, off)
+    return {**off, **{name: why for name, why in also.items() if observed.of(name)}}
 
 
 async def begin(run: Run, plan: Plan) -> None:
@@ -215,14 +231,27 @@ async def restart_plan(run: Run, observed: Observed, request: RestartRequest) ->
     done, recreate = done_already(run, observed), request.recreate
     runs = await in_thread(lambda: run.world.store.run_heads(run.stack))
     asleep = drift.resting(runs, run.services)
+    known = await in_thread(lambda: generations.current(run.world, run.stack))
     chosen = restarting.choose(
         run.services, observed, request.services, ready, done=done, asleep=asleep, recreate=recreate
     )
-    if chosen.create and await in_thread(lambda: generations.current(run.world, run.stack)) is None:
+    chosen = with_recreated(chosen, known, observed)
+    if chosen.create and known is None:
         message = f"{run.stack}: no generation is on record to create containers from"
         raise DefinitionError(message, hint="`moorage up` makes one.", stack=run.stack)
     plan = restarting.restart_plan(run.stack, run.services, observed, chosen, ready)
     return PlannedRestart(observed, plan, chosen, recreate)
+
+
+def with_recreated(chosen: Restart, generation: Generation | None, observed: Observed) -> Restart:
+    """The same restart with all whose containers are made again: what is off its networks, what shares with those."""
+    if generation is None:
+        return chosen
+    create = chosen.create | frozenset(off_networks(generation, observed, chosen.needed))
+    also = frozenset(name for name in attachments.with_sharers(generation.config, create) if observed.of(name))
+    running = frozenset(c.service for c in observed.containers if c.state in ("running", "paused", "restarting"))
+    more = (create | also) & running
+    return Restart(again=chosen.again | more, needed=chosen.needed | more, create=create | also)
 
 
 def done_already(run: Run, observed: Observed) -> frozenset[str]:

@@ -28,7 +28,7 @@ async def mend(run: Run, observed: Observed, anew: frozenset[str], names: list[s
     run.services, run.generation = services, known
     ready = await lifecycle.ready_ones(run, observed, services)
     chosen = restarting.choose(services, observed, wanted, ready - set(wanted))
-    chosen = chosen.model_copy(update={"create": chosen.create | anew})
+    chosen = lifecycle.with_recreated(chosen.model_copy(update={"create": chosen.create | anew}), known, observed)
     run.again = frozenset(name for name in chosen.again if not graph.is_one_shot(services, name) or name in wanted)
     run.recreated = (chosen.create, True)
     plan = restarting.restart_plan(run.stack, services, observed, chosen, ready - set(wanted))

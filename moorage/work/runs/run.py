@@ -70,6 +70,8 @@ class Run:
         """Services that a restart starts again; one-shots among them run even if they have succeeded before."""
         self.recreated: tuple[frozenset[str], bool] = (frozenset(), False)
         """Services whose containers a restart creates, and whether it does so where they are as they should be."""
+        self.cut_off: frozenset[str] = frozenset()
+        """Services that were up and that the creation of containers has replaced or stopped."""
         self.built_from: tuple[Desired, Path, Config] | None = None
         """The file that images are built from, and what it was written for. None: not written yet."""
         self.build_guard = threading.Lock()

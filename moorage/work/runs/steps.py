@@ -13,9 +13,9 @@ from moorage.model.definition import Hook, Service
 from moorage.model.event import Action
 from moorage.model.state import Container, SpanOutcome
 from moorage.model.step import Step, StepKind
-from moorage.rules import graph, planning
+from moorage.rules import graph, planning, unforeseen
 from moorage.work.definitions import generations, sharing
-from moorage.work.runs import images, leasing, placeholders
+from moorage.work.runs import images, leasing, placeholders, reattaching
 from moorage.work.runs.removal import remove
 from moorage.work.runs.retries import retried
 from moorage.work.runs.run import Run
@@ -82,12 +82,15 @@ async def create(step: Step, run: Run) -> str:
         services, recreate = run.recreated
         recreate = recreate or bool(run.planned and run.desired.force_recreate)
         placeholders.give_names_back(run)
+        before = run.world.engine.observe(run.stack)
         try:
             run.world.compose.create(run.stack, file, sorted(services), recreate, tell)
+            after = reattaching.reattach(run, generation, file, services, tell)
         except EngineError as error:
             _let_settle(run, error.fields.get("unfinished", ()))
             raise
         sharing.check_created(run.world, generation)
+        run.cut_off = unforeseen.cut_off(run.services, before, after)
         return f"generation {generation.number}"
 
     return await in_thread(call)

@@ -7,6 +7,7 @@ that failed: a crashed run is undone by the same code.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from functools import partial
 
 from moorage.errors import EngineError, EngineUnavailableError, MoorageError
@@ -98,7 +99,11 @@ async def _apply_again(context: Context, record: RunRecord, generation: Generati
         longest_s = min(world.settings.stop_grace_s, rules.LONGEST_GRACE_S)
         run.grace_s = max((rules.grace_s(run.services, c.service, longest_s) for c in off.containers), default=None)
         halting = planning.stop_plan(run.stack, run.operation, run.services, off).steps
-        steps = rules.reapply_steps(run.stack, run.operation, run.services, active, "undo", (*clearing, *halting))
+        if clearing:
+            await carry_out(run, Plan(stack=run.stack, operation=run.operation, steps=clearing))
+        # A new network may have the subnet of one that is to come back. One that is in use is tried again later.
+        await in_thread(lambda: _remove_new_networks(world, record))
+        steps = rules.reapply_steps(run.stack, run.operation, run.services, active, "undo", halting)
         await carry_out(run, Plan(stack=run.stack, operation=run.operation, steps=steps))
     except EngineUnavailableError:
         raise
@@ -142,6 +147,12 @@ def _lost(world: World, record: RunRecord) -> list[str]:
     there = {c.id for c in world.engine.observe(record.stack).containers}
     gone = sorted(name for name, one in record.before.get("containers", {}).items() if one["id"] not in there)
     return [f"these cannot be restored, no generation describes them: {', '.join(gone)}"] if gone else []
+
+
+def _remove_new_networks(world: World, record: RunRecord) -> None:
+    for name in _new_things(world, record)[0]:
+        with suppress(EngineError):
+            world.engine.remove_network(name)
 
 
 async def _remove_new(world: World, record: RunRecord) -> list[str]:

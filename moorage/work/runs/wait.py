@@ -104,6 +104,7 @@ _REASONS = {
     "unhealthy": "the engine calls it unhealthy",
     "timeout": "not ready after {waited:.1f} s",
     "removed": "its container was removed by someone else",
+    "not started": "its container was made again by someone else, and never started",
 }
 
 
