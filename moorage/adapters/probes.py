@@ -6,8 +6,8 @@ import errno
 import http.client
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -56,6 +56,16 @@ class SocketProber(Prober):
         """
         addresses = dict.fromkeys((*_ADDRESSES, host_ip or _ADDRESSES[0]))
         return all(_can_bind(address, port, protocol) for address in addresses)
+
+    def hold(self, ports: Collection[tuple[int, str, str]]) -> Callable[[], None]:
+        with ExitStack() as held:
+            for port, protocol, host_ip in ports:
+                with suppress(OSError):
+                    taken = held.enter_context(_socket(host_ip or _ADDRESSES[0], protocol))
+                    taken.bind((host_ip or _ADDRESSES[0], port))
+                    if protocol == "tcp":  # else who binds with SO_REUSEADDR, as the engine does, would get it too
+                        taken.listen(1)
+            return held.pop_all().close
 
     def holder_of(self, port: int, protocol: str) -> str | None:
         return holder_of(port, protocol)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 
@@ -16,6 +17,12 @@ class Prober(Protocol):
 
     def holder_of(self, port: int, protocol: str) -> str | None:
         """The process that holds a port, `python3 (pid 4711)`. None: there is none, or it cannot be read."""
+
+    def hold(self, ports: Collection[tuple[int, str, str]]) -> Callable[[], None]:
+        """Take (port, protocol, host address) until the returned function is called, so that nobody else gets them.
+
+        What cannot be taken is somebody's already.
+        """
 
     def bindable(self, port: int, protocol: str, host_ip: str) -> bool:
         """True if nothing on this machine listens on the port, on IPv4 or IPv6, at any address."""

@@ -21,7 +21,7 @@ class LeaseKey(Frozen):
 
 
 class Lease(Frozen):
-    """`count` consecutive host ports, the first of them `port`, held until released."""
+    """`count` host ports, the first of them `port`, held until released. Consecutive ones, but for `skipped`."""
 
     key: LeaseKey
     port: int = Field(ge=1, le=65535)
@@ -33,10 +33,21 @@ class Lease(Frozen):
     run: str | None = None
     """The run that acquired it and has not committed yet. None: committed."""
 
+    skipped: tuple[int, ...] = ()
+    """Ports between the first and the last that are not its own: of a published range, those that others have."""
+
     @property
-    def ports(self) -> range:
-        """All host ports of the lease."""
-        return range(self.port, self.port + self.count)
+    def ports(self) -> tuple[int, ...]:
+        """All host ports of the lease, in order."""
+        every = range(self.port, self.port + self.count + len(self.skipped))
+        return tuple(port for port in every if port not in self.skipped)
+
+    @property
+    def said(self) -> str:
+        """Its ports in words: `8000`, `8000-8002`, `8000-8003 but 8001`."""
+        last = f"-{self.ports[-1]}" if self.count > 1 else ""
+        but = f" but {', '.join(map(str, self.skipped))}" if self.skipped else ""
+        return f"{self.port}{last}{but}"
 
 
 class Request(Frozen):

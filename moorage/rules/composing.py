@@ -15,6 +15,8 @@ from moorage.rules import labels
 from moorage.rules.reading import is_injected
 
 LOOPBACK = "127.0.0.1"
+SKIPPED = "x-moorage-skipped"
+"""Of a published range, the ports that are not leased: Compose takes no notice of such a key."""
 _NOT_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 NOT_IN_DIGEST = frozenset({"depends_on", "profiles", "scale", "x-moorage", "pull_policy"})
 """Compose's own hash leaves these out too; otherwise Compose would re-create containers unannounced by any plan."""
@@ -181,8 +183,9 @@ def _publish(service: Config, mappings: Sequence[PortMapping], stack: str, lease
         lease = leases.get(lease_key(stack, mapping))
         port["host_ip"] = mapping.host_ip or LOOPBACK
         if lease:
-            last = lease.port + lease.count - 1
-            port["published"] = str(lease.port) if lease.count == 1 else f"{lease.port}-{last}"
+            port["published"] = str(lease.port) if lease.count == 1 else f"{lease.port}-{lease.ports[-1]}"
+            if lease.skipped:
+                port[SKIPPED] = list(lease.skipped)
 
 
 def _drop_injected(service: Config, config: Config) -> None:

@@ -161,8 +161,8 @@ def _in_order(steps: Mapping[str, Step]) -> Iterable[Step]:
 
 
 def _lease_steps(desired: Desired) -> Iterable[Step]:
-    held = {(lease.key, lease.port, lease.count) for lease in desired.held}
-    missing = [lease for lease in desired.leases if (lease.key, lease.port, lease.count) not in held]
+    held = {(lease.key, lease.ports) for lease in desired.held}
+    missing = [lease for lease in desired.leases if (lease.key, lease.ports) not in held]
     if missing:
         yield Step(
             kind=StepKind.LEASE,
@@ -174,8 +174,7 @@ def _lease_steps(desired: Desired) -> Iterable[Step]:
 
 def _lease_line(lease: Lease) -> str:
     moved = f" (wanted {lease.wanted})" if lease.wanted not in (None, lease.port) else ""
-    last = f"-{lease.ports[-1]}" if lease.count > 1 else ""
-    return f"{lease.key.service} {lease.key.target}/{lease.key.protocol} at {lease.host_ip}:{lease.port}{last}{moved}"
+    return f"{lease.key.service} {lease.key.target}/{lease.key.protocol} at {lease.host_ip}:{lease.said}{moved}"
 
 
 def _image_steps(desired: Desired, needs: tuple[str, ...]) -> Iterable[Step]:

@@ -5,6 +5,8 @@
     else the wanted port                if nobody leases it, the engine does not publish it and it can be bound
     else the next one upward            inside a wanted range first; then to 65535; then from 1024 upward
 
+Replicas get consecutive ports; inside a wanted range, where no block of them is free, any that are.
+
 Ports that browsers refuse, and ports that other requests of the same call want, are skipped.
 """
 
@@ -148,8 +150,8 @@ def allocate(
     for request in sorted(requests, key=lambda request: not request.fixed):
         others = chain.from_iterable(ports for key, ports in wanted.items() if key != request.key)
         own = chosen.get(request.key) or held.get(request.key) or inherited.get(request.key)
-        port = choose(request, own.lease if own else None, market, frozenset(others))
-        chosen[request.key] = _holding(request, own, port, run, now)
+        found = choose(request, own.lease if own else None, market, frozenset(others))
+        chosen[request.key] = _holding(request, own, found, run, now)
         note(leased, holder(chosen[request.key].lease), chosen[request.key].lease.ports)
     return tuple(chosen[request.key] for request in requests)
 
@@ -195,40 +197,70 @@ def compatible(leases: Iterable[Lease], held: Iterable[LeaseChange]) -> tuple[Le
 
 def choose(
     request: Request, own: Lease | None, market: PortView, avoid: frozenset[tuple[int, str]] = frozenset()
-) -> int:
-    """The first of `request.count` consecutive host ports.
+) -> tuple[int, ...]:
+    """`request.count` host ports, in order.
 
     `own` is the lease of the key, if it has one. `avoid` are ports that others want, to be used only if wanted here.
     Raises PortError: the wanted port is not free and the request is `fixed` or strict, or no port is free at all.
     """
     strict = request.fixed or market.strict
     if own is not None and _still_right(request, own, strict=strict):
-        return own.port
+        return own.ports[: request.count]
 
     @cache
     def free(port: int) -> bool:
         return _is_free(port, request, own, market)
 
+    def scattered() -> tuple[int, ...]:
+        """Any free ports of the wanted range, those that it has first; empty: there are too few."""
+        span = _wanted_span(request) if request.count > 1 else ()
+        kept = own.ports if own is not None else ()
+        fitting = [port for port in span if free(port) and (port in kept or not _passed_over(port, request, avoid))]
+        first = sorted(fitting, key=lambda port: (port not in kept, port))[: request.count]
+        return tuple(sorted(first)) if len(first) == request.count else ()
+
+    tried = False
     for start in _candidates(request, own, market, avoid, strict=strict):
+        if not tried and request.wanted_last and start + request.count - 1 > request.wanted_last:
+            tried = True
+            if found := scattered():
+                return found
         if all(free(port) for port in range(start, start + request.count)):
-            return start
+            return tuple(range(start, start + request.count))
+    if not tried and (found := scattered()):
+        return found
     raise (strict and _held_by_another(request, own, market)) or _none_free(request, market)
 
 
 def _still_right(request: Request, own: Lease, *, strict: bool) -> bool:
     """True if the lease fits, and the request has not changed or the lease fulfils it anyway."""
     fits = own.count >= request.count and own.host_ip == address_of(request)
-    return fits and (_fulfils(own.port, request) or (own.wanted == request.wanted and not strict))
+    return fits and (_all_fulfil(own.ports, request) or (own.wanted == request.wanted and not strict))
 
 
 def _fulfils(port: int, request: Request) -> bool:
     return request.wanted is None or port in _wanted_starts(request.wanted, request)
 
 
+def _all_fulfil(ports: Sequence[int], request: Request) -> bool:
+    """True for a block that begins where it may, and for any ports of the wanted range."""
+    used, span = ports[: request.count], _wanted_span(request)
+    if all(port in span for port in used):
+        return True
+    return used[-1] - used[0] < request.count and _fulfils(used[0], request)
+
+
 def _wanted_starts(wanted: int, request: Request) -> range:
     """First ports that fulfil the request: the wanted one, or as many as fit into the wanted range."""
     last = wanted if request.wanted_last is None else request.wanted_last - request.count + 1
     return range(wanted, max(wanted, last) + 1)
+
+
+def _wanted_span(request: Request) -> range:
+    """All ports of a wanted range; empty: no range is wanted."""
+    if request.wanted is None or request.wanted_last is None:
+        return range(0)
+    return range(request.wanted, request.wanted_last + 1)
 
 
 def _wanted_ports(request: Request) -> frozenset[tuple[int, str]]:
@@ -311,7 +343,8 @@ def _advice(request: Request) -> str:
 
 
 def _none_free(request: Request, market: PortView) -> PortError:
-    many = f"no {request.count} consecutive ports are" if request.count > 1 else "no port is"
+    kind = "ports" if request.wanted_last else "consecutive ports"
+    many = f"no {request.count} {kind} are" if request.count > 1 else "no port is"
     if request.wanted is None:
         where = f"free in {market.any_port.start}-{market.any_port.stop - 1}"
         hint = "Release some (`moorage ports release`, after `moorage down`), or widen MOORAGE_PORT_RANGE."
@@ -327,12 +360,15 @@ def _none_free(request: Request, market: PortView) -> PortError:
     )
 
 
-def _holding(request: Request, own: LeaseChange | None, port: int, run: str | None, now: datetime) -> LeaseChange:
+def _holding(
+    request: Request, own: LeaseChange | None, chosen: Sequence[int], run: str | None, now: datetime
+) -> LeaseChange:
     """The lease change after a choice; it keeps the committed lease, in case the run is undone."""
-    stays = own is not None and own.lease.port == port
+    stays = own is not None and own.lease.port == chosen[0]
     lease = Lease(
         key=request.key,
-        port=port,
+        port=chosen[0],
+        skipped=tuple(port for port in range(chosen[0], chosen[-1]) if port not in chosen),
         count=request.count,
         wanted=request.wanted,
         host_ip=address_of(request),

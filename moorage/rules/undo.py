@@ -195,6 +195,7 @@ def leases_of(generation: Generation, now: datetime, run: str | None) -> tuple[L
             port=int(str(port["published"]).partition("-")[0]),
             count=mapping.count,
             wanted=mapping.wanted,
+            skipped=tuple(port.get(composing.SKIPPED) or ()),
             host_ip=port.get("host_ip") or composing.LOOPBACK,
             since=now,
             run=run,

@@ -85,7 +85,7 @@ def leases_text(leases: Sequence[Lease], *, now: datetime | None = None) -> str:
             lease.key.stack,
             lease.key.service,
             f"{lease.key.target}/{lease.key.protocol}",
-            host_port(lease.host_ip, lease.port) + (f"-{lease.ports[-1]}" if lease.count > 1 else ""),
+            host_port(lease.host_ip, lease.port) + lease.said.removeprefix(str(lease.port)),
             str(lease.wanted) if lease.wanted not in (None, lease.port) else "-",
             ago(lease.since, at) + (", not committed yet" if lease.run else ""),
         )

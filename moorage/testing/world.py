@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
@@ -46,6 +46,16 @@ class FakeProber(Prober):
         """A made-up name for the other programs of the machine."""
         held = self.machine.busy_ports | self.machine.hidden_ports
         return "stranger (pid 1)" if (port, protocol) in held else None
+
+    def hold(self, ports: Collection[tuple[int, str, str]]) -> Callable[[], None]:
+        """Nobody else gets them: to the machine they are as if another program had them."""
+        mine = {(port, protocol) for port, protocol, _ in ports} - self.machine.hidden_ports
+        self.machine.hidden_ports |= mine
+
+        def release() -> None:
+            self.machine.hidden_ports -= mine
+
+        return release
 
     def bindable(self, port: int, protocol: str, host_ip: str) -> bool:
         """True if neither a (visible) other program nor a running container has the port."""

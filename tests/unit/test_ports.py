@@ -43,7 +43,13 @@ def market(*leases, busy=(), taken=(), strict=False, any_port=range(20000, 20010
 
 def choose(wanted, own=None, **state):
     others = state.pop("others", ())
-    return ports.choose(wanted, own, market(*others, *([own] if own else []), **state))
+    """The first of the ports."""
+    return chosen(wanted, own, **state, others=others)[0]
+
+
+def chosen(wanted, own=None, *, others=(), **state):
+    """All the ports."""
+    return list(ports.choose(wanted, own, market(*others, *([own] if own else []), **state)))
 
 
 def test_the_wanted_port():
@@ -243,3 +249,52 @@ def test_compatible_leaves_out_what_is_held():
 @pytest.mark.parametrize(("text", "first", "last"), [("20000-29999", 20000, 29999), ("65000-70000", 65000, 65535)])
 def test_port_range(text, first, last):
     assert ports.port_range(text) == range(first, last + 1)
+
+
+RANGE = {"wanted_last": 8004, "count": 3}
+SCATTERED = {
+    "a block first": ({}, {8000}, None, [8001, 8002, 8003]),
+    "a hole": ({}, {8001}, None, [8002, 8003, 8004]),
+    "no block": ({}, {8001, 8003}, None, [8000, 8002, 8004]),
+    "no block of two": ({"count": 2, "wanted_last": 8003}, {8001, 8003}, None, [8000, 8002]),
+    "too few in it": ({}, {8000, 8002, 8004}, None, [8005, 8006, 8007]),
+    "a range that is too small": ({"wanted_last": 8001}, set(), None, [8000, 8001, 8002]),
+    "no range": ({"wanted_last": None}, {8001}, None, [8002, 8003, 8004]),
+    "its own stay": ({}, {8001, 8003}, (8000, 8002, 8004), [8000, 8002, 8004]),
+    "its own stay though a block is free now": ({}, set(), (8000, 8002, 8004), [8000, 8002, 8004]),
+    "one more replica": ({"count": 4, "wanted_last": 8005}, {8001}, (8000, 8002, 8003), [8002, 8003, 8004, 8005]),
+    "one more where no block is": (
+        {"count": 4, "wanted_last": 8005},
+        {8001, 8005},
+        (8000, 8002, 8003),
+        [8000, 8002, 8003, 8004],
+    ),
+    "one less": ({"count": 2}, set(), (8000, 8002, 8004), [8000, 8002]),
+    "another range": ({"wanted_last": 8003}, {8001}, (8010, 8011, 8012), [8000, 8002, 8003]),
+    "one replica": ({"count": 1}, {8000}, None, [8001]),
+}
+
+
+@pytest.mark.parametrize(("how", "busy", "has", "right"), SCATTERED.values(), ids=SCATTERED)
+@pytest.mark.parametrize("strict", [False, True])
+def test_replicas_take_any_free_ports_of_a_range(how, busy, has, right, strict):
+    wanted, own = request(8000, **{**RANGE, **how}), None
+    if has:
+        gaps = tuple(port for port in range(has[0], has[-1]) if port not in has)
+        first = 7000 if has[0] == 8010 else 8000
+        own = lease(has[0], wanted=first, count=len(has)).model_copy(update={"skipped": gaps})
+    if strict and right[0] > (wanted.wanted_last or 8000):
+        with pytest.raises(PortError):
+            chosen(wanted, own, busy=busy, strict=True)
+        return
+    assert chosen(wanted, own, busy=busy, strict=strict) == right
+    [change] = allocate([wanted], held=[own] if own else [], busy=busy, strict=strict)
+    assert list(change.lease.ports) == right
+
+
+def test_another_stack_may_have_the_port_in_the_hole():
+    [first] = allocate([request(8000, **RANGE)], busy={8001, 8003})
+    assert (first.lease.said, first.lease.skipped) == ("8000-8004 but 8001, 8003", (8001, 8003))
+    other = request(8001, of=key(stack="blog"))
+    assert chosen(other, others=[first.lease]) == [8001]
+    assert chosen(request(8002, of=key(stack="blog")), others=[first.lease]) == [8003]

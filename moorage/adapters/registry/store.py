@@ -66,9 +66,13 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             (stack, id, operation, services, outcome, started_at, finished_at, has_timeline)""",
         "CREATE INDEX timings_by_age ON timings (stack, at)",
     ),
+    (
+        # Ports between the first and the last that are not the lease's own: a JSON list.
+        "ALTER TABLE leases ADD COLUMN skipped TEXT NOT NULL DEFAULT '[]'",
+    ),
 )
 """What makes version n of the file out of version n - 1. Only ever add to the end."""
-_LEASE = "stack, service, target, protocol, slot, port, count, wanted, host_ip, since, run, previous"
+_LEASE = "stack, service, target, protocol, slot, port, count, wanted, host_ip, since, run, previous, skipped"
 _SAVE_STACK = "INSERT OR REPLACE INTO stacks VALUES (?, ?)"
 _SAVE_GENERATION = "INSERT OR REPLACE INTO generations VALUES (?, ?, ?)"
 _HEAD = "id, stack, operation, services, outcome, started_at, finished_at, has_timeline"
@@ -374,7 +378,7 @@ def _holdings(connection: sqlite3.Connection, stacks: set[str] | None) -> dict[L
 
 
 def _holding(row: Sequence[Any]) -> LeaseChange:
-    stack, service, target, protocol, slot, port, count, wanted, host_ip, since, run, previous = row
+    stack, service, target, protocol, slot, port, count, wanted, host_ip, since, run, previous, skipped = row
     lease = Lease(
         key=LeaseKey(stack=stack, service=service, target=target, protocol=protocol, slot=slot),
         port=port,
@@ -383,6 +387,7 @@ def _holding(row: Sequence[Any]) -> LeaseChange:
         host_ip=host_ip,
         since=datetime.fromisoformat(since),
         run=run,
+        skipped=json.loads(skipped),
     )
     return LeaseChange(lease, Lease.model_validate_json(previous) if previous else None)
 
@@ -390,9 +395,11 @@ def _holding(row: Sequence[Any]) -> LeaseChange:
 def _leased(connection: sqlite3.Connection) -> dict[tuple[int, str], list[Holder]]:
     """`PortView.leased` without building models, because this runs for every lease inside the write transaction."""
     leased: dict[tuple[int, str], list[Holder]] = {}
-    question = "SELECT stack, service, target, protocol, slot, host_ip, port, count, previous FROM leases"
-    for *holder, port, count, previous in connection.execute(question):
-        ports.note(leased, Holder(*holder), range(port, port + count))
+    question = "SELECT stack, service, target, protocol, slot, host_ip, port, count, skipped, previous FROM leases"
+    for *holder, port, count, skipped, previous in connection.execute(question):
+        others = json.loads(skipped)
+        every = range(port, port + count + len(others))
+        ports.note(leased, Holder(*holder), [one for one in every if one not in others])
         if previous:
             lease = Lease.model_validate_json(previous)
             ports.note(leased, ports.holder(lease), lease.ports)
@@ -402,7 +409,7 @@ def _leased(connection: sqlite3.Connection) -> dict[tuple[int, str], list[Holder
 def _write_holdings(connection: sqlite3.Connection, holdings: Sequence[LeaseChange]) -> None:
     replaced = [lease.key for holding in holdings for lease in holding.leases]
     _delete_leases(connection, replaced)
-    connection.executemany(f"INSERT INTO leases ({_LEASE}) VALUES ({', '.join('?' * 12)})", map(_row, holdings))  # noqa: S608
+    connection.executemany(f"INSERT INTO leases ({_LEASE}) VALUES ({', '.join('?' * 13)})", map(_row, holdings))  # noqa: S608
 
 
 def _row(holding: LeaseChange) -> tuple[Any, ...]:
@@ -416,6 +423,7 @@ def _row(holding: LeaseChange) -> tuple[Any, ...]:
         lease.since.isoformat(),
         lease.run,
         previous.model_dump_json() if previous else None,
+        json.dumps(lease.skipped),
     )
 
 

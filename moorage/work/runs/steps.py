@@ -11,16 +11,17 @@ from functools import partial
 from moorage.errors import EngineError, MoorageError, NotReadyError, PortTakenError, RunError, said
 from moorage.model.definition import Hook, Service
 from moorage.model.event import Action
+from moorage.model.lease import Lease
 from moorage.model.state import Container, SpanOutcome
 from moorage.model.step import Step, StepKind
 from moorage.rules import graph, planning, unforeseen
 from moorage.work.definitions import generations, sharing
-from moorage.work.runs import images, leasing, placeholders, reattaching
+from moorage.work.runs import images, leasing, placeholders, port_ranges, reattaching
 from moorage.work.runs.removal import remove
 from moorage.work.runs.retries import retried
 from moorage.work.runs.run import Run
 from moorage.work.runs.wait import LOG_LINES, Wait, not_ready
-from moorage.work.threads import in_thread, in_thread_with_timeout, most_telling
+from moorage.work.threads import in_thread, in_thread_with_timeout, most_telling, uncancelled
 
 _SETTLE_S = 3.0
 _SETTLE_POLL_S = 0.05
@@ -118,7 +119,14 @@ async def start(step: Step, run: Run) -> str:
         )
     run.started[service.name] = run.world.clock.monotonic()
     one_shot = graph.is_one_shot(run.services, service.name) and service.name not in run.again
-    answers = await asyncio.gather(*(in_thread(partial(_start, run, service, c, one_shot)) for c in containers))
+    ranges = await in_thread(lambda: port_ranges.leases_of(run, service.name)) if len(containers) > 1 else ()
+    release = await in_thread(lambda: port_ranges.keep_off(run, ranges))
+    try:
+        answers = await asyncio.gather(
+            *(in_thread(partial(_start, run, service, c, one_shot, ranges)) for c in containers)
+        )
+    finally:
+        await uncancelled(in_thread(release))
     return "started" if any(answers) else "already running"
 
 
@@ -133,7 +141,7 @@ def _advice(service: Service, complaint: str) -> str | None:
     return None
 
 
-def _start(run: Run, service: Service, container: Container, one_shot: bool) -> bool:
+def _start(run: Run, service: Service, container: Container, one_shot: bool, ranges: Sequence[Lease]) -> bool:
     """Start one container. False: nothing was to be done."""
     ended_well = one_shot and container.state == "exited" and container.exit_code == planning.good_exit(service)
     if container.state == "running" or ended_well:
@@ -142,7 +150,7 @@ def _start(run: Run, service: Service, container: Container, one_shot: bool) -> 
     try:
         for file in service.inject:
             engine.put_file(container.id, file.target, file.content.encode(), file.mode, file.uid, file.gid)
-        engine.start(container.id)
+        port_ranges.start(run, container, ranges)
     except PortTakenError as error:
         raise error.with_fields(service=service.name) from None
     except EngineError as error:
