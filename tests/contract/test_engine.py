@@ -308,6 +308,47 @@ class TestCreate:
         with pytest.raises(EngineError, match="could not be found"):
             bench.create({"web": bench.service()}, networks=networks)
 
+    def test_a_network_whose_options_changed_is_made_anew_under_those_who_run(self, bench):
+        """It stops them, and what it connects again has no name there: `work/runs/reattaching.py` is for that."""
+        default = f"{bench.stack}_default"
+        marked = [{"default": {"labels": {"of": number}}} for number in ("1", "2")]
+        bench.create({"web": bench.service()}, networks=marked[0])
+        bench.engine.start(bench.of("web").id)
+        before, old = bench.of("web"), bench.engine.observe(bench.stack).network_ids[default]
+        assert (before.networks[default].id,) == old
+        assert "web" in before.networks[default].aliases
+        bench.create({"web": bench.service()}, networks=marked[1])
+        after = bench.of("web")
+        assert bench.engine.observe(bench.stack).network_ids[default] != old
+        assert (after.id, after.state) == (before.id, "exited")
+        assert "web" not in after.networks[default].aliases
+        bench.create({"web": bench.service()}, networks=marked[1], recreate=True)
+        bench.engine.start(bench.of("web").id)
+        place = bench.of("web").networks[default]
+        assert (place.id,) == bench.engine.observe(bench.stack).network_ids[default]
+        assert "web" in place.aliases
+
+    def test_what_shares_with_a_replaced_container_is_replaced(self, bench):
+        def services(number):
+            user = bench.service(volumes_from=["db"])
+            return {"db": bench.service(environment={"A": number}), "user": user, "other": bench.service()}
+
+        bench.create(services("1"))
+        old = {name: bench.of(name).id for name in ("db", "user", "other")}
+        bench.create(services("2"))
+        assert {name for name, one in old.items() if bench.of(name).id != one} == {"db", "user"}
+
+    def test_a_volume_whose_options_changed_stays_as_it_is(self, bench):
+        services, name = {"web": bench.service(volumes=["data:/data"])}, f"{bench.stack}_data"
+        bench.create(services, volumes={"data": {"labels": {"of": "1"}}})
+        bench.engine.put_file(bench.of("web").id, "/data/kept", b"precious", 0o644, 0, 0)
+        bench.create(services, volumes={"data": {"labels": {"of": "2"}}})
+        found = bench.engine.observe(bench.stack).volume_options[name]
+        assert (found.driver, found.options, found.labels["of"]) == ("local", {}, "1")
+        bench.engine.start(bench.of("web").id)
+        assert bench.eyes.volumes_of(bench.of("web").id) == {"/data": name}
+        assert bench.engine.exec(bench.of("web").id, ["cat", "/data/kept"]) == (0, "precious")
+
     def test_digits_and_dollars_reach_the_container(self, bench):
         found = bench.started(environment={"PRICE": "5$$"}, command=["sh", "-c", "echo $$PRICE; sleep 600"])
         assert bench.engine.exec(found.id, ["sh", "-c", "echo $PRICE"]) == (0, "5$")
@@ -343,6 +384,7 @@ class TestStart:
     def test_without_its_network(self, bench):
         bench.create({"web": bench.service()})
         bench.engine.remove_network(f"{bench.stack}_default")
+        assert bench.of("web").networks[f"{bench.stack}_default"].id == ""
         with pytest.raises(EngineError, match="not found"):
             bench.engine.start(bench.of("web").id)
 

@@ -36,6 +36,15 @@ def free_port():
         return found.getsockname()[1]
 
 
+@pytest.mark.parametrize(("protocol", "kind"), [("tcp", socket.SOCK_STREAM), ("udp", socket.SOCK_DGRAM)])
+def test_what_is_held_nobody_else_gets(free_port, protocol, kind):
+    release = PROBER.hold([(free_port, protocol, "127.0.0.1"), (free_port, protocol, "127.0.0.1")])
+    with pytest.raises(OSError, match="in use"), bound("127.0.0.1", kind, free_port, reuse=protocol == "tcp") as other:
+        other.listen()
+    release()
+    assert PROBER.bindable(free_port, protocol, "127.0.0.1")
+
+
 @pytest.fixture
 def server():
     """Starts a TCP server that does `handle(connection)` to each; gives its port."""
