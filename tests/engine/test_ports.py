@@ -210,23 +210,28 @@ async def test_tcp_and_udp_are_ports_of_their_own(stack, free_ports, listen):
     assert bindings(s.container("dns")) == {"53/tcp": [("127.0.0.1", port)], "53/udp": [("127.0.0.1", port + 1)]}
 
 
-async def test_a_range_has_a_port_for_each_replica(stack, free_ports, listen):
+async def test_a_range_has_a_port_for_each_replica_also_beside_holes(stack, free_ports, listen):
     port = free_ports(5)
     listen(port)
+    in_between = listen(port + 2)
     s = stack(f"""
         services:
           web:
             image: ${{TINY_IMAGE}}
             command: [httpd, -f, -p, "80", -h, /etc]
-            ports: ["{port}-{port + 4}:80"]
+            ports: ["{port}-{port + 3}:80"]
+            stop_grace_period: 0s
             deploy: {{replicas: 2}}
     """)
     found = await s.up()
     assert [c.labels["com.docker.compose.container-number"] for c in s.containers("web")] == ["1", "2"]
-    assert sorted(p.published for p in found.services["web"].ports) == [port + 1, port + 2]
+    assert sorted(p.published for p in found.services["web"].ports) == [port + 1, port + 3]
     names = {get(p.published, "/hostname") for p in found.services["web"].ports}
     assert len(names) == 2
-    assert (s.leases["web 80/tcp"].port, s.leases["web 80/tcp"].count) == (port + 1, 2)
+    assert s.leases["web 80/tcp"].said == f"{port + 1}-{port + 3} but {port + 2}"
+    in_between.close()  # the engine could take it now, but it is not ours
+    await s.restart()
+    assert sorted(p.published for p in (await s.status()).services["web"].ports) == [port + 1, port + 3]
 
 
 async def test_a_range_onto_a_range(stack, free_ports):

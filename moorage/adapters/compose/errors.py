@@ -137,6 +137,10 @@ def engine_error(text: str, what: str) -> MoorageError:
     if _ENGINE_DOWN.search(text):
         return EngineUnavailableError(text, hint="Is the Docker engine running?")
     hint = "Check the path, or create the file or directory." if "path does not exist" in text else None
+    if "active endpoints" in text:
+        hint = "Its options change, so it has to be made anew; end or disconnect what others have on it."
+    if "Pool overlaps" in text:
+        hint = "Another network has addresses of that subnet: choose another one, or none (`docker network ls`)."
     if absent := _NOT_EXTERNAL.search(text):
         kind, name = absent.groups()
         hint = f"It is external: create it first (`docker {kind} create {name}`), or remove `external`."
