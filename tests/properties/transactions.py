@@ -23,7 +23,7 @@ from moorage.errors import InterruptedRunError, MoorageError, PortError
 from moorage.interfaces import World
 from moorage.model.definition import Source
 from moorage.model.request import DownRequest, RestartRequest, RollbackRequest, StartRequest, StopRequest, SweepRequest
-from moorage.rules import labels
+from moorage.rules import attachments, labels
 from moorage.testing import (
     FakeMachine,
     Fault,
@@ -397,6 +397,7 @@ class Transactions(RuleBasedStateMachine):
         with_replicas = {name: d for name, d in generation.digests.items() if generation.services[name].replicas}
         assert digests == with_replicas
         assert after.networks == [f"{STACK}_default"] or not with_replicas
+        assert attachments.off(generation.config, world.engine.observe(STACK)) == {}
         ports = {port for service in generation.services.values() if service.replicas for port in service.ports}
         assert {(key.service, key.target) for key, *_ in after.leases} == {(p.service, p.target) for p in ports}
         assert all(run is None for *_, run in after.leases)
