@@ -75,6 +75,8 @@ def _of_rights(where: str, service: Config) -> Iterator[str]:
     hooks = (key for key in ("post_start", "pre_stop") if any(h.get("privileged") for h in service.get(key) or ()))
     for key in (*(["privileged"] if service.get("privileged") else []), *hooks):
         yield f"{where}.{key}: {_ROOT}"
+    if service.get("use_api_socket"):
+        yield f"{where}.use_api_socket: /var/run/docker.sock{_ENGINE}; your logins at registries are not given to it"
     for key in ("cap_add", "device_cgroup_rules"):
         if wanted := service.get(key):
             yield f"{where}.{key}: {', '.join(map(str, wanted))}: more rights than containers have"

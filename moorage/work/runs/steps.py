@@ -15,7 +15,7 @@ from moorage.model.state import Container, SpanOutcome
 from moorage.model.step import Step, StepKind
 from moorage.rules import graph, planning
 from moorage.work.definitions import generations, sharing
-from moorage.work.runs import images, leasing, placeholders
+from moorage.work.runs import images, init_containers, leasing, placeholders
 from moorage.work.runs.removal import remove
 from moorage.work.runs.retries import retried
 from moorage.work.runs.run import Run
@@ -115,8 +115,16 @@ async def start(step: Step, run: Run) -> str:
         )
     run.started[service.name] = run.world.clock.monotonic()
     one_shot = graph.is_one_shot(run.services, service.name) and service.name not in run.again
-    answers = await asyncio.gather(*(in_thread(partial(_start, run, service, c, one_shot)) for c in containers))
-    return "started" if any(answers) else "already running"
+    waiting = [c for c in containers if _is_to_start(service, c, one_shot)]
+    first = await init_containers.run_all(step, run, service, containers) if waiting else ()
+    await asyncio.gather(*(in_thread(partial(_start, run, service, c)) for c in waiting))
+    await init_containers.remove(run, first)
+    return "started" if waiting else "already running"
+
+
+def _is_to_start(service: Service, container: Container, one_shot: bool) -> bool:
+    ended_well = one_shot and container.state == "exited" and container.exit_code == planning.good_exit(service)
+    return container.state != "running" and not ended_well
 
 
 def _advice(service: Service, complaint: str) -> str | None:
@@ -130,11 +138,7 @@ def _advice(service: Service, complaint: str) -> str | None:
     return None
 
 
-def _start(run: Run, service: Service, container: Container, one_shot: bool) -> bool:
-    """Start one container. False: nothing was to be done."""
-    ended_well = one_shot and container.state == "exited" and container.exit_code == planning.good_exit(service)
-    if container.state == "running" or ended_well:
-        return False
+def _start(run: Run, service: Service, container: Container) -> None:
     engine = run.world.engine
     try:
         for file in service.inject:
@@ -149,7 +153,6 @@ def _start(run: Run, service: Service, container: Container, one_shot: bool) -> 
         raise RunError(message, service=service.name, reason="not started", log=log, hint=hint) from None
     for hook in service.post_start:
         _run_hook(run, service.name, "post_start", container, hook)
-    return True
 
 
 def _run_hook(run: Run, service: str, kind: str, container: Container, hook: Hook) -> None:
