@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from moorage.adapters.compose.cli import ComposeCli
-from moorage.errors import DefinitionError, MoorageError
+from moorage.errors import DefinitionError
 from moorage.model.definition import Source
 from moorage.rules import composing
 from moorage.settings import Settings
@@ -328,6 +328,7 @@ NAMES = {
     "configs": "c",
     "models": "m",
     "depends_on": "other",
+    "ulimits": "nofile",
 }
 WRONG: tuple[Any, ...] = (
     None,
@@ -404,58 +405,56 @@ def project(path: str, key: str, value: Any) -> dict[str, Any]:
         "secrets": {"s": {"file": "./file"}, "s2": {"file": "./file"}},
         "configs": {"c": {"file": "./file"}, "c2": {"file": "./file"}},
     }
-    uses = {"networks": ["n"], "volumes": ["v:/v0"], "secrets": ["s"], "configs": ["c"]}
+    uses = {"networks": ["n"], "volumes": ["v:/v0"], "secrets": ["s"], "configs": ["c"], "models": ["m"]}
     top, _, rest = path.partition(".")
     if top in uses and rest:
         text["services"]["web"][top] = uses[top]
-    if top == "models":
-        text["services"]["web"]["models"] = ["m"]
+    node = _reach(text, path)
+    node[key] = value
+    _fit(text, path, key, node)
+    return text
+
+
+def _reach(text: dict[str, Any], path: str) -> Any:
+    """The object at a path, made where it is not there, with what has to stand in it."""
     node: Any = text
-    so_far = ""
     parts = path.split(".") if path else []
     for number, part in enumerate(parts):
-        so_far = f"{so_far}.{part}".lstrip(".")
-        is_list = (
-            part in LISTS
-            and number + 1 < len(parts)
-            and parts[number + 1] == "*"
-            and not ((number == 0 and part != "include") or (part == "config" and parts[number - 1] != "ipam"))
-        )
-        if part == "*":
-            if isinstance(node, list):
-                node.append(dict(by_suffix(SIBLINGS, so_far) or {}))
-                node = node[-1]
-                continue
-            part = NAMES.get(parts[number - 1], "one") if parts[number - 1] != "ulimits" else "nofile"
-            if number >= 2 and parts[number - 1] == "networks":
-                part = "n"
-        if is_list:
-            node[part] = []
-        elif not isinstance(node.get(part), dict) or not node[part]:
-            node[part] = dict(by_suffix(SIBLINGS, so_far) or {}) if part not in ("services",) else {}
-        node = node[part]
-    if path == "services.*" and key == "network_mode":
-        node.pop("networks", None)
-    if path.endswith("volumes.*.bind") or (path.endswith("services.*.volumes.*") and key == "bind"):
+        made = dict(by_suffix(SIBLINGS, ".".join(parts[: number + 1])) or {})
+        if isinstance(node, list):
+            node.append(made)
+            node = node[-1]
+            continue
+        name = part if part != "*" else NAMES.get(parts[number - 1], "one")
+        if _is_list(parts, number):
+            node[name] = []
+        elif not node.get(name) or not isinstance(node[name], dict):
+            node[name] = made
+        node = node[name]
+    return node
+
+
+def _is_list(parts: list[str], number: int) -> bool:
+    part, below = parts[number], parts[number + 1 : number + 2]
+    at_top = number == 0 and part != "include"
+    return part in LISTS and below == ["*"] and not at_top and (part != "config" or parts[number - 1] == "ipam")
+
+
+def _fit(text: dict[str, Any], path: str, key: str, node: Any) -> None:
+    """Make the rest of the file fit the key, so that a right value is right where it stands."""
+    if path in ("secrets.*", "configs.*"):
+        if key in ("environment", "content", "external"):
+            node.pop("file", None)
+        else:
+            node.setdefault("file", "./file")
+    kind = key if path.endswith(".volumes.*") else path.rpartition(".")[2] if ".volumes.*." in path else ""
+    if kind in ("bind", "tmpfs", "image"):
         holder = text["services"]["web"]
-        mounts = holder["pre_start"][0]["volumes"] if "pre_start" in path else holder["volumes"]
-        mounts[0].update(type="bind", source="./")
-    for kind in ("tmpfs", "image"):
-        if path.endswith(f"volumes.*.{kind}") or (path.endswith("volumes.*") and key == kind):
-            holder = text["services"]["web"]
-            mounts = holder["pre_start"][0]["volumes"] if "pre_start" in path else holder["volumes"]
-            mounts[0].update(type=kind, **({"source": "x:1"} if kind == "image" else {}))
-            if kind == "tmpfs":
-                mounts[0].pop("source", None)
-    node[key] = value
-    if path in ("secrets.*", "configs.*") and key in ("environment", "content", "external"):
-        node.pop("file", None)
-    elif path in ("secrets.*", "configs.*"):
-        node.setdefault("file", "./file")
-    if path == "build" or path.endswith(".build"):
-        if key == "dockerfile_inline":
-            node.pop("dockerfile", None)
-    return text
+        mount = (holder["pre_start"][0] if ".pre_start." in path else holder)["volumes"][0]
+        mount["type"] = kind
+        mount.pop("source", None)
+        if kind != "tmpfs":
+            mount["source"] = "./" if kind == "bind" else "x:1"
 
 
 class Reader:
@@ -491,15 +490,15 @@ class Reader:
         try:
             found, notices = self.read(text)
         except DefinitionError as error:
-            assert error.exit_code == 2, (place, value, error)
             named = [str(error), *map(str, error.fields.values())]
             words = {part for part in place.split(".") if part != "*"}
-            assert any(word in one for one in named for word in words), f"{place}: {value!r}: not named: {error}"
+            if error.exit_code != 2 or not any(word in one for one in named for word in words):
+                message = f"{place}: {value!r}: not named: {error}"
+                raise AssertionError(message) from error
             return "refused"
-        except MoorageError as error:
-            raise AssertionError(f"{place}: {value!r}: {type(error).__name__}: {error}") from error
         except Exception as error:
-            raise AssertionError(f"{place}: {value!r}: traceback: {type(error).__name__}: {error}") from error
+            message = f"{place}: {value!r}: {type(error).__name__}: {error}"
+            raise AssertionError(message) from error
         if any(key in notice.partition(": ")[0] for notice in notices):
             return "notice"
         if right and key not in SETTLED_BY_COMPOSE:
