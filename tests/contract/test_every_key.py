@@ -53,8 +53,8 @@ RIGHT: dict[str, Any] = {
     "services.*.restart": "always",
     "services.*.scale": 2,
     "networks": {"n": {"internal": True}},
-    "volumes": {"w": {}},
-    "secrets": {"s": {"file": "./file"}},
+    "volumes": {"v": {"labels": {"a": "b"}}},
+    "secrets": {"s": {"file": "./file.env"}},
     "configs": {"c": {"content": "hello"}},
     "models": {"m": {"model": "ai/m"}},
     "jobs": {"j": {"image": "x", "triggers": {"manual": True}}},
@@ -407,8 +407,9 @@ def project(path: str, key: str, value: Any) -> dict[str, Any]:
     }
     uses = {"networks": ["n"], "volumes": ["v:/v0"], "secrets": ["s"], "configs": ["c"], "models": ["m"]}
     top, _, rest = path.partition(".")
-    if top in uses and rest:
-        text["services"]["web"][top] = uses[top]
+    used = top if rest else key if not path else ""
+    if used in uses:  # Compose leaves out what no service uses
+        text["services"]["web"][used] = uses[used]
     node = _reach(text, path)
     node[key] = value
     _fit(text, path, key, node)
