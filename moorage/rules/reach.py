@@ -63,12 +63,22 @@ class _Place:
 
 def _of_service(name: str, service: Config, place: _Place) -> Iterator[str]:
     where = f"services.{name}"
+    own = tuple(_of_container(where, service, place))
+    yield from own
+    for number, one in enumerate(service.get("pre_start") or ()):
+        inherited = {notice.removeprefix(where) for notice in own}
+        here = f"{where}.pre_start[{number}]"
+        further = _of_container(here, one, place)
+        yield from (notice for notice in further if notice.removeprefix(here) not in inherited)
+    yield from _of_build(f"{where}.build", service.get("build") or {}, place)
+
+
+def _of_container(where: str, service: Config, place: _Place) -> Iterator[str]:
     for mount in service.get("volumes") or ():
         if mount.get("type") == "bind":
             yield from place.outside(f"{where}.volumes", mount.get("source"))
     yield from _of_rights(where, service)
     yield from _of_shared(where, service)
-    yield from _of_build(f"{where}.build", service.get("build") or {}, place)
 
 
 def _of_rights(where: str, service: Config) -> Iterator[str]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 from moorage.errors import EngineError, RunError
-from moorage.model.definition import InitContainer, Service
+from moorage.model.definition import Service
 from moorage.model.event import Action
 from moorage.model.state import Container
 from moorage.model.step import Step
@@ -46,43 +47,47 @@ async def run_all(step: Step, run: Run, service: Service, containers: Sequence[C
 async def remove(run: Run, done: Sequence[Container]) -> None:
     """Remove what has done its work, with volumes that are only its own."""
     for one in done:
-        await in_thread(lambda one=one: stop_and_remove(run, one))  # type: ignore[misc]
+        await in_thread(partial(stop_and_remove, run, one))
 
 
 async def _run_one(step: Step, run: Run, service: Service, container: Container) -> None:
-    engine, clock = run.world.engine, run.world.clock
     where = f"services.{service.name}.pre_start[{container.number}]"
-    known = service.pre_start[container.number] if container.number < len(service.pre_start) else InitContainer()
-    limit_s = _limit_s(run, service)
-
-    def begin() -> None:
-        for file in known.inject:
-            engine.put_file(container.id, file.target, file.content.encode(), file.mode, file.uid, file.gid)
-        engine.start(container.id)
-
     try:
-        await in_thread(begin)
+        await in_thread(partial(_begin, run, service, container))
     except EngineError as error:
         raise await _failure(run, service, container, f"{where}: the engine cannot start it: {error}") from None
+    ended = await _until_ended(run, service, container, where)
+    if ended.exit_code:
+        raise await _failure(run, service, ended, f"{where}: ended with exit code {ended.exit_code}")
+    log = await in_thread(lambda: run.world.engine.logs(container.id, LOG_LINES))
+    for line in log.splitlines():
+        run.tell(Action.PROGRESS, step.id, f"pre_start[{container.number}]: {line}", service=service.name)
+
+
+def _begin(run: Run, service: Service, container: Container) -> None:
+    engine = run.world.engine
+    for known in service.pre_start[container.number : container.number + 1]:
+        for file in known.inject:
+            engine.put_file(container.id, file.target, file.content.encode(), file.mode, file.uid, file.gid)
+    engine.start(container.id)
+
+
+async def _until_ended(run: Run, service: Service, container: Container, where: str) -> Container:
+    """The container when it has ended, however it did. Raises RunError: it is gone, or takes too long."""
+    engine, clock, limit_s = run.world.engine, run.world.clock, _limit_s(run, service)
     began, pause_s = clock.monotonic(), _FIRST_PAUSE_S
     while True:
         now = await in_thread(lambda: engine.inspect(container.id))
         if now is None:
             raise await _failure(run, service, container, f"{where}: its container was removed by someone else")
         if now.state not in _BEGUN:
-            break
+            return now
         if clock.monotonic() - began >= limit_s:
             await in_thread(lambda: engine.kill(container.id))
-            message = f"{where}: not done after {limit_s:g} s"
             hint = "`--wait-timeout`, or a `timeout` in its `x-moorage.ready`, gives it longer."
-            raise await _failure(run, service, container, message, hint)
+            raise await _failure(run, service, container, f"{where}: not done after {limit_s:g} s", hint)
         await asyncio.sleep(pause_s)
         pause_s = min(pause_s * _SLOWING, _LONGEST_PAUSE_S)
-    if now.exit_code:
-        raise await _failure(run, service, now, f"{where}: ended with exit code {now.exit_code}")
-    log = await in_thread(lambda: engine.logs(container.id, LOG_LINES))
-    for line in log.splitlines():
-        run.tell(Action.PROGRESS, step.id, f"pre_start[{container.number}]: {line}", service=service.name)
 
 
 def _limit_s(run: Run, service: Service) -> float:
