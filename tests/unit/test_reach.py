@@ -37,7 +37,7 @@ ASKED: dict[str, tuple[dict[str, Any], str]] = {
     "other volumes": ({"volumes_from": ["container:bank:ro"]}, "services.web.volumes_from: container:bank:ro"),
     "an init container": ({"pre_start": [{"privileged": True}]}, "services.web.pre_start[0].privileged: privileged"),
     "its mounts": (
-        {"pre_start": [{}, {"volumes": [bind("/etc")]}]},
+        {"pre_start": [{}, bind("/etc")]},
         "services.web.pre_start[1].volumes: /etc is outside",
     ),
     "the engine": ({"use_api_socket": True}, "services.web.use_api_socket: /var/run/docker.sock"),
