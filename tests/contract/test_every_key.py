@@ -212,6 +212,7 @@ BY_KEY: dict[str, Any] = {
     **{f"device_{way}": [{"path": "/dev/x", "rate": 10}] for way in ("read_iops", "write_iops")},
 }
 SPECIAL: dict[str, Any] = {
+    "reservations.devices": [{"capabilities": ["gpu"]}],
     "volumes.*.type": "tmpfs",
     "volumes.*.bind.selinux": "z",
     "volumes.*.tmpfs": {"size": "1m"},
@@ -283,10 +284,13 @@ SPECIAL: dict[str, Any] = {
 SIBLINGS: dict[str, Any] = {
     # what has to stand beside the key
     "ports.*": {"target": 80},
-    "volumes.*": {"type": "volume", "source": "v", "target": "/v"},
+    "services.*.volumes.*": {"type": "volume", "source": "v", "target": "/v"},
+    "pre_start.*.volumes.*": {"type": "volume", "source": "v", "target": "/v"},
     "volumes.*.bind": None,
-    "secrets.*": {"source": "s"},
-    "configs.*": {"source": "c"},
+    "services.*.secrets.*": {"source": "s"},
+    "pre_start.*.secrets.*": {"source": "s"},
+    "services.*.configs.*": {"source": "c"},
+    "pre_start.*.configs.*": {"source": "c"},
     "env_file.*": {"path": "file.env"},
     "gpus.*": {"driver": "x", "count": 1},
     "resources.reservations.devices.*": {"capabilities": ["gpu"]},
