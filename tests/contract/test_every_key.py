@@ -53,7 +53,7 @@ RIGHT: dict[str, Any] = {
     "services.*.restart": "always",
     "services.*.scale": 2,
     "networks": {"n": {"internal": True}},
-    "volumes": {"v": {"labels": {"a": "b"}}},
+    "volumes": {"data": {"labels": {"a": "b"}}},
     "secrets": {"s": {"file": "./file.env"}},
     "configs": {"c": {"content": "hello"}},
     "models": {"m": {"model": "ai/m"}},
@@ -168,7 +168,7 @@ BY_KEY: dict[str, Any] = {
     "security_opt": ["no-new-privileges:true"],
     "shm_size": "64m",
     "size": "1m",
-    "source": "v",
+    "source": "data",
     "ssh": ["default"],
     "start_interval": "2s",
     "start_period": "5s",
@@ -190,7 +190,7 @@ BY_KEY: dict[str, Any] = {
     "userns_mode": "host",
     "uts": "host",
     "volume": {"nocopy": True},
-    "volumes": ["v:/v"],
+    "volumes": ["data:/v"],
     "volumes_from": ["other"],
     "weight": 300,
     "window": "5s",
@@ -284,8 +284,8 @@ SPECIAL: dict[str, Any] = {
 SIBLINGS: dict[str, Any] = {
     # what has to stand beside the key
     "ports.*": {"target": 80},
-    "services.*.volumes.*": {"type": "volume", "source": "v", "target": "/v"},
-    "pre_start.*.volumes.*": {"type": "volume", "source": "v", "target": "/v"},
+    "services.*.volumes.*": {"type": "volume", "source": "data", "target": "/v"},
+    "pre_start.*.volumes.*": {"type": "volume", "source": "data", "target": "/v"},
     "volumes.*.bind": None,
     "services.*.secrets.*": {"source": "s"},
     "pre_start.*.secrets.*": {"source": "s"},
@@ -327,7 +327,7 @@ SIBLINGS: dict[str, Any] = {
 NAMES = {
     "services": "web",
     "networks": "n",
-    "volumes": "v",
+    "volumes": "data",
     "secrets": "s",
     "configs": "c",
     "models": "m",
@@ -405,11 +405,11 @@ def project(path: str, key: str, value: Any) -> dict[str, Any]:
     text: dict[str, Any] = {
         "services": {"web": {"image": "x:1"}, "other": {"image": "x:1"}},
         "networks": {"n": {}},
-        "volumes": {"v": {}},
+        "volumes": {"data": {}},
         "secrets": {"s": {"file": "./file"}, "s2": {"file": "./file"}},
         "configs": {"c": {"file": "./file"}, "c2": {"file": "./file"}},
     }
-    uses = {"networks": ["n"], "volumes": ["v:/v0"], "secrets": ["s"], "configs": ["c"], "models": ["m"]}
+    uses = {"networks": ["n"], "volumes": ["data:/v0"], "secrets": ["s"], "configs": ["c"], "models": ["m"]}
     top, _, rest = path.partition(".")
     used = top if rest else key if not path else ""
     if used in uses:  # Compose leaves out what no service uses
