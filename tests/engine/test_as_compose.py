@@ -222,7 +222,7 @@ def described(client: docker.DockerClient, name: str) -> dict[str, Any] | None:
     text = json.dumps({**raw, "Networks": raw["NetworkSettings"]["Networks"]}).replace(f"{name}-own", "subject")
     for key, word in ids.items():
         text = text.replace(key, word).replace(key[:12], word)
-    plain = json.loads(text.replace(name, "STACK"))
+    plain = json.loads(text.replace(name, "STACK").replace(name.removesuffix("-peer"), "STACK"))
     result = {key: value for key, value in plain.items() if key not in (*_VOLATILE, "Name")}
     config, host = result["Config"], result["HostConfig"]
     marks = config.pop("Labels")
