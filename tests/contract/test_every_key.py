@@ -203,7 +203,7 @@ BY_KEY: dict[str, Any] = {
     "watch": [{"path": ".", "action": "rebuild"}],
     "target": "/t",
     "environment_": "HOME",
-    "create_host_path": False,
+    "create_host_path": True,
     "required": False,
     "format": "raw",
     "pull": True,
