@@ -212,6 +212,7 @@ BY_KEY: dict[str, Any] = {
     **{f"device_{way}": [{"path": "/dev/x", "rate": 10}] for way in ("read_iops", "write_iops")},
 }
 SPECIAL: dict[str, Any] = {
+    "services.*.volumes.*.bind.create_host_path": False,  # there, true is the default; in an init container it is not
     "reservations.devices": [{"capabilities": ["gpu"]}],
     "volumes.*.type": "tmpfs",
     "volumes.*.bind.selinux": "z",
