@@ -10,14 +10,23 @@ from moorage.interfaces.output import Line
 from moorage.model.definition import Config, Source
 
 
+def unheard(_line: str) -> None:
+    """Listen to nothing."""
+
+
 class Compose(Protocol):
     """The Compose CLI: reads definitions, creates containers, builds and pulls images."""
 
     def version(self) -> str:
         """Version of the CLI, `5.6.1`. Raises ComposeUnavailableError."""
 
-    def config(self, source: Source, name: str | None, environment: Mapping[str, str]) -> Config:
-        """The canonical project. `name` None: Compose derives it. Raises DefinitionError."""
+    def config(
+        self, source: Source, name: str | None, environment: Mapping[str, str], on_warning: Line = unheard
+    ) -> Config:
+        """The canonical project. `name` None: Compose derives it. Raises DefinitionError.
+
+        `on_warning` hears of each key that Compose says to ignore, `services.web.deploy.mode: …`.
+        """
 
     def raw_config(self, source: Source) -> Config:
         """The project as written, without replacing variables: for `x-moorage` of services and for port variables."""

@@ -21,6 +21,9 @@ class Engine(Protocol):
     def containers(self, stack: str, service: str) -> tuple[Container, ...]:
         """The containers of one service, by replica number."""
 
+    def init_containers(self, stack: str, service: str) -> tuple[Container, ...]:
+        """The init containers (`pre_start`) that Compose has made for one service, in their order."""
+
     def stacks(self) -> dict[str, dict[str, str]]:
         """All Compose projects on the engine, ours and others: name → labels of one of its containers."""
 

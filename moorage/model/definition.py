@@ -122,6 +122,17 @@ class InjectedFile(Frozen):
     """True: a secret, not a config, so it is hidden in all output."""
 
 
+class InitContainer(Frozen):
+    """An entry of `pre_start`: a container that runs to its end before those of its service start."""
+
+    command: tuple[str, ...] = ()
+    """Empty: its image's own."""
+    image: str | None = None
+    """None: its service's."""
+    pull_policy: str = "missing"
+    inject: tuple[InjectedFile, ...] = ()
+
+
 class Service(Frozen):
     """What Moorage needs to know about a service; Compose handles the rest of the config."""
 
@@ -138,6 +149,7 @@ class Service(Frozen):
     ready: ReadyCheck | None = None
     probe_at_interval: bool = False
     """`x-moorage.probe: interval`: the health check has side effects, so run it only once per interval."""
+    pre_start: tuple[InitContainer, ...] = ()
     post_start: tuple[Hook, ...] = ()
     pre_stop: tuple[Hook, ...] = ()
     inject: tuple[InjectedFile, ...] = ()

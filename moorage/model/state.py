@@ -81,6 +81,8 @@ class Observed(Frozen):
 
     stack: str
     containers: tuple[Container, ...] = ()
+    init_containers: tuple[Container, ...] = ()
+    """Of `pre_start`: made by Compose beside those of their service, and gone once these have started."""
     networks: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
     network_ids: dict[str, tuple[str, ...]] = Field(default_factory=dict)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
-from moorage.model.definition import Config, Definition, PortMapping, Service
+from moorage.model.definition import Config, Definition, InitContainer, InjectedFile, PortMapping, Service
 from moorage.model.generation import PinnedImage
 from moorage.model.lease import Lease, LeaseKey, Request
 from moorage.rules import labels
@@ -90,6 +90,7 @@ def compose_config(
         for thing in (config.get(kind) or {}).values():
             if thing is not None and not thing.get("external"):
                 thing["labels"] = {**(thing.get("labels") or {}), **own}
+    config.pop("jobs", None)
     digests = {}
     for name, service in config["services"].items():
         _drop_container_name(service)
@@ -101,9 +102,11 @@ def compose_config(
         if name in images:
             service.pop("build", None)
             service.update(image=images[name].tag, pull_policy="never")
+        _settle_init_containers(name, service, config, definition.services[name], images)
         digests[name] = digest_of(service, config, definition.services[name])
         own_labels = {**own, labels.DIRECTORY: str(definition.source.directory), labels.DIGEST: digests[name]}
-        service["labels"] = {**(service.get("labels") or {}), **own_labels}
+        for one in (service, *(service.get("pre_start") or ())):
+            one["labels"] = {**(one.get("labels") or {}), **own_labels}
         _drop_empty_placement(service)
     for kind in ("secrets", "configs"):
         if kind in config:
@@ -129,9 +132,41 @@ def digest_of(service: Config, config: Config, typed: Service) -> str:
         },
         "secrets": [(config.get("secrets") or {}).get(use["source"]) for use in service.get("secrets") or ()],
         "configs": [(config.get("configs") or {}).get(use["source"]) for use in service.get("configs") or ()],
-        "injected": [[file.target, file.content, file.mode, file.uid, file.gid] for file in typed.inject],
+        "injected": [_facts(file) for file in typed.inject],
     }
+    if typed.pre_start:
+        used["of init containers"] = [[_facts(file) for file in one.inject] for one in typed.pre_start]
     return sha256(json.dumps([body, used], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _facts(file: InjectedFile) -> list[Any]:
+    return [file.target, file.content, file.mode, file.uid, file.gid]
+
+
+def _settle_init_containers(
+    name: str, service: Config, config: Config, typed: Service, images: Mapping[str, PinnedImage]
+) -> None:
+    """Init containers get pinned images too: their service's, or that of an image of their own."""
+    for number, (one, known) in enumerate(zip(service.get("pre_start") or (), typed.pre_start, strict=True)):
+        _drop_injected(one, config)
+        pinned = images.get(init_image_key(name, number) if known.image else name)
+        if pinned:
+            one.update(image=pinned.tag, pull_policy="never")
+
+
+def init_image_key(service: str, number: int) -> str:
+    """What the image of an init container is known by where images are known by their service: `web.pre_start.0`."""
+    return f"{service}.pre_start.{number}"
+
+
+def init_images(definition: Definition) -> dict[str, tuple[str, InitContainer]]:
+    """The images that init containers do not have from their service: key → its service, and whose it is."""
+    return {
+        init_image_key(name, number): (name, one)
+        for name, service in sorted(definition.services.items())
+        for number, one in enumerate(service.pre_start)
+        if one.image and service.replicas
+    }
 
 
 def build_config(definition: Definition, leases: Sequence[Lease], home: str, digests: Mapping[str, str]) -> Config:
@@ -144,6 +179,8 @@ def build_config(definition: Definition, leases: Sequence[Lease], home: str, dig
             for use in build.get("secrets") or ():  # dropped above if Moorage writes them into the running container
                 wanted = (definition.config.get("secrets") or {}).get(use["source"])
                 config.setdefault("secrets", {})[use["source"]] = wanted
+    for key, (_, one) in init_images(definition).items():  # so that Compose can pull it by itself
+        config["services"][key] = {"image": one.image}
     return config
 
 

@@ -25,12 +25,20 @@ COMPOSE_PROJECT = "com.docker.compose.project"
 COMPOSE_SERVICE = "com.docker.compose.service"
 COMPOSE_NUMBER = "com.docker.compose.container-number"
 COMPOSE_ONEOFF = "com.docker.compose.oneoff"
+COMPOSE_HOOK = "com.docker.compose.hook"
+"""On an init container: `pre_start`. It has no number, but its place in the list."""
+COMPOSE_HOOK_INDEX = "com.docker.compose.hook-index"
 COMPOSE_VOLUME = "com.docker.compose.volume"
 COMPOSE_HASH = "com.docker.compose.config-hash"
 """Compose's hash of what it created a container from. It ignores containers without one."""
 COMPOSE_DIRECTORY = "com.docker.compose.project.working_dir"
 _LONGEST_PART = 100
 """Two of them, and the rest, fit into the 255 characters of an image name."""
+
+
+def number_of(marks: Mapping[str, str]) -> int:
+    """Number of a replica, from 1; of an init container its place in the list, from 0."""
+    return int(marks.get(COMPOSE_NUMBER) or marks.get(COMPOSE_HOOK_INDEX) or "1")
 
 
 def ours(labels: Mapping[str, str], stack: str, home: str) -> bool:

@@ -10,7 +10,7 @@ from moorage.model.definition import Condition, Definition, Service
 from moorage.model.lease import Lease
 from moorage.model.state import Container, Observed
 from moorage.model.step import Operation, Plan, Step, StepKind
-from moorage.rules import attachments, graph
+from moorage.rules import attachments, composing, graph
 
 
 class ImageNeed(Frozen):
@@ -38,6 +38,12 @@ class Desired(Frozen):
     digests: dict[str, str]
     """Service → the digest it would have; correct only for services whose image exists."""
     force_recreate: bool = False
+
+    def init_images(self, service: str) -> tuple[str, ...]:
+        """Keys of the images that its init containers do not have from the service."""
+        first = self.definition.services[service].pre_start
+        keys = (composing.init_image_key(service, number) for number in range(len(first)))
+        return tuple(key for key in keys if key in self.images)
 
 
 def make_plan(desired: Desired, observed: Observed, ready: frozenset[str]) -> Plan:
@@ -90,6 +96,8 @@ def change_of(name: str, desired: Desired, observed: Observed) -> str:
         return "requested"
     if need and need.action:
         return need.why
+    if any(desired.images[key].action for key in desired.init_images(name)):
+        return "an init container gets a new image"
     stale = [c for c in containers if c.digest != desired.digests.get(name)]
     if stale:
         return "its definition or image changed"
@@ -215,7 +223,15 @@ def service_steps(
     if restart:
         yield Step(kind=StepKind.STOP, service=name, needs=needs, why=why, undo="start it again")
         needs = (f"{StepKind.STOP} {name}",)
-    yield Step(kind=StepKind.START, service=name, needs=needs, why=why, undo="stop and remove its containers")
+    first = len(services[name].pre_start)
+    yield Step(
+        kind=StepKind.START,
+        service=name,
+        needs=needs,
+        why=why,
+        undo="stop and remove its containers",
+        detail=(f"after {first} init container{'s' if first > 1 else ''} (pre_start)",) if first else (),
+    )
     yield Step(kind=StepKind.READY, service=name, needs=(f"{StepKind.START} {name}",), why=why)
 
 

@@ -63,18 +63,30 @@ class _Place:
 
 def _of_service(name: str, service: Config, place: _Place) -> Iterator[str]:
     where = f"services.{name}"
+    own = tuple(_of_container(where, service, place))
+    yield from own
+    for number, one in enumerate(service.get("pre_start") or ()):
+        inherited = {notice.removeprefix(where) for notice in own}
+        here = f"{where}.pre_start[{number}]"
+        further = _of_container(here, one, place)
+        yield from (notice for notice in further if notice.removeprefix(here) not in inherited)
+    yield from _of_build(f"{where}.build", service.get("build") or {}, place)
+
+
+def _of_container(where: str, service: Config, place: _Place) -> Iterator[str]:
     for mount in service.get("volumes") or ():
         if mount.get("type") == "bind":
             yield from place.outside(f"{where}.volumes", mount.get("source"))
     yield from _of_rights(where, service)
     yield from _of_shared(where, service)
-    yield from _of_build(f"{where}.build", service.get("build") or {}, place)
 
 
 def _of_rights(where: str, service: Config) -> Iterator[str]:
     hooks = (key for key in ("post_start", "pre_stop") if any(h.get("privileged") for h in service.get(key) or ()))
     for key in (*(["privileged"] if service.get("privileged") else []), *hooks):
         yield f"{where}.{key}: {_ROOT}"
+    if service.get("use_api_socket"):
+        yield f"{where}.use_api_socket: /var/run/docker.sock{_ENGINE}; your logins at registries are not given to it"
     for key in ("cap_add", "device_cgroup_rules"):
         if wanted := service.get(key):
             yield f"{where}.{key}: {', '.join(map(str, wanted))}: more rights than containers have"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from moorage.errors import DefinitionError, UnsupportedKeyError
@@ -15,6 +16,7 @@ from moorage.model.definition import (
     Definition,
     Dependency,
     Hook,
+    InitContainer,
     InjectedFile,
     PortMapping,
     ReadyCheck,
@@ -22,7 +24,7 @@ from moorage.model.definition import (
     Source,
 )
 from moorage.model.image import BuilderName
-from moorage.rules import reach
+from moorage.rules import keys, reach
 from moorage.rules.durations import seconds
 from moorage.rules.variables import port_variables
 
@@ -47,14 +49,16 @@ def read_definition(
     variables: Mapping[str, str],
     source: Source,
     real: reach.Real = reach.as_written,
+    ignored: Sequence[str] = (),
 ) -> Definition:
     """The typed definition of a canonical project.
 
     `raw` is the project before interpolation, `extensions` the interpolated `x-moorage` of each service, `variables`
-    the environment for secrets and configs that come from it, `real` follows links. Raises DefinitionError,
+    the environment for secrets and configs that come from it, `real` follows links, `ignored` are keys that Compose
+    says to ignore, `services.web.deploy.mode: …`. Raises DefinitionError,
     UnsupportedKeyError.
     """
-    refuse_unsupported(config)
+    keys.refuse_unsupported(config)
     options = _stack_options(config)
     secret_files(config)
     services = {
@@ -71,7 +75,7 @@ def read_definition(
         services=services,
         named=tuple(_named(raw)),
         port_variables=port_variables(raw, services),
-        notices=(*_notices(unescaped(config)), *reach.notices(unescaped(config), raw, source.directory, real)),
+        notices=_all_notices(unescaped(config), raw, source.directory, real, ignored),
         approve=_yes_or_no(options.get("approve", False), "x-moorage.approve"),
         ttl_s=seconds(options["ttl"], "x-moorage.ttl") if "ttl" in options else None,
         builder=_builder(options.get("builder")),
@@ -94,6 +98,7 @@ def read_service(name: str, service: Config, config: Config, variables: Mapping[
         health_off=bool(health.get("disable")) or health.get("test") == ["NONE"],
         ready=_ready(name, options.get("ready")),
         probe_at_interval=_probe_at_interval(name, options.get("probe")),
+        pre_start=tuple(_init_containers(name, service, config, variables)),
         post_start=tuple(_hooks(unescaped(service.get("post_start")))),
         pre_stop=tuple(_hooks(unescaped(service.get("pre_stop")))),
         inject=tuple(_injected(service, config, variables)),
@@ -142,19 +147,6 @@ def secret_files(config: Config) -> tuple[str, ...]:
 def service_extensions(raw: Config) -> dict[str, Config]:
     """`x-moorage` of each service that has one, with variables not replaced."""
     return {name: s["x-moorage"] for name, s in (raw.get("services") or {}).items() if s and s.get("x-moorage")}
-
-
-def refuse_unsupported(config: Config) -> None:
-    """Raise UnsupportedKeyError for keys that Compose supports and Moorage does not."""
-    if config.get("models"):
-        raise _unsupported("models", None)
-    for name, service in (config.get("services") or {}).items():
-        for key in ("provider", "models", "use_api_socket"):
-            if service.get(key):
-                raise _unsupported(f"services.{name}.{key}", name)
-        mode = (service.get("deploy") or {}).get("mode", "replicated")
-        if mode != "replicated":
-            raise _unsupported(f"services.{name}.deploy.mode: {mode}", name)
 
 
 def _unsupported(key: str, service: str | None) -> UnsupportedKeyError:
@@ -358,6 +350,20 @@ def _hooks(hooks: Any) -> Iterable[Hook]:
         )
 
 
+def _init_containers(
+    name: str, service: Config, config: Config, variables: Mapping[str, str]
+) -> Iterable[InitContainer]:
+    for number, one in enumerate(service.get("pre_start") or ()):
+        where = f"{name}.pre_start[{number}]"
+        image = _image(where, one)
+        yield InitContainer(
+            command=tuple(map(str, unescaped(one.get("command")) or ())),
+            image=None if image == service.get("image") else image,
+            pull_policy=_pull_policy(where, one),
+            inject=tuple(_injected(one, config, variables)),
+        )
+
+
 def _injected(service: Config, config: Config, variables: Mapping[str, str]) -> Iterable[InjectedFile]:
     """Secrets and configs whose value is in the definition or the environment: Compose writes them at the start."""
     for kind, default in (("secrets", "/run/secrets/"), ("configs", "/")):
@@ -407,6 +413,15 @@ def _named(raw: Config) -> Iterable[str]:
                 yield f"{kind}.{key}"
 
 
+def _all_notices(
+    config: Config, raw: Config, directory: Path, real: reach.Real, ignored: Iterable[str]
+) -> tuple[str, ...]:
+    own = tuple(keys.notices(config))
+    told = {notice.partition(": ")[0] for notice in own}
+    further = (words for words in ignored if words.partition(": ")[0] not in told)
+    return (*_notices(config), *reach.notices(config, raw, directory, real), *own, *further)
+
+
 def _notices(config: Config) -> Iterable[str]:
     """Notices about the definition, for the plan."""
     name = config["name"]
@@ -417,3 +432,16 @@ def _notices(config: Config) -> Iterable[str]:
         for key, thing in (config.get(kind) or {}).items():
             if thing and (thing.get("external") or thing.get("name") != f"{name}_{key}"):
                 yield f"{kind}.{key}: {thing.get('name', key)} is shared with everything else that uses this name"
+                if kind == "networks":
+                    yield from _answers(config, key)
+
+
+def _answers(config: Config, network: str) -> Iterable[str]:
+    """Names are looked up per network: on a shared one, those of two copies of a stack are the same."""
+    names = [key for key, service in config.get("services", {}).items() if network in (service.get("networks") or {})]
+    if names:
+        first = f"{config['name']}-{names[0]}-1"
+        yield (
+            f"networks.{network}: other stacks' services called {', '.join(names)} answer there too, in turn with "
+            f"this stack's; `{first}` is this stack's alone"
+        )

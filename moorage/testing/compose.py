@@ -12,6 +12,7 @@ from typing import Any
 
 from moorage.errors import EngineError, ImageError
 from moorage.interfaces import Compose, Files, Line
+from moorage.interfaces.compose import unheard
 from moorage.model.definition import Config, HealthCheck, Source
 from moorage.model.state import Attachment
 from moorage.rules import graph, labels
@@ -50,7 +51,10 @@ class FakeCompose(Compose):
         """A version that is new enough."""
         return VERSION
 
-    def config(self, source: Source, name: str | None, environment: Mapping[str, str]) -> Config:
+    def config(
+        self, source: Source, name: str | None, environment: Mapping[str, str], on_warning: Line = unheard
+    ) -> Config:
+        """Gives no warnings."""
         variables = {**self.variables(source), **environment}
         written = composefile.interpolated(composefile.read(source), variables, escape=True)
         return composefile.canonical(written, name or str(written.get("name") or source.directory.name), source)
@@ -206,6 +210,9 @@ class _Creation:
         for box in self.machine.of_project(self.stack):
             if box.labels[labels.COMPOSE_SERVICE] not in known:
                 self._remove(box)
+        for box in self.machine.init_boxes(self.stack):
+            if box.labels[labels.COMPOSE_SERVICE] not in self.config["services"]:
+                self.machine.drop(box, volumes=True)
 
     def create_service(self, name: str, *, recreate: bool) -> None:
         """Create or re-create containers, so that number and content match the definition."""
@@ -227,6 +234,41 @@ class _Creation:
             self.on_effect(f"create container {box.name}")
             self.machine.add_box(box)
             self.on_line(f" Container {box.name} Created")
+        self.create_init_containers(name, service)
+
+    def create_init_containers(self, name: str, service: Config) -> None:
+        """Create those of a service none of whose containers runs; those of before make room."""
+        mine = [box for box in self.machine.of_project(self.stack) if box.labels[labels.COMPOSE_SERVICE] == name]
+        if not service.get("pre_start") or not mine or any(box.running for box in mine):
+            return
+        for box in self.machine.init_boxes(self.stack):
+            if box.labels[labels.COMPOSE_SERVICE] == name:
+                self.machine.drop(box, volumes=True)
+        for number, hook in enumerate(service["pre_start"]):
+            self._create_init_container(name, number, hook, mine[0])
+
+    def _create_init_container(self, service: str, number: int, hook: Config, of: Box) -> None:
+        image = self._image(service, hook)
+        marks = {
+            **(hook.get("labels") or {}),
+            **self._project(),
+            labels.COMPOSE_SERVICE: service,
+            labels.COMPOSE_HOOK: "pre_start",
+            labels.COMPOSE_HOOK_INDEX: str(number),
+        }
+        box = Box(
+            id=self.machine.new_id(),
+            name=f"{self.stack}-{service}-pre_start-{number}",
+            image_id=image.id,
+            labels=marks,
+            command=tuple(hook.get("command") or image.command),
+            environment={key: value or "" for key, value in (hook.get("environment") or {}).items()},
+            mounts=dict(of.mounts),
+            networks=of.networks,
+        )
+        self.on_effect(f"create container {box.name}")
+        self.machine.add_box(box)
+        self.on_line(f" Container {box.name} Created")
 
     def _image(self, name: str, service: Config) -> Image:
         reference = service.get("image") or f"{self.stack}-{name}"

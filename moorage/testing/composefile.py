@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,12 @@ from moorage.rules.reading import read_service
 _VARIABLE = re.compile(r"\$(?:(?P<escaped>\$)|\{(?P<braced>\w+)(?:(?P<how>:?[-?])(?P<rest>[^}]*))?\}|(?P<plain>\w+))")
 _SERVICE_KEYS = frozenset(
     "image build command entrypoint environment ports volumes networks network_mode depends_on deploy scale profiles "
-    "labels healthcheck restart stop_grace_period container_name pull_policy post_start pre_stop secrets configs "
-    "x-moorage init user volumes_from pid ipc".split()
+    "labels healthcheck restart stop_grace_period container_name pull_policy pre_start post_start pre_stop secrets "
+    "configs x-moorage init user volumes_from pid ipc".split()
 )
+
+_INHERITED = frozenset("image environment labels networks network_mode secrets configs init user".split())
+"""What an init container has of its service."""
 
 
 def read(source: Source) -> Config:
@@ -113,10 +117,18 @@ def _service(name: str, written: Config, directory: Path) -> Config:
         service["depends_on"] = implied | _dependencies(service.get("depends_on") or {})
     if "deploy" in service:
         service["deploy"] = {"resources": {}, "placement": {}, **service["deploy"]}
+    if "pre_start" in service:
+        own = {key: value for key, value in service.items() if key in _INHERITED}
+        hooks = ({**hook, "command": _words(hook.get("command"))} for hook in service["pre_start"])
+        service["pre_start"] = [{**own, **hook} for hook in hooks]
     if not service.get("network_mode"):
         named = service.get("networks") or {"default": None}
         service["networks"] = named if isinstance(named, dict) else dict.fromkeys(named)
     return service
+
+
+def _words(written: Any) -> Any:
+    return shlex.split(written) if isinstance(written, str) else written
 
 
 def _build(written: Any, directory: Path) -> Config:

@@ -35,6 +35,7 @@ class FakeEngine(Engine):
             return Observed(
                 stack=stack,
                 containers=tuple(_container(box) for box in machine.of_project(stack)),
+                init_containers=tuple(_container(box) for box in machine.init_boxes(stack)),
                 networks=tuple(sorted(name for name, one in machine.networks.items() if _of(one.labels, stack))),
                 volumes=tuple(sorted(name for name, v in machine.volumes.items() if _of(v.labels, stack))),
                 network_ids={name: (network.id,) for name, network in machine.networks.items()},
@@ -48,6 +49,11 @@ class FakeEngine(Engine):
     def containers(self, stack: str, service: str) -> tuple[Container, ...]:
         with self.machine.mutex:
             found = [_container(box) for box in self.machine.of_project(stack)]
+        return tuple(sorted((c for c in found if c.service == service), key=lambda c: c.number))
+
+    def init_containers(self, stack: str, service: str) -> tuple[Container, ...]:
+        with self.machine.mutex:
+            found = [_container(box) for box in self.machine.init_boxes(stack)]
         return tuple(sorted((c for c in found if c.service == service), key=lambda c: c.number))
 
     def stacks(self) -> dict[str, dict[str, str]]:
@@ -252,7 +258,7 @@ def _container(box: Box) -> Container:
         id=box.id,
         name=box.name,
         service=box.labels.get(labels.COMPOSE_SERVICE, ""),
-        number=int(box.labels.get(labels.COMPOSE_NUMBER, "1")),
+        number=labels.number_of(box.labels),
         state=box.state,
         health=healthy,
         exit_code=box.exit_code if box.state == "exited" else None,

@@ -233,7 +233,14 @@ class FakeMachine:
         return [box for box in self.boxes.values() if volume in box.mounts.values()]
 
     def of_project(self, name: str) -> list[Box]:
-        """The containers of a Compose project."""
+        """The containers of a Compose project, but its init containers."""
+        return [box for box in self._with_project(name) if labels.COMPOSE_HOOK not in box.labels]
+
+    def init_boxes(self, name: str) -> list[Box]:
+        """The init containers of a Compose project."""
+        return [box for box in self._with_project(name) if labels.COMPOSE_HOOK in box.labels]
+
+    def _with_project(self, name: str) -> list[Box]:
         return [box for box in self.boxes.values() if box.labels.get(labels.COMPOSE_PROJECT) == name]
 
     def end(self, box: Box, code: int) -> None:

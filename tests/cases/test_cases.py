@@ -110,7 +110,8 @@ class Bench:
         """The containers of a service, by number."""
         chosen = {"label": [f"{_PROJECT}={self._project.name}", f"{_SERVICE}={service}"]}
         found = self._client.containers.list(all=True, ignore_removed=True, filters=chosen)
-        return sorted(found, key=lambda one: int(one.labels[_NUMBER]))
+        lasting = (one for one in found if _NUMBER in one.labels)  # init containers have none
+        return sorted(lasting, key=lambda one: int(one.labels[_NUMBER]))
 
     def _ids(self) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}

@@ -213,3 +213,12 @@ def test_what_is_no_part_of_our_digest_is_no_part_of_composes(tmp_path, key):
         said.append(subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout)
     assert said[0] == said[1]
     assert said[0].startswith("web ")
+
+
+def test_compose_tells_of_keys_that_it_ignores(tmp_path):
+    """So those that only a newer Compose knows to be without effect are told of too."""
+    reader = Bench("shop", None, ComposeCli(Settings()), None, "tiny:1", tmp_path)
+    source = reader.source({"services": {"web": {"image": "tiny:1", "deploy": {"labels": {"a": "b"}}}}})
+    said: list[str] = []
+    reader.compose.config(source, "shop", {}, said.append)
+    assert [words.partition(": ")[0] for words in said] == ["services.web.deploy.labels"]

@@ -175,6 +175,30 @@ class TestCreate:
         assert marks[labels.COMPOSE_ONEOFF] == "False"
         assert marks[labels.COMPOSE_DIRECTORY] == str(bench.folder)
 
+    def test_init_containers_stand_beside_their_service(self, bench):
+        """Made with it, in their order, with its labels and volumes; again only while none of its containers runs."""
+        marks = {labels.STACK: bench.stack, labels.HOME: "here"}
+        hooks = [{"command": ["true"]}, {"command": ["sh", "-c", "exit 3"]}]
+        web = bench.service(volumes=["data:/data"], labels=marks, pre_start=hooks)
+        bench.create({"web": web}, volumes={"data": None})
+        first = bench.engine.init_containers(bench.stack, "web")
+        assert [(c.number, c.service, c.state) for c in first] == [(0, "web", "created"), (1, "web", "created")]
+        assert all(labels.ours(c.labels, bench.stack, "here") for c in first)
+        assert all(bench.eyes.volumes_of(c.id)["/data"] == f"{bench.stack}_data" for c in first)
+        seen = bench.engine.observe(bench.stack)
+        assert {c.id for c in seen.init_containers} == {c.id for c in first}
+        assert [c.id for c in seen.containers] == [bench.of("web").id]
+        bench.engine.start(bench.of("web").id)
+        for one in first:
+            bench.engine.remove(one.id, volumes=True)
+        bench.create({"web": web}, volumes={"data": None})
+        assert bench.engine.init_containers(bench.stack, "web") == ()
+        bench.create({"web": {**web, "pre_start": hooks[:1]}}, volumes={"data": None})
+        assert len(bench.engine.init_containers(bench.stack, "web")) == 1
+        bench.engine.remove(bench.of("web").id, volumes=True)
+        for one in bench.engine.init_containers(bench.stack, "web"):
+            bench.engine.remove(one.id, volumes=True)
+
     def test_says_what_it_created(self, bench):
         bench.create({"web": bench.service()})
         assert f"Container {bench.stack}-web-1 Created" in [line.strip() for line in bench.said]

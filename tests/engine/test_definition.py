@@ -333,8 +333,6 @@ UNSUPPORTED = {
     "services.web.models": "services: {web: {image: x, models: [llm]}}\nmodels: {llm: {model: ai/some}}",
     "services.web.pull_policy: daily": "services: {web: {image: x, pull_policy: daily}}",
     "services.web.pull_policy: every_12h": "services: {web: {image: x, pull_policy: every_12h}}",
-    "services.web.deploy.mode: global": "services: {web: {image: x, deploy: {mode: global}}}",
-    "services.web.use_api_socket": "services: {web: {image: x, use_api_socket: true}}",
 }
 
 

@@ -74,7 +74,11 @@ def _drop(name: str) -> Change:
 
 names = st.sampled_from(SERVICES)
 mounts = st.sampled_from([None, ["data:/data"], ["/scratch"], ["data:/data", "/scratch"]])
+first = st.sampled_from(
+    [None, [{"command": ["true"]}], [{"command": ["true"]}, {"command": ["echo", "hi"], "image": "far:1"}]]
+)
 harmless = st.one_of(
+    st.builds(_set, names, st.just("pre_start"), first),
     st.builds(_set, names, st.just("environment"), st.sampled_from([{"A": "1"}, {"A": "2"}, None])),
     st.builds(_set, names, st.just("image"), st.sampled_from(GOOD_IMAGES)),
     st.builds(_set, names, st.just("ports"), st.sampled_from([None, *([f"{port}:80"] for port in PORTS)])),
@@ -91,6 +95,7 @@ harmful = st.one_of(
     st.builds(_set, names, st.just("image"), st.sampled_from(BAD_IMAGES)),
     st.builds(_set, names, st.just("depends_on"), st.just(["nobody"])),
     st.builds(_set, names, st.just("post_start"), st.just([{"command": ["false"]}])),
+    st.builds(_set, names, st.just("pre_start"), st.just([{"command": ["true"]}, {"command": ["false"]}])),
     st.builds(
         _set, names, st.just("healthcheck"), st.just({"test": ["CMD", "false"], "retries": 1, "interval": "1ms"})
     ),
@@ -122,6 +127,8 @@ class Look:
     """Number of the current one, and of those that are kept."""
     anonymous: Any
     """Tokens of all anonymous volumes of the machine, in use or not."""
+    init_containers: Any
+    """Names of those that have begun, or whose service has no container: neither may be left."""
 
 
 def _plain(name: str) -> str:
@@ -139,6 +146,7 @@ def look(machine: FakeMachine, store: MemoryStore) -> Look:
         return found.token, tuple(sorted(found.files.items()))
 
     boxes = sorted(machine.of_project(STACK), key=lambda box: box.name)
+    there = {box.labels[labels.COMPOSE_SERVICE] for box in boxes}
     record = store.stack(STACK)
     return Look(
         containers=[
@@ -160,6 +168,11 @@ def look(machine: FakeMachine, store: MemoryStore) -> Look:
         tags=sorted(tag for tag in machine.tags if tag.startswith(labels.pin_prefix(STACK))),
         leases=[(lease.key, lease.port, lease.count, lease.run) for lease in store.leases(STACK)],
         generation=(record and record.generation, sorted(g.number for g in store.generations(STACK))),
+        init_containers=sorted(
+            box.name
+            for box in machine.init_boxes(STACK)
+            if box.state != "created" or box.labels[labels.COMPOSE_SERVICE] not in there
+        ),
         anonymous=sorted(volume.token for name, volume in machine.volumes.items() if machine.is_anonymous(name)),
     )
 
@@ -216,7 +229,7 @@ def plant_strangers(machine: FakeMachine, store: MemoryStore, world: World, dire
 
 
 def look_at_strangers(machine: FakeMachine, store: MemoryStore) -> Any:
-    mine = set(map(id, machine.of_project(STACK)))
+    mine = set(map(id, [*machine.of_project(STACK), *machine.init_boxes(STACK)]))
     foreign = [box for box in machine.boxes.values() if id(box) not in mine]
     anonymous = {volume for box in foreign for volume in box.mounts.values()}
     return (

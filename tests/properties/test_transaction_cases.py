@@ -19,16 +19,19 @@ from moorage.errors import (
     HomeError,
     InterruptedRunError,
     MoorageError,
+    RunError,
     UndoIncompleteError,
 )
 from moorage.model.definition import Source
 from moorage.model.request import RollbackRequest, SweepRequest
-from moorage.testing import MemoryLocks, faulty
+from moorage.testing import FakeMachine, MemoryLocks, faulty
 from moorage.testing.faults import ENGINE_EFFECTS
 from moorage.work.definitions.request import UpRequest
+from moorage.work.definitions.resolve import resolve
 from moorage.work.operations.rollback import rollback
 from moorage.work.operations.sweep import sweep
 from moorage.work.operations.up import up
+from moorage.work.queries.plan import plan_up
 from moorage.work.queries.status import status
 from moorage.work.runs.context import Context
 from tests.properties.memory import CLOCK, STACK, Look, cancelled_at, service
@@ -50,7 +53,8 @@ def brought_up(stack: Transactions, **more: Any) -> Look:
     """The state of a stack that has an anonymous volume, a one-shot and two generations."""
     stack.write({"db": service(volumes=["data:/data", "/scratch"]), "job": {"image": "ends:1"}})
     asyncio.run(stack.up(stack.world()))
-    stack.write({**stack.services, "web": service(ports=["8000:80"], depends_on=["db"], **more)})
+    first = {"pre_start": [{"command": ["true"]}]}
+    stack.write({**stack.services, "web": service(ports=["8000:80"], depends_on=["db"], **{**first, **more})})
     asyncio.run(stack.up(stack.world()))
     return stack.look()
 
@@ -79,7 +83,11 @@ def _dies_at(stack: Transactions, kind: str, n: int) -> bool:
     }
     if kind == "change":
         stack.write(
-            {"db": stack.services["db"], "web": service(ports=["8001:80"]), "api": service(volumes=["more:/x"])}
+            {
+                "db": stack.services["db"],
+                "web": service(ports=["8001:80"], pre_start=[{"command": ["true"], "image": "far:1"}]),
+                "api": service(volumes=["more:/x"]),
+            }
         )
     died = stack.dies(acts.get(kind) or stack.ending(kind), n)
     stack.recover(0)
@@ -109,6 +117,67 @@ def test_what_was_stopped_is_stopped_after_an_undo(stack):
     stack.write({**stack.services, "web": service(image="fails:1", depends_on=["db"])})
     fails(stack)
     stack.same(before, "after the undo")
+
+
+def runs_first(*commands: str, **more: Any) -> dict[str, Any]:
+    return service(pre_start=[{"command": command.split()} for command in commands], **more)
+
+
+def test_init_containers_run_in_their_order_and_go(stack):
+    stack.write({"web": runs_first("echo one", "echo two", deploy={"replicas": 2})})
+    world, said = stack.world(), []
+    world = replace(world, emit=lambda event: said.append(event.message))
+    asyncio.run(stack.up(world))
+    assert [words for words in said if words.startswith("pre_start[")] == ["pre_start[0]: one", "pre_start[1]: two"]
+    assert stack.machine.init_boxes(STACK) == []
+    stack.check_up()
+    said.clear()
+    asyncio.run(stack.up(world))
+    assert [words for words in said if words.startswith("pre_start[")] == []
+
+
+def test_an_init_container_that_no_tableno_tablethe_start(stack):
+    before = stack.look()
+    no_table = {"command": ["sh", "-c", "echo no table; exit 3"]}
+    stack.write({"web": service(pre_start=[{"command": ["true"]}, no_table, {"command": ["true"]}])})
+    with pytest.raises(RunError, match=r"services\.web\.pre_start\[1\]: ended with exit code 3: no table") as caught:
+        asyncio.run(stack.up(stack.world()))
+    assert (caught.value.fields["reason"], caught.value.fields["exit_code_of_service"]) == ("pre_start failed", 3)
+    assert "no table" in caught.value.fields["log"]
+    stack.same(before, "after the undo")
+    assert stack.machine.init_boxes(STACK) == []
+
+
+def test_an_init_container_that_failed_is_kept_and_runs_again(stack):
+    stack.write({"web": runs_first("true", "false")})
+    keeps(stack)
+    assert [box.exit_code for box in sorted(stack.machine.init_boxes(STACK), key=lambda box: box.name)] == [0, 1]
+    with pytest.raises(RunError, match="ended with exit code 1"):
+        asyncio.run(stack.up(stack.world()))
+    assert (stack.machine.init_boxes(STACK), stack.machine.of_project(STACK)) == ([], [])
+
+
+def test_an_init_container_has_an_end(stack):
+    stack.write({"web": runs_first("sleep 600")})
+    with pytest.raises(RunError, match=r"pre_start\[0\]: not done after 60 s"):
+        asyncio.run(stack.up(stack.world()))
+    assert (stack.machine.init_boxes(STACK), stack.machine.of_project(STACK)) == ([], [])
+
+
+def test_a_compose_that_makes_no_init_containers_is_no_silence(stack, monkeypatch):
+    monkeypatch.setattr(FakeMachine, "init_boxes", lambda *_: [])
+    stack.write({"web": runs_first("true")})
+    with pytest.raises(RunError, match=r"Compose 5\.0\.0 has made no init containers"):
+        asyncio.run(stack.up(stack.world()))
+
+
+def test_the_plan_tells_of_init_containers_and_their_images(stack):
+    stack.write({"web": service(pre_start=[{"command": ["true"], "image": "far:1"}, {"command": ["true"]}])})
+    world = stack.world()
+    planned = asyncio.run(plan_up(world, resolve(world, UpRequest(source=Source(directory=stack.folder)))))
+    steps = {step.id: step for step in planned.plan.steps}
+    assert steps["pull web.pre_start.0"].detail == ("far:1",)
+    assert steps["start web"].detail == ("after 2 init containers (pre_start)",)
 
 
 def keeps(stack: Transactions) -> None:

@@ -383,6 +383,7 @@ class Transactions(RuleBasedStateMachine):
             assert dict(environment) == (one.get("environment") or {}), name
             assert len(ports) == (1 if one.get("ports") else 0), name
             assert {m.split(":")[-1] for m in one.get("volumes") or ()} <= set(volumes), name
+        assert after.init_containers == []
         self.check_current(after, tidy=tidy)
 
     def check_current(self, after: Look, *, tidy: bool = True) -> None:
@@ -416,7 +417,7 @@ class Transactions(RuleBasedStateMachine):
             assert [c[0] for c in after.containers] == [c[0] for c in before.containers]
             assert (after.volumes, after.networks, after.leases) == (before.volumes, before.networks, before.leases)
             return
-        assert (after.containers, after.networks) == ([], [])
+        assert (after.containers, after.networks, after.init_containers) == ([], [], [])
         assert after.volumes == (_elsewhere(before) if "volumes" in kind else before.volumes)
         assert after.leases == ([] if "ports" in kind else before.leases)
         if kind == "down volumes ports":

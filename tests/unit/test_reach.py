@@ -35,6 +35,12 @@ ASKED: dict[str, tuple[dict[str, Any], str]] = {
     "its users": ({"userns_mode": "host"}, "services.web.userns_mode: host"),
     "another network": ({"network_mode": "container:bank"}, "services.web.network_mode: container:bank"),
     "other volumes": ({"volumes_from": ["container:bank:ro"]}, "services.web.volumes_from: container:bank:ro"),
+    "an init container": ({"pre_start": [{"privileged": True}]}, "services.web.pre_start[0].privileged: privileged"),
+    "its mounts": (
+        {"pre_start": [{}, bind("/etc")]},
+        "services.web.pre_start[1].volumes: /etc is outside",
+    ),
+    "the engine": ({"use_api_socket": True}, "services.web.use_api_socket: /var/run/docker.sock"),
     "a hook": ({"post_start": [{"command": ["x"], "privileged": True}]}, "services.web.post_start: privileged"),
     "a context": ({"build": {"context": "/etc", "dockerfile": "D"}}, "services.web.build.context: /etc is outside"),
     "another context": (
@@ -108,3 +114,8 @@ def test_a_link_leads_where_it_leads(tmp_path: Path) -> None:
         config = {"services": {"web": {**bind(f"{directory}/data")}, "db": bind(f"{directory}/kept")}}
         (notice,) = reach.notices(config, {}, directory, Path.resolve)
         assert notice == f"services.web.volumes: {directory}/data leads to /etc, outside the project"
+
+
+def test_what_an_init_container_has_of_its_service_is_told_once() -> None:
+    rights = {"cap_add": ["NET_ADMIN"], "network_mode": "host"}
+    assert len(told({**rights, "pre_start": [{**rights}, {**rights, "cap_add": ["NET_ADMIN", "SYS_TIME"]}]})) == 3

@@ -141,10 +141,7 @@ def test_a_wrong_option_is_named(options: Any, key: str) -> None:
 @pytest.mark.parametrize(
     ("keys", "named"),
     [
-        ({"provider": {"type": "x"}}, "services.web.provider"),
-        ({"deploy": {"mode": "global"}}, "services.web.deploy.mode: global"),
         ({"pull_policy": "daily"}, "services.web.pull_policy: daily"),
-        ({"models": ["m"]}, "services.web.models"),
     ],
 )
 def test_what_compose_would_honour_and_we_do_not_is_refused(keys: Any, named: str) -> None:

@@ -22,11 +22,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from moorage.adapters.compose.errors import definition_error, engine_error, image_error, last_words, unfinished
+from moorage.adapters.compose.ignored_keys import ignored_keys
 from moorage.adapters.compose.orphan_processes import end_strays
 from moorage.adapters.compose.registry_config import logged_in, remove_left_behind
 from moorage.adapters.framing import every_call
 from moorage.errors import ComposeUnavailableError, DefinitionError, MoorageError, said
 from moorage.interfaces import Compose
+from moorage.interfaces.compose import unheard
 from moorage.model.definition import Config, Source
 from moorage.model.image import RegistryLogin
 from moorage.rules.composing import file_text
@@ -69,9 +71,11 @@ class ComposeCli(Compose):
         self._command()
         return self._version
 
-    def config(self, source: Source, name: str | None, environment: Mapping[str, str]) -> Config:
-        named = ["-p", name] if name else []
-        return self._read_json(source, [*named, *_selection(source), "config", "--format", "json"], environment)
+    def config(
+        self, source: Source, name: str | None, environment: Mapping[str, str], on_warning: Line = unheard
+    ) -> Config:
+        arguments = [*(["-p", name] if name else []), *_selection(source), "config", "--format", "json"]
+        return self._read_json(source, arguments, environment, on_warning=on_warning)
 
     def raw_config(self, source: Source) -> Config:
         options = ["--no-interpolate", "--no-normalize", "--no-path-resolution", "--no-env-resolution"]
@@ -125,17 +129,31 @@ class ComposeCli(Compose):
             raise image_error(arguments[-1], service, output)
 
     def _read_json(
-        self, source: Source, arguments: list[str], environment: Mapping[str, str], stdin: str | None = None
+        self,
+        source: Source,
+        arguments: list[str],
+        environment: Mapping[str, str],
+        stdin: str | None = None,
+        on_warning: Line = unheard,
     ) -> Config:
-        config = json.loads(self._read(source, arguments, environment, stdin))
+        config = json.loads(self._read(source, arguments, environment, stdin, on_warning))
         if not isinstance(config, dict):
             raise TypeError(f"{type(config).__name__}, not an object")
         return config
 
-    def _read(self, source: Source, arguments: list[str], environment: Mapping[str, str], stdin: str | None) -> str:
+    def _read(
+        self,
+        source: Source,
+        arguments: list[str],
+        environment: Mapping[str, str],
+        stdin: str | None,
+        on_warning: Line = unheard,
+    ) -> str:
         code, out, err = self._ask(source, arguments, environment, stdin)
         if code:
             raise definition_error(err, source, lambda: self._service_names(source))
+        for warning in ignored_keys(err):
+            on_warning(warning)
         return out
 
     def _service_names(self, source: Source) -> list[str]:

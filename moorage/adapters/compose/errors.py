@@ -39,6 +39,10 @@ _LASTING = re.compile(
 )
 
 
+_BROKEN_OFF = re.compile(r"^panic: (.*)$(?s:.*)^goroutine \d+ ", re.MULTILINE)
+"""A fault of Compose's own: its stack is of no use to anybody here."""
+
+
 def definition_error(stderr: str, source: Source, services: Callable[[], Sequence[str]]) -> DefinitionError:
     """Compose's error output as an error that names file, service and key.
 
@@ -47,6 +51,10 @@ def definition_error(stderr: str, source: Source, services: Callable[[], Sequenc
     if "fatal error: runtime:" in stderr or "out of memory" in stderr:
         message = f"{_files(source)}: reading it needs more memory than allowed; does it have nested aliases?"
         return DefinitionError(message, file=_files(source), hint="MOORAGE_COMPOSE_MEMORY_BYTES raises the limit.")
+    if broken := _BROKEN_OFF.search(stderr):
+        message = f"{_files(source)}: Compose itself breaks off at it: {broken[1]}"
+        hint = "It does not say where: look for a value of an odd type, such as `true` or a list in place of a text."
+        return DefinitionError(message, file=_files(source), hint=hint)
     text = _complaint(stderr)
     if _NO_FILE.search(text):
         return DefinitionError(

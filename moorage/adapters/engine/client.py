@@ -61,12 +61,14 @@ class DockerEngine(Engine):
     def observe(self, stack: str) -> Observed:
         chosen = {"label": [f"{labels.COMPOSE_PROJECT}={stack}"]}
         containers = self._containers(chosen["label"])
+        lasting = tuple(one for one in containers if labels.COMPOSE_HOOK not in one.labels)
         with self.speaking():
             networks = self.client.networks()
             volumes = self.client.volumes(filters=chosen)["Volumes"] or []
         return Observed(
             stack=stack,
-            containers=containers,
+            containers=lasting,
+            init_containers=tuple(one for one in containers if one not in lasting),
             networks=tuple(sorted(one["Name"] for one in networks if _of(one, stack))),
             volumes=tuple(sorted(volume["Name"] for volume in volumes)),
             network_ids=_ids_by_name(networks),
@@ -75,14 +77,19 @@ class DockerEngine(Engine):
 
     def containers(self, stack: str, service: str) -> tuple[Container, ...]:
         chosen = [f"{labels.COMPOSE_PROJECT}={stack}", f"{labels.COMPOSE_SERVICE}={service}"]
+        found = (one for one in self._containers(chosen) if labels.COMPOSE_HOOK not in one.labels)
+        return tuple(sorted(found, key=lambda c: c.number))
+
+    def init_containers(self, stack: str, service: str) -> tuple[Container, ...]:
+        chosen = [f"{labels.COMPOSE_PROJECT}={stack}", f"{labels.COMPOSE_SERVICE}={service}", labels.COMPOSE_HOOK]
         return tuple(sorted(self._containers(chosen), key=lambda c: c.number))
 
     def _containers(self, chosen: list[str]) -> tuple[Container, ...]:
         """Containers by labels, those of `docker compose run` left out."""
         with self.speaking():
-            listed = self.client.containers(all=True, filters={"label": [*chosen, f"{labels.COMPOSE_ONEOFF}=False"]})
-        found = (self.inspect(entry["Id"]) for entry in listed)
-        return tuple(container for container in found if container)
+            listed = self.client.containers(all=True, filters={"label": chosen})
+        lasting = (entry["Id"] for entry in listed if _is_of_a_stack(entry["Labels"]))
+        return tuple(container for container in map(self.inspect, lasting) if container)
 
     def stacks(self) -> dict[str, dict[str, str]]:
         with self.speaking():
@@ -344,6 +351,10 @@ def port_in(text: str) -> int | None:
     return int(numbers[0]) if numbers else None
 
 
+def _is_of_a_stack(marks: Mapping[str, str]) -> bool:
+    return marks.get(labels.COMPOSE_ONEOFF) == "False" or labels.COMPOSE_HOOK in marks
+
+
 def _container(raw: Mapping[str, Any]) -> Container:
     state, config, network = raw["State"], raw["Config"], raw["NetworkSettings"]
     marks = config.get("Labels") or {}
@@ -352,7 +363,7 @@ def _container(raw: Mapping[str, Any]) -> Container:
         id=raw["Id"],
         name=raw["Name"].lstrip("/"),
         service=marks.get(labels.COMPOSE_SERVICE, ""),
-        number=int(marks.get(labels.COMPOSE_NUMBER, "1")),
+        number=labels.number_of(marks),
         state=state["Status"],
         health=(state.get("Health") or {}).get("Status"),
         exit_code=state["ExitCode"] if ended else None,

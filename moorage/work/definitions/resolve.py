@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -16,7 +16,7 @@ from moorage.model.definition import Config, Definition, Hidden, Source
 from moorage.model.generation import PinnedImage
 from moorage.model.lease import Lease
 from moorage.model.step import StepKind
-from moorage.rules import composing, labels, reading, templates
+from moorage.rules import composing, labels, reading, references, templates
 from moorage.rules.planning import Desired, ImageNeed
 from moorage.work.definitions import hidden
 from moorage.work.definitions.request import UpRequest, name_of
@@ -77,13 +77,15 @@ def _read(
     world: World, source: Source, raw: Config, name: str, ports: dict[str, str], *, hide: bool = False
 ) -> Definition:
     """`hide`: read also what is to be hidden, which ports have no part in."""
-    config = world.compose.config(source, name, ports)
+    ignored: list[str] = []
+    config = world.compose.config(source, name, ports, ignored.append)
+    references.follow(config, {name, str(raw.get("name") or name)})
     templates.fill_in(config, world.contexts.survey)
     extensions = reading.service_extensions(raw)
     if "$" in json.dumps(extensions):  # else there is nothing to interpolate
         extensions = world.compose.interpolate(source, extensions, ports)
     variables = world.compose.variables(source, name) if reading.needs_variables(config) else {}
-    definition = reading.read_definition(config, raw, extensions, variables, source, _real)
+    definition = reading.read_definition(config, raw, extensions, variables, source, _real, ignored)
     if not hide:
         return definition
     texts, left = hidden.of_definition(world, source, raw, config, variables)
@@ -94,6 +96,7 @@ def desire(world: World, resolved: Resolved, leases: Sequence[Lease]) -> Desired
     """What a plan is to lead to: with the leased ports, and with the images that are there."""
     definition, request = with_leased_variables(world, resolved, leases), resolved.request
     needs = {need.service: need for need in image_needs(world, definition, request)}
+    needs |= {need.service: need for need in init_image_needs(world, definition, needs.values())}
     pins = pins_of(definition, needs)
     _, digests = composing.compose_config(definition, leases, pins, world.home)
     return Desired(
@@ -138,6 +141,28 @@ def image_needs(world: World, definition: Definition, request: UpRequest) -> tup
         needs.append(need.model_copy(update={"action": None}) if need.action and reference in seen else need)
         seen.add(reference)
     return tuple(needs)
+
+
+def init_image_needs(world: World, definition: Definition, others: Iterable[ImageNeed]) -> Iterator[ImageNeed]:
+    """The same for images that init containers do not have from their service. `others`: what services need."""
+    seen = {need.reference for need in others if need.action}
+    for key, (name, one) in composing.init_images(definition).items():
+        reference = str(one.image)
+        found = _image(world, key, reference)
+        why = "requested (pull_policy: always)" if one.pull_policy == "always" else "" if found else "not here yet"
+        if why and one.pull_policy == "never":
+            where = f"services.{name}.pre_start"
+            message = f"{where}: image {reference} does not exist here, and pull_policy is never"
+            raise ImageError(message, service=name, image=reference, hint="Build, load or pull it first.")
+        again = bool(why) and reference not in seen
+        yield ImageNeed(
+            service=key,
+            reference=reference,
+            image_id=None if why or reference in seen or not found else found[0],
+            action=StepKind.PULL if again else None,
+            why=why,
+        )
+        seen.add(reference)
 
 
 def _image_need(world: World, definition: Definition, name: str, reference: str, request: UpRequest) -> ImageNeed:

@@ -21,7 +21,8 @@ async def remove(step: Step, run: Run) -> str:
         return await _remove_service(step.service, run)
     engine = run.world.engine
     observed = await in_thread(lambda: engine.observe(run.stack))
-    mine = [c for c in observed.containers if labels.ours(c.labels, run.stack, run.world.home)]
+    every = (*observed.containers, *observed.init_containers)
+    mine = [c for c in every if labels.ours(c.labels, run.stack, run.world.home)]
     await asyncio.gather(*(in_thread(partial(engine.remove, c.id, run.with_volumes)) for c in mine))
     for network in observed.networks:
         await in_thread(partial(_remove_network, run, network))
@@ -35,16 +36,17 @@ async def remove(step: Step, run: Run) -> str:
 
 async def _remove_service(service: str, run: Run) -> str:
     containers = await in_thread(lambda: run.world.engine.containers(run.stack, service))
+    containers += await in_thread(lambda: run.world.engine.init_containers(run.stack, service))
     new = [
         c
         for c in containers
         if c.id not in run.spared and labels.ours(c.labels, run.stack, run.world.home) and labels.HOLDER not in c.labels
     ]
-    await asyncio.gather(*(in_thread(partial(_stop_and_remove, run, c)) for c in new))
+    await asyncio.gather(*(in_thread(partial(stop_and_remove, run, c)) for c in new))
     return f"removed {len(new)} container{'' if len(new) == 1 else 's'}"
 
 
-def _stop_and_remove(run: Run, container: Container) -> None:
+def stop_and_remove(run: Run, container: Container) -> None:
     """With a short grace period: what it did is thrown away, but volumes that existed before want a clean end."""
     engine = run.world.engine
     if container.state == "running":

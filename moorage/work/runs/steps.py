@@ -16,7 +16,7 @@ from moorage.model.state import Container, SpanOutcome
 from moorage.model.step import Step, StepKind
 from moorage.rules import graph, planning, unforeseen
 from moorage.work.definitions import generations, sharing
-from moorage.work.runs import images, leasing, placeholders, port_ranges, reattaching
+from moorage.work.runs import images, init_containers, leasing, placeholders, port_ranges, reattaching
 from moorage.work.runs.removal import remove
 from moorage.work.runs.retries import retried
 from moorage.work.runs.run import Run
@@ -119,15 +119,23 @@ async def start(step: Step, run: Run) -> str:
         )
     run.started[service.name] = run.world.clock.monotonic()
     one_shot = graph.is_one_shot(run.services, service.name) and service.name not in run.again
+    waiting = [c for c in containers if _is_to_start(service, c, one_shot)]
+    if not waiting:
+        return "already running"
+    first = await init_containers.run_all(step, run, service, containers)
     ranges = await in_thread(lambda: port_ranges.leases_of(run, service.name)) if len(containers) > 1 else ()
     release = await in_thread(lambda: port_ranges.keep_off(run, ranges))
     try:
-        answers = await asyncio.gather(
-            *(in_thread(partial(_start, run, service, c, one_shot, ranges)) for c in containers)
-        )
+        await asyncio.gather(*(in_thread(partial(_start, run, service, c, ranges)) for c in waiting))
     finally:
         await uncancelled(in_thread(release))
-    return "started" if any(answers) else "already running"
+    await init_containers.remove(run, first)
+    return "started"
+
+
+def _is_to_start(service: Service, container: Container, one_shot: bool) -> bool:
+    ended_well = one_shot and container.state == "exited" and container.exit_code == planning.good_exit(service)
+    return container.state != "running" and not ended_well
 
 
 def _advice(service: Service, complaint: str) -> str | None:
@@ -141,11 +149,7 @@ def _advice(service: Service, complaint: str) -> str | None:
     return None
 
 
-def _start(run: Run, service: Service, container: Container, one_shot: bool, ranges: Sequence[Lease]) -> bool:
-    """Start one container. False: nothing was to be done."""
-    ended_well = one_shot and container.state == "exited" and container.exit_code == planning.good_exit(service)
-    if container.state == "running" or ended_well:
-        return False
+def _start(run: Run, service: Service, container: Container, ranges: Sequence[Lease]) -> None:
     engine = run.world.engine
     try:
         for file in service.inject:
@@ -160,7 +164,6 @@ def _start(run: Run, service: Service, container: Container, one_shot: bool, ran
         raise RunError(message, service=service.name, reason="not started", log=log, hint=hint) from None
     for hook in service.post_start:
         _run_hook(run, service.name, "post_start", container, hook)
-    return True
 
 
 def _run_hook(run: Run, service: str, kind: str, container: Container, hook: Hook) -> None:

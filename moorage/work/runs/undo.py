@@ -116,7 +116,7 @@ def _removals(run: Run, record: RunRecord, observed: Observed, kept: Observed) -
     """Remove all but what is kept, with the anonymous volumes that came with it."""
     run.discarded = _services_of(run.world, record)
     run.spared = {c.id for c in kept.containers} | rules.volumes_before(record)
-    new = {c.service for c in observed.containers if c.id not in run.spared}
+    new = {c.service for c in (*observed.containers, *observed.init_containers) if c.id not in run.spared}
     return tuple(Step(kind=StepKind.REMOVE, service=name, why="undo") for name in sorted(new))
 
 
