@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tarfile
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 
@@ -166,6 +167,11 @@ class FakeEngine(Engine):
         with self.machine.mutex:
             image = self.machine.image(reference)
             return (image.id, dict(image.labels)) if image else None
+
+    def tagged_at(self, reference: str) -> datetime | None:
+        with self.machine.mutex:
+            image = self.machine.image(reference)
+            return self.machine.tagged.get(image.id) if image else None
 
     def repo_digest(self, reference: str) -> str | None:
         """None: the machine's registry has no digests."""

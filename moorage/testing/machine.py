@@ -104,6 +104,8 @@ class FakeMachine:
         self.images: dict[str, Image] = {}
         self.tags: dict[str, str] = {}
         """Tag → image id."""
+        self.tagged: dict[str, datetime] = {}
+        """Image id → when it was given a name last."""
         self.registry: dict[str, Image] = {}
         """Images that can be pulled."""
         self.busy_ports: set[tuple[int, str]] = set()
@@ -141,6 +143,7 @@ class FakeMachine:
         """Store an image under a tag."""
         self.images[image.id] = image
         self.tags[full(tag)] = image.id
+        self.tagged[image.id] = self.clock.now()
 
     def image(self, reference: str) -> Image | None:
         """An image by tag or id. None: not there."""

@@ -24,6 +24,7 @@ from pathlib import Path
 from moorage.adapters.compose.errors import definition_error, engine_error, image_error, last_words, unfinished
 from moorage.adapters.compose.orphan_processes import end_strays
 from moorage.adapters.compose.registry_config import logged_in, remove_left_behind
+from moorage.adapters.docker_context import endpoint
 from moorage.adapters.framing import every_call
 from moorage.errors import ComposeUnavailableError, DefinitionError, MoorageError, said
 from moorage.interfaces import Compose
@@ -173,7 +174,8 @@ class ComposeCli(Compose):
         While it runs, the process is in `under_way`, if given. `more`: variables in addition to our own environment.
         """
         limit_s = timeout_s or self._settings.engine_timeout_s + self._settings.compose_timeout_s
-        process = self._start(arguments, directory, {**for_programs(os.environ), **(more or {})}, None, merged=True)
+        env = {**for_programs(os.environ), **endpoint().environment(), **(more or {})}
+        process = self._start(arguments, directory, env, None, merged=True)
         alarm = threading.Timer(limit_s, _kill, [process])
         alarm.start()
         calls = set() if under_way is None else under_way

@@ -19,6 +19,7 @@ import urllib3
 from docker.errors import APIError, DockerException, NotFound
 from docker.utils import kwargs_from_env
 
+from moorage.adapters.docker_context import DEFAULT, Endpoint, endpoint
 from moorage.adapters.engine.archive import archive_of
 from moorage.adapters.engine.exec import output_of
 from moorage.adapters.framing import every_call
@@ -51,8 +52,11 @@ class DockerEngine(Engine):
 
     @property
     def address(self) -> str:
-        """Address of the engine."""
-        return os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+        """Address of the engine; where its context is gone, what Docker would use without one."""
+        try:
+            return endpoint().address
+        except EngineUnavailableError:
+            return DEFAULT
 
     def ping(self) -> str:
         with self.speaking():
@@ -187,6 +191,14 @@ class DockerEngine(Engine):
                 return None
         return image["Id"], (image.get("Config") or {}).get("Labels") or {}
 
+    def tagged_at(self, reference: str) -> datetime | None:
+        with self.speaking():
+            try:
+                image = self.client.inspect_image(reference)  # type: ignore[no-untyped-call]
+            except NotFound:
+                return None
+        return _time((image.get("Metadata") or {}).get("LastTagTime"))
+
     def repo_digest(self, reference: str) -> str | None:
         with self.speaking():
             try:
@@ -272,8 +284,8 @@ class DockerEngine(Engine):
         return self._connected
 
     def _connect(self) -> docker.APIClient:
-        options = kwargs_from_env()
         try:
+            options = _options(endpoint())
             client = docker.APIClient(
                 **options, timeout=math.ceil(self._settings.connect_timeout_s), num_pools=8, max_pool_size=64
             )
@@ -290,12 +302,20 @@ class DockerEngine(Engine):
         ):  # ('Connection aborted.', PermissionError(13, '…'))
             cause = found[1].lower()
         hint = "Start it (`scripts/engine` of the project, or `systemctl start docker`), or set DOCKER_HOST."
+        if context := self._context():
+            hint = f"It is that of the context {context!r}: `docker context use` chooses another one."
         if cause == "permission denied":
             hint = (
                 "Add your user to the group `docker` (`sudo usermod -aG docker NAME`, then log in again), or be root."
             )
         message = f"no Docker engine answers at {self.address}: {cause}"
         return EngineUnavailableError(message, hint=hint, address=self.address)
+
+    def _context(self) -> str | None:
+        try:
+            return endpoint().context
+        except EngineUnavailableError:
+            return None
 
     @contextmanager
     def speaking(self) -> Iterator[docker.APIClient]:
@@ -330,6 +350,11 @@ def _ignoring_missing(*statuses: int) -> Iterator[None]:
     except APIError as error:
         if error.status_code not in statuses:
             raise
+
+
+def _options(found: Endpoint) -> dict[str, Any]:
+    """How the SDK gets to the engine."""
+    return {"base_url": found.address, **kwargs_from_env({**os.environ, **found.environment()})}
 
 
 def _explanation(error: APIError) -> str:

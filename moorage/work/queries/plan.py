@@ -59,7 +59,7 @@ async def plan_up(world: World, resolved: Resolved, excluded: frozenset[tuple[in
     ready = await ready_services(world, desired, observed)
     plan = planning.make_plan(desired, observed, ready)
     unseen = await in_thread(lambda: tuple(_without_a_step(world, resolved)))
-    plan = plan.model_copy(update={"notices": (*plan.notices, *found, *unseen)})
+    plan = plan.model_copy(update={"notices": (*plan.notices, *desired.notices, *found, *unseen)})
     return PlannedUp(resolved, desired, observed, plan)
 
 

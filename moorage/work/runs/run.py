@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import pwd
 import socket
-import threading
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from moorage.errors import MoorageError
-from moorage.model.definition import Config, Hidden, Service
+from moorage.model.definition import Hidden, Service
 from moorage.model.event import Action, Event
 from moorage.model.generation import Generation
 from moorage.model.state import Observed, RunOutcome, RunRecord, Span, SpanOutcome
@@ -70,9 +68,6 @@ class Run:
         """Services that a restart starts again; one-shots among them run even if they have succeeded before."""
         self.recreated: tuple[frozenset[str], bool] = (frozenset(), False)
         """Services whose containers a restart creates, and whether it does so where they are as they should be."""
-        self.built_from: tuple[Desired, Path, Config] | None = None
-        """The file that images are built from, and what it was written for. None: not written yet."""
-        self.build_guard = threading.Lock()
         self.hide: Callable[[Any], Any] = self.world.censor((), Hidden(secrets=self._secrets()))
         """Hides the definition's secrets in whatever leaves the run: events, errors, reports."""
 
