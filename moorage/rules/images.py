@@ -47,6 +47,12 @@ def reference_of(definition: Definition, service: str) -> str:
     return full(composing.image_reference(definition, service))
 
 
+def goes_by_time(definition: Definition, reference: str) -> bool:
+    """True: a service wants this image pulled every so often."""
+    timed = (name for name, service in definition.services.items() if service.pull_every_s is not None)
+    return any(reference_of(definition, name) == full(reference) for name in timed)
+
+
 def makers(definition: Definition) -> dict[str, str]:
     """Full reference → the service that builds it: the first by name that runs, else the first."""
     found: dict[str, str] = {}

@@ -143,7 +143,6 @@ def test_a_wrong_option_is_named(options: Any, key: str) -> None:
     [
         ({"provider": {"type": "x"}}, "services.web.provider"),
         ({"deploy": {"mode": "global"}}, "services.web.deploy.mode: global"),
-        ({"pull_policy": "daily"}, "services.web.pull_policy: daily"),
         ({"models": ["m"]}, "services.web.models"),
     ],
 )

@@ -152,10 +152,9 @@ def _references(definition: Definition, sources: dict[str, BuildSource]) -> dict
     for name, source in sources.items():
         for reference in images.base_references(definition, source):
             found[reference] = (f"services.{name}.build", False)
-    for name, service in definition.services.items():
+    for name in definition.services:
         reference = images.reference_of(definition, name)
-        dated = service.pull_every_s is not None or found.get(reference, ("", False))[1]
-        found[reference] = (f"services.{name}.image", dated)
+        found[reference] = (f"services.{name}.image", images.goes_by_time(definition, reference))
     return found
 
 

@@ -139,8 +139,8 @@ async def pull(step: Step, run: Run) -> str:
 
     def call() -> None:
         world.compose.pull(run.stack, build_file(run, service)[0], service, partial(_tell, step, run))
-        if run.desired.definition.services[service].pull_every_s is not None:
-            _date(world, run.desired.images[service].reference)
+        if decide.goes_by_time(run.desired.definition, reference := run.desired.images[service].reference):
+            _date(world, reference)
 
     await in_thread(call, on_cancel=world.compose.abort)
     return _done("pulled", step, "")
