@@ -28,6 +28,7 @@ from moorage.interfaces import Engine
 from moorage.model.definition import HealthCheck
 from moorage.model.state import BoundPort, Container, Observed
 from moorage.rules import labels
+from moorage.rules.environments import for_programs
 from moorage.rules.excerpts import end_of
 from moorage.settings import Settings
 
@@ -354,7 +355,7 @@ def _ignoring_missing(*statuses: int) -> Iterator[None]:
 
 def _options(found: Endpoint) -> dict[str, Any]:
     """How the SDK gets to the engine."""
-    return {"base_url": found.address, **kwargs_from_env({**os.environ, **found.environment()})}
+    return {"base_url": found.address, **kwargs_from_env({**for_programs(os.environ), **found.environment()})}
 
 
 def _explanation(error: APIError) -> str:
