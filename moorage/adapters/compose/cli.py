@@ -39,6 +39,9 @@ Line = Callable[[str], None]
 _FENCE = {"COMPOSE_EXPERIMENTAL_GIT_REMOTE": "false", "GIT_ALLOW_PROTOCOL": "http:https:ssh:git"}
 """Unless the environment says otherwise. A project's `.env` cannot: Compose takes nothing from it that is set here."""
 
+_ATTEST = "BUILDX_NO_DEFAULT_ATTESTATIONS"
+"""Attestations have the time in them: each build of the same files would be another image, and re-create containers."""
+
 
 @contextmanager
 def _translating() -> Iterator[None]:
@@ -121,7 +124,9 @@ class ComposeCli(Compose):
     def _image(self, arguments: list[str], file: Path, service: str, on_line: Line) -> None:
         limit_s = self._settings.image_timeout_s
         with logged_in(self._home(), self._logins) as env:
-            code, output = self._run([*arguments, "--", service], file.parent, on_line, limit_s, self._image_calls, env)
+            more = {**env, **({} if _ATTEST in os.environ else {_ATTEST: "1"})}
+            command = [*arguments, "--", service]
+            code, output = self._run(command, file.parent, on_line, limit_s, self._image_calls, more)
         if code:
             raise image_error(arguments[-1], service, output)
 

@@ -19,6 +19,8 @@ from moorage.interfaces import World
 from moorage.rules import labels
 
 _RUNNING_IN = re.compile(r" ---> Running in ([0-9a-f]{12})")
+_OF_CONTAINERS = frozenset({labels.COMPOSE_NUMBER, labels.STACK, labels.HELPER, labels.HOLDER})
+"""Marks of what is somebody's. Others may come from the image that is built upon: Compose marks images too."""
 _ENDING = ".building.json"
 _ENDS_S, _POLL_S = 3.0, 0.1
 """How long a container may take to end after its build was broken off."""
@@ -67,5 +69,5 @@ def _remove(world: World, container: str, began: datetime) -> None:
         time.sleep(_POLL_S)
     if found is None or found.started_at is None or found.started_at < began:
         return
-    if not {labels.COMPOSE_PROJECT, labels.STACK} & set(found.labels):
+    if not _OF_CONTAINERS & set(found.labels):
         world.engine.remove(found.id, volumes=True)
