@@ -46,6 +46,8 @@ class Container(Frozen):
     """Its IP addresses on the stack's networks."""
     volumes: dict[str, str] = Field(default_factory=dict)
     """Path → volume mounted there; anonymous volumes have 64 hexadecimal digits as their name."""
+    created_at: datetime | None = None
+    """None: not known."""
     started_at: datetime | None = None
     """None: never started."""
     finished_at: datetime | None = None

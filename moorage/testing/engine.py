@@ -269,6 +269,7 @@ def _container(box: Box) -> Container:
         ports=box.bound,
         volumes=dict(box.mounts),
         addresses=("192.0.2.1",) if box.running and box.networks else (),
+        created_at=box.created_at,
         started_at=box.started_at,
         health_check=box.health_check,
         error=box.error,

@@ -70,6 +70,7 @@ class Box:
     state: str = "created"
     exit_code: int | None = None
     bound: tuple[BoundPort, ...] = ()
+    created_at: datetime | None = None
     started_at: datetime | None = None
     output: list[str] = field(default_factory=list)
     files: dict[str, str] = field(default_factory=dict)
@@ -168,6 +169,7 @@ class FakeMachine:
             for path in self.images[box.image_id].volumes:
                 box.mounts.setdefault(path, "")
             box.mounts = {path: volume or self.add_volume() for path, volume in box.mounts.items()}
+            box.created_at = self.clock.now()
             self.boxes[box.id] = box
             return box
 

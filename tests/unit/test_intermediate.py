@@ -27,7 +27,7 @@ def container(world, *, ago_s: float = 0.0, state: str = "exited", marks: dict[s
     machine = world.engine.machine
     image = machine.image("tiny:1")
     box = machine.add_box(Box(machine.new_id()[:12], "clever_name", image.id, marks or {}, ("false",), state=state))
-    box.started_at = world.clock.now() - timedelta(seconds=ago_s)
+    box.created_at = world.clock.now() - timedelta(seconds=ago_s)
     return box
 
 
@@ -47,6 +47,11 @@ BY_ENGINE = ["Step 2/2 : RUN false", " ---> Running in {}"]
 
 def test_the_container_of_the_step_that_failed_goes(world):
     assert not fail(world, BY_ENGINE)
+
+
+def test_that_of_a_step_that_runs_nothing_goes(world):
+    """`ENV` and the like have one too; it is left if the build is broken off meanwhile."""
+    assert not fail(world, BY_ENGINE, state="created")
 
 
 def test_that_of_a_base_that_compose_has_built_goes_too(world):

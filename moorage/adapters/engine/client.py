@@ -387,6 +387,7 @@ def _container(raw: Mapping[str, Any]) -> Container:
         ports=tuple(_bound_ports(network.get("Ports") or {})),
         volumes={m["Destination"]: m["Name"] for m in raw.get("Mounts") or () if m.get("Type") == "volume"},
         addresses=tuple(n["IPAddress"] for n in (network.get("Networks") or {}).values() if n.get("IPAddress")),
+        created_at=_time(raw.get("Created")),
         started_at=_time(state.get("StartedAt")),
         finished_at=_time(state.get("FinishedAt")),
         health_check=_health_check(config),

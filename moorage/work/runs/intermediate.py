@@ -1,8 +1,8 @@
-"""Intermediate containers: the engine's own builder runs each `RUN` in one, and leaves that of a failed build behind.
+"""Intermediate containers: the engine's own builder makes one for each step, and leaves that of a failed build behind.
 
 Which one it is stands only in the build's output, and a Dockerfile may print the same: a container is removed only if
-it was started during the build, has ended, and is no service's. The id is written down while a build is under way, so
-that it is found if the process was killed.
+it was created during the build, does not run, and is no service's. The id is written down while a build is under way,
+so that it is found if the process was killed.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _remove(world: World, container: str, began: datetime) -> None:
         if world.clock.monotonic() >= deadline:
             return
         time.sleep(_POLL_S)
-    if found is None or found.started_at is None or found.started_at < began:
+    if found is None or found.created_at is None or found.created_at < began:
         return
     if not _OF_CONTAINERS & set(found.labels):
         world.engine.remove(found.id, volumes=True)
