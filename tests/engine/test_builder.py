@@ -96,12 +96,9 @@ def test_a_failed_build_leaves_no_container(project, tiny_image, machine_state, 
 def test_a_killed_build_leaves_no_container_to_the_next_command(project, tiny_image, machine_state, docker_client):
     project.write("Dockerfile", f"FROM {tiny_image}\nLABEL who={project.name}\nRUN echo hello; sleep 60\n")
     project.compose("services: {web: {build: .}}")
-    process = project.start("up")
-    for line in process.stderr:
-        if "| hello" in line:
-            break
-    process.kill()
-    process.wait()
+    with project.start("up", stdout=subprocess.DEVNULL) as process:
+        assert any("| hello" in line for line in process.stderr)
+        process.kill()
     assert of_build(docker_client, project)
     project.write("Dockerfile", f"FROM {tiny_image}\n")
     project.moorage("build")
