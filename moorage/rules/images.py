@@ -15,7 +15,7 @@ from moorage.model.base import Frozen
 from moorage.model.definition import Definition, Service
 from moorage.model.image import NO_WISH, ImageWish, LocalImage
 from moorage.model.step import StepKind
-from moorage.rules import composing, graph, labels
+from moorage.rules import composing, graph, labels, reading
 from moorage.rules.planning import ImageNeed
 
 _HUB = ("docker.io/", "index.docker.io/")
@@ -63,8 +63,12 @@ def makers(definition: Definition) -> dict[str, str]:
 
 
 def base_references(definition: Definition, source: BuildSource) -> tuple[str, ...]:
-    """Full references of the images that an image is based on. Raises DefinitionError: no such service."""
-    return tuple(sorted({_base_reference(definition, base) for base in source.bases}))
+    """Full references of the images that an image is based on, but for what is no name: the builder will say so.
+
+    Raises DefinitionError: no such service.
+    """
+    found = (_base_reference(definition, base) for base in source.bases)
+    return tuple(sorted({reference for reference in found if reading.is_reference(reference)}))
 
 
 def _base_reference(definition: Definition, base: str) -> str:

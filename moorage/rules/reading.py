@@ -210,10 +210,15 @@ def _refuse_strangers(options: Any, known: frozenset[str], where: str) -> None:
             raise DefinitionError(message, key=f"{where}.{key}", hint=f"Valid keys: {', '.join(sorted(known))}.")
 
 
+def is_reference(text: str) -> bool:
+    """True for a valid name of an image. Others must not become part of URLs of the engine's API."""
+    return _REFERENCE.fullmatch(text) is not None
+
+
 def _image(name: str, service: Config) -> str | None:
-    """The image's name, if it is valid: it becomes part of URLs of the engine's API."""
+    """The image's name, if it is valid."""
     image = service.get("image")
-    if image is None or _REFERENCE.fullmatch(image):
+    if image is None or is_reference(image):
         return None if image is None else str(image)
     where = f"services.{name}.image"
     message = f"{where}: {image[:80]!r} is not a valid image name"

@@ -159,6 +159,11 @@ FORMS: dict[str, tuple[Any, ...]] = {
         ({"x:1": image()}, {"a": ["x:1"]}, images.NO_WISH),
         "",
     ),
+    "a base that is no name": (
+        {"a": B},
+        ({}, {"a": ["../containers", "A B"]}, images.NO_WISH),
+        "build a: no image yet",
+    ),
     "the base changes: what stands on it too": (
         AB,
         ({"x:base": image("1", "old"), "x:app": image("2", "d", **{"x:base": "1"})}, ON, images.NO_WISH),
