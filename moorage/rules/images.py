@@ -211,9 +211,10 @@ def _built(
     made: Mapping[str, ImageNeed],
     wish: ImageWish,
 ) -> ImageNeed:
-    bases = base_references(definition, source)
+    own = reference_of(definition, name)  # built upon itself, it would be another one each time
+    bases = tuple(one for one in base_references(definition, source) if one != own)
     under = [made[one] for one in bases if one in made and made[one].action]
-    found = here[reference_of(definition, name)]
+    found = here[own]
     asked = wish.build is None or name in wish.build or definition.services[name].pull_policy == "build"
     rebuilt = [one.service for one in under if one.action == StepKind.BUILD]
     why = _why_build(found, source, {one: here[one] for one in bases}, rebuilt)

@@ -156,7 +156,7 @@ FORMS: dict[str, tuple[Any, ...]] = {
     ),
     "FROM itself is the image before": (
         {"a": {**B, "image": "x:1"}},
-        ({"x:1": image()}, {"a": ["x:1"]}, images.NO_WISH),
+        ({"x:1": image("2", "d", **{"x:1": "1"})}, {"a": ["x:1"]}, images.NO_WISH),
         "",
     ),
     "a base that is no name": (
