@@ -124,7 +124,7 @@ class ComposeCli(Compose):
     def _image(self, arguments: list[str], file: Path, service: str, on_line: Line) -> None:
         limit_s = self._settings.image_timeout_s
         with logged_in(self._home(), self._logins) as env:
-            more = {**env, **({} if _ATTEST in os.environ else {_ATTEST: "1"})}
+            more = {_ATTEST: os.environ.get(_ATTEST, "1"), **env}
             command = [*arguments, "--", service]
             code, output = self._run(command, file.parent, on_line, limit_s, self._image_calls, more)
         if code:
