@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from hashlib import file_digest, sha256
 from pathlib import Path, PurePath
@@ -29,23 +30,34 @@ class BuildContexts(Contexts):
 
     def digest(self, build: dict[str, Any]) -> str:
         """A remote context counts by its address."""
-        whole = sha256(json.dumps({k: v for k, v in build.items() if k != "labels"}, sort_keys=True).encode())
-        contexts = [str(build.get("context", ".")), *map(str, (build.get("additional_contexts") or {}).values())]
-        for context in contexts:
-            if Path(context).is_absolute():
-                _require(Path(context), build)
-                for piece in self._pieces(Path(context), str(build.get("dockerfile") or "Dockerfile")):
-                    whole.update(piece)
+        whole = sha256(json.dumps(_told(build), sort_keys=True).encode())
+        if "dockerfile_inline" not in build and _folder(build):
+            whole.update(b"\0Dockerfile\0" + self._content(_existing(build)))
+        for name, context in _folders(build):
+            if not context.is_dir():
+                raise _missing("build.additional_contexts" if name else "build.context", context, "directory")
+            whole.update(f"\0\0{name}".encode())
+            dockerfile = None if name or "dockerfile_inline" in build else _dockerfile(build)
+            for piece in self._pieces(context, dockerfile):
+                whole.update(piece)
         return whole.hexdigest()[:16]
 
-    def _pieces(self, context: Path, dockerfile: str) -> Iterator[bytes]:
-        """Name, mode and content of each file, in order of names."""
-        for name in sorted(exclude_paths(str(context), ignored(context, dockerfile), dockerfile=dockerfile)):
+    def dockerfile(self, build: dict[str, Any]) -> str:
+        if "dockerfile_inline" in build:
+            return str(build["dockerfile_inline"])
+        return text_of(_existing(build))[0] if _folder(build) else ""
+
+    def _pieces(self, context: Path, dockerfile: Path | None) -> Iterator[bytes]:
+        """Name, mode and content of each file, in order of names, but the Dockerfile's. None: it is elsewhere."""
+        inside = str(dockerfile.relative_to(context)) if dockerfile and dockerfile.is_relative_to(context) else _NOWHERE
+        for name in sorted(exclude_paths(str(context), ignored(context, str(dockerfile or "")), dockerfile=inside)):
             path = context / name
+            if name == inside:
+                continue
             if path.is_symlink():
-                yield f"\0{name}\0{path.readlink()}".encode()
+                yield os.fsencode(f"\0{name}\0{path.readlink()}")
             elif path.is_file():
-                yield f"\0{name}\0{path.stat().st_mode & 0o777:o}\0".encode()
+                yield os.fsencode(f"\0{name}\0{path.stat().st_mode & 0o777:o}\0")
                 yield self._content(path)
 
     def _content(self, path: Path) -> bytes:
@@ -71,14 +83,54 @@ class BuildContexts(Contexts):
         )
 
 
-def _require(context: Path, build: dict[str, Any]) -> None:
+_NOWHERE = "\0"
+"""A file that no context has: `exclude_paths` always takes one for the Dockerfile."""
+_NOT_IN_IMAGE = frozenset(
+    {"context", "dockerfile", "dockerfile_inline", "cache_from", "cache_to", "no_cache", "pull", "ssh"}
+)
+"""What is read (and counts by its content), or only helps the builder."""
+
+
+def _told(build: dict[str, Any]) -> dict[str, Any]:
+    """What a `build` section says in words, without places on this machine."""
+    told = {key: value for key, value in build.items() if key not in _NOT_IN_IMAGE}
+    more = build.get("additional_contexts") or {}
+    told["additional_contexts"] = {key: "" if Path(str(one)).is_absolute() else one for key, one in more.items()}
+    if not Path(str(build.get("context", "."))).is_absolute():
+        told |= {"context": build.get("context"), "dockerfile": build.get("dockerfile")}
+    return told
+
+
+def _folders(build: dict[str, Any]) -> Iterator[tuple[str, Path]]:
+    """The contexts on this machine by name; the main one has none."""
+    more = build.get("additional_contexts") or {}
+    for name, context in (("", build.get("context", ".")), *sorted(more.items())):
+        if Path(str(context)).is_absolute():
+            yield name, Path(str(context))
+
+
+def _folder(build: dict[str, Any]) -> Path | None:
+    """The context. None: it is not on this machine."""
+    return next((context for name, context in _folders(build) if not name), None)
+
+
+def _dockerfile(build: dict[str, Any]) -> Path:
+    """Where the Dockerfile is."""
+    return Path(os.path.normpath(Path(str(build.get("context", "."))) / str(build.get("dockerfile") or "Dockerfile")))
+
+
+def _existing(build: dict[str, Any]) -> Path:
+    """The same. Raises DefinitionError: it is not there, nor maybe its context."""
+    context, file = Path(str(build.get("context", "."))), _dockerfile(build)
     if not context.is_dir():
-        message = f"build.context: {context}: no such directory"
-        raise DefinitionError(message, key="build.context", file=str(context), hint="Check the path.")
-    dockerfile = context / str(build.get("dockerfile") or "Dockerfile")
-    if "dockerfile_inline" not in build and str(context) == build.get("context") and not dockerfile.is_file():
-        message = f"build.dockerfile: {dockerfile}: no such file"
-        raise DefinitionError(message, key="build.dockerfile", file=str(dockerfile), hint="Check the path.")
+        raise _missing("build.context", context, "directory")
+    if not file.is_file():
+        raise _missing("build.dockerfile", file, "file")
+    return file
+
+
+def _missing(key: str, path: Path, what: str) -> DefinitionError:
+    return DefinitionError(f"{key}: {path}: no such {what}", key=key, file=str(path), hint="Check the path.")
 
 
 def ignored(context: Path, dockerfile: str) -> list[str]:

@@ -20,6 +20,8 @@ _VERBS = {
     "stop": "Stop services; containers stay",
     "start": "Start stopped services again, in dependency order",
     "restart": "Stop services and start them again, in dependency order",
+    "build": "Build the images of services; starts nothing",
+    "pull": "Pull the images of services; starts nothing",
     "ls": "List the stacks of this machine",
     "status": "Show the state of a stack and its services",
     "logs": "Show the output of services, and follow it through restarts",

@@ -8,6 +8,8 @@ EXAMPLES = {
     "stop": "moorage stop --timeout 5 backend",
     "start": "moorage start backend",
     "restart": "moorage restart backend --recreate",
+    "build": "moorage build --no-cache backend",
+    "pull": "moorage pull --include-deps backend",
     "ls": "moorage ls --json",
     "status": "moorage status --name shop --json",
     "logs": "moorage logs --follow --tail 100 backend",

@@ -91,18 +91,24 @@ def with_progress(
     undoes: bool = True,
     loop: LoopThread | None = None,
     listener: Listener | None = None,
+    quiet: bool = False,
 ) -> T:
     """Do async work to its end, its events shown on stderr, signals turned into one orderly cancel.
 
-    `work` is given where events go. `undoes`: a cancel undoes it. Else it ends with what is under way.
+    `work` is given where events go. `undoes`: a cancel undoes it. Else it ends with what is under way. `quiet`: nothing
+    is shown.
     """
     with (
-        _shown(listener) as emit,
+        nullcontext(listener or _unheard) if quiet else _shown(listener) as emit,
         _own(loop) as own,
         InterruptibleRun(own, lambda: work(emit), undoes=undoes) as attendance,
     ):
         attendance.wait()
         return attendance.result()
+
+
+def _unheard(_event: Event) -> None:
+    """Nobody listens."""
 
 
 @contextmanager

@@ -13,9 +13,16 @@ class Contexts(Protocol):
     """Build contexts on disk."""
 
     def digest(self, build: Config) -> str:
-        """Digest of a `build` section and all files that it can see.
+        """Digest of a `build` section and all files that it can see; with `platform`, that of its service.
 
-        Raises DefinitionError: a context or Dockerfile is missing.
+        Where they lie makes no difference, nor does what only helps the builder (`cache_from`). Raises DefinitionError:
+        a context or Dockerfile is missing.
+        """
+
+    def dockerfile(self, build: Config) -> str:
+        """The text of the Dockerfile. Empty: it is in a context that is not on this machine.
+
+        Raises DefinitionError: it is missing.
         """
 
     def survey(self, context: Path) -> Survey | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -74,6 +75,9 @@ class Engine(Protocol):
 
     def image(self, reference: str) -> tuple[str, dict[str, str]] | None:
         """(id, labels) of an image. None: it does not exist."""
+
+    def tagged_at(self, reference: str) -> datetime | None:
+        """When an image was given a name last. None: the engine does not know, or it does not exist."""
 
     def repo_digest(self, reference: str) -> str | None:
         """The image's `name@sha256:…` in a registry. None: no registry is known, or there is no such image."""

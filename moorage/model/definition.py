@@ -130,6 +130,8 @@ class InitContainer(Frozen):
     image: str | None = None
     """None: its service's."""
     pull_policy: str = "missing"
+    pull_every_s: float | None = None
+    """As of a service."""
     inject: tuple[InjectedFile, ...] = ()
 
 
@@ -141,6 +143,9 @@ class Service(Frozen):
     """None: built, and named by Compose."""
     builds: bool = False
     pull_policy: str = "missing"
+    """`missing`, `always`, `never`, `build`."""
+    pull_every_s: float | None = None
+    """`pull_policy: daily | weekly | every_…`: pulled if it was pulled longer ago. None: no such policy."""
     replicas: int = Field(default=1, ge=0)
     depends_on: tuple[Dependency, ...] = ()
     ports: tuple[PortMapping, ...] = ()

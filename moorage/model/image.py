@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Literal
@@ -101,6 +102,34 @@ class BuildSpec(Frozen):
     secrets: tuple[BuildSecret, ...] = ()
     recipe: Recipe | None = None
     """For a project without a Dockerfile. None: there is one, as a file or inline."""
+
+
+class LocalImage(Frozen):
+    """An image that the engine has under a reference."""
+
+    image_id: str
+    labels: dict[str, str] = Field(default_factory=dict)
+    tagged_at: datetime | None = None
+    """When it was given a name last, which a pull does too. None: not known, or it was not asked for."""
+
+
+class ImageWish(Frozen):
+    """What is asked for about images beyond what the definition says."""
+
+    build: frozenset[str] | None = frozenset()
+    """Services whose images are built even if nothing changed. None: all that are built."""
+    pull: str | None = None
+    """`always`, `missing`: instead of each service's own `pull_policy`. None: as it says."""
+    complete: bool = True
+    """False: an image that must not be pulled may be missing."""
+    no_cache: bool = False
+    newer_bases: bool = False
+    """The builder looks for newer base images."""
+    arguments: tuple[tuple[str, str], ...] = Field(default=(), repr=False)
+    """Build arguments on top of those of the definition."""
+
+
+NO_WISH = ImageWish()
 
 
 class BuiltImage(Frozen):

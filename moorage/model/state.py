@@ -65,6 +65,8 @@ class Container(Frozen):
     """Name of a network → its place there. A network that was removed stays in it until the container is."""
     volumes: dict[str, str] = Field(default_factory=dict)
     """Path → volume mounted there; anonymous volumes have 64 hexadecimal digits as their name."""
+    created_at: datetime | None = None
+    """None: not known."""
     started_at: datetime | None = None
     """None: never started."""
     finished_at: datetime | None = None

@@ -7,8 +7,8 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from moorage.errors import UnsupportedByBackendError
-from moorage.model.definition import Config
-from moorage.model.image import BuilderName, BuildSecret, BuildSpec
+from moorage.model.definition import Config, Definition
+from moorage.model.image import BuilderName, BuildSecret, BuildSpec, ImageWish
 
 _DAGGER_KEYS = frozenset(
     {"context", "dockerfile", "dockerfile_inline", "args", "labels", "target", "secrets", "ssh", "platforms", "tags"}
@@ -37,7 +37,7 @@ def unsupported(backend: str, key: str, service: str | None, why: str) -> Unsupp
         key=key,
         service=service,
         hint="Build with Compose (`--builder compose`), or remove the key."
-        if ".build." in key
+        if ".build" in key
         else "`moorage ci` without --engine runs it on the Docker engine.",
     )
 
@@ -65,6 +65,22 @@ def arguments(build: Config) -> dict[str, str]:
         args.items() if isinstance(args, Mapping) else (str(one).partition("=")[::2] for one in args)
     )
     return {str(key): str(value) for key, value in pairs if value is not None}
+
+
+def with_wish(definition: Definition, wish: ImageWish) -> Definition:
+    """The definition with what is asked for on top of it in its `build` sections."""
+    asked = {**({"no_cache": True} if wish.no_cache else {}), **({"pull": True} if wish.newer_bases else {})}
+    if not asked and not wish.arguments:
+        return definition
+    services = {}
+    for name, service in definition.config["services"].items():
+        if build := service.get("build"):
+            given = {key: value.replace("$", "$$") for key, value in wish.arguments}
+            build = {**build, **asked, "args": {**arguments(build), **given}}
+            services[name] = {**service, "build": build}
+        else:
+            services[name] = service
+    return definition.model_copy(update={"config": {**definition.config, "services": services}})
 
 
 def secrets(service: str, build: Config, config: Config, variable: Callable[[str], str | None]) -> list[BuildSecret]:

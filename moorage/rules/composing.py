@@ -169,12 +169,14 @@ def init_images(definition: Definition) -> dict[str, tuple[str, InitContainer]]:
     }
 
 
-def build_config(definition: Definition, leases: Sequence[Lease], home: str, digests: Mapping[str, str]) -> Config:
-    """The project for Compose to build and pull from: built images get the digest of their sources as a label."""
+def build_config(
+    definition: Definition, leases: Sequence[Lease], home: str, marks: Mapping[str, Mapping[str, str]]
+) -> Config:
+    """The project for Compose to build and pull from. `marks`: labels for the image of each service that is built."""
     config, _ = compose_config(definition, leases, {}, home)
     for name, service in config["services"].items():
         if build := service.get("build"):
-            build["labels"] = {**(build.get("labels") or {}), labels.BUILD: digests.get(name, "")}
+            build["labels"] = {**(build.get("labels") or {}), **marks.get(name, {})}
             service["image"] = image_reference(definition, name)
             for use in build.get("secrets") or ():  # dropped above if Moorage writes them into the running container
                 wanted = (definition.config.get("secrets") or {}).get(use["source"])

@@ -13,6 +13,8 @@ DIRECTORY = "moorage.directory"
 DIGEST = "moorage.digest"
 BUILD = "moorage.build"
 """On a built image: digest of its sources."""
+BASES = "moorage.bases"
+"""On a built image: the ids of the images that it was built on, by reference, as JSON. Empty: it was not there then."""
 TEMPLATE = "moorage.template"
 """On an image that was built without a Dockerfile: its recipe, `python` or `node`."""
 

@@ -14,17 +14,24 @@ from moorage.rules import attachments, composing, graph
 
 
 class ImageNeed(Frozen):
-    """How to get the image of a service."""
+    """How to get the image of a service, as `rules.images` decides."""
 
     service: str
     reference: str
     image_id: str | None = None
     """None: it does not exist yet, or has to be built again."""
     action: StepKind | None = None
-    """BUILD, PULL. None: it exists."""
+    """BUILD, PULL. None: it exists, or another service's step makes it."""
     why: str = ""
+    """Why it changes. Empty: it does not."""
     source_digest: str = ""
-    """Of all that it is built from. Empty: it is not built."""
+    """Of all that it is built from, but the images that it is based on. Empty: it is not built."""
+    after: tuple[str, ...] = ()
+    """Services whose images have to be made before."""
+    bases: tuple[str, ...] = ()
+    """Full references of the images that it is based on."""
+    bases_known: bool = True
+    """False: the builder looks for newer ones itself."""
 
 
 class Desired(Frozen):
@@ -38,6 +45,8 @@ class Desired(Frozen):
     digests: dict[str, str]
     """Service → the digest it would have; correct only for services whose image exists."""
     force_recreate: bool = False
+    notices: tuple[str, ...] = ()
+    """What a person should know about its images."""
 
     def init_images(self, service: str) -> tuple[str, ...]:
         """Keys of the images that its init containers do not have from the service."""
@@ -90,11 +99,13 @@ def change_of(name: str, desired: Desired, observed: Observed) -> str:
     need = desired.images.get(name)
     containers = observed.of(name)
     service = desired.definition.services[name]
+    if not service.replicas and not containers:
+        return ""
     if len(containers) != service.replicas:
         return "it does not exist yet" if not containers else f"{len(containers)} of {service.replicas} replicas exist"
     if desired.force_recreate:
         return "requested"
-    if need and need.action:
+    if need and need.why:
         return need.why
     if any(desired.images[key].action for key in desired.init_images(name)):
         return "an init container gets a new image"
@@ -186,10 +197,14 @@ def _lease_line(lease: Lease) -> str:
 
 
 def _image_steps(desired: Desired, needs: tuple[str, ...]) -> Iterable[Step]:
-    """Images wait for the leases, because a port may be one of their build arguments."""
-    for name, need in sorted(desired.images.items()):
+    """Images wait for the leases, because a port may be one of their build arguments, and for those they come from."""
+    ids: dict[str, str] = {}
+    for name, need in desired.images.items():
         if need.action:
-            yield Step(kind=need.action, service=name, needs=needs, why=need.why, detail=(need.reference,))
+            before = tuple(ids[other] for other in need.after if other in ids)
+            step = Step(kind=need.action, service=name, needs=(*needs, *before), why=need.why, detail=(need.reference,))
+            ids[name] = step.id
+            yield step
 
 
 def _create_step(changes: Mapping[str, str], orphans: list[str], needs: list[str]) -> Step:

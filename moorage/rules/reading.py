@@ -28,7 +28,11 @@ from moorage.rules import keys, reach
 from moorage.rules.durations import seconds
 from moorage.rules.variables import port_variables
 
-_PULL_POLICIES = frozenset({"missing", "if_not_present", "always", "never", "build"})
+_PULL_POLICIES = frozenset({"missing", "if_not_present", "refresh", "always", "never", "build"})
+_ALSO_MISSING = frozenset({"if_not_present", "refresh"})
+"""Compose's schema has `refresh` too, and reads it so."""
+_PULL_TIMES = {"daily": 86_400.0, "weekly": 604_800.0}
+_PULL_EVERY = re.compile(r"every_(?:\d+[wdhms])+", re.ASCII)
 _REFERENCE = re.compile(
     # The grammar of distribution/reference, which Docker and its registries use.
     r"(?=.{1,512}$)(?:(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?|\[[a-fA-F0-9:]+\])(?::[0-9]+)?/)?"
@@ -87,11 +91,13 @@ def read_service(name: str, service: Config, config: Config, variables: Mapping[
     options = unescaped(_service_options(name, service))
     health = service.get("healthcheck") or {}
     grace = service.get("stop_grace_period")
+    policy, pull_every_s = _pull_policy(name, service)
     return Service(
         name=name,
         image=_image(name, service),
         builds=bool(service.get("build")),
-        pull_policy=_pull_policy(name, service),
+        pull_policy=policy,
+        pull_every_s=pull_every_s,
         replicas=_replicas(service),
         depends_on=tuple(_dependencies(service)),
         ports=tuple(_ports(name, service)),
@@ -196,10 +202,15 @@ def _refuse_strangers(options: Any, known: frozenset[str], where: str) -> None:
             raise DefinitionError(message, key=f"{where}.{key}", hint=f"Valid keys: {', '.join(sorted(known))}.")
 
 
+def is_reference(text: str) -> bool:
+    """True for a valid name of an image. Others must not become part of URLs of the engine's API."""
+    return _REFERENCE.fullmatch(text) is not None
+
+
 def _image(name: str, service: Config) -> str | None:
-    """The image's name, if it is valid: it becomes part of URLs of the engine's API."""
+    """The image's name, if it is valid."""
     image = service.get("image")
-    if image is None or _REFERENCE.fullmatch(image):
+    if image is None or is_reference(image):
         return None if image is None else str(image)
     where = f"services.{name}.image"
     message = f"{where}: {image[:80]!r} is not a valid image name"
@@ -207,11 +218,19 @@ def _image(name: str, service: Config) -> str | None:
     raise DefinitionError(message, service=name, key=where, hint=hint)
 
 
-def _pull_policy(name: str, service: Config) -> str:
+def _pull_policy(name: str, service: Config) -> tuple[str, float | None]:
+    """The policy, and how often it pulls, in seconds. None: it does not go by time."""
     policy = str(service.get("pull_policy") or "missing")
-    if policy not in _PULL_POLICIES:
-        raise _unsupported(f"services.{name}.pull_policy: {policy}", name)
-    return "missing" if policy == "if_not_present" else policy
+    if policy in _PULL_POLICIES:
+        return ("missing" if policy in _ALSO_MISSING else policy), None
+    if policy in _PULL_TIMES:
+        return "missing", _PULL_TIMES[policy]
+    where = f"services.{name}.pull_policy"
+    if _PULL_EVERY.fullmatch(policy):
+        return "missing", seconds(policy.removeprefix("every_"), where)
+    message = f"{where}: {policy!r} is not a policy"
+    hint = f"Valid values: {', '.join(sorted(_PULL_POLICIES))}, daily, weekly, every_12h and the like (w, d, h, m, s)."
+    raise DefinitionError(message, service=name, key=where, hint=hint)
 
 
 def _replicas(service: Config) -> int:
@@ -356,10 +375,12 @@ def _init_containers(
     for number, one in enumerate(service.get("pre_start") or ()):
         where = f"{name}.pre_start[{number}]"
         image = _image(where, one)
+        policy, pull_every_s = _pull_policy(where, one)
         yield InitContainer(
             command=tuple(map(str, unescaped(one.get("command")) or ())),
             image=None if image == service.get("image") else image,
-            pull_policy=_pull_policy(where, one),
+            pull_policy=policy,
+            pull_every_s=pull_every_s,
             inject=tuple(_injected(one, config, variables)),
         )
 

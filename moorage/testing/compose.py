@@ -15,7 +15,7 @@ from moorage.interfaces import Compose, Files, Line
 from moorage.interfaces.compose import unheard
 from moorage.model.definition import Config, HealthCheck, Source
 from moorage.model.state import Attachment
-from moorage.rules import graph, labels
+from moorage.rules import dockerfile, graph, labels
 from moorage.rules.durations import seconds
 from moorage.testing import composefile, programs
 from moorage.testing.machine import Box, FakeMachine, Image, Published, full
@@ -74,7 +74,7 @@ class FakeCompose(Compose):
         return {**of_files, **os.environ, **dict(source.environment)}
 
     def build(self, stack: str, file: Path, service: str, on_line: Line) -> None:
-        """The image runs the `CMD` of its inline Dockerfile."""
+        """The image runs the `CMD` of its Dockerfile. What it is based on has to be there, or to be pulled."""
         self._on_effect(f"build {service}")
         config = self._read(file)["services"][service]
         build = config["build"]
@@ -83,10 +83,21 @@ class FakeCompose(Compose):
         if missing := [name for name in copied if not (Path(build["context"]) / name).exists()]:
             message = f"services.{service}: build failed: COPY {missing[0]}: no such file"
             raise ImageError(message, service=service, reason="build failed", log=text)
+        self._pull_bases(service, text)
         command = next((line[4:] for line in text.splitlines() if line.startswith("CMD ")), '["sh"]')
         on_line("built")
         reference = config.get("image") or f"{stack}-{service}"
         self.machine.add_image(reference, json.loads(command), labels=build.get("labels") or {})
+
+    def _pull_bases(self, service: str, text: str) -> None:
+        for base in map(full, dockerfile.bases(text, {}, {})):
+            with self.machine.mutex:
+                found = self.machine.registry.get(base)
+                if self.machine.image(base) is None and found is None:
+                    message = f"services.{service}: build failed: manifest for {base} not found: manifest unknown"
+                    raise ImageError(message, service=service, reason="build failed", log=text)
+                if found and self.machine.image(base) is None:
+                    self.machine.keep(found, base)
 
     def pull(self, stack: str, file: Path, service: str, on_line: Line) -> None:
         """Takes the image from the machine's registry."""

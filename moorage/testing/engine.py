@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tarfile
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 
@@ -171,6 +172,11 @@ class FakeEngine(Engine):
             image = self.machine.image(reference)
             return (image.id, dict(image.labels)) if image else None
 
+    def tagged_at(self, reference: str) -> datetime | None:
+        with self.machine.mutex:
+            image = self.machine.image(reference)
+            return self.machine.tagged.get(image.id) if image else None
+
     def repo_digest(self, reference: str) -> str | None:
         """None: the machine's registry has no digests."""
         return None
@@ -268,6 +274,7 @@ def _container(box: Box) -> Container:
         volumes=dict(box.mounts),
         addresses=("192.0.2.1",) if box.running and box.networks else (),
         networks=dict(box.networks),
+        created_at=box.created_at,
         started_at=box.started_at,
         health_check=box.health_check,
         error=box.error,

@@ -81,6 +81,7 @@ class Box:
     state: str = "created"
     exit_code: int | None = None
     bound: tuple[BoundPort, ...] = ()
+    created_at: datetime | None = None
     started_at: datetime | None = None
     output: list[str] = field(default_factory=list)
     files: dict[str, str] = field(default_factory=dict)
@@ -114,6 +115,8 @@ class FakeMachine:
         self.images: dict[str, Image] = {}
         self.tags: dict[str, str] = {}
         """Tag → image id."""
+        self.tagged: dict[str, datetime] = {}
+        """Image id → when it was given a name last."""
         self.registry: dict[str, Image] = {}
         """Images that can be pulled."""
         self.busy_ports: set[tuple[int, str]] = set()
@@ -151,6 +154,7 @@ class FakeMachine:
         """Store an image under a tag."""
         self.images[image.id] = image
         self.tags[full(tag)] = image.id
+        self.tagged[image.id] = self.clock.now()
 
     def image(self, reference: str) -> Image | None:
         """An image by tag or id. None: not there."""
@@ -175,6 +179,7 @@ class FakeMachine:
             for path in self.images[box.image_id].volumes:
                 box.mounts.setdefault(path, "")
             box.mounts = {path: volume or self.add_volume() for path, volume in box.mounts.items()}
+            box.created_at = self.clock.now()
             self.boxes[box.id] = box
             return box
 

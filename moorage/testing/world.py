@@ -108,11 +108,16 @@ class MemoryLock(Lock):
 
 
 class MemoryContexts(Contexts):
-    """Build contexts that are never read: only the `build` section counts."""
+    """Build contexts that are never read: only the `build` section and its Dockerfile count."""
 
     def digest(self, build: Config) -> str:
-        """Digest of the `build` section only."""
-        return sha256(json.dumps(build, sort_keys=True).encode()).hexdigest()[:16]
+        """Digest of the `build` section and the Dockerfile only."""
+        return sha256((json.dumps(build, sort_keys=True) + self.dockerfile(build)).encode()).hexdigest()[:16]
+
+    def dockerfile(self, build: Config) -> str:
+        """Empty: it is not there."""
+        file = Path(str(build.get("context", "."))) / str(build.get("dockerfile") or "Dockerfile")
+        return str(build["dockerfile_inline"]) if "dockerfile_inline" in build else text_of(file)[0]
 
     def survey(self, context: Path) -> Survey | None:
         """None: no context is ever read."""

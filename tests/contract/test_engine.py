@@ -671,6 +671,14 @@ class TestImages:
         assert bench.engine.tags(f"moorage/{bench.stack}/") == ()
         assert bench.engine.image(f"{bench.stack}:1")
 
+    def test_it_is_dated_when_it_is_given_a_name(self, bench):
+        image_id = bench.eyes.make_image(f"{bench.stack}:1", bench.image, {"x": bench.stack})
+        bench.engine.tag(image_id, f"{bench.stack}:2")
+        first = bench.engine.tagged_at(f"{bench.stack}:1")
+        bench.engine.tag(image_id, f"{bench.stack}:2")
+        assert bench.engine.tagged_at(f"{bench.stack}:1") > first
+        assert bench.engine.tagged_at(f"{bench.stack}:3") is None
+
     def test_an_image_that_is_gone(self, bench):
         with pytest.raises(ImageError):
             bench.engine.tag(f"sha256:{'0' * 64}", f"moorage/{bench.stack}/web:id-1")

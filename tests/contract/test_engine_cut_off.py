@@ -42,6 +42,7 @@ ENGINE: dict[str, Callable[[DockerEngine], Any]] = {
     "named": lambda e: [e.named(kind) for kind in ("container", "network", "volume")],
     "image": lambda e: e.image("i"),
     "repo_digest": lambda e: e.repo_digest("i"),
+    "tagged_at": lambda e: e.tagged_at("x:1"),
     "load": lambda e: e.load(Path(__file__)),
     "tag": lambda e: e.tag("i", "a:b"),
     "untag": lambda e: e.untag("a:b"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -77,3 +77,29 @@ def test_a_project_without_a_dockerfile_comes_up(project, machine_state):
     assert written == ["backend/.dockerignore", "backend/Dockerfile", "compose.yaml"]
     config = json.loads(project.moorage("config", "--json").stdout)
     assert set(config["services"]) == {"postgres", "redis", "backend"}
+
+
+def of_build(docker_client: Any, project: Project) -> list[str]:
+    """The intermediate containers of its builds: they have the labels of the image so far."""
+    return [one["Id"] for one in docker_client.api.containers(all=True, filters={"label": f"who={project.name}"})]
+
+
+def test_a_failed_build_leaves_no_container(project, tiny_image, machine_state, docker_client):
+    project.write("Dockerfile", f"FROM {tiny_image}\nLABEL who={project.name}\nRUN echo before\nRUN exit 3\n")
+    project.compose("services: {web: {build: .}}")
+    said = project.moorage("up", exit_code=5).stderr
+    assert said.count("FAILED build web") == 1
+    assert of_build(docker_client, project) == []
+
+
+@pytest.mark.exhaustive
+def test_a_killed_build_leaves_no_container_to_the_next_command(project, tiny_image, machine_state, docker_client):
+    project.write("Dockerfile", f"FROM {tiny_image}\nLABEL who={project.name}\nRUN echo hello; sleep 60\n")
+    project.compose("services: {web: {build: .}}")
+    with project.start("up", stdout=subprocess.DEVNULL) as process:
+        assert any("| hello" in line for line in process.stderr)
+        process.kill()
+    assert of_build(docker_client, project)
+    project.write("Dockerfile", f"FROM {tiny_image}\n")
+    project.moorage("build")
+    assert of_build(docker_client, project) == []

@@ -331,8 +331,6 @@ async def test_a_broken_definition_is_exit_2_and_starts_nothing(what, stack, mac
 UNSUPPORTED = {
     "services.web.provider": "services: {web: {provider: {type: awesomecloud}}}",
     "services.web.models": "services: {web: {image: x, models: [llm]}}\nmodels: {llm: {model: ai/some}}",
-    "services.web.pull_policy: daily": "services: {web: {image: x, pull_policy: daily}}",
-    "services.web.pull_policy: every_12h": "services: {web: {image: x, pull_policy: every_12h}}",
 }
 
 

@@ -101,7 +101,7 @@ async def test_what_fails_leaves_no_generation(stack, free_ports):
     version(s, "v2")
     s.compose(BUILT.format(port=s.ports["web 80/tcp"], command='["false"]', more=""))
     await s.fails(NotReadyError)
-    assert (tags(s), numbers(s), files(s) - {"build.compose.json"}) == (*before[:2], before[2] - {"build.compose.json"})
+    assert (tags(s), numbers(s), files(s) - {"web.build.json"}) == (*before[:2], before[2] - {"web.build.json"})
     assert s.sh("web", "cat /version") == "v1"
     version(s, "v1")
     s.compose(BUILT.format(port=s.ports["web 80/tcp"], command=SERVES, more=""))

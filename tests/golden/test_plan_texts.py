@@ -68,7 +68,7 @@ def desired(
 ) -> Desired:
     why = {BUILD: "no image yet", PULL: "not here yet"}
     images = {}
-    for name in definition.services:
+    for name in sorted(definition.services):
         action = (needs or {}).get(name)
         reference = composing.image_reference(definition, name)
         image_id = None if action else "sha256:1"

@@ -65,9 +65,11 @@ def test_a_pull_that_may_pass_is_tried_again(stack: Transactions) -> None:
     assert result.status.state == "running"
     told = [event for event in events if event.action == Action.RETRY]
     assert [(event.step, event.service) for event in told] == [("pull web", "web")] * 3
-    assert [event.message.split(" in ")[0] for event in told] == [
-        f"the registry is busy; try {n} of 4" for n in (2, 3, 4)
+    assert [event.message for event in told] == [
+        f"again in {pause} s, {n} of 4: the registry is busy" for pause, n in ((1, 2), (2, 3), (4, 4))
     ]
+    own = [event.action for event in events if event.step == "pull web" and event.action != Action.PROGRESS]
+    assert own == [Action.STARTED, *[Action.RETRY] * 3, Action.DONE], "what is tried again has not failed"
     assert 7.0 <= CLOCK.monotonic() - began <= 7.0 + 4, "1, 2 and 4 seconds, and a little of chance"
 
 
@@ -76,6 +78,7 @@ def test_it_is_not_tried_for_ever(stack: Transactions) -> None:
     with pytest.raises(TransientImageError) as caught:
         brought_up(stack, TransientImageError("the registry is busy", service="web"), 9)
     assert caught.value.registry.pulls == 4
+    assert [event.action for event in caught.value.events if event.step == "pull web"].count(Action.FAILED) == 1
     assert caught.value.fields["undone"]
     assert stack.look() == before
 

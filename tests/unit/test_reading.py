@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from moorage.errors import DefinitionError, UnsupportedKeyError
+from moorage.errors import DefinitionError
 from moorage.model.definition import Condition, Source
 from moorage.rules import reading
 from moorage.rules.durations import seconds
@@ -136,19 +136,6 @@ def test_a_wrong_option_is_named(options: Any, key: str) -> None:
     with pytest.raises(DefinitionError) as caught:
         service(**{"x-moorage": options})
     assert caught.value.fields["key"] == key
-
-
-@pytest.mark.parametrize(
-    ("keys", "named"),
-    [
-        ({"pull_policy": "daily"}, "services.web.pull_policy: daily"),
-    ],
-)
-def test_what_compose_would_honour_and_we_do_not_is_refused(keys: Any, named: str) -> None:
-    with pytest.raises(UnsupportedKeyError) as caught:
-        definition(web={"image": "x", **keys})
-    assert caught.value.fields["key"] == named
-    assert caught.value.exit_code == 2
 
 
 def test_a_secret_from_the_environment_is_written_into_the_container() -> None:

@@ -25,6 +25,7 @@ from moorage.adapters.compose.errors import definition_error, engine_error, imag
 from moorage.adapters.compose.ignored_keys import ignored_keys
 from moorage.adapters.compose.orphan_processes import end_strays
 from moorage.adapters.compose.registry_config import logged_in, remove_left_behind
+from moorage.adapters.docker_context import endpoint
 from moorage.adapters.framing import every_call
 from moorage.errors import ComposeUnavailableError, DefinitionError, MoorageError, said
 from moorage.interfaces import Compose
@@ -39,6 +40,9 @@ Line = Callable[[str], None]
 
 _FENCE = {"COMPOSE_EXPERIMENTAL_GIT_REMOTE": "false", "GIT_ALLOW_PROTOCOL": "http:https:ssh:git"}
 """Unless the environment says otherwise. A project's `.env` cannot: Compose takes nothing from it that is set here."""
+
+_ATTEST = "BUILDX_NO_DEFAULT_ATTESTATIONS"
+"""Attestations have the time in them: each build of the same files would be another image, and re-create containers."""
 
 
 @contextmanager
@@ -124,7 +128,9 @@ class ComposeCli(Compose):
     def _image(self, arguments: list[str], file: Path, service: str, on_line: Line) -> None:
         limit_s = self._settings.image_timeout_s
         with logged_in(self._home(), self._logins) as env:
-            code, output = self._run([*arguments, "--", service], file.parent, on_line, limit_s, self._image_calls, env)
+            more = {_ATTEST: os.environ.get(_ATTEST, "1"), **env}
+            command = [*arguments, "--", service]
+            code, output = self._run(command, file.parent, on_line, limit_s, self._image_calls, more)
         if code:
             raise image_error(arguments[-1], service, output)
 
@@ -191,7 +197,8 @@ class ComposeCli(Compose):
         While it runs, the process is in `under_way`, if given. `more`: variables in addition to our own environment.
         """
         limit_s = timeout_s or self._settings.engine_timeout_s + self._settings.compose_timeout_s
-        process = self._start(arguments, directory, {**for_programs(os.environ), **(more or {})}, None, merged=True)
+        env = {**for_programs(os.environ), **endpoint().environment(), **(more or {})}
+        process = self._start(arguments, directory, env, None, merged=True)
         alarm = threading.Timer(limit_s, _kill, [process])
         alarm.start()
         calls = set() if under_way is None else under_way

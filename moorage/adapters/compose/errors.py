@@ -41,6 +41,12 @@ _LASTING = re.compile(
 
 _BROKEN_OFF = re.compile(r"^panic: (.*)$(?s:.*)^goroutine \d+ ", re.MULTILINE)
 """A fault of Compose's own: its stack is of no use to anybody here."""
+_OF_REGISTRY = re.compile(
+    r"""(?:Get|Head) ["']?https?://|(?:resolve|load) (?:source )?metadata|failed to (?:do request|authorize|fetch)|"""
+    r"httpReadSeeker|toomanyrequests|error pulling image|registry",
+    re.IGNORECASE,
+)
+"""In the last words of a build: what failed is a base image, not a command of the Dockerfile."""
 
 
 def definition_error(stderr: str, source: Source, services: Callable[[], Sequence[str]]) -> DefinitionError:
@@ -159,8 +165,8 @@ def image_error(what: str, service: str, output: Sequence[str]) -> ImageError:
     """The error for a failed build or pull, with its last lines; says whether a retry could help."""
     lines = [line for line in output if line.strip() and not line.startswith("time=")]
     text = last_words(output)
-    passing = bool(_PASSING.search("\n".join(lines[-8:]))) and not _LASTING.search(text)
-    kind = TransientImageError if passing and what == "pull" else ImageError
+    seen = "\n".join(lines[-8:]) if what == "pull" else text if _OF_REGISTRY.search(text) else ""
+    kind = TransientImageError if _PASSING.search(seen) and not _LASTING.search(text) else ImageError
     return kind(
         f"services.{service}: {what} failed: {text}",
         service=service,

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from moorage.adapters.docker_context import own_folder
 from moorage.adapters.files import PRIVATE_FILE, home_errors, private_folder
 from moorage.adapters.locks.kernel import KernelLock, open_existing
 from moorage.model.image import RegistryLogin
@@ -70,15 +71,6 @@ def _remove_if_dead(folder: Path) -> None:
         if alive.take():
             shutil.rmtree(folder, ignore_errors=True)
     alive.release()
-
-
-def own_folder() -> Path | None:
-    """The user's own folder. None: there is no home directory."""
-    if named := os.environ.get("DOCKER_CONFIG"):
-        return Path(named)
-    with suppress(RuntimeError):
-        return Path.home() / ".docker"
-    return None
 
 
 def _fill(folder: Path, own: Path | None, logins: Sequence[RegistryLogin]) -> None:

@@ -19,6 +19,7 @@ import urllib3
 from docker.errors import APIError, DockerException, NotFound
 from docker.utils import kwargs_from_env
 
+from moorage.adapters.docker_context import DEFAULT, Endpoint, endpoint
 from moorage.adapters.engine.archive import archive_of
 from moorage.adapters.engine.exec import output_of
 from moorage.adapters.framing import every_call
@@ -27,6 +28,7 @@ from moorage.interfaces import Engine
 from moorage.model.definition import HealthCheck
 from moorage.model.state import Attachment, BoundPort, Container, Observed, VolumeOptions
 from moorage.rules import labels
+from moorage.rules.environments import for_programs
 from moorage.rules.excerpts import end_of
 from moorage.settings import Settings
 
@@ -51,8 +53,11 @@ class DockerEngine(Engine):
 
     @property
     def address(self) -> str:
-        """Address of the engine."""
-        return os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+        """Address of the engine; where its context is gone, what Docker would use without one."""
+        try:
+            return endpoint().address
+        except EngineUnavailableError:
+            return DEFAULT
 
     def ping(self) -> str:
         with self.speaking():
@@ -72,7 +77,7 @@ class DockerEngine(Engine):
             networks=tuple(sorted(one["Name"] for one in networks if _of(one, stack))),
             volumes=tuple(sorted(volume["Name"] for volume in volumes)),
             network_ids=_ids_by_name(networks),
-            volume_options={volume["Name"]: _options(volume) for volume in volumes},
+            volume_options={volume["Name"]: _volume_options(volume) for volume in volumes},
         )
 
     def containers(self, stack: str, service: str) -> tuple[Container, ...]:
@@ -196,6 +201,14 @@ class DockerEngine(Engine):
                 return None
         return image["Id"], (image.get("Config") or {}).get("Labels") or {}
 
+    def tagged_at(self, reference: str) -> datetime | None:
+        with self.speaking():
+            try:
+                image = self.client.inspect_image(reference)  # type: ignore[no-untyped-call]
+            except NotFound:
+                return None
+        return _time((image.get("Metadata") or {}).get("LastTagTime"))
+
     def repo_digest(self, reference: str) -> str | None:
         with self.speaking():
             try:
@@ -281,8 +294,8 @@ class DockerEngine(Engine):
         return self._connected
 
     def _connect(self) -> docker.APIClient:
-        options = kwargs_from_env()
         try:
+            options = _options(endpoint())
             client = docker.APIClient(
                 **options, timeout=math.ceil(self._settings.connect_timeout_s), num_pools=8, max_pool_size=64
             )
@@ -299,12 +312,20 @@ class DockerEngine(Engine):
         ):  # ('Connection aborted.', PermissionError(13, '…'))
             cause = found[1].lower()
         hint = "Start it (`scripts/engine` of the project, or `systemctl start docker`), or set DOCKER_HOST."
+        if context := self._context():
+            hint = f"It is that of the context {context!r}: `docker context use` chooses another one."
         if cause == "permission denied":
             hint = (
                 "Add your user to the group `docker` (`sudo usermod -aG docker NAME`, then log in again), or be root."
             )
         message = f"no Docker engine answers at {self.address}: {cause}"
         return EngineUnavailableError(message, hint=hint, address=self.address)
+
+    def _context(self) -> str | None:
+        try:
+            return endpoint().context
+        except EngineUnavailableError:
+            return None
 
     @contextmanager
     def speaking(self) -> Iterator[docker.APIClient]:
@@ -341,6 +362,11 @@ def _ignoring_missing(*statuses: int) -> Iterator[None]:
             raise
 
 
+def _options(found: Endpoint) -> dict[str, Any]:
+    """How the SDK gets to the engine."""
+    return {"base_url": found.address, **kwargs_from_env({**for_programs(os.environ), **found.environment()})}
+
+
 def _explanation(error: APIError) -> str:
     return str(error.explanation or error)
 
@@ -375,6 +401,7 @@ def _container(raw: Mapping[str, Any]) -> Container:
         volumes={m["Destination"]: m["Name"] for m in raw.get("Mounts") or () if m.get("Type") == "volume"},
         addresses=tuple(n["IPAddress"] for n in (network.get("Networks") or {}).values() if n.get("IPAddress")),
         networks=_attachments(network.get("Networks") or {}),
+        created_at=_time(raw.get("Created")),
         started_at=_time(state.get("StartedAt")),
         finished_at=_time(state.get("FinishedAt")),
         health_check=_health_check(config),
@@ -401,7 +428,7 @@ def _ids_by_name(networks: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, 
     return found
 
 
-def _options(volume: Mapping[str, Any]) -> VolumeOptions:
+def _volume_options(volume: Mapping[str, Any]) -> VolumeOptions:
     return VolumeOptions(
         driver=volume.get("Driver") or "local",
         options=volume.get("Options") or {},

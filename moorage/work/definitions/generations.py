@@ -56,7 +56,9 @@ def _pin(world: World, stack: str, service: str, reference: str) -> PinnedImage:
         message = f"services.{service}: image {reference} is gone"
         raise ImageError(message, service=service, image=reference, hint="It was removed by someone else; try again.")
     tag = labels.pin_tag(stack, service, found[0])
-    world.engine.tag(found[0], tag)
+    pinned = world.engine.image(tag)
+    if pinned is None or pinned[0] != found[0]:  # a tag is dated, and `pull_policy: daily` goes by that
+        world.engine.tag(found[0], tag)
     return PinnedImage(service=service, reference=reference, image_id=found[0], tag=tag)
 
 
@@ -94,17 +96,17 @@ def compose_file(world: World, generation: Generation) -> Path:
     return world.files.write(_compose_name(generation), composing.file_text(generation.config))
 
 
-def write_build(world: World, stack: str, config: Config) -> Path:
-    """The file that images are built and pulled from.
+def write_build(world: World, stack: str, service: str, config: Config) -> Path:
+    """The file that the image of a service is built or pulled from.
 
     Inline Dockerfiles become files beside it: Compose without BuildKit would build the context's own in silence.
     """
-    for name, service in config["services"].items():
-        build = service.get("build") or {}
+    for name, one in config["services"].items():
+        build = one.get("build") or {}
         if inline := build.pop("dockerfile_inline", None):
             text = reading.unescaped(inline)
             build["dockerfile"] = str(world.files.write(f"generations/{stack}/{name}.Dockerfile", text))
-    return world.files.write(f"generations/{stack}/build.compose.json", composing.file_text(config))
+    return world.files.write(f"generations/{stack}/{service}.build.json", composing.file_text(config))
 
 
 def _compose_name(generation: Generation) -> str:

@@ -11,6 +11,7 @@ from moorage.errors import DefinitionError
 from moorage.interfaces import World
 from moorage.model.base import Frozen
 from moorage.model.definition import FILE_NAMES, Config, Source
+from moorage.model.image import ImageWish
 from moorage.rules import labels, naming
 
 _NAME_KEY = "COMPOSE_PROJECT_NAME"
@@ -35,10 +36,17 @@ class UpRequest(Frozen):
     ttl_s: float | None = None
     approve: bool = False
     """Show the plan and wait for somebody's consent before anything is done."""
+    images: ImageWish | None = None
+    """What is asked for about images. None: what `build` says."""
+
+    @property
+    def wish(self) -> ImageWish:
+        """What it asks for about images beyond what the definition says."""
+        return self.images or ImageWish(build=None if self.build else frozenset())
 
     def on_record(self) -> dict[str, Any]:
         """As plain data, without the values of its variables: they may be secrets."""
-        return self.model_dump(mode="json", exclude={"source": {"environment"}})
+        return self.model_dump(mode="json", exclude={"source": {"environment"}, "images": True})
 
 
 def parameters_of(request: UpRequest, ttl: str | None = None) -> dict[str, Any]:

@@ -14,9 +14,11 @@ from moorage.errors import DefinitionError, EngineError, ImageError, MoorageErro
 from moorage.interfaces import World
 from moorage.model.definition import Config, Definition, Hidden, Source
 from moorage.model.generation import PinnedImage
+from moorage.model.image import LocalImage
 from moorage.model.lease import Lease
 from moorage.model.step import StepKind
-from moorage.rules import composing, labels, reading, references, templates
+from moorage.rules import building, composing, dockerfile, images, labels, reading, references, templates
+from moorage.rules.images import BuildSource
 from moorage.rules.planning import Desired, ImageNeed
 from moorage.work.definitions import hidden
 from moorage.work.definitions.request import UpRequest, name_of
@@ -94,9 +96,11 @@ def _read(
 
 def desire(world: World, resolved: Resolved, leases: Sequence[Lease]) -> Desired:
     """What a plan is to lead to: with the leased ports, and with the images that are there."""
-    definition, request = with_leased_variables(world, resolved, leases), resolved.request
-    needs = {need.service: need for need in image_needs(world, definition, request)}
-    needs |= {need.service: need for need in init_image_needs(world, definition, needs.values())}
+    request = resolved.request
+    definition = building.with_wish(with_leased_variables(world, resolved, leases), request.wish)
+    sources = build_sources(world, definition)
+    needs = {need.service: need for need in image_needs(world, definition, sources, request)}
+    needs |= {need.service: need for need in init_image_needs(world, definition, needs.values(), request)}
     pins = pins_of(definition, needs)
     _, digests = composing.compose_config(definition, leases, pins, world.home)
     return Desired(
@@ -106,6 +110,7 @@ def desire(world: World, resolved: Resolved, leases: Sequence[Lease]) -> Desired
         images=needs,
         digests=digests,
         force_recreate=request.force_recreate,
+        notices=tuple(images.disagreements(definition, sources)),
     )
 
 
@@ -129,93 +134,86 @@ def with_leased_variables(world: World, resolved: Resolved, leases: Sequence[Lea
     return resolved.moved[key]
 
 
-def image_needs(world: World, definition: Definition, request: UpRequest) -> tuple[ImageNeed, ...]:
-    """What has to be done for the image of each service. An image that two services share is made once."""
-    needs: list[ImageNeed] = []
-    seen: set[str] = set()
-    for name in sorted(definition.services):
-        if not definition.services[name].replicas:
-            continue
-        reference = composing.image_reference(definition, name)
-        need = _image_need(world, definition, name, reference, request)
-        needs.append(need.model_copy(update={"action": None}) if need.action and reference in seen else need)
-        seen.add(reference)
-    return tuple(needs)
+def image_needs(
+    world: World, definition: Definition, sources: dict[str, BuildSource], request: UpRequest
+) -> tuple[ImageNeed, ...]:
+    """What has to be done for the image of each service, each after those that it waits for."""
+    here = {
+        reference: _image(world, where, reference, dated=dated)
+        for reference, (where, dated) in _references(definition, sources).items()
+    }
+    return images.needs(definition, sources, here, world.clock.now(), request.wish)
 
 
-def init_image_needs(world: World, definition: Definition, others: Iterable[ImageNeed]) -> Iterator[ImageNeed]:
+def init_image_needs(
+    world: World, definition: Definition, others: Iterable[ImageNeed], request: UpRequest
+) -> Iterator[ImageNeed]:
     """The same for images that init containers do not have from their service. `others`: what services need."""
-    seen = {need.reference for need in others if need.action}
+    seen = {images.full(need.reference) for need in others if need.action}
+    built = images.makers(definition)
     for key, (name, one) in composing.init_images(definition).items():
-        reference = str(one.image)
-        found = _image(world, key, reference)
-        why = "requested (pull_policy: always)" if one.pull_policy == "always" else "" if found else "not here yet"
-        if why and one.pull_policy == "never":
-            where = f"services.{name}.pre_start"
+        reference, where = str(one.image), f"services.{name}.pre_start"
+        full = images.full(reference)
+        found = _image(world, where, reference, dated=one.pull_every_s is not None)
+        why = images.why_pull(one, found, world.clock.now(), request.wish)
+        if not found and one.pull_policy == "never" and full not in built:
             message = f"{where}: image {reference} does not exist here, and pull_policy is never"
             raise ImageError(message, service=name, image=reference, hint="Build, load or pull it first.")
-        again = bool(why) and reference not in seen
+        made = full in seen or full in built
         yield ImageNeed(
             service=key,
             reference=reference,
-            image_id=None if why or reference in seen or not found else found[0],
-            action=StepKind.PULL if again else None,
+            image_id=None if full in seen or (why and not made) or not found else found.image_id,
+            action=StepKind.PULL if why and not made else None,
             why=why,
         )
-        seen.add(reference)
+        seen.add(full)
 
 
-def _image_need(world: World, definition: Definition, name: str, reference: str, request: UpRequest) -> ImageNeed:
-    service = definition.services[name]
-    found = _image(world, name, reference)
-    image_id = found[0] if found else None
-    if service.builds:
-        digest = _digest(world, definition, name)
-        why = _why_build(found, digest, asked=request.build or service.pull_policy == "build")
-        action = StepKind.BUILD if why else None
-    else:
-        digest = ""
-        why = "requested (pull_policy: always)" if service.pull_policy == "always" else "" if found else "not here yet"
-        action = StepKind.PULL if why else None
-        if action and service.pull_policy == "never":
-            message = f"services.{name}: image {reference} does not exist here, and pull_policy is never"
-            raise ImageError(message, service=name, image=reference, hint="Build, load or pull it first.")
-    return ImageNeed(
-        service=name,
-        reference=reference,
-        image_id=None if action else image_id,
-        action=action,
-        why=why,
-        source_digest=digest,
-    )
+def build_sources(world: World, definition: Definition) -> dict[str, BuildSource]:
+    """What the image of each service that builds is built from. Raises DefinitionError: something is missing."""
+    return {name: _source(world, definition, name) for name, one in definition.services.items() if one.builds}
 
 
-def _image(world: World, service: str, reference: str) -> tuple[str, dict[str, str]] | None:
+def _references(definition: Definition, sources: dict[str, BuildSource]) -> dict[str, tuple[str, bool]]:
+    """Full reference → where it stands, and whether it matters how old it is; of all services and bases."""
+    found: dict[str, tuple[str, bool]] = {}
+    for name, source in sources.items():
+        for reference in images.base_references(definition, source):
+            found[reference] = (f"services.{name}.build", False)
+    for name in definition.services:
+        reference = images.reference_of(definition, name)
+        found[reference] = (f"services.{name}.image", images.goes_by_time(definition, reference))
+    return found
+
+
+def _image(world: World, where: str, reference: str, *, dated: bool) -> LocalImage | None:
     try:
-        return world.engine.image(reference)
+        found = world.engine.image(reference)
+        tagged_at = world.engine.tagged_at(reference) if found and dated else None
     except EngineError as error:
         if error.fields.get("status") != HTTPStatus.BAD_REQUEST:
             raise
-        where = f"services.{service}.image"  # engines differ in what they take for a name
+        if where.endswith(".build"):  # an image that only the builder could make sense of
+            return None
+        service = where.split(".")[1]  # engines differ in what they take for a name
         raise DefinitionError(f"{where}: {error}", service=service, key=where, hint="Check the spelling.") from None
+    return LocalImage(image_id=found[0], labels=found[1], tagged_at=tagged_at) if found else None
 
 
-def _why_build(found: tuple[str, dict[str, str]] | None, digest: str, *, asked: bool) -> str:
-    if found is None:
-        return "no image yet"
-    if found[1].get(labels.BUILD) != digest:
-        return "its sources changed"
-    return "requested" if asked else ""
-
-
-def _digest(world: World, definition: Definition, name: str) -> str:
+def _source(world: World, definition: Definition, name: str) -> BuildSource:
+    service = reading.unescaped(definition.config["services"][name])
+    build = {**service["build"], **({"platform": service["platform"]} if service.get("platform") else {})}
     try:
-        return world.contexts.digest(reading.unescaped(definition.config["services"][name]["build"]))
+        digest, text = world.contexts.digest(build), world.contexts.dockerfile(build)
     except DefinitionError as error:
         key = f"services.{name}.{error.fields['key']}"
         raise DefinitionError(
             f"services.{name}.{error}", hint=error.hint, service=name, key=key, file=error.fields["file"]
         ) from None
+    contexts = {key: str(value) for key, value in (build.get("additional_contexts") or {}).items()}
+    bases = dockerfile.bases(text, building.arguments(build), contexts)
+    return BuildSource(digest=digest, bases=bases, pulls=bool(build.get("pull")))
 
 
 def pins_of(definition: Definition, needs: dict[str, ImageNeed]) -> dict[str, PinnedImage]:

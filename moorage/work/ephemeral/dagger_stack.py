@@ -16,6 +16,7 @@ from moorage.model.lease import Lease
 from moorage.model.sandbox import SandboxService
 from moorage.model.state import BoundPort, ServiceStatus, StackState, StackStatus
 from moorage.rules import building, composing, throwaway
+from moorage.rules import images as decide
 from moorage.work.definitions import generations, resolve
 from moorage.work.definitions.request import UpRequest
 from moorage.work.runs import images
@@ -147,7 +148,8 @@ class Throwaway:
 
     def _bring_up(self, part: SandboxService, bound: dict[str, str]) -> None:
         part = _with_contents(part)
-        build = self._build(self.definition, part.name) if part.image is None else None
+        maker = decide.makers(self.definition).get(decide.reference_of(self.definition, part.name))
+        build = self._build(self.definition, maker) if maker else None
         if part.one_shot:
             self.sandbox.run(part, build, bound)
             return

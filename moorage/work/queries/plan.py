@@ -60,7 +60,7 @@ async def plan_up(world: World, resolved: Resolved, excluded: frozenset[tuple[in
     plan = planning.make_plan(desired, observed, ready)
     unseen = await in_thread(lambda: tuple(_without_a_step(world, resolved)))
     kept = volumes.kept_options(desired.definition.config, observed)
-    plan = plan.model_copy(update={"notices": (*plan.notices, *found, *kept, *unseen)})
+    plan = plan.model_copy(update={"notices": (*plan.notices, *desired.notices, *found, *kept, *unseen)})
     return PlannedUp(resolved, desired, observed, plan)
 
 

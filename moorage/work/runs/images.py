@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -12,11 +11,14 @@ from moorage.model.definition import Config, Definition
 from moorage.model.event import Action
 from moorage.model.image import Availability, BuilderName, BuildSecret, BuildSpec
 from moorage.model.step import Step, StepKind
-from moorage.rules import building, composing, templates
+from moorage.rules import building, composing, labels, templates
+from moorage.rules import images as decide
+from moorage.rules.planning import ImageNeed
 from moorage.rules.reading import unescaped
 from moorage.work.definitions import generations
 from moorage.work.definitions.request import UpRequest
 from moorage.work.queries.plan import PlannedUp
+from moorage.work.runs import intermediate
 from moorage.work.runs.run import Run
 from moorage.work.threads import in_thread
 
@@ -40,11 +42,23 @@ async def require_builder(world: World, planned: PlannedUp) -> None:
     if name == BuilderName.COMPOSE or not building_:
         return
     for service in building_:
+        _refuse_base_of_engine(planned, service, name)
         spec = spec_of(world, definition, service, (_NO_FILE, definition.config), name)
         building.refuse_unhonoured(spec, name)
     found = await in_thread(world.builder(world, name).preflight)
     if not found.usable:
         raise unavailable(found)
+
+
+def _refuse_base_of_engine(planned: PlannedUp, service: str, builder: BuilderName) -> None:
+    """Other builders pull what an image is based on; they do not see what was built for the engine."""
+    images = planned.desired.images
+    built = {decide.full(need.reference): need.service for need in images.values() if need.source_digest}
+    for base in images[service].bases:
+        if base in built:
+            where = f"services.{service}.build"
+            why = f"it does not see {base}, which services.{built[base]} builds"
+            raise building.unsupported(builder, where, service, why)
 
 
 def unavailable(found: Availability) -> BackendUnavailableError:
@@ -88,37 +102,55 @@ async def build(step: Step, run: Run) -> str:
     builder = run.world.builder(run.world, name)
 
     def call() -> None:
-        spec = spec_of(run.world, definition, service, build_file(run), name)
+        spec = spec_of(run.world, definition, service, build_file(run, service), name)
         building.refuse_unhonoured(spec, name)
-        builder.build(spec, _teller(step, run))
+        with intermediate.removed(run.world, run.stack, service) as look:
+
+            def on_line(line: str) -> None:
+                look(line)
+                _tell(step, run, line)
+
+            builder.build(spec, on_line)
 
     await in_thread(call, on_cancel=builder.abort)
     return _done("built", step, "" if name == BuilderName.COMPOSE else f"by {name}")
 
 
-def build_file(run: Run) -> tuple[Path, Config]:
-    """The file that images are built and pulled from, and what stands in it; written once for what is desired."""
+def build_file(run: Run, service: str) -> tuple[Path, Config]:
+    """The file that the image of a service is built or pulled from, and what stands in it.
+
+    Images that it is based on are there by now: their ids become a label of the image.
+    """
     desired = run.desired
-    with run.build_guard:
-        if run.built_from is None or run.built_from[0] is not desired:
-            digests = {name: need.source_digest for name, need in desired.images.items()}
-            config = composing.build_config(desired.definition, desired.leases, run.world.home, digests)
-            run.built_from = (desired, generations.write_build(run.world, run.stack, config), config)
-        return run.built_from[1:]
+    marks = {name: _marks(run.world, need) for name, need in desired.images.items() if need.source_digest}
+    config = composing.build_config(desired.definition, desired.leases, run.world.home, marks)
+    return generations.write_build(run.world, run.stack, service, config), config
+
+
+def _marks(world: World, need: ImageNeed) -> dict[str, str]:
+    here = {name: world.engine.image(name) if need.bases_known else None for name in need.bases}
+    ids = {name: found[0] if found else "" for name, found in here.items()}
+    return {labels.BUILD: need.source_digest, labels.BASES: decide.bases_label(ids)}
 
 
 async def pull(step: Step, run: Run) -> str:
     """Pull the image of a service; on cancel the pull is ended."""
+    world, service = run.world, step.service or ""
 
     def call() -> None:
-        run.world.compose.pull(run.stack, build_file(run)[0], step.service or "", _teller(step, run))
+        world.compose.pull(run.stack, build_file(run, service)[0], service, partial(_tell, step, run))
+        if decide.goes_by_time(run.desired.definition, reference := run.desired.images[service].reference):
+            _date(world, reference)
 
-    await in_thread(call, on_cancel=run.world.compose.abort)
+    await in_thread(call, on_cancel=world.compose.abort)
     return _done("pulled", step, "")
 
 
-def _teller(step: Step, run: Run) -> Callable[[str], None]:
-    return partial(_tell, step, run)
+def _date(world: World, reference: str) -> None:
+    """Give the image its name again: the engine dates only that, not a pull that finds it up to date."""
+    found = world.engine.image(reference)
+    if found and "@" not in reference:
+        world.engine.tag(found[0], decide.full(reference))
 
 
 def _tell(step: Step, run: Run, line: str) -> None:

@@ -43,5 +43,5 @@ def _may_pass(error: BaseException) -> bool:
 def _tell(step: Step, run: Run, tries: int, state: RetryCallState) -> None:
     pause_s = state.next_action.sleep if state.next_action else 0.0
     error = state.outcome.exception() if state.outcome else None
-    words = f"{error}; try {state.attempt_number + 1} of {tries} in {pause_s:.1f} s"
+    words = f"again in {pause_s:.0f} s, {state.attempt_number + 1} of {tries}: {error}"
     run.tell(Action.RETRY, step.id, words, service=step.service)

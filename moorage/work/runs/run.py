@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import pwd
 import socket
-import threading
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from moorage.errors import MoorageError
-from moorage.model.definition import Config, Hidden, Service
+from moorage.model.definition import Hidden, Service
 from moorage.model.event import Action, Event
 from moorage.model.generation import Generation
 from moorage.model.state import Observed, RunOutcome, RunRecord, Span, SpanOutcome
@@ -72,9 +70,6 @@ class Run:
         """Services whose containers a restart creates, and whether it does so where they are as they should be."""
         self.cut_off: frozenset[str] = frozenset()
         """Services that were up and that the creation of containers has replaced or stopped."""
-        self.built_from: tuple[Desired, Path, Config] | None = None
-        """The file that images are built from, and what it was written for. None: not written yet."""
-        self.build_guard = threading.Lock()
         self.hide: Callable[[Any], Any] = self.world.censor((), Hidden(secrets=self._secrets()))
         """Hides the definition's secrets in whatever leaves the run: events, errors, reports."""
 

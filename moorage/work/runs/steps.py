@@ -28,15 +28,14 @@ _SETTLE_POLL_S = 0.05
 
 
 async def perform(step: Step, run: Run) -> str:
-    """Do one step, again if that may mend it, and tell about it. Gives a word on what was done."""
-    return await retried(_perform, step, run)
+    """Do one step, again if that may mend it, and tell about it. Gives a word on what was done.
 
-
-async def _perform(step: Step, run: Run) -> str:
+    What is going to be tried again has not failed: its end is told once.
+    """
     began = run.world.clock.monotonic()
     run.tell(Action.STARTED, step.id, step.why, service=step.service)
     try:
-        done = await _BY_KIND[step.kind](step, run)
+        done = await retried(_BY_KIND[step.kind], step, run)
     except asyncio.CancelledError:
         run.note(step, began, SpanOutcome.CUT_OFF)
         raise

@@ -26,7 +26,8 @@ from moorage.errors import (
 )
 from moorage.interfaces import Lock, World
 from moorage.model.event import Action
-from moorage.model.state import RunOutcome, RunRecord
+from moorage.model.state import RunOutcome, RunRecord, Span, SpanOutcome
+from moorage.model.step import StepKind
 from moorage.work.queries import ports
 from moorage.work.runs import failure_report
 from moorage.work.runs.commit import keep
@@ -279,7 +280,19 @@ def _said(error: BaseException) -> str:
 
 
 def undone_line(record: RunRecord | None) -> str:
-    """What the undo came to, in words."""
+    """What the undo came to, in words. Images stay: the next start would only have to make them again."""
+    made = made_images(record) if record else ()
+    but = f"the image{'s' if len(made) > 1 else ''} of {', '.join(made)}" if made else ""
     if record and record.previous_generation and record.before.get("containers"):
-        return f"undone: generation {record.previous_generation} is in place again"
-    return "undone: nothing of this run is left"
+        stays = f"; {but} stay{'' if len(made) > 1 else 's'} for the next start" if made else ""
+        return f"undone: generation {record.previous_generation} is in place again{stays}"
+    return f"undone: nothing of this run is left{f' but {but}, for the next start' if made else ''}"
+
+
+def made_images(record: RunRecord) -> tuple[str, ...]:
+    """Services whose images a run has built or pulled."""
+    return tuple(sorted({one.service for one in record.spans if _made(one) and one.service}))
+
+
+def _made(span: Span) -> bool:
+    return span.kind in (StepKind.BUILD, StepKind.PULL) and span.outcome == SpanOutcome.DONE

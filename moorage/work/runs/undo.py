@@ -20,7 +20,7 @@ from moorage.model.step import Operation, Plan, Step, StepKind
 from moorage.rules import labels, planning
 from moorage.rules import undo as rules
 from moorage.work.definitions import generations
-from moorage.work.runs import placeholders
+from moorage.work.runs import intermediate, placeholders
 from moorage.work.runs.context import Context
 from moorage.work.runs.run import Run
 from moorage.work.runs.scheduler import carry_out
@@ -35,6 +35,7 @@ async def undo(context: Context, record: RunRecord) -> list[str]:
     world = context.world
     # A Compose that its Moorage left behind would go on creating what is removed here.
     await in_thread(lambda: world.compose.end_strays(record.stack))
+    await in_thread(lambda: intermediate.remove_left_behind(world, record.stack))
     generation = await in_thread(lambda: _generation_before(world, record))
     kept = await in_thread(lambda: generations.was_kept(world, record.stack, record.id))
     if kept and record.previous_generation is None:

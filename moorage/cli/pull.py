@@ -1,0 +1,58 @@
+"""`moorage pull`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from moorage.cli.options import LockTimeout, Selection, request_of
+from moorage.cli.output import as_json, say
+from moorage.cli.world import open_world
+from moorage.model.image import ImageWish
+
+
+class PullPolicy(StrEnum):
+    """Which images are pulled."""
+
+    ALWAYS = "always"
+    MISSING = "missing"
+
+
+def pull(
+    *services: str,
+    selection: Selection = Selection(),  # noqa: B008 - frozen
+    policy: Annotated[PullPolicy, Parameter(help="always: also what is here already; missing.")] = PullPolicy.ALWAYS,
+    include_deps: Annotated[bool, Parameter(help="Pull also for what the services depend on.")] = False,
+    ignore_buildable: Annotated[bool, Parameter(show=False)] = False,  # noqa: ARG001 - they always are
+    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], help="Show no progress.")] = False,
+    patience: LockTimeout = LockTimeout(),  # noqa: B008 - frozen
+    json: Annotated[bool, Parameter(help="Print the result as JSON.")] = False,
+) -> int:
+    """Pull the images of services. Those that a service builds, or must not pull, are left alone. Starts nothing.
+
+    Parameters
+    ----------
+    services
+        Services whose images to pull (default: all).
+    ignore_buildable
+        For scripts written for Compose: images that a service builds are never pulled.
+    """
+    from moorage.cli.flow_runner import with_progress
+    from moorage.work.operations.build import pull_services
+    from moorage.work.runs.context import Context
+
+    request = request_of(selection).model_copy(update={"images": ImageWish(pull=policy.value, complete=False)})
+    stack, made = with_progress(
+        lambda emit: pull_services(
+            Context(open_world(emit, patience.settings())), request, services, dependencies=include_deps
+        ),
+        undoes=False,
+        quiet=quiet,
+    )
+    if json:
+        as_json({"stack": stack, "made": made})
+    else:
+        say(f"{stack}: pulled for {', '.join(made)}" if made else f"{stack}: nothing to pull")
+    return 0
