@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -15,6 +15,7 @@ from moorage.interfaces import Compose, Files, Line
 from moorage.model.definition import Config, HealthCheck, Source
 from moorage.rules import graph, labels
 from moorage.rules.durations import seconds
+from moorage.rules.secret_files import assigned
 from moorage.testing import composefile, programs
 from moorage.testing.machine import Box, FakeMachine, Image, Published, full
 
@@ -50,7 +51,7 @@ class FakeCompose(Compose):
         return VERSION
 
     def config(self, source: Source, name: str | None, environment: Mapping[str, str]) -> Config:
-        variables = {**self.variables(source), **environment}
+        variables = {**_variables(source), **environment}
         written = composefile.interpolated(composefile.read(source), variables, escape=True)
         return composefile.canonical(written, name or str(written.get("name") or source.directory.name), source)
 
@@ -58,15 +59,12 @@ class FakeCompose(Compose):
         return composefile.read(source)
 
     def interpolate(self, source: Source, values: Config, environment: Mapping[str, str]) -> Config:
-        answer: Config = composefile.interpolated(values, {**self.variables(source), **environment}, escape=True)
+        answer: Config = composefile.interpolated(values, {**_variables(source), **environment}, escape=True)
         return answer
 
-    def variables(self, source: Source, name: str | None = None) -> dict[str, str]:
-        """Env files, overridden by the environment, overridden by the source's own variables."""
-        files = source.env_files or (source.directory / ".env",)
-        lines = [line for file in files if file.is_file() for line in file.read_text().splitlines() if "=" in line]
-        of_files = dict(line.split("=", 1) for line in lines if not line.startswith("#"))
-        return {**of_files, **os.environ, **dict(source.environment)}
+    def variables(self, source: Source, names: Collection[str], stack: str | None = None) -> dict[str, str]:
+        found = _variables(source) | ({"COMPOSE_PROJECT_NAME": stack} if stack else {})
+        return {name: found[name] for name in names if name in found}
 
     def build(self, stack: str, file: Path, service: str, on_line: Line) -> None:
         """The image runs the `CMD` of its inline Dockerfile."""
@@ -268,6 +266,13 @@ class _Creation:
 
     def _project(self) -> dict[str, str]:
         return {labels.COMPOSE_PROJECT: self.stack}
+
+
+def _variables(source: Source) -> dict[str, str]:
+    """Env files, overridden by the environment, overridden by the source's own variables."""
+    files = source.env_files or (source.directory / ".env",)
+    of_files = {name: value for file in files if file.is_file() for name, value in assigned(file.read_text())}
+    return {**of_files, **os.environ, **dict(source.environment)}
 
 
 def _hash(service: Config) -> str:

@@ -32,7 +32,7 @@ CALLS: dict[str, Callable[[ComposeCli, Source, Path], Any]] = {
     "config": lambda c, s, _f: c.config(s, "x", {}),
     "raw_config": lambda c, s, _f: c.raw_config(s),
     "interpolate": lambda c, s, _f: c.interpolate(s, {"a": "b"}, {}),
-    "variables": lambda c, s, _f: c.variables(s),
+    "variables": lambda c, s, _f: c.variables(s, ["A"]),
     "create": lambda c, _s, f: c.create("x", f, (), False, lambda _line: None),
     "build": lambda c, _s, f: c.build("x", f, "web", lambda _line: None),
     "pull": lambda c, _s, f: c.pull("x", f, "web", lambda _line: None),

@@ -12,7 +12,7 @@ from moorage.model.definition import Config, Definition
 from moorage.model.event import Action
 from moorage.model.image import Availability, BuilderName, BuildSecret, BuildSpec
 from moorage.model.step import Step, StepKind
-from moorage.rules import building, composing, templates
+from moorage.rules import building, composing, injecting, templates
 from moorage.rules.reading import unescaped
 from moorage.work.definitions import generations
 from moorage.work.definitions.request import UpRequest
@@ -68,7 +68,8 @@ def spec_of(
     build = unescaped(config["services"][service]["build"])
     secrets: list[BuildSecret] = []
     if build.get("secrets") and builder != BuilderName.COMPOSE:
-        variables = world.compose.variables(definition.source, definition.name)
+        names = sorted(set(injecting.from_environment(definition.config).values()))
+        variables = world.compose.variables(definition.source, names, definition.name)
         secrets = building.secrets(service, build, unescaped(definition.config), variables.get)
     return BuildSpec(
         stack=definition.name,
