@@ -18,7 +18,6 @@ _PORT_COMPLAINT = re.compile(
     r"invalid (?:hostPort|containerPort|proto|IP address|ranges specified for container and host Ports|publish opts|"
     r"start/end range)|no port specified|(?:host|container)Port"
 )
-_QUOTED = re.compile(r":\s*(.*)$", re.DOTALL)
 
 
 def mappings(name: str, service: Config, replicas: int) -> Iterable[PortMapping]:
@@ -104,14 +103,15 @@ def is_about_ports(complaint: str) -> bool:
 
 def users_of(complaint: str, ports: Config) -> tuple[str, ...]:
     """The services that have the port of which Compose complains. `ports`: service → its ports in short form."""
-    found = _QUOTED.search(complaint)
-    parts = [part.replace("<empty>", "") for part in (found[1] if found else "").strip().split(" and ")]
-    users = (
-        name for name, entries in ports.items() if any(isinstance(one, str) and _has_all(one, parts) for one in entries)
+    found = _PORT_COMPLAINT.search(complaint)
+    said = complaint[found.end() :] if found else ""
+    parts = [part.replace("<empty>", "") for part in said.removeprefix(":").strip().split(" and ")]
+    return tuple(
+        name
+        for name, entries in ports.items()
+        if any(not isinstance(one, dict) and all(_has(str(one), part) for part in parts) for one in entries)
     )
-    return tuple(users)
 
 
-def _has_all(entry: str, parts: list[str]) -> bool:
-    pieces = re.split(r"[:/]", entry)
-    return all(part == entry or part in pieces or (part not in ("", ":") and part in entry) for part in parts)
+def _has(entry: str, part: str) -> bool:
+    return part == entry or part in re.split(r"[:/]", entry) or (part not in ("", ":") and part in entry)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from moorage.model.definition import Config, Service
 
@@ -23,6 +23,16 @@ _OF_PROGRAMS = re.compile(
     re.IGNORECASE,
 )
 """Names that mean something to Compose, git, the loader or Go: `DOCKER_CONFIG=20000` is a directory of the project."""
+
+
+class _Written(NamedTuple):
+    """A port mapping as written."""
+
+    published: str
+    target: str
+    protocol: str
+    has_address: bool
+
 
 PortPlace = tuple[str, int, str, int]
 """(service, target, protocol, slot)."""
@@ -65,15 +75,10 @@ def _found(raw: Config, services: Mapping[str, Service]) -> dict[str, tuple[Port
     for name, service in (raw.get("services") or {}).items():
         if name not in services:
             continue
-        slots: Counter[tuple[int, str]] = Counter()
-        for port in (service or {}).get("ports") or ():
-            published, target, protocol, has_address = _raw_port(port)
-            if target is None:
-                continue
-            variable = _whole_variable(published)
+        for port, place in _places(name, (service or {}).get("ports") or (), services[name]):
+            variable = _whole_variable(port.published)
             if variable and not _OF_PROGRAMS.fullmatch(variable):
-                found.setdefault(variable, ((name, target, protocol, slots[target, protocol]), has_address))
-            slots[target, protocol] += 1
+                found.setdefault(variable, (place, port.has_address))
     return found
 
 
@@ -97,18 +102,32 @@ def _end_of(text: str, start: re.Match[str]) -> int | None:
     return None
 
 
-def _raw_port(port: Any) -> tuple[str, int | None, str, bool]:
-    """(published, target, protocol, whether it has an address) of a port as written. target None: no plain number."""
+def _places(name: str, written: Sequence[Any], service: Service) -> Iterator[tuple[_Written, PortPlace]]:
+    """The ports whose target is a number, each with its mapping.
+
+    Where Compose has made several mappings of a range, they are counted as Compose would number them.
+    """
+    slots: Counter[tuple[int, str]] = Counter()
+    one_by_one = len(written) == len(service.ports)
+    for number, port in enumerate(map(_raw_port, written)):
+        if not port.target.isdigit():
+            continue
+        target, protocol = int(port.target), port.protocol
+        if one_by_one and service.ports[number].target == target:
+            typed = service.ports[number]
+            yield port, (name, target, typed.protocol, typed.slot)
+        elif "$" not in protocol:
+            yield port, (name, target, protocol, slots[target, protocol])
+        slots[target, protocol] += 1
+
+
+def _raw_port(port: Any) -> _Written:
     if isinstance(port, dict):
-        target, protocol = str(port.get("target", "")), port.get("protocol") or "tcp"
-        published = str(port.get("published", ""))
-        return published, int(target) if target.isdigit() else None, protocol, bool(port.get("host_ip"))
-    text, slash, protocol = str(port).rpartition("/")
-    if not slash or "}" in protocol:
-        text, protocol = str(port), "tcp"
-    parts = _split_outside_braces(text)
-    published = parts[-2] if len(parts) > 1 else ""
-    return published, int(parts[-1]) if parts[-1].isdigit() else None, protocol, len(parts) > 2
+        target, protocol = str(port.get("target", "")), str(port.get("protocol") or "tcp")
+        return _Written(str(port.get("published", "")), target, protocol, bool(port.get("host_ip")))
+    *before, last = _split_outside_braces(str(port))
+    target, _, protocol = last.partition("/")
+    return _Written(before[-1] if before else "", target, protocol or "tcp", len(before) > 1)
 
 
 def _split_outside_braces(text: str) -> list[str]:

@@ -164,7 +164,8 @@ class TestReading:
 
     def test_as_written(self, reader):
         raw = reader.compose.raw_config(reader.source(RICH))
-        services = dict.fromkeys(raw["services"])
+        config = reader.compose.config(reader.source(RICH), "shop", {})
+        services = {name: reading.read_service(name, one, config, {}) for name, one in config["services"].items()}
         assert reading.service_extensions(raw) == {"web": {"ready": {"log": "up ${A:-x}"}}}
         assert reading.port_variables(raw, services) == {"WEB_PORT": ("web", 80, "tcp", 0)}
 
