@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ KINDS = ("secrets", "configs")
 _FOLDERS = {"secrets": "/run/secrets/", "configs": "/"}
 _OWNERS = range(1 << 32)
 _MODES = range(0o10000)
+_DIGITS = {8: re.compile(r"[0-7]{1,12}"), 10: re.compile(r"[0-9]{1,12}")}
 _VALUE = "x-#value"
 """Where Compose keeps the value of a secret of an included file."""
 
@@ -92,12 +94,9 @@ def _file(service: str, kind: str, use: Config, content: str) -> InjectedFile:
 
 def _number(value: Any, base: int, limits: range, where: str, use: Config) -> int:
     """As with Compose, an owner is a number: names are known in the image only."""
-    try:
-        number = int(str(value), base)
-    except ValueError:
-        number = -1
-    if number in limits:
-        return number
+    text = str(value)
+    if _DIGITS[base].fullmatch(text) and int(text, base) in limits:
+        return int(text, base)
     what = "an octal mode, such as 0440" if base == 8 else "the number of a user or group"
     raise DefinitionError(
         f"{where}: {value!r} is not {what} (source: {use['source']})",

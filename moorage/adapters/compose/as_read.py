@@ -17,7 +17,7 @@ from moorage.errors import DefinitionError
 from moorage.model.definition import FILE_NAMES, OVERRIDE_NAMES, Config, Source
 from moorage.rules.variables import names_before_ports
 
-_FILE = re.compile(r"[\w./+-]+\.(?:ya?ml|json)\b")
+_FILE = re.compile(r"[\w./+][\w./+-]*\.(?:ya?ml|json)\b")
 _NAME = re.compile(r"^[\"']?name[\"']?[ \t]*:", re.MULTILINE)
 _MOST_FILES = 100
 _FIRST_PORT = 50_000

@@ -122,13 +122,13 @@ def name_of(world: World, request: UpRequest, raw: Config) -> str:
     if given := _name_in_environment(world, request.source):
         name = naming.validate_name(given)
     else:
-        derived, once = _derived_names(world, request.source, raw)
-        name = _name_on_record(world, directory, (derived, once)) or derived
+        derived = _derived_names(world, request.source, raw)
+        name = _name_on_record(world, directory, derived) or derived[0]
     return naming.with_path_hash(name, directory) if owner_elsewhere(world, name, directory) else name
 
 
-def _derived_names(world: World, source: Source, raw: Config) -> tuple[str, str]:
-    """The name of a stack that was not given one, and the one that earlier versions derived for it."""
+def _derived_names(world: World, source: Source, raw: Config) -> tuple[str, ...]:
+    """The name of a stack that was not given one; then those that are derived without links, and were earlier."""
     repository, branch, linked = world.place(source.directory)
     written = raw.get("name")
     if written and "$" in str(written):
@@ -138,9 +138,9 @@ def _derived_names(world: World, source: Source, raw: Config) -> tuple[str, str]
         name = naming.derived_name(
             source.directory, str(written or (repository if top else source.directory.name)), branch
         )
-        return name, name
-    called = (source.called or source.directory).name
-    return naming.normalized(str(written or called)), naming.slug(str(written or source.directory.name))
+        return (name,)
+    called, real = (str(written or path.name) for path in (source.called or source.directory, source.directory))
+    return naming.normalized(called), naming.normalized(real), naming.slug(real)
 
 
 def _name_on_record(world: World, directory: Path, derived: Sequence[str]) -> str | None:
