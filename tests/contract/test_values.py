@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -44,7 +45,7 @@ FORMS: dict[str, tuple[dict[str, Any], str, Any]] = {
     "required": ({"depends_on": {"db": {"condition": "service_started", "required": "${Q:-false}"}}}, "depends_on.db.required", False),
     "restarts": ({"depends_on": {"db": {"condition": "service_started", "restart": "${Q:-true}"}}}, "depends_on.db.restart", True),
     "volume_type": ({"volumes": [{"type": "${T:-tmpfs}", "target": "/t"}]}, "volumes.0.type", "tmpfs"),
-    "volume_name": ({"volumes": ["${V:-v}:/v:${M:-ro}"]}, "volumes.0.read_only", True),
+    "volume_name": ({"volumes": ["${V:-data}:/v:${M:-ro}"]}, "volumes.0.read_only", True),
     "read_only_volume": ({"volumes": [{"type": "volume", "source": "v", "target": "/v", "read_only": "${B:-true}"}]}, "volumes.0.read_only", True),
     "bind_path": ({"volumes": ["${PLACE:-./conf}:/c"]}, "volumes.0.target", "/c"),
     "env_file": ({"env_file": ["${E:-own.env}"]}, "environment.OWN", "1"),
@@ -98,7 +99,9 @@ class Project:
 
 
 @pytest.fixture
-def project(tmp_path):
+def project(tmp_path, monkeypatch):
+    for name in [name for name in os.environ if len(name) < 10 and name not in ("HOME", "PATH", "TMPDIR")]:
+        monkeypatch.delenv(name)
     return Project(tmp_path)
 
 
@@ -120,7 +123,7 @@ def test_variables_of_every_form_are_read(project, capsys):
                     "inc-user": {"image": "x", "depends_on": ["inc"]},
                     **{name.replace("_", "-"): {"image": "x", **keys} for name, (keys, _, _) in FORMS.items()},
                 },
-                "volumes": {"v": {"external": "${B:-false}", "name": "${VN:-}"}},
+                "volumes": {"v": {"external": "${B:-false}", "name": "${VN:-}"}, "data": None},
                 "networks": {"default": {"internal": "${IN:-false}", "driver": "${D:-bridge}"}},
             },
             "parts/base.yaml": {"services": {"base": {"image": "x", "environment": {"BASE": "yes"}}}},
