@@ -20,6 +20,7 @@ from moorage.rules.variables import names_before_ports
 _FILE = re.compile(r"[\w./+][\w./+-]*\.(?:ya?ml|json)\b")
 _NAME = re.compile(r"^[\"']?name[\"']?[ \t]*:", re.MULTILINE)
 _MOST_FILES = 100
+_LONGEST = 1 << 20
 _FIRST_PORT = 50_000
 
 
@@ -66,7 +67,8 @@ def _texts(files: Sequence[Path], directory: Path) -> Iterator[str]:
         if path in seen or not path.is_file():
             continue
         seen.add(path)
-        text = path.read_text(encoding="utf-8", errors="replace")
+        with path.open(encoding="utf-8", errors="replace") as file:
+            text = file.read(_LONGEST)
         yield text
         waiting += [folder / name for name in _FILE.findall(text) for folder in (path.parent, directory)]
 
