@@ -14,26 +14,13 @@ _FOLDERS = {"secrets": "/run/secrets/", "configs": "/"}
 _OWNERS = range(1 << 32)
 _MODES = range(0o10000)
 _DIGITS = {8: re.compile(r"[0-7]{1,12}"), 10: re.compile(r"[0-9]{1,12}")}
-_VALUE = "x-#value"
+VALUE = "x-#value"
 """Where Compose keeps the value of a secret of an included file."""
 
 
 def is_injected(thing: Config | None) -> bool:
     """True for a secret or config with a value instead of a file on the host."""
     return thing is not None and ("content" in thing or "environment" in thing)
-
-
-def with_empty_contents(config: Config, raw: Config) -> Config:
-    """The canonical project with `content: ""`, which Compose does not print: it would mount a directory instead."""
-    found = dict(config)
-    for kind in KINDS:
-        written = raw.get(kind) or {}
-        if config.get(kind):
-            found[kind] = {
-                name: {**(thing or {}), "content": ""} if (written.get(name) or {}).get("content") == "" else thing
-                for name, thing in config[kind].items()
-            }
-    return found
 
 
 def from_environment(config: Config) -> dict[str, str]:
@@ -51,7 +38,7 @@ def of_included(raw: Config) -> dict[str, str]:
     values = {}
     for kind in KINDS:
         for name, thing in (raw.get(kind) or {}).items():
-            if "environment" in (thing or {}) and (value := thing.get(_VALUE, thing.get("content"))) is not None:
+            if "environment" in (thing or {}) and (value := thing.get(VALUE, thing.get("content"))) is not None:
                 values[f"{kind}.{name}"] = str(value)
     return values
 

@@ -189,12 +189,15 @@ def _quoted(value: str) -> str:
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$") + '"'
 
 
-def test_an_included_file_has_its_own_env_file_and_directory(project):
+@pytest.mark.parametrize("policy", ["missing", "${POLICY:-missing}"], ids=["as written", "as read"])
+def test_an_included_file_has_its_own_env_file_and_directory(project, policy):
     project.write(
         {
             "compose.yaml": {
                 "include": [{"path": "part/inc.yaml", "env_file": "part/own.env", "project_directory": "part"}],
-                "services": {"web": {"image": "x", "environment": {"V": "${V:-outer}"}, "secrets": ["s"]}},
+                "services": {
+                    "web": {"image": "x", "environment": {"V": "${V:-outer}"}, "secrets": ["s"], "pull_policy": policy}
+                },
             },
             "part/own.env": f"K='{KEY}'\nV=inner\nPORT=9191\n",
             "part/inc.yaml": {

@@ -43,6 +43,7 @@ _NAME = "COMPOSE_PROJECT_NAME"
 _NAMELESS = "moorage-asks-for-variables"
 """The name of a project that has none: so it shows whether the environment gives one."""
 
+_SOURCES = frozenset({"file", "environment", "content", "external"})
 _FENCE = {"COMPOSE_EXPERIMENTAL_GIT_REMOTE": "false", "GIT_ALLOW_PROTOCOL": "http:https:ssh:git"}
 """Unless the environment says otherwise. A project's `.env` cannot: Compose takes nothing from it that is set here."""
 
@@ -91,7 +92,7 @@ class ComposeCli(Compose):
         except DefinitionError as error:
             if "file" not in error.fields:  # it took too long, and would again
                 raise
-            return as_read(source, partial(self._yaml, source, options))
+            return as_read(self, source, partial(self._yaml, source, options))
 
     def _yaml(self, source: Source, options: Sequence[str], environment: Mapping[str, str], name: str | None) -> str:
         named = ["-p", name] if name else []
@@ -335,11 +336,18 @@ def _env_files(source: Source) -> list[str]:
 
 
 def _readable_again(config: Config) -> Config:
-    """Compose's JSON with the keys that it reads: it prints those of `blkio_config` as `Path`, `Rate` and `Weight`."""
+    """Compose's JSON as Compose reads it.
+
+    It prints the keys of `blkio_config` as `Path`, `Rate` and `Weight`, and of a config without a file, a variable or
+    another content it does not print that its content is empty; it would then mount a directory.
+    """
     for service in (config.get("services") or {}).values():
         for devices in (service.get("blkio_config") or {}).values():
             if isinstance(devices, list):
                 devices[:] = [{key.lower(): value for key, value in device.items()} for device in devices]
+    for thing in (config.get("configs") or {}).values():
+        if thing is not None and not _SOURCES & thing.keys():
+            thing["content"] = ""
     return config
 
 

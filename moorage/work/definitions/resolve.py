@@ -77,7 +77,7 @@ def _read(
     world: World, source: Source, raw: Config, name: str, ports: dict[str, str], *, hide: bool = False
 ) -> Definition:
     """`hide`: read also what is to be hidden, which ports have no part in."""
-    config = injecting.with_empty_contents(_canonical(world, source, raw, name, ports), raw)
+    config = _canonical(world, source, raw, name, ports)
     templates.fill_in(config, world.contexts.survey)
     extensions = reading.service_extensions(raw)
     if "$" in json.dumps(extensions):  # else there is nothing to interpolate
@@ -111,10 +111,12 @@ def _canonical(world: World, source: Source, raw: Config, name: str, environment
 
 def _values(world: World, source: Source, raw: Config, name: str, config: Config) -> dict[str, str]:
     """The values of secrets and configs that come from the environment, by `secrets.key`."""
-    wanted, values = injecting.from_environment(config), injecting.of_included(raw)
-    asked = {key: variable for key, variable in wanted.items() if key not in values}
-    found = world.compose.variables(source, sorted(set(asked.values())), name) if asked else {}
-    return values | {key: found[variable] for key, variable in asked.items() if variable in found}
+    wanted = injecting.from_environment(config)
+    if not wanted:
+        return {}
+    found = world.compose.variables(source, sorted(set(wanted.values())), name)
+    # An included file's own env file says only what the project's environment leaves open.
+    return injecting.of_included(raw) | {key: found[name] for key, name in wanted.items() if name in found}
 
 
 def desire(world: World, resolved: Resolved, leases: Sequence[Lease]) -> Desired:
