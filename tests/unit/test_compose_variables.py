@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from moorage.errors import DefinitionError
+from moorage.hub.api import HubAddress
+from moorage.hub.project import whole_environment
 from moorage.model.state import StackRecord
 from moorage.rules.environments import for_own_files, for_reading, without_project
 from moorage.rules.naming import normalized, with_path_hash
@@ -115,6 +117,13 @@ def test_a_file_is_read_with_its_own_variables_and_none_that_chooses():
     assert kept["COMPOSE_ANSI"] == "never"
     assert not set(OF_COMPOSE) & set(kept)
     assert without_project({**OF_COMPOSE, "A": "1"}) == {"A": "1", "COMPOSE_PROGRESS": "json"}
+
+
+def test_processes_of_the_hub_get_none_of_them(monkeypatch):
+    for name, value in OF_COMPOSE.items():
+        monkeypatch.setenv(name, value)
+    environment = whole_environment(HubAddress(api_url="http://127.0.0.1:1/api", ui_url="", managed=False))
+    assert not {name for name in OF_COMPOSE if name != "COMPOSE_PROGRESS"} & set(environment)
 
 
 # --- names -----------------------------------------------------------------------------------------------------
