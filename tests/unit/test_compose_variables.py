@@ -99,6 +99,21 @@ def test_from_a_folder_within_its_own_env_file_comes_before_the_project_s(projec
     assert source_of(project, (), (), ()).env_files == ()
 
 
+def test_from_a_folder_within_the_project_is_the_same(project, monkeypatch):
+    (project / ".env").write_text("COMPOSE_FILE=deploy/a.yaml")
+    above = source_of(None, (), (), ())
+    monkeypatch.chdir(project / "inner")
+    below = source_of(None, (), (), ())
+    assert (
+        (below.directory, below.files)
+        == (above.directory, above.files)
+        == (
+            project / "deploy",
+            (project / "deploy" / "a.yaml",),
+        )
+    )
+
+
 def test_neither_true_nor_false(project, monkeypatch):
     monkeypatch.setenv("COMPOSE_DISABLE_ENV_FILE", "perhaps")
     with pytest.raises(DefinitionError, match="COMPOSE_DISABLE_ENV_FILE"):

@@ -45,15 +45,14 @@ def choices(
     return Choices(tuple(files), profiles, env_files)
 
 
-def env_files_from(here: Path, directory: Path) -> tuple[str, ...]:
-    """The env files of a project that was found from another directory: its own, and before it that of `here`.
+def env_files_from(folders: Sequence[Path], project: Path) -> tuple[str, ...]:
+    """The env files of a project that was found from other folders: its own, then theirs, the last one first in rank.
 
     Empty: only the project's own can be there, and Compose finds it.
     """
-    if here == directory or not (here / ENV_FILE).is_file():
-        return ()
-    own = directory / ENV_FILE
-    return (*([str(own)] if own.is_file() else []), str(here / ENV_FILE))
+    known = [folder / ENV_FILE for folder in dict.fromkeys((project, *folders))]
+    there = tuple(str(file) for file in known if file.is_file())
+    return there if any(Path(file).parent != project for file in there) else ()
 
 
 def _none_wanted(environment: Mapping[str, str]) -> tuple[str, ...]:

@@ -63,9 +63,18 @@ def parameters_of(request: UpRequest, ttl: str | None = None) -> dict[str, Any]:
 def source_of(
     directory: Path | None, files: Sequence[str], profiles: Sequence[str], env_files: Sequence[str]
 ) -> Source:
-    """The source that command-line options mean: paths made absolute, the project's directory found as Compose does."""
+    """The source that command-line options mean; where they are silent, what `COMPOSE_…` variables say, as in Compose.
+
+    Paths are made absolute, the project's directory is found as Compose does. Raises DefinitionError.
+    """
     here = Path.cwd()
+    env_files = [str(here / file) for file in env_files]
     chosen = choices(os.environ, here / (directory or "."), files, profiles, env_files)
+    folders = [here]
+    if directory is None and not chosen.files and (above := _project_directory(here)) != here:
+        folders.insert(0, above)  # a project is the same from each of its folders
+        found = choices(os.environ, above, (), (), env_files).files
+        chosen = chosen._replace(files=tuple(str(above / file) for file in found))
     paths = tuple(here / file for file in chosen.files)
     if directory and not files:
         pairs = zip(paths, chosen.files, strict=True)
@@ -74,13 +83,14 @@ def source_of(
     if not place.is_dir():
         message = f"{place}: no such directory"
         raise DefinitionError(message, file=str(place), hint="Name one with --project-directory.")
-    searched = directory is None and not files and not chosen.env_files
+    if directory is None and not files and not chosen.env_files:
+        chosen = chosen._replace(env_files=env_files_from(folders, place))
     return Source(
         directory=place,
         called=_called(directory, chosen.files, place),
         files=paths,
         profiles=chosen.profiles,
-        env_files=tuple(here / file for file in (env_files_from(here, place) if searched else chosen.env_files)),
+        env_files=tuple(here / file for file in chosen.env_files),
     )
 
 
