@@ -75,7 +75,7 @@ SUBROOMS = {
         "build_context": {"project_files"},
         "project_files": set(),
         "engine": {"framing"},
-        "compose": {"files", "framing", "locks"},
+        "compose": {"files", "framing", "locks", "project_files"},
         "dagger": {"build_context"},
         "locks": {"files"},
         "registry": {"files", "framing", "locks", "probes"},

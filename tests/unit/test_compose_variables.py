@@ -104,14 +104,9 @@ def test_from_a_folder_within_the_project_is_the_same(project, monkeypatch):
     above = source_of(None, (), (), ())
     monkeypatch.chdir(project / "inner")
     below = source_of(None, (), (), ())
-    assert (
-        (below.directory, below.files)
-        == (above.directory, above.files)
-        == (
-            project / "deploy",
-            (project / "deploy" / "a.yaml",),
-        )
-    )
+    assert below == above
+    assert (below.directory, below.files) == (project / "deploy", (project / "deploy" / "a.yaml",))
+    assert below.env_files == (project / ".env",)
 
 
 def test_neither_true_nor_false(project, monkeypatch):
