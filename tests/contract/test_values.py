@@ -75,6 +75,12 @@ FORMS: dict[str, tuple[dict[str, Any], str, Any]] = {
 }  # fmt: skip
 
 
+ODD_LABELS = {
+    key: key for key in ("=", "<<", "2001-01-01", "1:30", "yes", "~", "0777", "1e3", "!x", "*a", "- b", "é\n")
+}
+"""Texts that YAML, in one of its versions, takes for something else."""
+
+
 class Project:
     """A folder with a definition, and the real Compose that reads it."""
 
@@ -120,6 +126,7 @@ def test_variables_of_every_form_are_read(project, capsys):
                 "services": {
                     "db": {"image": "x", "labels": {"of": "db"}, "healthcheck": {"test": "true"}},
                     "web": {"image": "x", "ports": ["${ADDR:-127.0.0.1:8080}:80", {"target": 81, "published": "${WEB:-8081}"}]},
+                    "odd": {"image": "x", "labels": ODD_LABELS, "x-moorage": {"ready": {"log": "="}}},
                     "inc-user": {"image": "x", "depends_on": ["inc"]},
                     **{name.replace("_", "-"): {"image": "x", **keys} for name, (keys, _, _) in FORMS.items()},
                 },
@@ -139,6 +146,8 @@ def test_variables_of_every_form_are_read(project, capsys):
     ports = {"ADDR": ("web", 80, "tcp", 0), "WEB": ("web", 81, "tcp", 0), "INC": ("inc", 90, "tcp", 0)}
     assert found.port_variables == ports
     assert found.address_variables == ("ADDR",)
+    assert found.config["services"]["odd"]["labels"] == ODD_LABELS
+    assert found.services["odd"].ready.pattern == "="
     with capsys.disabled():
         print(f" forms of variables: {dict(done)} ", end="")
     assert done == {"right": len(FORMS)}

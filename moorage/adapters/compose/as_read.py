@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from moorage.adapters.project_files import text_of
 from moorage.errors import DefinitionError
@@ -24,6 +24,7 @@ Read = Callable[[Mapping[str, str], str | None], str]
 """Compose's canonical YAML for an environment and a name (None: the project's own)."""
 _FILE = re.compile(r"[\w./+][\w./+-]*\.(?:ya?ml|json)\b")
 _NAME = re.compile(r"^[\"']?name[\"']?[ \t]*:", re.MULTILINE)
+_TEXTS = frozenset({"timestamp", "value", "merge"})
 _MOST_FILES = 100
 _FIRST_PORT = 50_000
 
@@ -43,9 +44,19 @@ def as_read(compose: Compose, source: Source, read: Read) -> Config:
 
 
 def _parsed(text: str) -> Config:
+    """Compose's YAML, which quotes the texts that it would itself take for something else, but not `=`."""
     import yaml  # type: ignore[import-untyped]  # costs as much as all else
 
-    found = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
+    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+        yaml_implicit_resolvers: ClassVar = {
+            first: [(tag, pattern) for tag, pattern in known if tag.rpartition(":")[2] not in _TEXTS]
+            for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        }
+
+    try:
+        found = yaml.load(text, Loader=Loader)  # noqa: S506 - it is a safe one
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from None
     if not isinstance(found, dict):
         raise TypeError(f"{type(found).__name__}, not a mapping")
     return found
