@@ -127,7 +127,7 @@ def secret_files(config: Config) -> tuple[str, ...]:
 
 
 def service_extensions(raw: Config) -> dict[str, Config]:
-    """`x-moorage` of each service that has one, with variables not replaced."""
+    """`x-moorage` of each service that has one."""
     return {name: s["x-moorage"] for name, s in (raw.get("services") or {}).items() if s and s.get("x-moorage")}
 
 

@@ -15,6 +15,7 @@ from moorage.interfaces import Compose, Files, Line
 from moorage.model.definition import Config, HealthCheck, Source
 from moorage.rules import graph, labels
 from moorage.rules.durations import seconds
+from moorage.rules.reading import service_extensions
 from moorage.rules.secret_files import assigned
 from moorage.testing import composefile, programs
 from moorage.testing.machine import Box, FakeMachine, Image, Published, full
@@ -57,6 +58,10 @@ class FakeCompose(Compose):
 
     def raw_config(self, source: Source) -> Config:
         return composefile.read(source)
+
+    def extensions(self, source: Source, name: str, environment: Mapping[str, str]) -> dict[str, Config]:
+        variables = {**_variables(source), **environment, "COMPOSE_PROJECT_NAME": name}
+        return service_extensions(composefile.interpolated(composefile.read(source), variables, escape=True))
 
     def interpolate(self, source: Source, values: Config, environment: Mapping[str, str]) -> Config:
         answer: Config = composefile.interpolated(values, {**_variables(source), **environment}, escape=True)

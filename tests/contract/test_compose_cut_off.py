@@ -31,6 +31,7 @@ CALLS: dict[str, Callable[[ComposeCli, Source, Path], Any]] = {
     "version": lambda c, _s, _f: c.version(),
     "config": lambda c, s, _f: c.config(s, "x", {}),
     "raw_config": lambda c, s, _f: c.raw_config(s),
+    "extensions": lambda c, s, _f: c.extensions(s, "x", {}),
     "interpolate": lambda c, s, _f: c.interpolate(s, {"a": "b"}, {}),
     "variables": lambda c, s, _f: c.variables(s, ["A"]),
     "create": lambda c, _s, f: c.create("x", f, (), False, lambda _line: None),

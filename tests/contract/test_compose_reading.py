@@ -188,6 +188,10 @@ class TestReading:
         (reader.folder / ".env").write_text(f"{name}=of-the-file\n")
         assert reader.compose.variables(source, [name]) == {name: "of-the-file"}
 
+    def test_extensions(self, reader):
+        found = reader.compose.extensions(reader.source(RICH, environment=(("A", "a$b"),)), "shop", {})
+        assert found == {"web": {"ready": {"log": "up a$$b"}}}
+
     def test_interpolation(self, reader):
         (reader.folder / ".env").write_text("FILE=f\n")
         source = reader.source(RICH, environment=(("SOURCE", "s"),))

@@ -218,6 +218,7 @@ def test_an_included_file_has_its_own_env_file_and_directory(project, policy):
                         "ports": ["${PORT}:90"],
                         "secrets": ["s"],
                         "configs": ["empty"],
+                        "x-moorage": {"ready": {"log": "${V} is up"}},
                     }
                 },
                 "secrets": {"s": {"environment": "K"}},
@@ -229,6 +230,7 @@ def test_an_included_file_has_its_own_env_file_and_directory(project, policy):
     found = resolved.definition
     assert [one.content for one in found.services["web"].inject] == [KEY]
     assert [one.content for one in found.services["inc"].inject] == [KEY, ""]
+    assert found.services["inc"].ready.pattern == "inner is up"
     assert KEY in found.hidden.secrets
     services = found.config["services"]
     assert (services["web"]["environment"], services["inc"]["environment"]) == ({"V": "outer"}, {"V": "inner"})

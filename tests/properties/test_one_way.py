@@ -18,7 +18,7 @@ from tests.properties.transactions import Transactions
 
 pytestmark = pytest.mark.usefixtures("without_threads_and_time")
 
-READS = ("config", "raw_config", "interpolate", "variables")
+READS = ("config", "raw_config", "extensions", "interpolate", "variables")
 
 
 @pytest.fixture

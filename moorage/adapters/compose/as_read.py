@@ -35,7 +35,7 @@ def as_read(compose: Compose, source: Source, read: Read) -> Config:
     texts = dict(_texts(own, source.directory))
     named = any(_NAME.search(texts[path]) for path in own)
     name = None if named else "x"  # Compose cannot derive one from a directory called 日本
-    project = _parsed(read({}, name))
+    project = parsed(read({}, name))
     if not named:
         del project["name"]
     _mark_ports(project, sorted({one for text in texts.values() for one in names_before_ports(text)}), read, name)
@@ -43,7 +43,7 @@ def as_read(compose: Compose, source: Source, read: Read) -> Config:
     return project
 
 
-def _parsed(text: str) -> Config:
+def parsed(text: str) -> Config:
     """Compose's YAML, which quotes the texts that it would itself take for something else, but not `=`."""
     import yaml  # type: ignore[import-untyped]  # costs as much as all else
 
@@ -87,7 +87,7 @@ def _mark_ports(project: Config, names: list[str], read: Read, name: str | None)
     ports = dict(zip(names, _unused(project), strict=False))
     of_port = {port: variable for variable, port in ports.items()}
     with suppress(DefinitionError):  # a variable means more than a port: its port moves, its value stays
-        marked = _parsed(read(ports, name)) if ports else project
+        marked = parsed(read(ports, name)) if ports else project
         for port, other in zip(_ports_of(project), _ports_of(marked), strict=True):
             if variable := of_port.get(str(other.get("published"))):
                 port["published"] = f"${{{variable}}}"

@@ -22,7 +22,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
-from moorage.adapters.compose.as_read import as_read
+from moorage.adapters.compose.as_read import as_read, parsed
 from moorage.adapters.compose.errors import definition_error, engine_error, image_error, last_words, unfinished
 from moorage.adapters.compose.orphan_processes import end_strays
 from moorage.adapters.compose.registry_config import logged_in, remove_left_behind
@@ -33,7 +33,7 @@ from moorage.model.definition import Config, Source
 from moorage.model.image import RegistryLogin
 from moorage.rules.composing import file_text
 from moorage.rules.environments import for_own_files, for_programs, for_reading
-from moorage.rules.reading import unescaped
+from moorage.rules.reading import service_extensions, unescaped
 from moorage.settings import Settings
 
 Line = Callable[[str], None]
@@ -97,6 +97,10 @@ class ComposeCli(Compose):
     def _yaml(self, source: Source, options: Sequence[str], environment: Mapping[str, str], name: str | None) -> str:
         named = ["-p", name] if name else []
         return self._read(source, [*named, *_selection(source), "config", *options, "--format", "yaml"], environment)
+
+    def extensions(self, source: Source, name: str, environment: Mapping[str, str]) -> dict[str, Config]:
+        """From YAML, because Compose leaves `x-` keys of services out of its JSON."""
+        return service_extensions(parsed(self._yaml(source, (), environment, name)))
 
     def interpolate(self, source: Source, values: Config, environment: Mapping[str, str]) -> Config:
         return self._interpolated(source, values, environment, "x")

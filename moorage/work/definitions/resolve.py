@@ -81,7 +81,7 @@ def _read(
     templates.fill_in(config, world.contexts.survey)
     extensions = reading.service_extensions(raw)
     if "$" in json.dumps(extensions):  # else there is nothing to interpolate
-        extensions = world.compose.interpolate(source, extensions, ports)
+        extensions = world.compose.extensions(source, name, ports)
     values = _values(world, source, raw, name, config)
     definition = reading.read_definition(config, raw, extensions, values, source, _real)
     if not hide:
