@@ -27,7 +27,7 @@ class Compose(Protocol):
         """
 
     def extensions(self, source: Source, name: str, environment: Mapping[str, str]) -> dict[str, Config]:
-        """`x-moorage` of each service that has one, its variables replaced as in its own file. Raises DefinitionError."""
+        """`x-moorage` of each service that has one, its variables replaced as in its file. Raises DefinitionError."""
 
     def interpolate(self, source: Source, values: Config, environment: Mapping[str, str]) -> Config:
         """`values` with variables replaced by Compose's own rules."""
