@@ -13,6 +13,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from moorage.errors import DefinitionError
 
+_HIGHEST_PORT = 65535
+
 
 def _absolute(path: Path) -> Path:
     return path.expanduser().absolute()
@@ -21,6 +23,14 @@ def _absolute(path: Path) -> Path:
 def _program(path: Path) -> Path:
     # Started in the directory of a definition, a relative path would lead to a file of the project's.
     return _absolute(path) if os.sep in str(path) else path
+
+
+def _ports(text: str) -> str:
+    first, _, last = text.partition("-")
+    if 1 <= int(first) <= int(last) <= _HIGHEST_PORT:
+        return text
+    message = f"{text} is not a range of ports from 1 to {_HIGHEST_PORT}, the lower one first"
+    raise ValueError(message)
 
 
 Place = Annotated[Path, AfterValidator(_absolute)]
@@ -57,7 +67,7 @@ class Settings(BaseSettings):
     """How long to wait for another run of the same stack."""
     stop_grace_s: int = Field(default=10, ge=0)
     """Grace period for stopping a service if the definition sets none."""
-    port_range: str = Field(default="20000-29999", pattern=r"^\d+-\d+$")
+    port_range: Annotated[str, AfterValidator(_ports)] = Field(default="20000-29999", pattern=r"^\d{1,5}-\d{1,5}$")
     """Range for host ports that the definition does not choose itself."""
     keep_generations: int = Field(default=5, ge=1)
     """How many generations of a stack are kept for `rollback`."""

@@ -23,6 +23,7 @@ from moorage.errors import DefinitionError, MoorageError
 from moorage.hub.address import is_of
 from moorage.hub.api import HubAddress
 from moorage.hub.hub_home import hub_home
+from moorage.rules.environments import without_project
 from moorage.settings import settings
 
 if TYPE_CHECKING:
@@ -128,7 +129,8 @@ def whole_environment(address: HubAddress) -> dict[str, str]:
     """The environment of a child process that runs flows: ours, plus `run_environment`, with our project importable."""
     paths = [str(project_directory()), os.environ.get("PYTHONPATH", "")]
     importable = {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
-    return {**without_foreign(os.environ.copy(), address), **run_environment(address, quiet=False), **importable}
+    own = without_foreign(without_project(os.environ), address)
+    return {**own, **run_environment(address, quiet=False), **importable}
 
 
 def without_foreign(environment: dict[str, str], address: HubAddress) -> dict[str, str]:

@@ -19,6 +19,7 @@ from moorage.hub.api import HubAddress
 from moorage.hub.hub_home import HubHome, ServerRecord
 from moorage.hub.log_files import tail
 from moorage.hub.project import run_environment, without_foreign
+from moorage.rules.environments import without_project
 from moorage.settings import settings
 
 START_TIMEOUT_S = 90.0
@@ -152,7 +153,12 @@ def _environment(record: ServerRecord) -> dict[str, str]:
         "PREFECT_SERVER_API_PORT": str(record.port),
     }
     tuning = {key: os.environ.get(key, value) for key, value in (_TUNING | _retention()).items()}
-    found = {**without_foreign(os.environ.copy(), address), **run_environment(address, quiet=False), **tuning, **fixed}
+    found = {
+        **without_foreign(without_project(os.environ), address),
+        **run_environment(address, quiet=False),
+        **tuning,
+        **fixed,
+    }
     # The door asks for the secret; with this variable the UI would ask for it, too.
     found.pop("PREFECT_SERVER_API_AUTH_STRING", None)
     return found

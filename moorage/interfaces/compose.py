@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -29,13 +29,23 @@ class Compose(Protocol):
         """
 
     def raw_config(self, source: Source) -> Config:
-        """The project as written, without replacing variables: for `x-moorage` of services and for port variables."""
+        """The project as written, without replacing variables: for `x-moorage` of services and for port variables.
+
+        Where Compose does not read it so, only the variables that published ports consist of are as written. Secrets
+        and configs of an included file have their value as `x-#value` or `content`. Raises DefinitionError.
+        """
+
+    def extensions(self, source: Source, name: str, environment: Mapping[str, str]) -> dict[str, Config]:
+        """`x-moorage` of each service that has one, its variables replaced as in its file. Raises DefinitionError."""
 
     def interpolate(self, source: Source, values: Config, environment: Mapping[str, str]) -> Config:
         """`values` with variables replaced by Compose's own rules."""
 
-    def variables(self, source: Source, name: str | None = None) -> dict[str, str]:
-        """The variables that Compose interpolates with (process, env files). `name` None: Compose derives it."""
+    def variables(self, source: Source, names: Collection[str], stack: str | None = None) -> dict[str, str]:
+        """Those variables of `names` that are set where Compose interpolates (process, env files), with their values.
+
+        `stack`: what `COMPOSE_PROJECT_NAME` is. None: what the environment says.
+        """
 
     def create(self, stack: str, file: Path, services: Sequence[str], recreate: bool, on_line: Line) -> None:
         """Create what `file` defines, and re-create changed containers. Empty `services`: all. Raises EngineError."""

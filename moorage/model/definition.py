@@ -168,9 +168,11 @@ class Source(Frozen):
     """Where a definition comes from: the arguments of the Compose CLI."""
 
     directory: Path
-    """Absolute."""
+    """Absolute, links followed: a stack belongs to it, however it is called."""
+    called: Path | None = None
+    """The directory as it was named, if there are links in that; names are derived from it. None: there are none."""
     files: tuple[Path, ...] = ()
-    """Empty: `COMPOSE_FILE`, else Compose's own search from the directory upward."""
+    """Empty: Compose's own search from the directory upward."""
     profiles: tuple[str, ...] = ()
     env_files: tuple[Path, ...] = ()
     environment: tuple[tuple[str, str], ...] = Field(default=(), repr=False)
@@ -208,6 +210,8 @@ class Definition(Frozen):
     """Networks and volumes whose name the file gives, such as `volumes.data`: they may be shared with other stacks."""
     port_variables: dict[str, tuple[str, int, str, int]] = Field(default_factory=dict)
     """Variable → the mapping (service, target, protocol, slot) whose published part it is, e.g. BACKEND_PORT."""
+    address_variables: tuple[str, ...] = ()
+    """Those of them whose value is an address and a port."""
     notices: tuple[str, ...] = ()
     """What a person should know: container_name dropped, shared volumes, paths outside the project."""
     approve: bool = False

@@ -12,7 +12,7 @@ from moorage.model.definition import Config, Definition, InitContainer, Injected
 from moorage.model.generation import PinnedImage
 from moorage.model.lease import Lease, LeaseKey, Request
 from moorage.rules import labels
-from moorage.rules.reading import is_injected
+from moorage.rules.injecting import is_injected
 
 LOOPBACK = "127.0.0.1"
 SKIPPED = "x-moorage-skipped"
@@ -64,16 +64,32 @@ def with_wanted_ports(definition: Definition, file: Definition) -> Definition:
 
 
 def leased_variables(definition: Definition, leases: Sequence[Lease]) -> dict[str, str]:
-    """Variable → leased port, for the second resolve, so that every use of the variable gets the leased port."""
+    """Variable → leased port, for every use of the variable; with the address, if its value has one."""
+    return {name: value for name, (value, _) in _leased_variables(definition, leases).items()}
+
+
+def moved_variables(definition: Definition, leases: Sequence[Lease]) -> dict[str, str]:
+    """The same for ports that are not the ones that the file wants: it has to be read again with those."""
+    return {name: value for name, (value, moved) in _leased_variables(definition, leases).items() if moved}
+
+
+def _leased_variables(definition: Definition, leases: Sequence[Lease]) -> dict[str, tuple[str, bool]]:
     ports = {lease.key: lease.port for lease in leases}
+    mappings = {lease_key(definition.name, port): port for one in definition.services.values() for port in one.ports}
     found = {}
     for variable, (service, target, protocol, slot) in definition.port_variables.items():
         key = LeaseKey.model_validate(
             {"stack": definition.name, "service": service, "target": target, "protocol": protocol, "slot": slot}
         )
-        if key in ports:
-            found[variable] = str(ports[key])
+        mapping = mappings.get(key)
+        if key in ports and mapping:
+            host = f"{_in_brackets(mapping.host_ip)}:" if variable in definition.address_variables else ""
+            found[variable] = (f"{host}{ports[key]}", ports[key] != mapping.wanted)
     return found
+
+
+def _in_brackets(host: str | None) -> str:
+    return f"[{host}]" if host and ":" in host else host or ""
 
 
 def compose_config(

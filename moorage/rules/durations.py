@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from moorage.errors import DefinitionError
 
@@ -11,13 +12,23 @@ _PART = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h|d|w)")
 _WHOLE = re.compile(rf"(?:{_PART.pattern})+")
 
 
-def seconds(text: str | float, where: str) -> float:
+_LONGEST_S = (2**63 - 1) // 10**9
+"""Longest duration that Go, and so Compose and the engine, can hold: 292 years."""
+
+
+def seconds(text: Any, where: str) -> float:
     """`1m30s` → 90.0; a bare number is seconds. Raises DefinitionError that names `where`."""
-    if isinstance(text, int | float):
-        return float(text)
-    if re.fullmatch(r"\d+(\.\d+)?", text):
-        return float(text)
-    if not _WHOLE.fullmatch(text):
+    found: float
+    if isinstance(text, int | float) and not isinstance(text, bool):
+        found = text
+    elif re.fullmatch(r"\d+(\.\d+)?", str(text), re.ASCII):
+        found = float(text)
+    elif _WHOLE.fullmatch(str(text)):
+        found = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(str(text)))
+    else:
         message = f"{where}: {text!r} is not a duration"
         raise DefinitionError(message, key=where, hint="Examples: 500ms, 30s, 1m30s.")
-    return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
+    if 0 <= found <= _LONGEST_S:
+        return float(found)
+    message = f"{where}: {text!r} is negative, or longer than {_LONGEST_S} s"
+    raise DefinitionError(message, key=where, hint="Examples: 500ms, 30s, 1m30s.")

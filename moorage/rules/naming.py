@@ -48,7 +48,17 @@ def derived_name(directory: Path, repository: str | None, branch: str | None) ->
     """
     if repository and branch:
         return slug(f"{repository}-{branch}")
-    return slug(directory.name)
+    return normalized(directory.name)
+
+
+def normalized(text: str) -> str:
+    """The name that Compose derives from that of a directory, or from `name:`; never raises.
+
+    In lower case, without whatever is no ASCII letter, digit, `-` or `_`, and without what is left of those at the
+    front. Where Compose refuses, because nothing is left, `stack`; where the name is too long, its beginning.
+    """
+    letters = re.sub(r"[^a-z0-9_-]", "", text.lower()).lstrip("-_")
+    return letters if 0 < len(letters) <= LONGEST else _cut(letters, LONGEST) or _NAMELESS
 
 
 def with_path_hash(name: str, directory: Path) -> str:

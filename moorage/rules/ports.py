@@ -105,9 +105,9 @@ class LeaseChange:
 
 
 def port_range(text: str) -> range:
-    """The setting `port_range`, `20000-29999`, as a range of ports, cut off after 65535."""
+    """The setting `port_range`, `20000-29999`, as a range of ports."""
     first, _, last = text.partition("-")
-    return range(max(int(first), 1), min(int(last), HIGHEST) + 1)
+    return range(int(first), int(last) + 1)
 
 
 def address_of(request: Request) -> str:

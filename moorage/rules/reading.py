@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,16 +16,15 @@ from moorage.model.definition import (
     Dependency,
     Hook,
     InitContainer,
-    InjectedFile,
-    PortMapping,
     ReadyCheck,
     Service,
     Source,
 )
 from moorage.model.image import BuilderName
-from moorage.rules import keys, reach
+from moorage.rules import keys, published, reach
 from moorage.rules.durations import seconds
-from moorage.rules.variables import port_variables
+from moorage.rules.injecting import injected
+from moorage.rules.variables import address_variables, port_variables
 
 _PULL_POLICIES = frozenset({"missing", "if_not_present", "refresh", "always", "never", "build"})
 _ALSO_MISSING = frozenset({"if_not_present", "refresh"})
@@ -42,7 +40,8 @@ _REFERENCE = re.compile(
 )
 _STACK_KEYS = frozenset({"ttl", "builder", "approve", "heal", "secret_files"})
 _SERVICE_KEYS = frozenset({"ready", "probe"})
-_PORTS = range(1, 1 << 16)
+_REPLICAS = range(10_001)
+"""A network of an engine has addresses for a tenth of them."""
 _READY_KEYS = frozenset({"http", "tcp", "log", "exec", "exit", "timeout"})
 
 
@@ -50,23 +49,22 @@ def read_definition(
     config: Config,
     raw: Config,
     extensions: Mapping[str, Config],
-    variables: Mapping[str, str],
+    values: Mapping[str, str],
     source: Source,
     real: reach.Real = reach.as_written,
     ignored: Sequence[str] = (),
 ) -> Definition:
     """The typed definition of a canonical project.
 
-    `raw` is the project before interpolation, `extensions` the interpolated `x-moorage` of each service, `variables`
-    the environment for secrets and configs that come from it, `real` follows links, `ignored` are keys that Compose
-    says to ignore, `services.web.deploy.mode: …`. Raises DefinitionError,
-    UnsupportedKeyError.
+    `raw` is the project before interpolation, `extensions` the interpolated `x-moorage` of each service, `values`
+    those of secrets and configs that come from the environment, by `secrets.key`, `real` follows links, `ignored` are
+    keys that Compose says to ignore, `services.web.deploy.mode: …`. Raises DefinitionError, UnsupportedKeyError.
     """
     keys.refuse_unsupported(config)
     options = _stack_options(config)
     secret_files(config)
     services = {
-        name: read_service(name, {**service, "x-moorage": extensions.get(name) or {}}, config, variables)
+        name: read_service(name, {**service, "x-moorage": extensions.get(name) or {}}, config, values)
         for name, service in config.get("services", {}).items()
     }
     if not services:
@@ -79,6 +77,7 @@ def read_definition(
         services=services,
         named=tuple(_named(raw)),
         port_variables=port_variables(raw, services),
+        address_variables=address_variables(raw, services),
         notices=_all_notices(unescaped(config), raw, source.directory, real, ignored),
         approve=_yes_or_no(options.get("approve", False), "x-moorage.approve"),
         ttl_s=seconds(options["ttl"], "x-moorage.ttl") if "ttl" in options else None,
@@ -86,36 +85,32 @@ def read_definition(
     )
 
 
-def read_service(name: str, service: Config, config: Config, variables: Mapping[str, str]) -> Service:
-    """One service. `variables` is needed only where secrets or configs come from the environment."""
+def read_service(name: str, service: Config, config: Config, values: Mapping[str, str]) -> Service:
+    """One service. `values` is needed only where secrets or configs come from the environment."""
     options = unescaped(_service_options(name, service))
     health = service.get("healthcheck") or {}
-    grace = service.get("stop_grace_period")
+    grace, replicas = service.get("stop_grace_period"), _replicas(name, service)
     policy, pull_every_s = _pull_policy(name, service)
+    published.check_exposed(name, service)
     return Service(
         name=name,
         image=_image(name, service),
         builds=bool(service.get("build")),
         pull_policy=policy,
         pull_every_s=pull_every_s,
-        replicas=_replicas(service),
+        replicas=replicas,
         depends_on=tuple(_dependencies(service)),
-        ports=tuple(_ports(name, service)),
+        ports=tuple(published.mappings(name, service, replicas)),
         health_off=bool(health.get("disable")) or health.get("test") == ["NONE"],
         ready=_ready(name, options.get("ready")),
         probe_at_interval=_probe_at_interval(name, options.get("probe")),
-        pre_start=tuple(_init_containers(name, service, config, variables)),
+        pre_start=tuple(_init_containers(name, service, config, values)),
         post_start=tuple(_hooks(unescaped(service.get("post_start")))),
         pre_stop=tuple(_hooks(unescaped(service.get("pre_stop")))),
-        inject=tuple(_injected(service, config, variables)),
+        inject=tuple(injected(name, service, config, values)),
         stop_grace_s=None if grace is None else seconds(grace, f"services.{name}.stop_grace_period"),
         restarts=_restarts(service),
     )
-
-
-def is_injected(thing: Config | None) -> bool:
-    """True for a secret or config with a value instead of a file on the host: it is written into the container."""
-    return thing is not None and ("content" in thing or "environment" in thing)
 
 
 def unescaped(value: Any) -> Any:
@@ -130,15 +125,6 @@ def unescaped(value: Any) -> Any:
     return value
 
 
-def needs_variables(config: Config) -> bool:
-    """True if a secret or config takes its value from the environment, which `config` does not print."""
-    return any(
-        "environment" in (thing or {}) and "content" not in (thing or {})
-        for kind in ("secrets", "configs")
-        for thing in (config.get(kind) or {}).values()
-    )
-
-
 def secret_files(config: Config) -> tuple[str, ...]:
     """`x-moorage.secret_files`: paths of files whose every value is secret. Raises DefinitionError."""
     where, paths = "x-moorage.secret_files", _stack_options(config).get("secret_files")
@@ -151,7 +137,7 @@ def secret_files(config: Config) -> tuple[str, ...]:
 
 
 def service_extensions(raw: Config) -> dict[str, Config]:
-    """`x-moorage` of each service that has one, with variables not replaced."""
+    """`x-moorage` of each service that has one."""
     return {name: s["x-moorage"] for name, s in (raw.get("services") or {}).items() if s and s.get("x-moorage")}
 
 
@@ -233,9 +219,10 @@ def _pull_policy(name: str, service: Config) -> tuple[str, float | None]:
     raise DefinitionError(message, service=name, key=where, hint=hint)
 
 
-def _replicas(service: Config) -> int:
-    replicas = (service.get("deploy") or {}).get("replicas", service.get("scale"))
-    return 1 if replicas is None else int(replicas)
+def _replicas(name: str, service: Config) -> int:
+    deploy = service.get("deploy") or {}
+    key, replicas = ("deploy.replicas", deploy["replicas"]) if "replicas" in deploy else ("scale", service.get("scale"))
+    return 1 if replicas is None else _number(replicas, f"services.{name}.{key}", _REPLICAS)
 
 
 def _restarts(service: Config) -> bool:
@@ -252,37 +239,6 @@ def _dependencies(service: Config) -> Iterable[Dependency]:
             required=value.get("required", True),
             restart=value.get("restart", False),
         )
-
-
-def _ports(name: str, service: Config) -> Iterable[PortMapping]:
-    slots: Counter[tuple[int, str]] = Counter()
-    fixed = service.get("network_mode") == "host"
-    for port in service.get("ports") or ():
-        target, protocol = int(port["target"]), str(port.get("protocol") or "tcp")
-        first, last = _span(port.get("published"))
-        yield PortMapping.model_validate(
-            {
-                "service": name,
-                "target": target,
-                "protocol": protocol,
-                "slot": slots[target, protocol],
-                "host_ip": port.get("host_ip") or None,
-                "wanted": first,
-                "wanted_last": last,
-                "count": max(1, _replicas(service)),
-                "fixed": fixed,
-            }
-        )
-        slots[target, protocol] += 1
-
-
-def _span(published: Any) -> tuple[int | None, int | None]:
-    """`8000` → (8000, None); `8000-8010` → (8000, 8010); nothing or 0 → (None, None)."""
-    text = str(published or "")
-    if text in ("", "0"):
-        return None, None
-    first, _, last = text.partition("-")
-    return int(first), int(last) if last and last != first else None
 
 
 def _ready(name: str, value: Any) -> ReadyCheck | None:
@@ -304,12 +260,12 @@ def _http(value: Any, where: str) -> dict[str, Any]:
     if isinstance(value, str):
         return {"path": value}
     _refuse_strangers(value, frozenset({"path", "port", "status"}), where)
-    limits = {"port": _PORTS, "status": range(100, 600)}
+    limits = {"port": published.PORTS, "status": range(100, 600)}
     return {k: (str(value[k]) if k == "path" else _number(value[k], f"{where}.{k}", limits[k])) for k in value}
 
 
 def _tcp(value: Any, where: str) -> dict[str, Any]:
-    return {"port": None if value in (None, True) else _number(value, where, _PORTS)}
+    return {"port": None if value in (None, True) else _number(value, where, published.PORTS)}
 
 
 def _log(value: Any, where: str) -> dict[str, Any]:
@@ -340,7 +296,7 @@ _CHECKS = {"http": _http, "tcp": _tcp, "log": _log, "exec": _exec, "exit": _exit
 def _number(value: Any, where: str, limits: range) -> int:
     try:
         number = int(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         message = f"{where}: {value!r} is not a number"
         raise DefinitionError(message, key=where) from None
     if number not in limits:
@@ -369,9 +325,7 @@ def _hooks(hooks: Any) -> Iterable[Hook]:
         )
 
 
-def _init_containers(
-    name: str, service: Config, config: Config, variables: Mapping[str, str]
-) -> Iterable[InitContainer]:
+def _init_containers(name: str, service: Config, config: Config, values: Mapping[str, str]) -> Iterable[InitContainer]:
     for number, one in enumerate(service.get("pre_start") or ()):
         where = f"{name}.pre_start[{number}]"
         image = _image(where, one)
@@ -381,40 +335,8 @@ def _init_containers(
             image=None if image == service.get("image") else image,
             pull_policy=policy,
             pull_every_s=pull_every_s,
-            inject=tuple(_injected(one, config, variables)),
+            inject=tuple(injected(where, one, config, values)),
         )
-
-
-def _injected(service: Config, config: Config, variables: Mapping[str, str]) -> Iterable[InjectedFile]:
-    """Secrets and configs whose value is in the definition or the environment: Compose writes them at the start."""
-    for kind, default in (("secrets", "/run/secrets/"), ("configs", "/")):
-        for use in service.get(kind) or ():
-            thing = (config.get(kind) or {}).get(use["source"]) or {}
-            if thing.get("external"):
-                where = f"{kind}.{use['source']}.external"
-                message = f"{where}: external {kind} exist only in Swarm"
-                raise DefinitionError(message, key=where, hint="Give it a `file` or an `environment` variable.")
-            content = thing.get("content")
-            if content is None and "environment" in thing:
-                content = variables.get(thing["environment"])
-                if content is None:
-                    message = f"{kind}.{use['source']}: environment variable {thing['environment']!r} is not set"
-                    raise DefinitionError(message, key=f"{kind}.{use['source']}.environment")
-            if content is not None:
-                text = unescaped(str(content)) if "content" in thing else content
-                yield _injected_file(use, default, text, secret=kind == "secrets")
-
-
-def _injected_file(use: Config, default: str, content: str, *, secret: bool) -> InjectedFile:
-    target = str(use.get("target") or use["source"])
-    return InjectedFile(
-        target=target if target.startswith("/") else default + target,
-        content=content,
-        mode=int(str(use.get("mode", "0444")), 8),
-        uid=int(use.get("uid") or 0),
-        gid=int(use.get("gid") or 0),
-        secret=secret,
-    )
 
 
 def _with_extensions(config: Config, extensions: Mapping[str, Config]) -> Config:

@@ -55,12 +55,6 @@ def with_files(config: Config, kind: str) -> dict[str, str]:
     return {name: str(thing["file"]).replace("$$", "$") for name, thing in things if thing and thing.get("file")}
 
 
-def from_environment(config: Config, kind: str) -> dict[str, str]:
-    """Those that come from the environment: name → variable."""
-    things = (config.get(kind) or {}).items()
-    return {name: str(thing["environment"]) for name, thing in things if thing and thing.get("environment")}
-
-
 def env_files(raw: Config) -> dict[str, list[str]]:
     """Path as written → the services that have it as `env_file`."""
     found: dict[str, list[str]] = {}

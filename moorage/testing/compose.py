@@ -17,6 +17,8 @@ from moorage.model.definition import Config, HealthCheck, Source
 from moorage.model.state import Attachment
 from moorage.rules import dockerfile, graph, labels
 from moorage.rules.durations import seconds
+from moorage.rules.reading import service_extensions
+from moorage.rules.secret_files import assigned
 from moorage.testing import composefile, programs
 from moorage.testing.machine import Box, FakeMachine, Image, Published, full
 
@@ -55,23 +57,24 @@ class FakeCompose(Compose):
         self, source: Source, name: str | None, environment: Mapping[str, str], on_warning: Line = unheard
     ) -> Config:
         """Gives no warnings."""
-        variables = {**self.variables(source), **environment}
+        variables = {**_variables(source), **environment}
         written = composefile.interpolated(composefile.read(source), variables, escape=True)
         return composefile.canonical(written, name or str(written.get("name") or source.directory.name), source)
 
     def raw_config(self, source: Source) -> Config:
         return composefile.read(source)
 
+    def extensions(self, source: Source, name: str, environment: Mapping[str, str]) -> dict[str, Config]:
+        variables = {**_variables(source), **environment, "COMPOSE_PROJECT_NAME": name}
+        return service_extensions(composefile.interpolated(composefile.read(source), variables, escape=True))
+
     def interpolate(self, source: Source, values: Config, environment: Mapping[str, str]) -> Config:
-        answer: Config = composefile.interpolated(values, {**self.variables(source), **environment}, escape=True)
+        answer: Config = composefile.interpolated(values, {**_variables(source), **environment}, escape=True)
         return answer
 
-    def variables(self, source: Source, name: str | None = None) -> dict[str, str]:
-        """Env files, overridden by the environment, overridden by the source's own variables."""
-        files = source.env_files or (source.directory / ".env",)
-        lines = [line for file in files if file.is_file() for line in file.read_text().splitlines() if "=" in line]
-        of_files = dict(line.split("=", 1) for line in lines if not line.startswith("#"))
-        return {**of_files, **os.environ, **dict(source.environment)}
+    def variables(self, source: Source, names: Collection[str], stack: str | None = None) -> dict[str, str]:
+        found = _variables(source) | ({"COMPOSE_PROJECT_NAME": stack} if stack else {})
+        return {name: found[name] for name in names if name in found}
 
     def build(self, stack: str, file: Path, service: str, on_line: Line) -> None:
         """The image runs the `CMD` of its Dockerfile. What it is based on has to be there, or to be pulled."""
@@ -375,6 +378,13 @@ class _Creation:
 
     def _project(self) -> dict[str, str]:
         return {labels.COMPOSE_PROJECT: self.stack}
+
+
+def _variables(source: Source) -> dict[str, str]:
+    """Env files, overridden by the environment, overridden by the source's own variables."""
+    files = source.env_files or (source.directory / ".env",)
+    of_files = {name: value for file in files if file.is_file() for name, value in assigned(file.read_text())}
+    return {**of_files, **os.environ, **dict(source.environment)}
 
 
 def _digest(thing: Config) -> str:

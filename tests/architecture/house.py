@@ -76,7 +76,7 @@ SUBROOMS = {
         "project_files": set(),
         "docker_context": set(),
         "engine": {"docker_context", "framing"},
-        "compose": {"docker_context", "files", "framing", "locks"},
+        "compose": {"docker_context", "files", "framing", "locks", "project_files"},
         "dagger": {"build_context"},
         "locks": {"files"},
         "registry": {"files", "framing", "locks", "probes"},

@@ -47,7 +47,7 @@ def test_no_program_gets_a_key_of_the_hub(seen: Path, tmp_path: Path) -> None:
     login = RegistryLogin(registry="registry.example.org", username="ada", password="reg-mark-5")
     compose, source = ComposeCli(settings, (login,)), Source(directory=tmp_path)
     for call in (
-        lambda: compose.variables(source),
+        lambda: compose.variables(source, ["A"]),
         lambda: compose.create("x", tmp_path / "c.yaml", (), recreate=False, on_line=lambda _line: None),
         lambda: compose.build("x", tmp_path / "c.yaml", "web", lambda _line: None),
         lambda: git.top_of(tmp_path),

@@ -43,6 +43,22 @@ RICH = {
 }
 
 
+WHOLE_VALUES = [
+    "",
+    " ",
+    "-----BEGIN KEY-----\nAAA=BBB\nOTHER=oops\n-----END KEY-----",
+    "ends with a line end\n",
+    "\n\nbegins with two",
+    "of another\r\nsystem\r\n",
+    "$HOME $$ ${A} $1 $",
+    "größe 日本 🚢",
+    "tab\tquote\"back\\slash'",
+    "# no comment",
+    "x" * 100_000,
+    "\x01\x7f\u2028\ufeff",
+]
+
+
 @pytest.fixture(params=["fake", "real"])
 def reader(request, tmp_path):
     """Compose as a reader: no engine needed."""
@@ -148,16 +164,33 @@ class TestReading:
 
     def test_as_written(self, reader):
         raw = reader.compose.raw_config(reader.source(RICH))
-        services = dict.fromkeys(raw["services"])
+        config = reader.compose.config(reader.source(RICH), "shop", {})
+        services = {name: reading.read_service(name, one, config, {}) for name, one in config["services"].items()}
         assert reading.service_extensions(raw) == {"web": {"ready": {"log": "up ${A:-x}"}}}
         assert reading.port_variables(raw, services) == {"WEB_PORT": ("web", 80, "tcp", 0)}
 
     def test_variables(self, reader):
         (reader.folder / ".env").write_text("A=of the file\nB=of the file\n")
         source = reader.source(RICH, environment=(("B", "of the source"),))
-        found = reader.compose.variables(source)
-        assert (found["A"], found["B"]) == ("of the file", "of the source")
-        assert found["PATH"] == os.environ["PATH"]
+        found = reader.compose.variables(source, ["A", "B", "PATH", "NOT_SET"])
+        assert found == {"A": "of the file", "B": "of the source", "PATH": os.environ["PATH"]}
+
+    @pytest.mark.parametrize("value", WHOLE_VALUES, ids=repr)
+    def test_a_value_arrives_whole(self, reader, value):
+        source = reader.source(RICH, environment=(("KEY", value), ("OTHER", "x"), ("A.B-C", "odd")))
+        assert reader.compose.variables(source, ["KEY", "A.B-C"], "shop") == {"KEY": value, "A.B-C": "odd"}
+
+    def test_the_project_s_name_is_a_variable_only_where_it_is_set(self, reader):
+        source = reader.source(RICH)
+        name = "COMPOSE_PROJECT_NAME"
+        assert reader.compose.variables(source, [name]) == {}
+        assert reader.compose.variables(source, [name], "asked") == {name: "asked"}
+        (reader.folder / ".env").write_text(f"{name}=of-the-file\n")
+        assert reader.compose.variables(source, [name]) == {name: "of-the-file"}
+
+    def test_extensions(self, reader):
+        found = reader.compose.extensions(reader.source(RICH, environment=(("A", "a$b"),)), "shop", {})
+        assert found == {"web": {"ready": {"log": "up a$$b"}}}
 
     def test_interpolation(self, reader):
         (reader.folder / ".env").write_text("FILE=f\n")

@@ -13,12 +13,12 @@ from moorage.model.definition import Source
 from moorage.work.definitions.request import UpRequest
 from moorage.work.operations.up import up
 from moorage.work.runs.context import Context
-from tests.properties.memory import service
+from tests.properties.memory import STACK, service
 from tests.properties.transactions import Transactions
 
 pytestmark = pytest.mark.usefixtures("without_threads_and_time")
 
-READS = ("config", "raw_config", "interpolate", "variables")
+READS = ("config", "raw_config", "extensions", "interpolate", "variables")
 
 
 @pytest.fixture
@@ -73,3 +73,17 @@ def test_build_steps_digest_nothing(stack: Transactions) -> None:
     calls = calls_of_up(stack)
     assert calls["build"] == 10
     assert calls["digest"] <= 2 * 10
+
+
+def test_a_lease_behind_a_variable_stays_when_its_wanted_port_is_free_again(stack: Transactions) -> None:
+    url = {"URL": "http://localhost:${WEB:-8000}"}
+    stack.write({"web": service(ports=["${WEB:-8000}:80"], environment=url)})
+    stack.machine.busy_ports.add((8000, "tcp"))
+    assert calls_of_up(stack)["create"] == 1
+    (box,) = stack.machine.of_project(STACK)
+    stack.machine.busy_ports.clear()
+    assert not calls_of_up(stack)["create"]
+    assert stack.machine.of_project(STACK) == [box]
+    (lease,) = stack.world().store.leases(STACK)
+    assert lease.port != lease.wanted == 8000
+    assert box.environment == {"URL": f"http://localhost:{lease.port}"}

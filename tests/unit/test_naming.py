@@ -60,7 +60,7 @@ def test_slug(text, expected):
 
 
 def test_derived_from_the_directory():
-    assert derived_name(Path("/home/me/My Shop"), "shop", None) == "my-shop"
+    assert derived_name(Path("/home/me/My Shop"), "shop", None) == "myshop"
     assert derived_name(Path("/"), None, None) == "stack"
 
 

@@ -141,7 +141,7 @@ def test_a_wrong_option_is_named(options: Any, key: str) -> None:
 def test_a_secret_from_the_environment_is_written_into_the_container() -> None:
     config = {"secrets": {"s": {"environment": "TOKEN"}}, "configs": {"c": {"content": "a$$b"}}}
     uses = {"secrets": [{"source": "s", "mode": "0400", "uid": "7"}], "configs": [{"source": "c", "target": "/etc/c"}]}
-    found = reading.read_service("web", uses, config, {"TOKEN": "hunter2"})
+    found = reading.read_service("web", uses, config, {"secrets.s": "hunter2"})
     assert [(f.target, f.content, f.mode, f.uid) for f in found.inject] == [
         ("/run/secrets/s", "hunter2", 0o400, 7),
         ("/etc/c", "a$b", 0o444, 0),

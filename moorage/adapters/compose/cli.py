@@ -17,10 +17,12 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
+from moorage.adapters.compose.as_read import as_read, parsed
 from moorage.adapters.compose.errors import definition_error, engine_error, image_error, last_words, unfinished
 from moorage.adapters.compose.ignored_keys import ignored_keys
 from moorage.adapters.compose.orphan_processes import end_strays
@@ -33,11 +35,18 @@ from moorage.interfaces.compose import unheard
 from moorage.model.definition import Config, Source
 from moorage.model.image import RegistryLogin
 from moorage.rules.composing import file_text
-from moorage.rules.environments import for_programs
+from moorage.rules.environments import for_own_files, for_programs, for_reading
+from moorage.rules.reading import service_extensions, unescaped
 from moorage.settings import Settings
 
 Line = Callable[[str], None]
 
+_IDENTIFIER = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+_NAME = "COMPOSE_PROJECT_NAME"
+_NAMELESS = "moorage-asks-for-variables"
+"""The name of a project that has none: so it shows whether the environment gives one."""
+
+_SOURCES = frozenset({"file", "environment", "content", "external"})
 _FENCE = {"COMPOSE_EXPERIMENTAL_GIT_REMOTE": "false", "GIT_ALLOW_PROTOCOL": "http:https:ssh:git"}
 """Unless the environment says otherwise. A project's `.env` cannot: Compose takes nothing from it that is set here."""
 
@@ -78,27 +87,56 @@ class ComposeCli(Compose):
     def config(
         self, source: Source, name: str | None, environment: Mapping[str, str], on_warning: Line = unheard
     ) -> Config:
-        arguments = [*(["-p", name] if name else []), *_selection(source), "config", "--format", "json"]
-        return self._read_json(source, arguments, environment, on_warning=on_warning)
+        named = ["-p", name] if name else []
+        arguments = [*named, *_selection(source), "config", "--format", "json"]
+        return _readable_again(self._read_json(source, arguments, environment, on_warning=on_warning))
 
     def raw_config(self, source: Source) -> Config:
-        options = ["--no-interpolate", "--no-normalize", "--no-path-resolution", "--no-env-resolution"]
+        options = ["--no-normalize", "--no-path-resolution", "--no-env-resolution"]
         # With a name, because Compose cannot derive one from a directory called 日本. The file's own is still printed.
-        named = ["-p", "x", *_selection(source)]
-        return self._read_json(source, [*named, "config", *options, "--format", "json"], {})
+        named = ["-p", "x", *_selection(source), "config", *options]
+        try:
+            return self._read_json(source, [*named, "--no-interpolate", "--format", "json"], {})
+        except DefinitionError as error:
+            if "file" not in error.fields:  # it took too long, and would again
+                raise
+            return as_read(self, source, partial(self._yaml, source, options))
+
+    def _yaml(self, source: Source, options: Sequence[str], environment: Mapping[str, str], name: str | None) -> str:
+        named = ["-p", name] if name else []
+        return self._read(source, [*named, *_selection(source), "config", *options, "--format", "yaml"], environment)
+
+    def extensions(self, source: Source, name: str, environment: Mapping[str, str]) -> dict[str, Config]:
+        """From YAML, because Compose leaves `x-` keys of services out of its JSON."""
+        return service_extensions(parsed(self._yaml(source, (), environment, name)))
 
     def interpolate(self, source: Source, values: Config, environment: Mapping[str, str]) -> Config:
+        return self._interpolated(source, values, environment, "x")
+
+    def _interpolated(self, source: Source, values: Config, environment: Mapping[str, str], name: str) -> Config:
         """Uses a project with nothing but `values`: Compose drops `x-` keys of services and keeps those at the top."""
-        project = {"name": "x", "services": {"x": {"image": "x"}}, "x-values": values}
+        project = {"name": name, "services": {"x": {"image": "x"}}, "x-values": values}
         arguments = [*_env_files(source), "-f", "-", "config", "--format", "json"]
         config = self._read_json(source, arguments, environment, file_text(project))
         answer: Config = config["x-values"]
         return answer
 
-    def variables(self, source: Source, name: str | None = None) -> dict[str, str]:
-        named = ["-p", name] if name else []
-        text = self._read(source, [*named, *_selection(source), "config", "--environment"], {}, None)
-        return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    def variables(self, source: Source, names: Collection[str], stack: str | None = None) -> dict[str, str]:
+        """By interpolation, because `config --environment` does not tell where a value of several lines ends.
+
+        It is asked all the same for names that cannot be interpolated.
+        """
+        plain = [name for name in names if _IDENTIFIER.fullmatch(name)]
+        asked = {name: [f"${{{name}-}}", f"${{{name}+set}}"] for name in plain}
+        answers = unescaped(self._interpolated(source, asked, {}, stack or _NAMELESS)) if plain else {}
+        found = {name: value for name, (value, is_set) in answers.items() if is_set}
+        if stack is None and found.get(_NAME) == _NAMELESS:  # Compose sets it to the project's name
+            del found[_NAME]
+        if len(plain) < len(names):
+            text = self._read(source, ["-p", stack or _NAMELESS, *_selection(source), "config", "--environment"], {})
+            lines = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+            found |= {name: lines[name] for name in names if name in lines and name not in plain}
+        return found
 
     def create(self, stack: str, file: Path, services: Sequence[str], recreate: bool, on_line: Line) -> None:
         # Never -y: it would say yes to "recreate the volume, data will be lost".
@@ -152,7 +190,7 @@ class ComposeCli(Compose):
         source: Source,
         arguments: list[str],
         environment: Mapping[str, str],
-        stdin: str | None,
+        stdin: str | None = None,
         on_warning: Line = unheard,
     ) -> str:
         code, out, err = self._ask(source, arguments, environment, stdin)
@@ -172,7 +210,7 @@ class ComposeCli(Compose):
         self, source: Source, arguments: list[str], environment: Mapping[str, str], stdin: str | None
     ) -> tuple[int, str, str]:
         """Exit code, stdout and stderr of a call that only reads."""
-        env = {**for_programs(os.environ), **dict(source.environment), **environment}
+        env = {**for_reading(for_programs(os.environ)), **dict(source.environment), **environment}
         process = self._start(arguments, source.directory, env, stdin)
         _limit_memory(process.pid, self._settings.compose_memory_bytes)
         try:
@@ -197,7 +235,7 @@ class ComposeCli(Compose):
         While it runs, the process is in `under_way`, if given. `more`: variables in addition to our own environment.
         """
         limit_s = timeout_s or self._settings.engine_timeout_s + self._settings.compose_timeout_s
-        env = {**for_programs(os.environ), **endpoint().environment(), **(more or {})}
+        env = {**for_own_files(for_programs(os.environ)), **endpoint().environment(), **(more or {})}
         process = self._start(arguments, directory, env, None, merged=True)
         alarm = threading.Timer(limit_s, _kill, [process])
         alarm.start()
@@ -320,6 +358,22 @@ def _selection(source: Source) -> list[str]:
 def _env_files(source: Source) -> list[str]:
     directory = ["--project-directory", str(source.directory)] if source.files else []
     return [*directory, *(part for file in source.env_files for part in ("--env-file", str(file)))]
+
+
+def _readable_again(config: Config) -> Config:
+    """Compose's JSON as Compose reads it.
+
+    It prints the keys of `blkio_config` as `Path`, `Rate` and `Weight`, and of a config without a file, a variable or
+    another content it does not print that its content is empty; it would then mount a directory.
+    """
+    for service in (config.get("services") or {}).values():
+        for devices in (service.get("blkio_config") or {}).values():
+            if isinstance(devices, list):
+                devices[:] = [{key.lower(): value for key, value in device.items()} for device in devices]
+    for thing in (config.get("configs") or {}).values():
+        if thing is not None and not _SOURCES & thing.keys():
+            thing["content"] = ""
+    return config
 
 
 def _kill(process: subprocess.Popen[str]) -> None:

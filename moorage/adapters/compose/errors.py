@@ -17,6 +17,8 @@ from moorage.errors import (
 from moorage.model.definition import FILE_NAMES, OVERRIDE_NAMES, Source
 
 _SERVICE_PATH = re.compile(r"\bservices\.([\w.-]+?)\.([\w.\[\]-]+)")
+_IN_BRACKETS = re.compile(r"'services\[([^\]\s]+)\]\.")
+"""As Compose's decoder writes a path, other than its readers."""
 _SERVICE_NAME = re.compile(r'service "([^"]+)"')
 _NO_SERVICE = re.compile(r'service "([^"]+)" depends on undefined service "([^"]+)"')
 _UNDECLARED = re.compile(r'service "([^"]+)" refers to undefined (network|volume|secret|config) (\S+?):')
@@ -61,7 +63,7 @@ def definition_error(stderr: str, source: Source, services: Callable[[], Sequenc
         message = f"{_files(source)}: Compose itself breaks off at it: {broken[1]}"
         hint = "It does not say where: look for a value of an odd type, such as `true` or a list in place of a text."
         return DefinitionError(message, file=_files(source), hint=hint)
-    text = _complaint(stderr)
+    text = _IN_BRACKETS.sub(r"'services.\1.", _complaint(stderr))
     if _NO_FILE.search(text):
         return DefinitionError(
             f"{source.directory}: no compose file here or in a parent directory",

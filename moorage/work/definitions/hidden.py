@@ -7,24 +7,22 @@ from pathlib import Path, PurePath
 
 from moorage.interfaces import World
 from moorage.model.definition import Config, Hidden, Source
-from moorage.rules import reading, secret_files
+from moorage.rules import injecting, reading, secret_files
 
 _NOT_SHOWN = "so its content cannot be hidden where a service prints it"
 
 
 def of_definition(
-    world: World, source: Source, raw: Config, config: Config, variables: Mapping[str, str]
+    world: World, source: Source, raw: Config, config: Config, values: Mapping[str, str]
 ) -> tuple[Hidden, tuple[str, ...]]:
     """The texts to hide, and notices about files that cannot be read or not as a whole.
 
-    `variables`: the environment that secrets and configs come from. Reads files: not for the event loop.
+    `values`: those that secrets and configs have from the environment, by `secrets.key`. Reads files: not for the
+    event loop.
     """
     texts, why = of_files(world, config)
     of_environment = {
-        kind: tuple(
-            variables[name] for name in secret_files.from_environment(config, kind).values() if name in variables
-        )
-        for kind in ("secrets", "configs")
+        kind: tuple(value for key, value in values.items() if key.startswith(f"{kind}.")) for kind in injecting.KINDS
     }
     marked, left = _of_marked(world, source, raw, config)
     return texts + Hidden(**of_environment) + Hidden(secrets=marked), (*why, *left)

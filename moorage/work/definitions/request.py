@@ -13,6 +13,7 @@ from moorage.model.base import Frozen
 from moorage.model.definition import FILE_NAMES, Config, Source
 from moorage.model.image import ImageWish
 from moorage.rules import labels, naming
+from moorage.work.definitions.compose_variables import ENV_FILE, choices, env_files_from
 
 _NAME_KEY = "COMPOSE_PROJECT_NAME"
 
@@ -52,7 +53,7 @@ class UpRequest(Frozen):
 def parameters_of(request: UpRequest, ttl: str | None = None) -> dict[str, Any]:
     """The request as parameters of the flow `up`: plain values that Prefect can store and show."""
     return {
-        "path": str(request.source.directory),
+        "path": str(request.source.called or request.source.directory),
         "name": request.name,
         "files": [str(file) for file in request.source.files],
         "profiles": list(request.source.profiles),
@@ -70,23 +71,48 @@ def parameters_of(request: UpRequest, ttl: str | None = None) -> dict[str, Any]:
 def source_of(
     directory: Path | None, files: Sequence[str], profiles: Sequence[str], env_files: Sequence[str]
 ) -> Source:
-    """The source that command-line options mean: paths made absolute, the project's directory found as Compose does."""
+    """The source that command-line options mean; where they are silent, what `COMPOSE_…` variables say, as in Compose.
+
+    Paths are made absolute, the project's directory is found as Compose does. Raises DefinitionError.
+    """
     here = Path.cwd()
-    if not files and (named := os.environ.get("COMPOSE_FILE")):
-        files = named.split(os.environ.get("COMPOSE_PATH_SEPARATOR", os.pathsep))
-    paths = tuple((here / file) for file in files)
-    if directory is None:
-        directory = paths[0].parent if paths else _project_directory(here)
-    directory = (here / directory).resolve()
-    if not directory.is_dir():
-        message = f"{directory}: no such directory"
-        raise DefinitionError(message, file=str(directory), hint="Name one with --project-directory.")
+    env_files = [str(here / file) for file in env_files]
+    chosen = choices(os.environ, here / (directory or "."), files, profiles, env_files)
+    folders = [here]
+    if directory is None and not chosen.files and (above := _project_directory(here)) != here:
+        folders.insert(0, above)  # a project is the same from each of its folders
+        found = choices(os.environ, above, (), (), env_files).files
+        chosen = chosen._replace(files=tuple(str(above / file) for file in found))
+    paths = tuple(here / file for file in chosen.files)
+    if directory and not files:
+        pairs = zip(paths, chosen.files, strict=True)
+        paths = tuple(path if path.exists() else here / directory / file for path, file in pairs)
+    place = (here / directory).resolve() if directory else _place(here, paths).resolve()
+    if not place.is_dir():
+        message = f"{place}: no such directory"
+        raise DefinitionError(message, file=str(place), hint="Name one with --project-directory.")
+    if directory is None and not files and not chosen.env_files:
+        chosen = chosen._replace(env_files=env_files_from(folders, place))
     return Source(
-        directory=directory,
+        directory=place,
+        called=_called(directory, chosen.files, place),
         files=paths,
-        profiles=tuple(profiles),
-        env_files=tuple(here / file for file in env_files),
+        profiles=chosen.profiles,
+        env_files=tuple(here / file for file in chosen.env_files),
     )
+
+
+def _place(here: Path, files: Sequence[Path]) -> Path:
+    """The directory of a project that nobody has named: that of its first file."""
+    return files[0].parent if files else _project_directory(here)
+
+
+def _called(directory: Path | None, files: Sequence[str], place: Path) -> Path | None:
+    """The project's directory as it was named, with links; the shell keeps them in `$PWD`. None: there are none."""
+    here = Path(os.environ.get("PWD") or Path.cwd())
+    asked = here / directory if directory else _place(here, [here / file for file in files])
+    named = Path(os.path.normpath(asked))
+    return named if named != place and named.resolve() == place else None
 
 
 def _project_directory(here: Path) -> Path:
@@ -111,32 +137,51 @@ def name_of(world: World, request: UpRequest, raw: Config) -> str:
                 message, hint="Choose another --name, or remove that stack first with `moorage down`.", stack=name
             )
         return name
-    name = _derived_name(world, request.source, raw)
+    if given := _name_in_environment(world, request.source):
+        name = naming.validate_name(given)
+    else:
+        derived = _derived_names(world, request.source, raw)
+        name = _name_on_record(world, directory, derived) or derived[0]
     return naming.with_path_hash(name, directory) if owner_elsewhere(world, name, directory) else name
 
 
-def _derived_name(world: World, source: Source, raw: Config) -> str:
-    if name := _name_in_environment(world, source):
-        return naming.validate_name(name)
+def _derived_names(world: World, source: Source, raw: Config) -> tuple[str, ...]:
+    """The name of a stack that was not given one; then those that are derived without links, and were earlier."""
     repository, branch, linked = world.place(source.directory)
     written = raw.get("name")
     if written and "$" in str(written):
         written = world.compose.interpolate(source, {"name": written}, {})["name"]
     if linked:
         top = (source.directory / ".git").exists()
-        return naming.derived_name(
+        name = naming.derived_name(
             source.directory, str(written or (repository if top else source.directory.name)), branch
         )
-    return naming.slug(str(written)) if written else naming.derived_name(source.directory, None, None)
+        return (name,)
+    called, real = (str(written or path.name) for path in (source.called or source.directory, source.directory))
+    return naming.normalized(called), naming.normalized(real), naming.slug(real)
+
+
+def _name_on_record(world: World, directory: Path, derived: Sequence[str]) -> str | None:
+    """The name under which the directory's stack is known, if it is one of the derived ones, or that with its hash.
+
+    It keeps its hash when the other directory that had the name is gone.
+    """
+    known = (name for one in derived for name in (one, naming.with_path_hash(one, directory)))
+    return next((name for name in known if _is_at(world, name, directory)), None)
+
+
+def _is_at(world: World, name: str, directory: Path) -> bool:
+    record = world.store.stack(name)
+    return record is not None and Path(record.path) == directory
 
 
 def _name_in_environment(world: World, source: Source) -> str | None:
     """`COMPOSE_PROJECT_NAME` of the process, else of the env files; Compose is asked only if one mentions it."""
     if name := {**os.environ, **dict(source.environment)}.get(_NAME_KEY):
         return name
-    files = source.env_files or (source.directory / ".env",)
+    files = source.env_files or (source.directory / ENV_FILE,)
     mentioned = any(file.is_file() and _NAME_KEY in file.read_text(errors="replace") for file in files)
-    return world.compose.variables(source).get(_NAME_KEY) if mentioned else None
+    return world.compose.variables(source, [_NAME_KEY]).get(_NAME_KEY) if mentioned else None
 
 
 def owner_elsewhere(world: World, name: str, directory: Path) -> str | None:

@@ -5,19 +5,30 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
 
 from moorage.errors import DefinitionError, EngineError, ImageError, MoorageError
-from moorage.interfaces import World
+from moorage.interfaces import Line, World
 from moorage.model.definition import Config, Definition, Hidden, Source
 from moorage.model.generation import PinnedImage
 from moorage.model.image import LocalImage
 from moorage.model.lease import Lease
 from moorage.model.step import StepKind
-from moorage.rules import building, composing, dockerfile, images, labels, reading, references, templates
+from moorage.rules import (
+    building,
+    composing,
+    dockerfile,
+    images,
+    injecting,
+    labels,
+    published,
+    reading,
+    references,
+    templates,
+)
 from moorage.rules.images import BuildSource
 from moorage.rules.planning import Desired, ImageNeed
 from moorage.work.definitions import hidden
@@ -80,18 +91,49 @@ def _read(
 ) -> Definition:
     """`hide`: read also what is to be hidden, which ports have no part in."""
     ignored: list[str] = []
-    config = world.compose.config(source, name, ports, ignored.append)
+    config = _canonical(world, source, raw, name, ports, ignored.append)
     references.follow(config, {name, str(raw.get("name") or name)})
     templates.fill_in(config, world.contexts.survey)
     extensions = reading.service_extensions(raw)
     if "$" in json.dumps(extensions):  # else there is nothing to interpolate
-        extensions = world.compose.interpolate(source, extensions, ports)
-    variables = world.compose.variables(source, name) if reading.needs_variables(config) else {}
-    definition = reading.read_definition(config, raw, extensions, variables, source, _real, ignored)
+        extensions = world.compose.extensions(source, name, ports)
+    values = _values(world, source, raw, name, config)
+    definition = reading.read_definition(config, raw, extensions, values, source, _real, ignored)
     if not hide:
         return definition
-    texts, left = hidden.of_definition(world, source, raw, config, variables)
+    texts, left = hidden.of_definition(world, source, raw, config, values)
     return definition.model_copy(update={"hidden": texts, "notices": (*definition.notices, *left)})
+
+
+def _canonical(
+    world: World, source: Source, raw: Config, name: str, environment: dict[str, str], on_warning: Line
+) -> Config:
+    """What Compose makes of a definition; where it does not say of which service it complains, we do."""
+    try:
+        return world.compose.config(source, name, environment, on_warning)
+    except DefinitionError as error:
+        if error.fields.get("service") or not published.is_about_ports(str(error)):
+            raise
+        ports = {key: (one or {}).get("ports") or () for key, one in (raw.get("services") or {}).items()}
+        with suppress(MoorageError):
+            ports = world.compose.interpolate(source, {"ports": ports}, environment)["ports"]
+        users = published.users_of(str(error), ports)
+        if not users:
+            raise
+        message = f"{', '.join(f'services.{user}.ports' for user in users)}: {error}"
+        raise DefinitionError(
+            message, service=users[0], key=f"services.{users[0]}.ports", hint=error.hint, file=error.fields.get("file")
+        ) from None
+
+
+def _values(world: World, source: Source, raw: Config, name: str, config: Config) -> dict[str, str]:
+    """The values of secrets and configs that come from the environment, by `secrets.key`."""
+    wanted = injecting.from_environment(config)
+    if not wanted:
+        return {}
+    found = world.compose.variables(source, sorted(set(wanted.values())), name)
+    # An included file's own env file says only what the project's environment leaves open.
+    return injecting.of_included(raw) | {key: found[name] for key, name in wanted.items() if name in found}
 
 
 def desire(world: World, resolved: Resolved, leases: Sequence[Lease]) -> Desired:
@@ -120,11 +162,8 @@ def with_leased_variables(world: World, resolved: Resolved, leases: Sequence[Lea
     The wanted ports stay those of the file: a lease that is kept would else be taken for what was asked for.
     """
     definition = resolved.definition
-    variables = composing.leased_variables(definition, leases)
-    wanted: dict[tuple[str, int, str, int], int | None] = {
-        (p.service, p.target, p.protocol, p.slot): p.wanted for s in definition.services.values() for p in s.ports
-    }
-    if all(str(wanted.get(place)) == variables.get(name) for name, place in definition.port_variables.items()):
+    variables = composing.moved_variables(definition, leases)
+    if not variables:
         return definition
     key = tuple(sorted(variables.items()))
     if key not in resolved.moved:

@@ -11,7 +11,7 @@ from moorage.model.definition import Config, Definition
 from moorage.model.event import Action
 from moorage.model.image import Availability, BuilderName, BuildSecret, BuildSpec
 from moorage.model.step import Step, StepKind
-from moorage.rules import building, composing, labels, templates
+from moorage.rules import building, composing, injecting, labels, templates
 from moorage.rules import images as decide
 from moorage.rules.planning import ImageNeed
 from moorage.rules.reading import unescaped
@@ -82,7 +82,8 @@ def spec_of(
     build = unescaped(config["services"][service]["build"])
     secrets: list[BuildSecret] = []
     if build.get("secrets") and builder != BuilderName.COMPOSE:
-        variables = world.compose.variables(definition.source, definition.name)
+        names = sorted(set(injecting.from_environment(definition.config).values()))
+        variables = world.compose.variables(definition.source, names, definition.name)
         secrets = building.secrets(service, build, unescaped(definition.config), variables.get)
     return BuildSpec(
         stack=definition.name,

@@ -1,0 +1,162 @@
+"""The project as written, where Compose does not read it without replacing variables.
+
+Without their values, Compose checks them as they stand: `pull_policy: ${POLICY}` is none of the policies, `include:
+${FILE}` no file. Then the project is read with all variables replaced, what the variables of published ports are is
+found out by giving each of them a port of its own, and what secrets of included files are by reading their env files.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, ClassVar
+
+from moorage.adapters.project_files import text_of
+from moorage.errors import DefinitionError
+from moorage.interfaces import Compose
+from moorage.model.definition import FILE_NAMES, OVERRIDE_NAMES, Config, Source
+from moorage.rules import injecting
+from moorage.rules.variables import names_before_ports
+
+Read = Callable[[Mapping[str, str], str | None], str]
+"""Compose's canonical YAML for an environment and a name (None: the project's own)."""
+_FILE = re.compile(r"[\w./+][\w./+-]*\.(?:ya?ml|json)\b")
+_NAME = re.compile(r"^[\"']?name[\"']?[ \t]*:", re.MULTILINE)
+_TEXTS = frozenset({"timestamp", "value", "merge"})
+_MOST_FILES = 100
+_FIRST_PORT = 50_000
+
+
+def as_read(compose: Compose, source: Source, read: Read) -> Config:
+    """The project with variables replaced, but for those that published ports consist of. Raises DefinitionError."""
+    own = [path for path in _files(source) if path.is_file()]
+    texts = dict(_texts(own, source.directory))
+    named = any(_NAME.search(texts[path]) for path in own)
+    name = None if named else "x"  # Compose cannot derive one from a directory called 日本
+    project = parsed(read({}, name))
+    if not named:
+        del project["name"]
+    _mark_ports(project, sorted({one for text in texts.values() for one in names_before_ports(text)}), read, name)
+    _add_values(project, compose, source, texts)
+    return project
+
+
+def parsed(text: str) -> Config:
+    """Compose's YAML, which quotes the texts that it would itself take for something else, but not `=`."""
+    import yaml  # type: ignore[import-untyped]  # costs as much as all else
+
+    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+        yaml_implicit_resolvers: ClassVar = {
+            first: [(tag, pattern) for tag, pattern in known if tag.rpartition(":")[2] not in _TEXTS]
+            for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        }
+
+    try:
+        found = yaml.load(text, Loader=Loader)  # noqa: S506 - it is a safe one
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from None
+    if not isinstance(found, dict):
+        raise TypeError(f"{type(found).__name__}, not a mapping")
+    return found
+
+
+def _files(source: Source) -> tuple[Path, ...]:
+    return source.files or tuple(source.directory / name for name in (*FILE_NAMES, *OVERRIDE_NAMES))
+
+
+def _texts(files: list[Path], directory: Path) -> Iterator[tuple[Path, str]]:
+    """The files, and then all whose names stand in them: included, extended, or not at all."""
+    waiting, seen = list(files), set[Path]()
+    while waiting and len(seen) < _MOST_FILES:
+        path = waiting.pop(0)
+        if path in seen or not path.is_file():
+            continue
+        seen.add(path)
+        text, _ = text_of(path)
+        yield path, text
+        waiting += [folder / name for name in _FILE.findall(text) for folder in (path.parent, directory)]
+
+
+# --- variables of published ports ------------------------------------------------------------------------------
+
+
+def _mark_ports(project: Config, names: list[str], read: Read, name: str | None) -> None:
+    """Replace published ports by the variables that they come from; an address that came with one goes too."""
+    ports = dict(zip(names, _unused(project), strict=False))
+    of_port = {port: variable for variable, port in ports.items()}
+    with suppress(DefinitionError):  # a variable means more than a port: its port moves, its value stays
+        marked = parsed(read(ports, name)) if ports else project
+        for port, other in zip(_ports_of(project), _ports_of(marked), strict=True):
+            if variable := of_port.get(str(other.get("published"))):
+                port["published"] = f"${{{variable}}}"
+                if "host_ip" not in other:
+                    port.pop("host_ip", None)
+
+
+def _ports_of(project: Config) -> Iterator[dict[str, Any]]:
+    for service in (project.get("services") or {}).values():
+        yield from (service or {}).get("ports") or ()
+
+
+def _unused(project: Config) -> Iterator[str]:
+    used = {str(port.get("published")) for port in _ports_of(project)}
+    return (str(port) for port in range(_FIRST_PORT, 1 << 16) if str(port) not in used)
+
+
+# --- values of secrets -----------------------------------------------------------------------------------------
+
+
+def _add_values(project: Config, compose: Compose, source: Source, texts: Mapping[Path, str]) -> None:
+    """Give secrets that come from the environment the value that an included file's own has for them."""
+    wanted = injecting.from_environment(project)
+    entries = [(path.parent, entry) for path, text in texts.items() for entry in _includes(text)] if wanted else []
+    if not entries:
+        return
+    written = compose.interpolate(source, {"entries": [entry for _, entry in entries]}, {})["entries"]
+    folders = [(folder, source.directory) for folder, _ in entries]
+    found = [path for bases, entry in zip(folders, written, strict=True) for path in _env_files(bases, entry)]
+    own = source.env_files or tuple(path for path in (source.directory / ".env",) if path.is_file())
+    there = source.model_copy(update={"env_files": (*own, *found)})
+    values = compose.variables(there, sorted(set(wanted.values()))) if found else {}
+    for key, variable in wanted.items():
+        kind, _, name = key.partition(".")
+        if variable in values:
+            project[kind][name][injecting.VALUE] = values[variable]
+
+
+def _includes(text: str) -> list[Any]:
+    """The entries of `include`. Only these are looked at: merges may make much of little."""
+    import yaml
+
+    with suppress(yaml.YAMLError):
+        root = yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        for key, value in root.value if isinstance(root, yaml.MappingNode) else ():
+            if key.value == "include" and isinstance(value, yaml.SequenceNode):
+                return [_plain(entry) for entry in value.value]
+    return []
+
+
+def _plain(node: Any) -> Any:
+    """An entry of `include`: a text, or a mapping of texts and lists of texts."""
+    if isinstance(node.value, str):
+        return node.value
+    if not node.value or not isinstance(node.value[0], tuple):
+        return [str(one.value) for one in node.value]
+    return {str(key.value): _plain(one) if not isinstance(one.value, dict) else "" for key, one in node.value}
+
+
+def _env_files(bases: tuple[Path, ...], entry: Any) -> list[Path]:
+    """The env files of an included file: those that it names, else `.env` in its project's directory."""
+    entry = entry if isinstance(entry, dict) else {"path": entry}
+    files = _listed(entry.get("env_file"))
+    if not files:
+        folder = entry.get("project_directory") or str(Path((_listed(entry.get("path")) or ["."])[0]).parent)
+        files = [f"{folder}/.env"]
+    candidates = [[base / file for base in bases] for file in files]
+    return [found for paths in candidates for found in [path for path in paths if path.is_file()][:1]]
+
+
+def _listed(value: Any) -> list[str]:
+    return [value] if isinstance(value, str) else [str(one) for one in value or ()]
