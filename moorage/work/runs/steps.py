@@ -13,8 +13,9 @@ from moorage.model.definition import Hook, Service
 from moorage.model.event import Action
 from moorage.model.state import Container, SpanOutcome
 from moorage.model.step import Step, StepKind
-from moorage.rules import graph, planning
+from moorage.rules import endings, graph
 from moorage.work.definitions import generations, sharing
+from moorage.work.queries.last_lines import last_lines
 from moorage.work.runs import images, leasing, placeholders
 from moorage.work.runs.removal import remove
 from moorage.work.runs.retries import retried
@@ -115,7 +116,8 @@ async def start(step: Step, run: Run) -> str:
         )
     run.started[service.name] = run.world.clock.monotonic()
     one_shot = graph.is_one_shot(run.services, service.name) and service.name not in run.again
-    answers = await asyncio.gather(*(in_thread(partial(_start, run, service, c, one_shot)) for c in containers))
+    once = one_shot or run.leaves_ended
+    answers = await asyncio.gather(*(in_thread(partial(_start, run, service, c, once)) for c in containers))
     return "started" if any(answers) else "already running"
 
 
@@ -130,10 +132,9 @@ def _advice(service: Service, complaint: str) -> str | None:
     return None
 
 
-def _start(run: Run, service: Service, container: Container, one_shot: bool) -> bool:
-    """Start one container. False: nothing was to be done."""
-    ended_well = one_shot and container.state == "exited" and container.exit_code == planning.good_exit(service)
-    if container.state == "running" or ended_well:
+def _start(run: Run, service: Service, container: Container, once: bool) -> bool:
+    """Start one container; `once`: not again if it has ended well. False: nothing was to be done."""
+    if container.state == "running" or (once and endings.ended_well(run.services, container)):
         return False
     engine = run.world.engine
     try:
@@ -143,7 +144,7 @@ def _start(run: Run, service: Service, container: Container, one_shot: bool) -> 
     except PortTakenError as error:
         raise error.with_fields(service=service.name) from None
     except EngineError as error:
-        log = engine.logs(container.id, LOG_LINES)
+        log = last_lines(run.world, container.id, LOG_LINES)
         message = f"services.{service.name}: the engine cannot start it: {error}"
         hint = _advice(service, str(error)) or error.hint
         raise RunError(message, service=service.name, reason="not started", log=log, hint=hint) from None
@@ -173,15 +174,28 @@ async def ready(step: Step, run: Run) -> str:
     if not containers:
         raise not_ready(service.name, "removed", None, "", "", 0.0)
     limit_s = run.request.wait_timeout_s if run.request else None
+    waits = [Wait(run.world, run.services, service.name, limit_s) for _ in containers]
     try:
         async with asyncio.TaskGroup() as group:
-            for container in containers:
-                group.create_task(Wait(run.world, run.services, service.name, limit_s).until_ready(container))
+            for wait, container in zip(waits, containers, strict=True):
+                group.create_task(wait.until_ready(container))
     except BaseExceptionGroup as errors:
         return _went_without(run, service, step, most_telling(errors))
     began = run.started.get(service.name, run.world.clock.monotonic())
     run.ready_s[service.name] = round(run.world.clock.monotonic() - began, 3)
-    return "ready"
+    _tell_of_silence(run, step, service.name, sorted({port for wait in waits for port in wait.silent}))
+    return f"ended with exit code {endings.good_exit(service)}" if all(wait.ended for wait in waits) else "ready"
+
+
+def _tell_of_silence(run: Run, step: Step, name: str, ports: Sequence[int]) -> None:
+    """One port that answers is enough where the definition does not say more; the others are told of."""
+    if ports:
+        which = f"port {ports[0]} does" if len(ports) == 1 else f"ports {', '.join(map(str, ports))} do"
+        message = (
+            f"services.{name}: {which} not answer yet, another one does; "
+            f"`x-moorage: {{ready: {{tcp: {ports[0]}}}}}` waits for it, `tcp: true` for all"
+        )
+        run.tell(Action.NOTICE, step.id, message, service=name)
 
 
 def _went_without(run: Run, service: Service, step: Step, error: BaseException) -> str:
