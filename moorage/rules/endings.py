@@ -51,9 +51,14 @@ def comes_back(container: Container) -> bool:
     return True
 
 
-def most_restarts(container: Container) -> int:
-    """How often the engine starts it again until that is a crash loop."""
-    return min(container.most_restarts, _MOST_PATIENCE) or _MOST_RESTARTS
+def loops(container: Container) -> bool:
+    """True if the engine has started it so often that this is a crash loop.
+
+    Where its policy itself ends soon, the last try may still succeed: the engine's giving up is waited for.
+    """
+    if 0 < container.most_restarts <= _MOST_PATIENCE:
+        return False
+    return container.restarts >= (_MOST_PATIENCE if container.most_restarts else _MOST_RESTARTS)
 
 
 def ended_in_a_run(started_at: datetime | None, finished_at: datetime | None, runs: Iterable[RunHead]) -> bool:

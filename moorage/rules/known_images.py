@@ -55,9 +55,10 @@ def guess(reference: str, program: Sequence[str]) -> Guess | None:
     if arguments is None:
         return None
     said = _options(kind, arguments)
-    hosts = [host for name in _HOST_NAMES[kind] for host in said.get(name, "127.0.0.1").replace(",", " ").split()]
+    hosts = " ".join(said[name] for name in _HOST_NAMES[kind] if name in said).replace(",", " ").split()
+    elsewhere = any(name in said for name in _HOST_NAMES[kind]) and not _HERE & set(hosts)
     port = next((said[name] for name in _PORT_NAMES[kind] if name in said), "")
-    if _ELSEWHERE & said.keys() or not _HERE & set(hosts) or not (port.isdecimal() or not port) or port == "0":
+    if _ELSEWHERE & said.keys() or elsewhere or port == "0" or not (port.isdecimal() or not port):
         return None
     option = f"{_PORT_OPTION[kind]} {port} " if port else ""
     return Guess(kind=kind, command=("sh", "-c", _BY_KIND[kind].format(port=option)))

@@ -165,7 +165,7 @@ def found_ready(container: Container, run: RunRecord | None, now: datetime) -> b
 
 def is_crash_loop(container: Container, now: datetime) -> bool:
     """True if the engine restarts it over and over."""
-    if container.restarts < endings.most_restarts(container):
+    if not endings.loops(container):
         return False
     return container.state == "restarting" or (container.state == "running" and life_s(container, now) < _YOUNG_S)
 
@@ -182,8 +182,7 @@ def life_s(container: Container, now: datetime) -> float:
 def _judge_end(services: Mapping[str, Service], container: Container) -> Verdict:
     if endings.ended_well(services, container):
         return Verdict(ended_well=True)
-    many = container.restarts >= endings.most_restarts(container)
-    if endings.comes_back(container) and not many and container.state != "dead":
+    if endings.comes_back(container) and not endings.loops(container) and container.state != "dead":
         return Verdict()
     return Verdict(failed="oom" if container.oom_killed else "exited")
 
