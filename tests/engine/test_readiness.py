@@ -199,7 +199,6 @@ async def test_postgres_is_ready_when_it_answers_over_tcp(stack):
     assert s.sh("web", "PGPASSWORD=secret psql -h 127.0.0.1 -U me -d mine -Atc 'select 6 * 7'") == "42"
 
 
-@pytest.mark.parametrize("password", ["", "--requirepass secret"])
 async def test_an_image_is_not_what_runs_in_it(stack):
     """Another port, a server in a shell, no server at all: none of them runs into the deadline of a guess."""
     s = stack("""
@@ -214,6 +213,7 @@ async def test_an_image_is_not_what_runs_in_it(stack):
     assert (found.services["client"].state, found.services["client"].exit_code) == ("exited", 0)
 
 
+@pytest.mark.parametrize("password", ["", "--requirepass secret"])
 async def test_redis_is_ready_with_and_without_a_password(password, stack):
     s = stack(
         f"services: {{web: {{image: '${{REDIS_IMAGE}}', command: redis-server {password}, stop_grace_period: 0s}}}}"
