@@ -64,15 +64,18 @@ def loops(container: Container) -> bool:
 def ended_in_a_run(started_at: datetime | None, finished_at: datetime | None, runs: Iterable[RunHead]) -> bool:
     """True if a life began and ended while a run brought the stack up, and that run was content: nobody stopped it.
 
-    Of any other end with 0, nothing tells whether the program had done its work or was told to stop.
+    Of any other end with 0, nothing tells whether the program had done its work or was told to stop. The engine notes
+    the start of a short life a little later than its end.
     """
     if started_at is None or finished_at is None:
         return False
+    first, last = sorted((started_at, finished_at))
     return any(
         run.operation in _BEGINNINGS
         and run.outcome == RunOutcome.COMMITTED
         and run.finished_at is not None
-        and run.started_at <= started_at <= finished_at <= run.finished_at
+        and run.started_at <= first
+        and last <= run.finished_at
         for run in runs
     )
 
