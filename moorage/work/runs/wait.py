@@ -43,6 +43,8 @@ class Wait:
         self.started_at: datetime | None = None
         """The container's start as it was last seen. None: it has never run."""
         self.streak = Streak()
+        self.health_failed = False
+        """True: at the last look, it was the health check that failed."""
         self.last_words = ""
         self.last_exit: int | None = None
         """Exit code of the last end that was seen: one that is restarted over and over shows it only at times."""
@@ -91,8 +93,13 @@ class Wait:
         if probe.health and self.streak.failures >= probe.health.retries:
             raise await self._failure(container_id, "unhealthy", container)
         if self._left_s(probe) <= 0:
-            raise await self._failure(container_id, "timeout", container)
+            raise await self._failure(container_id, "unhealthy" if self._is_unhealthy(probe) else "timeout", container)
         return False
+
+    def _is_unhealthy(self, probe: Probe) -> bool:
+        """True: it was the health check that failed, for as long as the engine gives it at most."""
+        given_s = 0.0 if self.limit_s is not None else probe.deadline_s
+        return probe.health is not None and self.health_failed and given_s >= probe.health.deadline_s
 
     def _notice_start(self, container: Container | None) -> None:
         """A new life begins anew, whatever the one before it has come to."""
@@ -110,6 +117,7 @@ class Wait:
         if answer.wrong is None:
             self.silent = await self._silent(container, probe)
             return True
+        self.health_failed = answer.health_failed or (answer.cut_short and self.health_failed)
         if answer.health_failed and probe.health:
             self.streak = self.streak.after_failure(probe.health, began_s, self.life_s)
         if not (answer.cut_short and self.last_words):  # then the look before says more
