@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,15 @@ async def briefly(publishing: Coroutine[Any, Any, None], patience_s: float = _PA
         _LOGGER.warning("could not publish everything: Prefect took more than %g s", patience_s)
     elif error := task.exception():
         _LOGGER.warning("could not publish: %s", error)
+
+
+@contextmanager
+def each_alone(what: str) -> Iterator[None]:
+    """One of several things to publish: one that cannot be is told of in the log, and the others still are."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - any error of Prefect's: the run has ended already
+        _LOGGER.warning("could not publish %s: %s", what, error)
 
 
 def key_of(stack: str, what: str = "") -> str:

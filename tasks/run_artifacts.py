@@ -21,7 +21,7 @@ from moorage.model.state import StackState, StackStatus
 from moorage.show.ci_summary import StepTimings
 from moorage.show.formatting import one_line, seconds
 from moorage.show.progress_estimate import ProgressEstimate
-from tasks.artifacts import key_of, publish, publish_failure, publish_timeline
+from tasks.artifacts import each_alone, key_of, publish, publish_failure, publish_timeline
 
 _EVERY_S = 1.0
 _LOOK_S = 0.1
@@ -70,19 +70,24 @@ class RunArtifacts:
         stack = found.get("stack") or _field(error, "stack") or self._stack()
         if not stack:
             return
-        _emit(stack, found, error, self.events)
+        with each_alone("an event for automations"):
+            _emit(stack, found, error, self.events)
         if not self.events and not error:
             return
         heading = (
             f"{flow_run.name}: {_verdict(found, error, self.events)} after {seconds(time.monotonic() - self._began)}"
         )
-        if found.get("services"):
-            await publish(StackStatus.model_validate({key: found[key] for key in StackStatus.model_fields}))
-        if error:
-            await publish_failure(stack, error, self.events)
-        await publish_timeline(stack, heading, self._timeline)
-        if self._artifact:
-            await aupdate_progress_artifact(self._artifact, *self._last(heading, error))
+        with each_alone("the services"):
+            if found.get("services"):
+                await publish(StackStatus.model_validate({key: found[key] for key in StackStatus.model_fields}))
+        with each_alone("the failure"):
+            if error:
+                await publish_failure(stack, error, self.events)
+        with each_alone("the timeline"):
+            await publish_timeline(stack, heading, self._timeline)
+        with each_alone("the progress"):
+            if self._artifact:
+                await aupdate_progress_artifact(self._artifact, *self._last(heading, error))
 
     def _last(self, heading: str, error: BaseException | None) -> tuple[float, str]:
         """The final progress: a failed run must not look almost done."""

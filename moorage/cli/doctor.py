@@ -63,13 +63,15 @@ def _disk(world: World) -> str:
 
 
 def _hub() -> str:
-    from moorage.hub.address import find
+    from moorage.hub.address import find, silent
     from moorage.hub.takeover import is_open_to_all
 
     address = find()
     if address and is_open_to_all(address):
         message = f"an earlier version of Moorage has started {address.api_url}, and anybody on this machine may use it"
         raise HubError(message, hint="`moorage hub start` replaces it.")
+    if address is None and (busy := silent()):
+        raise HubError(busy, hint="It may be busy: try again; else `moorage hub stop`, then `moorage hub start`.")
     return f"Prefect API at {address.api_url}" if address else "not running; `moorage up` starts it"
 
 

@@ -29,7 +29,7 @@ def history(
         Name of the stack; without it, the stack of the working directory.
     """
     world = open_world()
-    name = known_stack_of(world, selection, stack)
+    name = known_stack_of(world, selection, stack, gone=runs)
     if runs:
         found = world.store.runs(name)
         if json:

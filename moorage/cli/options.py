@@ -85,10 +85,15 @@ def stack_of(world: World, selection: Selection, stack: str | None = None) -> st
     return names[0] if names else name_of(world, request, world.compose.raw_config(request.source))
 
 
-def known_stack_of(world: World, selection: Selection, stack: str | None = None) -> str:
-    """Like `stack_of`, for a stack on record or on the engine with our labels. Raises DefinitionError otherwise."""
+def known_stack_of(world: World, selection: Selection, stack: str | None = None, *, gone: bool = False) -> str:
+    """Like `stack_of`, for a stack on record or on the engine with our labels. Raises DefinitionError otherwise.
+
+    `gone`: one of which only runs are on record will do, such as a first start that failed.
+    """
     name = stack_of(world, selection, stack)
     if world.store.stack(name) or world.store.leases(name) or _on_engine(world, name):
+        return name
+    if gone and world.store.run_heads(name):
         return name
     known = [record.name for record in world.store.stacks()]
     message = f"there is no stack {name!r}"

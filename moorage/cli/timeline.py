@@ -37,7 +37,7 @@ def timeline(
     from moorage.work.queries.timeline import timeline as look
 
     world = open_world()
-    chart = look(world, known_stack_of(world, selection, stack), run)
+    chart = look(world, known_stack_of(world, selection, stack, gone=True), run)
     if svg:
         from moorage.show.timeline_svg import timeline_svg
 

@@ -12,7 +12,8 @@ from moorage.hub.hub_home import ServerRecord, hub_home
 from moorage.hub.process import alive
 from moorage.settings import settings
 
-_HEALTH_TIMEOUT_S = 1.0
+_HEALTH_TIMEOUT_S = 10.0
+"""For a server whose process lives: on a busy machine its answer takes seconds. One that is gone refuses at once."""
 _FOREIGN_TIMEOUT_S = 5.0
 """A server that is not ours may be on the other side of the world."""
 
@@ -30,6 +31,24 @@ def find() -> HubAddress | None:
     if record and alive(record.process) and api.answers(address_of(record), _HEALTH_TIMEOUT_S):
         return address_of(record)
     return None
+
+
+def required() -> HubAddress:
+    """The Prefect API to use. Raises HubError if none answers, with what our own hub is doing."""
+    found = find()
+    if found:
+        return found
+    if busy := silent():
+        raise HubError(busy, hint="It may be busy: try again; else `moorage hub stop`, then `moorage hub start`.")
+    raise HubError("the hub is not running", hint="Start it with `moorage hub start`.")
+
+
+def silent() -> str:
+    """Words for a hub of ours that runs, and that `find` did not find. Empty: it does not run."""
+    record = hub_home().server()
+    if wanted_url() or record is None or not alive(record.process):
+        return ""
+    return f"the hub runs (pid {record.process.pid}), but does not answer within {_HEALTH_TIMEOUT_S:g} s"
 
 
 def wanted_url() -> str | None:

@@ -18,7 +18,7 @@ from moorage.adapters.locks.kernel import KernelLock
 from moorage.errors import HubError
 from moorage.hub import backup as backups
 from moorage.hub import deployments, draining, entrance, process, server, takeover, worker
-from moorage.hub.address import find
+from moorage.hub.address import find, required
 from moorage.hub.api import HubAddress
 from moorage.hub.hub_home import HubHome, hub_home
 from moorage.hub.log_files import last_lines
@@ -165,10 +165,7 @@ def open_ui() -> str:
 
 def running() -> HubAddress:
     """The API to use. Raises HubError if none answers."""
-    address = find()
-    if not address:
-        raise HubError("the hub is not running", hint="Start it with `moorage hub start`.")
-    return address
+    return required()
 
 
 def logs(lines: int = 50) -> dict[str, tuple[str, ...]]:

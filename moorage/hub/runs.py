@@ -10,7 +10,7 @@ from typing import Any
 
 from moorage.errors import DefinitionError, HubError
 from moorage.hub import api
-from moorage.hub.address import find, flow_run_url
+from moorage.hub.address import flow_run_url, required
 from moorage.hub.api import HubAddress
 from moorage.hub.prefect_file import deployment_of
 from moorage.hub.project import flow_names
@@ -53,10 +53,7 @@ class FlowRun(Frozen):
 
 def address() -> HubAddress:
     """The API that answers. Raises HubError."""
-    found = find()
-    if not found:
-        raise HubError("the hub is not running", hint="Start it with `moorage hub start`.")
-    return found
+    return required()
 
 
 def submit(where: HubAddress, flow: str, parameters: dict[str, Any], about: str) -> FlowRun:

@@ -85,6 +85,15 @@ class ReadyCheck(Frozen):
     """Longest time until ready. None: the setting `ready_timeout_s`."""
 
 
+class RestartPolicy(StrEnum):
+    """After which ends the engine starts a container again; the engine's own names."""
+
+    NO = "no"
+    ON_FAILURE = "on-failure"
+    ALWAYS = "always"
+    UNLESS_STOPPED = "unless-stopped"
+
+
 class HealthCheck(Frozen):
     """A health check as the engine would run it. Times in seconds, with the engine's defaults filled in."""
 
@@ -92,12 +101,19 @@ class HealthCheck(Frozen):
     interval_s: float = 30.0
     timeout_s: float = 30.0
     start_period_s: float = 0.0
+    start_interval_s: float = 5.0
+    """The interval while the start period lasts."""
     retries: int = 3
 
     @property
     def deadline_s(self) -> float:
-        """When the engine itself would have given up: start_period + retries × interval."""
-        return self.start_period_s + self.retries * self.interval_s
+        """How long after a start the engine itself gives up at the latest: each probe may take all its time."""
+        return self.start_period_s + self.retries * (self.interval_s + self.timeout_s)
+
+    def pause_s(self, since_start_s: float) -> float:
+        """The engine's pause between two probes, so long after the start of the container."""
+        starting = since_start_s < self.start_period_s
+        return min(self.start_interval_s, self.interval_s) if starting else self.interval_s
 
 
 class Hook(Frozen):
@@ -161,7 +177,7 @@ class Service(Frozen):
     stop_grace_s: float | None = Field(default=None, ge=0)
     """None: the setting `stop_grace_s`."""
     restarts: bool = False
-    """True: the engine restarts it after an exit (any restart policy but `no`)."""
+    """True: it has a restart policy other than `no`. What the engine makes of it is said by its containers."""
 
 
 class Source(Frozen):

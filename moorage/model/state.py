@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from moorage.model.base import Frozen
-from moorage.model.definition import HealthCheck, Protocol
+from moorage.model.definition import HealthCheck, Protocol, RestartPolicy
 from moorage.model.step import StepKind
 
 
@@ -55,6 +55,12 @@ class Container(Frozen):
     """Of its last end, even while the engine waits to restart it. None: it has not ended."""
     oom_killed: bool = False
     restarts: int = 0
+    """How often the engine has started it again since somebody started it."""
+    restart_policy: RestartPolicy = RestartPolicy.NO
+    most_restarts: int = Field(default=0, ge=0)
+    """With `on-failure:N`, how often the engine starts it again at most. 0: there is no limit."""
+    program: tuple[str, ...] = Field(default=(), repr=False)
+    """Its first process with all arguments, as the engine has made it of entrypoint and command."""
     image_id: str = ""
     digest: str = ""
     """Label `moorage.digest`: which content the container was created from."""

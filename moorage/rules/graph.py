@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
 
 from moorage.errors import DefinitionError
-from moorage.model.definition import Service
+from moorage.model.definition import Condition, Service
 
 
 def order(services: Mapping[str, Service]) -> tuple[str, ...]:
@@ -63,6 +63,15 @@ def is_optional(services: Mapping[str, Service], name: str) -> bool:
     """True if it has dependents, but none requires it: as with Compose, its failure stops no other service."""
     required = [d.required for service in services.values() for d in service.depends_on if d.service == name]
     return bool(required) and not any(required)
+
+
+def is_awaited(services: Mapping[str, Service], name: str) -> bool:
+    """True if a dependent waits until it is healthy: ended, it never will be."""
+    return any(
+        d.service == name and d.condition == Condition.HEALTHY
+        for service in services.values()
+        for d in service.depends_on
+    )
 
 
 def is_one_shot(services: Mapping[str, Service], name: str) -> bool:

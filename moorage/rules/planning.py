@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from moorage.model.base import Frozen
 from moorage.model.definition import Condition, Definition, Service
 from moorage.model.lease import Lease
-from moorage.model.state import Container, Observed
+from moorage.model.state import Observed
 from moorage.model.step import Operation, Plan, Step, StepKind
 from moorage.rules import attachments, composing, graph
 
@@ -248,20 +248,6 @@ def service_steps(
         detail=(f"after {first} init container{'s' if first > 1 else ''} (pre_start)",) if first else (),
     )
     yield Step(kind=StepKind.READY, service=name, needs=(f"{StepKind.START} {name}",), why=why)
-
-
-def is_settled(service: Service, containers: tuple[Container, ...], *, one_shot: bool) -> bool:
-    """True if all replicas are running, or, for a one-shot, have completed. Says nothing about readiness."""
-    if len(containers) != service.replicas:
-        return False
-    if one_shot:
-        return all(c.state == "exited" and c.exit_code == good_exit(service) for c in containers)
-    return all(c.state == "running" for c in containers)
-
-
-def good_exit(service: Service) -> int:
-    """The exit code with which a one-shot should end."""
-    return service.ready.exit_code if service.ready else 0
 
 
 def image_kind(reference: str) -> str:

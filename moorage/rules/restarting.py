@@ -36,10 +36,10 @@ def choose(
 
     `ready`: the services that were just found ready. `done`: those that this restart had already started again before
     it was interrupted. `asleep`: those that were stopped on purpose: they stay stopped unless they are named, and so do
-    their dependents. One-shots that have completed run again only if they are named, or ask for it.
+    their dependents. What has ended, and is ready, runs again only if they are named, or ask for it.
     """
     there = {name for name, service in services.items() if service.replicas}
-    ended = {name for name in there if _has_ended_well(services, name, observed)}
+    ended = {name for name in there & ready if all(c.state == "exited" for c in observed.of(name))}
     named = (set(names) or there - ended) & there
     asking = graph.restarted_with(services, named) & there - asleep
     broken = _dependents(services, named | asking) & there - ready - asleep - _dependents(services, asleep - named)
@@ -70,11 +70,6 @@ def restart_plan(
         needs = (*own, *created, *step.needs) if step.kind == StepKind.START else step.needs
         steps.append(step.model_copy(update={"needs": needs}))
     return started.model_copy(update={"steps": tuple(steps)})
-
-
-def _has_ended_well(services: Mapping[str, Service], name: str, observed: Observed) -> bool:
-    one_shot = graph.is_one_shot(services, name)
-    return one_shot and planning.is_settled(services[name], observed.of(name), one_shot=True)
 
 
 def _dependents(services: Mapping[str, Service], names: Iterable[str]) -> set[str]:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from moorage.model.base import Frozen
-from moorage.model.definition import Service
+from moorage.model.definition import RestartPolicy, Service
 from moorage.model.generation import Generation
 from moorage.model.lease import Lease
-from moorage.model.state import Container, Observed, RunRecord
+from moorage.model.state import Container, Observed, RunHead, RunRecord
 from moorage.model.step import Operation, Step, StepKind
-from moorage.rules import composing, graph, labels, planning
+from moorage.rules import composing, endings, graph, labels, planning
 
 LONGEST_GRACE_S = 10.0
 """A worker that is told to stop gives its runs half a minute for their whole undo."""
@@ -53,24 +53,38 @@ def mark_of(container: Container) -> dict[str, Any]:
         "number": container.number,
         "state": container.state,
         "exit_code": container.exit_code,
+        "restart_policy": container.restart_policy.value,
         "started_at": container.started_at.isoformat() if container.started_at else None,
+        "finished_at": container.finished_at.isoformat() if container.finished_at else None,
         "volumes": anonymous(container),
     }
 
 
-def active_before(record: RunRecord, services: Mapping[str, Service]) -> frozenset[str]:
-    """Services that were running before the run, and one-shots that had completed: what an undo has to restore."""
+def active_before(record: RunRecord, services: Mapping[str, Service], runs: Sequence[RunHead]) -> frozenset[str]:
+    """Services that were running before the run, and those that had done their work: what an undo has to restore.
+
+    `runs`: the stack's, to see which end was none by `stop`.
+    """
     return frozenset(
         c["service"]
         for c in record.before.get("containers", {}).values()
-        if c["state"] in _RUNNING or _ended_well(services, c)
+        if c["state"] in _RUNNING or _was_over(services, c, runs)
     )
 
 
-def _ended_well(services: Mapping[str, Service], container: Mapping[str, Any]) -> bool:
+def _was_over(services: Mapping[str, Service], container: Mapping[str, Any], runs: Sequence[RunHead]) -> bool:
     name = container["service"]
-    one_shot = name in services and graph.is_one_shot(services, name)
-    return one_shot and container.get("exit_code") == planning.good_exit(services[name])
+    if name not in services or container.get("exit_code") != endings.good_exit(services[name]):
+        return False
+    if graph.is_one_shot(services, name):
+        return True
+    policy = RestartPolicy(container.get("restart_policy", RestartPolicy.NO))
+    began, ended = (_instant(container.get(key)) for key in ("started_at", "finished_at"))
+    return endings.may_end(services, name, policy) and endings.ended_in_a_run(began, ended, runs)
+
+
+def _instant(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
 
 
 def reapply_steps(

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from moorage.model.definition import Service
 from moorage.model.state import Container, Observed
 from moorage.model.step import Plan, Step, StepKind
-from moorage.rules import graph, planning
+from moorage.rules import endings, graph, planning
 
 WHY = "Compose replaced or stopped it"
 
@@ -27,9 +27,7 @@ def cut_off(services: Mapping[str, Service], before: Observed, after: Observed) 
 def _is_up(services: Mapping[str, Service], container: Container) -> bool:
     if container.state in ("running", "paused", "restarting"):
         return True
-    name = container.service
-    ended = name in services and graph.is_one_shot(services, name) and container.state == "exited"
-    return ended and container.exit_code == planning.good_exit(services[name])
+    return container.service in services and endings.ended_well(services, container)
 
 
 def parts(plan: Plan) -> tuple[tuple[Step, ...], tuple[Step, ...]]:

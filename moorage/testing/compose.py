@@ -13,7 +13,7 @@ from typing import Any
 from moorage.errors import EngineError, ImageError
 from moorage.interfaces import Compose, Files, Line
 from moorage.interfaces.compose import unheard
-from moorage.model.definition import Config, HealthCheck, Source
+from moorage.model.definition import Config, HealthCheck, RestartPolicy, Source
 from moorage.model.state import Attachment
 from moorage.rules import dockerfile, graph, labels
 from moorage.rules.durations import seconds
@@ -352,6 +352,7 @@ class _Creation:
             _IMAGE: image.id,
         }
         command = service.get("command") or image.command
+        policy, most_restarts = _restart_policy(service)
         return Box(
             id=self.machine.new_id(),
             name=service.get("container_name") or f"{self.stack}-{name}-{number}",
@@ -363,6 +364,8 @@ class _Creation:
             mounts={**self._mounts_of_others(service), **dict(self._mounts(service))},
             networks={self.config["networks"][key]["name"]: place for key, place in _places(name, service)},
             health_check=_health_check(service.get("healthcheck") or {}),
+            restart_policy=policy,
+            most_restarts=most_restarts,
         )
 
     def _mounts(self, service: Config) -> Iterator[tuple[str, str]]:
@@ -413,6 +416,16 @@ def _published(port: Config) -> Published:
     return Published(int(port["target"]), port["protocol"], port.get("host_ip", ""), int(first), int(last or first))
 
 
+def _restart_policy(service: Config) -> tuple[RestartPolicy, int]:
+    """The policy and its most attempts, as Compose tells them to the engine: `deploy` counts more than `restart`."""
+    if told := (service.get("deploy") or {}).get("restart_policy"):
+        condition = told.get("condition", "no")
+        names = {"none": RestartPolicy.NO, "any": RestartPolicy.ALWAYS}
+        return names.get(condition) or RestartPolicy(condition), int(told.get("max_attempts") or 0)
+    name, _, most = str(service.get("restart") or "no").partition(":")
+    return RestartPolicy(name), int(most or 0)
+
+
 def _health_check(written: Config) -> HealthCheck | None:
     test = written.get("test")
     if not test or written.get("disable") or test == ["NONE"]:
@@ -421,4 +434,5 @@ def _health_check(written: Config) -> HealthCheck | None:
     command = [*shell, test] if isinstance(test, str) else [*shell, *test[1:]] if test[0] == "CMD-SHELL" else test[1:]
     keys = ("interval", "timeout", "start_period")
     times = {f"{key}_s": seconds(written[key], f"healthcheck.{key}") for key in keys if key in written}
+    times = {key: time_s for key, time_s in times.items() if time_s}  # zero means the engine's default
     return HealthCheck.model_validate({"command": command, "retries": written.get("retries") or 3, **times})

@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 
 from moorage.errors import EngineError, PortTakenError
 from moorage.interfaces import Clock
-from moorage.model.definition import HealthCheck
+from moorage.model.definition import HealthCheck, RestartPolicy
 from moorage.model.state import Attachment, BoundPort
 from moorage.rules import labels
 
@@ -78,11 +78,15 @@ class Box:
     networks: dict[str, Attachment] = field(default_factory=dict)
     """Name → place there; the id is known from the first start on, as with the real engine."""
     health_check: HealthCheck | None = None
+    restart_policy: RestartPolicy = RestartPolicy.NO
+    """Only shown: what ends stays ended."""
+    most_restarts: int = 0
     state: str = "created"
     exit_code: int | None = None
     bound: tuple[BoundPort, ...] = ()
     created_at: datetime | None = None
     started_at: datetime | None = None
+    finished_at: datetime | None = None
     output: list[str] = field(default_factory=list)
     files: dict[str, str] = field(default_factory=dict)
     error: str = ""
@@ -251,6 +255,7 @@ class FakeMachine:
     def end(self, box: Box, code: int) -> None:
         """End its program."""
         box.state, box.exit_code, box.bound = "exited", code, ()
+        box.finished_at = self.clock.now()
 
     def drop(self, box: Box, *, volumes: bool) -> None:
         """Remove a container; `volumes`: with its anonymous volumes."""

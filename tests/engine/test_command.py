@@ -224,6 +224,8 @@ def test_exit_5_says_why_and_leaves_nothing(project, machine_state):
     assert (error["undone"], Path(error["report"]).is_file()) == (True, True)
     machine_state.assert_same()
     assert project.moorage("ports", "--json").json == []
+    assert [run["outcome"] for run in project.moorage("history", "--runs", "--json").json] == ["undone"]
+    assert project.moorage("history", exit_code=2).stderr
 
 
 def test_exit_7_names_who_holds_the_stack(project):

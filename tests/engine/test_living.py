@@ -175,6 +175,7 @@ async def test_restart_that_fails_leaves_all_for_a_look(stack):
     with pytest.raises(NotReadyError) as caught:
         await s.restart()
     assert caught.value.fields["exit_code_of_service"] == 4
+    assert Path(caught.value.fields["report"]).is_file()
     assert {c.labels["com.docker.compose.service"]: c.status for c in s.containers()} == {
         "web": "exited",
         "worker": "exited",

@@ -60,8 +60,13 @@ CHECKS = {
         LATE,
         "user: '1000:1000', working_dir: /tmp, environment: {WHO: me}",
     ),
-    "the-health-check-decides-before-x-moorage": (
+    "health-check-waits-beside-x-moorage": (
         health("[CMD, test, -f, /tmp/ready]") + ", " + ready("exec: 'true'"),
+        LATE,
+        "",
+    ),
+    "x-moorage-waits-beside-a-health-check": (
+        health("[CMD, 'true']") + ", " + ready("exec: test -f /tmp/ready"),
         LATE,
         "",
     ),
@@ -82,10 +87,21 @@ CHECKS = {
     "a-proxy-that-accepts-is-not-ready": (ready("tcp: 80"), SERVE_LATE, "ports: ['80']"),
     "nor-is-it-with-no-check": ("", SERVE_LATE, "ports: ['80']"),
     "tcp-without-a-published-port": (ready("tcp: 80"), SERVE_LATE, ""),
-    "all-published-ports-must-answer": (
+    "one-published-port-that-answers-is-enough": (
         "",
+        f"sleep {LATE_S}; exec httpd -f -p 81 -h /etc",
+        "ports: ['80', '81']",
+    ),
+    "all-published-ports-must-answer": (
+        ready("tcp: true"),
         f"httpd -p 80 -h /etc; sleep {LATE_S}; exec httpd -f -p 81 -h /etc",
         "ports: ['80', '81']",
+    ),
+    "ends-with-0": ("", f"sleep {LATE_S}; exit 0", ""),
+    "ends-with-0-at-the-second-try": (
+        "restart: on-failure",
+        f"[ -f /tmp/1 ] || {{ touch /tmp/1; exit 1; }}; sleep {LATE_S}; exit 0",
+        "",
     ),
     "log": (
         ready('log: "ready for \\\\w+ at \\\\d+$$"'),
@@ -118,6 +134,7 @@ async def test_every_kind_of_check(stack):
     assert set(took_s) == set(CHECKS)
     assert found.services["health-check-runs-as-the-container"].engine_health == "starting"  # it asks again in an hour
     assert (found.services["exit"].state, found.services["exit"].exit_code) == ("exited", 3)
+    assert found.services["ends-with-0"].state == found.services["ends-with-0-at-the-second-try"].state == "exited"
     assert (await s.status()).state == "running"
     assert (await s.plan()).empty
 
@@ -180,6 +197,20 @@ async def test_postgres_is_ready_when_it_answers_over_tcp(stack):
     found = await s.up()
     assert found.services["web"].ready
     assert s.sh("web", "PGPASSWORD=secret psql -h 127.0.0.1 -U me -d mine -Atc 'select 6 * 7'") == "42"
+
+
+async def test_an_image_is_not_what_runs_in_it(stack):
+    """Another port, a server in a shell, no server at all: none of them runs into the deadline of a guess."""
+    s = stack("""
+        services:
+          port: {image: "${REDIS_IMAGE}", command: [redis-server, --port, "6380"], stop_grace_period: 0s}
+          shell: {image: "${REDIS_IMAGE}", entrypoint: [sh, -c, "exec redis-server --port 6381"], stop_grace_period: 0s}
+          none: {image: "${POSTGRES_IMAGE}", entrypoint: [sleep, infinity], stop_grace_period: 0s}
+          client: {image: "${REDIS_IMAGE}", command: [redis-cli, -v]}
+    """)
+    found = await s.up()
+    assert [name for name, service in found.services.items() if not service.ready] == []
+    assert (found.services["client"].state, found.services["client"].exit_code) == ("exited", 0)
 
 
 @pytest.mark.parametrize("password", ["", "--requirepass secret"])

@@ -12,6 +12,7 @@ import pytest
 pytest.register_assert_rewrite("tests.properties.transactions")
 
 from moorage.work import threads  # noqa: E402 - after what concerns imports
+from moorage.work.queries import readiness  # noqa: E402 - the same
 from moorage.work.runs import wait  # noqa: E402 - the same
 from tests.properties.memory import CLOCK  # noqa: E402 - the same
 
@@ -42,4 +43,5 @@ def without_threads_and_time(monkeypatch):
 
     monkeypatch.setattr(threads, "_POOL", inline)
     monkeypatch.setattr(wait, "in_thread_with_timeout", at_once)
+    monkeypatch.setattr(readiness, "in_thread_with_timeout", at_once)
     monkeypatch.setattr(asyncio, "sleep", sleep)

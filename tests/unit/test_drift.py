@@ -99,7 +99,7 @@ def test_as_it_should_be():
         ({"ports": ()}, [], DriftKind.PORT),
         ({"labels": {}}, [], DriftKind.FOREIGN),
         ({"labels": {**OURS, labels.HOME: "another"}}, [], DriftKind.FOREIGN),
-        ({"state": "restarting", "restarts": 3, "ports": ()}, ["web"], DriftKind.CRASH_LOOP),
+        ({"state": "restarting", "restarts": 5, "ports": ()}, ["web"], DriftKind.CRASH_LOOP),
         ({"restarts": 9, "started_at": NOW - timedelta(seconds=5)}, [], DriftKind.CRASH_LOOP),
     ],
 )

@@ -27,9 +27,18 @@ def probe(service: Service, found: Container | None = None, **others: Service) -
 
 
 def test_the_health_check_comes_first() -> None:
-    found = probe(Service(name="web", ready=ReadyCheck(check=Check.TCP)), container(health_check=HEALTH))
+    found = probe(Service(name="web"), container(health_check=HEALTH))
     assert (found.way, found.command, found.timeout_s) == (Way.EXEC, ("true",), 2)
-    assert found.deadline_s == 10 + 3 * 5
+    assert found.deadline_s == 10 + 3 * (5 + 2)
+    assert found.parts == (found,)
+
+
+@pytest.mark.parametrize(("timeout_s", "deadline_s"), [(None, 60), (7, 7), (300, 300)])
+def test_beside_a_health_check_what_the_definition_says_has_to_hold_too(timeout_s, deadline_s) -> None:
+    declared = ReadyCheck(check=Check.TCP, timeout_s=timeout_s)
+    found = probe(Service(name="web", ready=declared), container(health_check=HEALTH))
+    assert [part.way for part in found.parts] == [Way.EXEC, Way.TCP]
+    assert found.deadline_s == deadline_s
 
 
 def test_then_what_the_definition_says() -> None:
@@ -60,38 +69,46 @@ def test_a_one_shot_has_to_end_even_with_a_health_check() -> None:
 
 
 @pytest.mark.parametrize(
-    ("keys", "restarts", "failed"),
+    ("keys", "policy", "failed"),
     [
-        ({"state": "exited", "exit_code": 3}, False, "exited"),
-        ({"state": "exited", "exit_code": 0}, False, "exited"),
-        ({"state": "exited", "exit_code": 137, "oom_killed": True}, False, "oom"),
-        ({"state": "exited", "exit_code": 1}, True, ""),
-        ({"state": "restarting", "restarts": 1}, True, ""),
-        ({"state": "running", "restarts": 3}, True, "exited"),
-        ({"state": "running", "restarts": 3, "started_at": NOW - timedelta(seconds=59)}, True, "exited"),
-        ({"state": "running", "restarts": 3, "started_at": NOW - timedelta(seconds=61)}, True, ""),
-        ({"state": "running", "health": "unhealthy"}, False, "unhealthy"),
-        ({"state": "restarting", "health": "unhealthy", "restarts": 1}, True, ""),
-        ({"state": "restarting", "health": "unhealthy", "restarts": 3}, True, "exited"),
-        ({"state": "running", "health": "starting"}, False, ""),
-        ({"state": "created"}, False, ""),
+        ({"state": "exited", "exit_code": 3}, "no", "exited"),
+        ({"state": "exited", "exit_code": 0}, "no", ""),
+        ({"state": "exited", "exit_code": 0}, "on-failure", ""),
+        ({"state": "exited", "exit_code": 0, "oom_killed": True}, "no", "oom"),
+        ({"state": "exited", "exit_code": 137, "oom_killed": True}, "no", "oom"),
+        ({"state": "exited", "exit_code": 1}, "always", ""),
+        ({"state": "exited", "exit_code": 1}, "on-failure", ""),
+        ({"state": "exited", "exit_code": 1, "restarts": 2, "most_restarts": 2}, "on-failure", "exited"),
+        ({"state": "running", "exit_code": 1, "restarts": 9, "most_restarts": 9}, "on-failure", ""),
+        ({"state": "running", "exit_code": 1, "restarts": 10, "most_restarts": 99}, "on-failure", "exited"),
+        ({"state": "restarting", "restarts": 1}, "always", ""),
+        ({"state": "running", "restarts": 5}, "always", "exited"),
+        ({"state": "running", "restarts": 5, "started_at": NOW - timedelta(seconds=59)}, "always", "exited"),
+        ({"state": "running", "restarts": 5, "started_at": NOW - timedelta(seconds=61)}, "always", ""),
+        ({"state": "running", "health": "unhealthy"}, "no", "unhealthy"),
+        ({"state": "restarting", "health": "unhealthy", "restarts": 1}, "always", ""),
+        ({"state": "restarting", "health": "unhealthy", "restarts": 5}, "unless-stopped", "exited"),
+        ({"state": "running", "health": "starting"}, "no", ""),
+        ({"state": "created"}, "no", ""),
+        ({"state": "dead", "exit_code": 1}, "always", "exited"),
     ],
 )
-def test_what_a_state_means(keys: dict[str, Any], restarts: bool, failed: str) -> None:
-    found = container(health_check=HEALTH, **keys)
-    service = Service(name="web", restarts=restarts)
-    assert readiness.judge(service, found, probe(service, found), NOW).failed == failed
+def test_what_a_state_means(keys: dict[str, Any], policy: str, failed: str) -> None:
+    found = container(health_check=HEALTH, restart_policy=policy, **keys)
+    service = Service(name="web")
+    assert readiness.judge({"web": service}, found, probe(service, found), NOW).failed == failed
 
 
 def test_a_container_that_is_gone_has_failed() -> None:
-    assert readiness.judge(Service(name="web"), None, probe(Service(name="web")), NOW).failed == "removed"
+    service = Service(name="web")
+    assert readiness.judge({"web": service}, None, probe(service), NOW).failed == "removed"
 
 
 @pytest.mark.parametrize(("code", "well"), [(0, True), (1, False)])
 def test_the_end_of_a_one_shot(code: int, well: bool) -> None:
     service = Service(name="web", ready=ReadyCheck(check=Check.EXIT))
     found = container(state="exited", exit_code=code)
-    assert readiness.judge(service, found, probe(service, found), NOW).ended_well is well
+    assert readiness.judge({"web": service}, found, probe(service, found), NOW).ended_well is well
 
 
 def test_questions_come_quickly_at_first_then_slower() -> None:

@@ -25,7 +25,7 @@ from moorage.adapters.engine.exec import output_of
 from moorage.adapters.framing import every_call
 from moorage.errors import EngineError, EngineUnavailableError, ImageError, MoorageError, PortTakenError, said
 from moorage.interfaces import Engine
-from moorage.model.definition import HealthCheck
+from moorage.model.definition import HealthCheck, RestartPolicy
 from moorage.model.state import Attachment, BoundPort, Container, Observed, VolumeOptions
 from moorage.rules import labels
 from moorage.rules.environments import for_programs
@@ -385,6 +385,7 @@ def _container(raw: Mapping[str, Any]) -> Container:
     state, config, network = raw["State"], raw["Config"], raw["NetworkSettings"]
     marks = config.get("Labels") or {}
     ended = state["Status"] in ("exited", "dead", "restarting")
+    policy = (raw.get("HostConfig") or {}).get("RestartPolicy") or {}
     return Container(
         id=raw["Id"],
         name=raw["Name"].lstrip("/"),
@@ -395,6 +396,9 @@ def _container(raw: Mapping[str, Any]) -> Container:
         exit_code=state["ExitCode"] if ended else None,
         oom_killed=bool(state.get("OOMKilled")),
         restarts=raw.get("RestartCount", 0),
+        restart_policy=RestartPolicy(policy.get("Name") or "no"),
+        most_restarts=policy.get("MaximumRetryCount") or 0,
+        program=(raw.get("Path") or "", *(raw.get("Args") or ())),
         image_id=raw["Image"],
         digest=marks.get(labels.DIGEST, ""),
         ports=tuple(_bound_ports(network.get("Ports") or {})),
@@ -463,6 +467,7 @@ def _health_check(config: Mapping[str, Any]) -> HealthCheck | None:
         interval_s=check.get("Interval", 0) * _NANOSECOND or 30.0,
         timeout_s=check.get("Timeout", 0) * _NANOSECOND or 30.0,
         start_period_s=check.get("StartPeriod", 0) * _NANOSECOND,
+        start_interval_s=check.get("StartInterval", 0) * _NANOSECOND or 5.0,
         retries=check.get("Retries") or 3,
     )
 

@@ -13,6 +13,7 @@ from moorage.interfaces import World
 from moorage.model.state import Container, StackStatus
 from moorage.rules import addresses
 from moorage.work.definitions import generations
+from moorage.work.queries.last_lines import last_lines as log_of
 
 Write = Callable[[Path, str, str], object]
 """Writes a text into a file below a folder, as `adapters.files.write_beneath` does."""
@@ -63,7 +64,7 @@ def save_services(world: World, stack: str, artifacts: Artifacts) -> None:
         artifacts.write_json("compose.json", hide(generation.config))
     for container in world.engine.observe(stack).containers:
         name = _file_name(container)
-        artifacts.write(f"logs/{name}.log", hide(world.engine.logs(container.id, _MOST_LINES)))
+        artifacts.write(f"logs/{name}.log", hide(log_of(world, container.id, _MOST_LINES)))
         artifacts.write_json(f"inspect/{name}.json", hide(container.model_dump(mode="json")))
 
 
@@ -88,9 +89,7 @@ def save_failure(artifacts: Artifacts, error: MoorageError) -> dict[str, Any] | 
 def last_lines(world: World, stack: str, lines: int) -> dict[str, str]:
     """The last lines of each service's log, with secrets hidden."""
     hide = generations.censor(world, stack)
-    return {
-        f"{c.service}-{c.number}": hide(world.engine.logs(c.id, lines)) for c in world.engine.observe(stack).containers
-    }
+    return {f"{c.service}-{c.number}": hide(log_of(world, c.id, lines)) for c in world.engine.observe(stack).containers}
 
 
 def environment_of(base: Mapping[str, str], status: StackStatus, more: Mapping[str, str]) -> dict[str, str]:

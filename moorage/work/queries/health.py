@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
-from moorage.errors import EngineError
 from moorage.interfaces import World
 from moorage.model.definition import Service
 from moorage.model.generation import Generation
 from moorage.model.health import CheckResult, Drift, Health
 from moorage.model.state import Container, Observed
 from moorage.rules import drift as rules
-from moorage.rules import readiness
+from moorage.rules import endings, readiness
 from moorage.rules.readiness import Way
 from moorage.work.definitions import generations
-from moorage.work.queries.readiness import ask
-from moorage.work.threads import in_thread, in_thread_with_timeout
+from moorage.work.queries.readiness import asked, is_over
+from moorage.work.threads import in_thread
 
 
 async def health(world: World, stack: str) -> Health:
@@ -61,7 +60,7 @@ async def _check_service(
     world: World, services: dict[str, Service], name: str, observed: Observed
 ) -> tuple[CheckResult, ...]:
     containers = observed.of(name)
-    found = await asyncio.gather(*(_check(world, services, name, container) for container in containers))
+    found = await asyncio.gather(*(_check(world, services, observed.stack, name, one) for one in containers))
     missing = services[name].replicas - len(containers)
     if missing > 0:
         words = "there is no container" if not containers else f"{missing} more containers should exist"
@@ -70,18 +69,19 @@ async def _check_service(
     return tuple(found)
 
 
-async def _check(world: World, services: dict[str, Service], name: str, container: Container) -> CheckResult:
+async def _check(
+    world: World, services: dict[str, Service], stack: str, name: str, container: Container
+) -> CheckResult:
     """Ask one container, whatever the engine thinks of it: its word may be as old as the check's interval."""
     settings = world.settings
     probe = readiness.probe_of(services, name, container, settings.ready_timeout_s, settings.settle_s)
     began = world.clock.monotonic()
-    if probe.way == Way.EXIT:
-        well = readiness.judge(services[name], container, probe, world.clock.now()).ended_well
-        answer = None if well else f"it is {container.state}" + _code(container)
-    elif container.state != "running":
-        answer = f"it is {container.state}" + _code(container)
+    if probe.way != Way.EXIT and container.state == "running":
+        answer = (await asked(world, container, probe, 0.0, sum(part.timeout_s for part in probe.parts))).wrong
     else:
-        answer = await _asked(world, container, probe)
+        well = endings.ended_well(services, container)
+        over = well and await in_thread(partial(is_over, world, services, stack, container))
+        answer = None if over else f"it is {container.state}" + _code(container)
     return CheckResult(
         service=name,
         container=container.name,
@@ -95,12 +95,3 @@ async def _check(world: World, services: dict[str, Service], name: str, containe
 
 def _code(container: Container) -> str:
     return "" if container.exit_code is None else f", exit code {container.exit_code}"
-
-
-async def _asked(world: World, container: Container, probe: readiness.Probe) -> str | None:
-    try:
-        return await in_thread_with_timeout(partial(ask, world, container, probe, 0.0), probe.timeout_s)
-    except TimeoutError:
-        return f"{probe.source}: no answer within {probe.timeout_s:g} s"
-    except EngineError as error:
-        return str(error)

@@ -77,7 +77,7 @@ async def ready_services(world: World, desired: Desired, observed: Observed) -> 
     """The services that are found ready just now; only those that nothing would change are asked."""
     services = desired.definition.services
     same = [name for name, why in planning.changes_of(desired, observed).items() if not why]
-    answers = await asyncio.gather(*(is_ready(world, services, name, observed) for name in same))
+    answers = await asyncio.gather(*(is_ready(world, services, name, observed, to_start=True) for name in same))
     return frozenset(name for name, ready in zip(same, answers, strict=True) if ready)
 
 

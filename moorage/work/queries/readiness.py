@@ -4,22 +4,61 @@ from __future__ import annotations
 
 import asyncio
 import re
+from dataclasses import dataclass
+from functools import partial
 
 from moorage.errors import EngineError
 from moorage.interfaces import World
 from moorage.model.definition import Service
 from moorage.model.log import LogSpan
 from moorage.model.state import Container, Observed
-from moorage.rules import readiness
+from moorage.rules import drift, endings, graph, readiness
+from moorage.rules.known_images import NOT_THERE
 from moorage.rules.readiness import Probe, Way
 from moorage.work.threads import in_thread, in_thread_with_timeout
 
+_LEAST_S = 0.1
+_LOOK_S = 5.0
+"""How long a look may take at something that should be ready already."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a look came to."""
+
+    wrong: str | None
+    """None: it is ready."""
+    health_failed: bool = False
+    """True: it was the health check that failed, or did not answer in its time."""
+    cut_short: bool = False
+    """True: the look had to end before the check did."""
+
+
+async def asked(world: World, container: Container, probe: Probe, waited_s: float, left_s: float) -> Answer:
+    """Look once, at all that has to hold. `left_s`: how long that may take at most."""
+    began = world.clock.monotonic()
+    for part in probe.parts:
+        timeout_s = max(_LEAST_S, min(part.timeout_s, left_s - (world.clock.monotonic() - began)))
+        try:
+            wrong = await in_thread_with_timeout(partial(ask, world, container, part, waited_s), timeout_s)
+        except TimeoutError:
+            cut_short = timeout_s < part.timeout_s
+            words = f"{part.source}: no answer within {timeout_s:g} s"
+            return Answer(words, health_failed=not cut_short and part.health is not None, cut_short=cut_short)
+        except EngineError as error:  # the container ended between the look and the question: the next look says so
+            return Answer(str(error))
+        if wrong is not None:
+            return Answer(wrong, health_failed=part.health is not None)
+    return Answer(None)
+
 
 def ask(world: World, container: Container, probe: Probe, waited_s: float) -> str | None:
-    """Ask once. None: ready. Else what was wrong."""
+    """Ask once, one check alone. None: ready. Else what was wrong."""
     match probe.way:
         case Way.EXEC:
             code, output = world.engine.exec(container.id, probe.command)
+            if probe.instead and code in NOT_THERE:
+                return ask(world, container, probe.instead, waited_s)
             return None if code == 0 else f"{probe.source}: exit code {code}: {output}".rstrip(": ")
         case Way.TCP | Way.HTTP:
             return _ask_network(world, container, probe)
@@ -42,20 +81,38 @@ def _written(world: World, container: Container) -> str:
 
 
 def _ask_network(world: World, container: Container, probe: Probe) -> str | None:
-    """Ask each address that the check is about; None when all answer."""
+    """Ask the addresses that the check is about: None when all answer, or one of those that nobody has named."""
     places = _places(container, probe)
     if not places:
         return f"{probe.source}: the service has no TCP port to connect to"
-    check, timeout_s = probe.ready, min(probe.timeout_s, 5.0)
+    silent = []
     for host, port in places:
-        if probe.way == Way.HTTP and check:
-            path = check.path if check.path.startswith("/") else f"/{check.path}"
-            answer = world.prober.http(f"http://{host}:{port}{path}", timeout_s, check.status)
-        else:
-            answer = world.prober.tcp(host, port, timeout_s)
+        answer = _ask_place(world, probe, host, port)
+        if answer is None and probe.source == readiness.PORTS:
+            return None
         if answer:
-            return f"{probe.source}: {answer}"
-    return None
+            silent.append(answer)
+    return f"{probe.source}: {'; '.join(dict.fromkeys(silent))}" if silent else None
+
+
+def _ask_place(world: World, probe: Probe, host: str, port: int) -> str | None:
+    check, timeout_s = probe.ready, min(probe.timeout_s, 5.0)
+    if probe.way == Way.HTTP and check:
+        path = check.path if check.path.startswith("/") else f"/{check.path}"
+        return world.prober.http(f"http://{host}:{port}{path}", timeout_s, check.status)
+    return world.prober.tcp(host, port, timeout_s)
+
+
+def silent_ports(world: World, container: Container, probe: Probe) -> tuple[int, ...]:
+    """The container ports of a service that is ready at which nobody answers, where one that does is enough."""
+    probe = probe.instead or probe
+    if probe.source != readiness.PORTS:
+        return ()
+    bound = [port for port in container.ports if port.protocol == "tcp"]
+    if len({port.target for port in bound}) < 2:
+        return ()
+    heard = {p.target for p in bound if _ask_place(world, probe, _reachable(p.host_ip), p.published) is None}
+    return tuple(sorted({port.target for port in bound} - heard))
 
 
 def _places(container: Container, probe: Probe) -> list[tuple[str, int]]:
@@ -72,31 +129,54 @@ def _reachable(host_ip: str) -> str:
     return {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(host_ip, host_ip)  # noqa: S104 - looked up, not bound
 
 
-async def is_ready(world: World, services: dict[str, Service], name: str, observed: Observed) -> bool:
-    """One look at a service that should be ready already: a word of the engine or of the last run is believed first."""
-    containers = observed.of(name)
-    answers = await asyncio.gather(*(_is_ready(world, services, observed.stack, container) for container in containers))
-    return all(answers)
+async def is_ready(
+    world: World, services: dict[str, Service], name: str, observed: Observed, *, to_start: bool = False
+) -> bool:
+    """One look at a service that should be ready already: a word of the engine or of the last run is believed first.
+
+    `to_start`: what is not ready will be started, so an end that no run has seen may have been a stop.
+    """
+    containers, stack = observed.of(name), observed.stack
+    looks = (_is_ready(world, services, stack, container, to_start=to_start) for container in containers)
+    return all(await asyncio.gather(*looks))
 
 
-async def _is_ready(world: World, services: dict[str, Service], stack: str, container: Container) -> bool:
+async def _is_ready(
+    world: World, services: dict[str, Service], stack: str, container: Container, *, to_start: bool
+) -> bool:
     settings, name = world.settings, container.service
     probe = readiness.probe_of(services, name, container, settings.ready_timeout_s, settings.settle_s)
-    verdict = readiness.judge(services[name], container, probe, world.clock.now())
-    if verdict.ended_well or verdict.failed:
-        return verdict.ended_well
-    if container.state != "running":
+    verdict = readiness.judge(services, container, probe, world.clock.now())
+    if verdict.ended_well:
+        return await in_thread(partial(is_over, world, services, stack, container, to_start=to_start))
+    if verdict.failed or container.state != "running":
         return False
-    if container.health == "healthy" or probe.way == Way.LOG:
-        return True
     if container.health == "starting" and await in_thread(lambda: _found_ready(world, stack, container)):
         return True
-    try:
-        return (
-            await in_thread_with_timeout(lambda: ask(world, container, probe, 0.0), min(probe.timeout_s, 5.0)) is None
-        )
-    except (EngineError, TimeoutError):
-        return False
+    if container.health == "healthy":
+        if probe.also is None:
+            return True
+        probe = probe.also
+    if probe.way == Way.LOG:  # the line may have been rotated away since
+        return True
+    return (await asked(world, container, probe, 0.0, _LOOK_S)).wrong is None
+
+
+def is_over(
+    world: World, services: dict[str, Service], stack: str, container: Container, *, to_start: bool = False
+) -> bool:
+    """True if nothing is missing of a container that has ended with a good exit code, as it may.
+
+    A one-shot, and what ended in a run that it began in, have done their work. What ended later may have been stopped:
+    it is missing if others talk to it, if `stop` did it, or (`to_start`) for who brings the stack up again.
+    """
+    name = container.service
+    if graph.is_one_shot(services, name):
+        return True
+    runs = world.store.run_heads(stack)
+    if endings.ended_in_a_run(container.started_at, container.finished_at, runs):
+        return True
+    return not to_start and not endings.serves(services[name], container) and name not in drift.resting(runs, services)
 
 
 def _found_ready(world: World, stack: str, container: Container) -> bool:

@@ -8,9 +8,9 @@ from moorage.interfaces import World
 from moorage.model.definition import Service
 from moorage.model.generation import Generation
 from moorage.model.state import Container, Observed, ServiceStatus, StackState, StackStatus
-from moorage.rules import attachments, composing, graph, volumes
+from moorage.rules import attachments, composing, endings, graph, volumes
 from moorage.work.definitions import generations
-from moorage.work.queries.readiness import is_ready
+from moorage.work.queries.readiness import is_over, is_ready
 from moorage.work.threads import in_thread
 
 
@@ -55,8 +55,14 @@ async def _ready(world: World, services: dict[str, Service], name: str, observed
     if len(containers) != services[name].replicas:
         return False
     if not ask:
-        return all(c.state == "running" and c.health in (None, "healthy") for c in containers)
+        return await in_thread(lambda: all(_looks_ready(world, services, observed.stack, c) for c in containers))
     return await is_ready(world, services, name, observed)
+
+
+def _looks_ready(world: World, services: dict[str, Service], stack: str, container: Container) -> bool:
+    if endings.ended_well(services, container):
+        return is_over(world, services, stack, container)
+    return container.state == "running" and container.health in (None, "healthy")
 
 
 def _time_to_ready(world: World, stack: str, service: str) -> float | None:

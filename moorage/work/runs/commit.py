@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 
 from moorage.errors import NotReadyError, said
+from moorage.model.definition import Service
 from moorage.model.event import Action
 from moorage.model.generation import Generation, GenerationOutcome, GenerationRecord
-from moorage.model.state import Observed, RunOutcome, StackRecord, StackState, StackStatus
+from moorage.model.state import Container, Observed, RunOutcome, StackRecord, StackState, StackStatus
 from moorage.model.step import Operation
-from moorage.rules import composing, graph, planning
+from moorage.rules import composing, endings, graph
 from moorage.work.definitions import generations
+from moorage.work.queries.last_lines import last_lines
 from moorage.work.queries.status import notices_of, service_status
 from moorage.work.runs.run import Run
 from moorage.work.runs.wait import LOG_LINES, not_ready
@@ -87,20 +90,35 @@ def _time_to_ready(run: Run, service: str) -> float | None:
 def _check_all_there(run: Run, observed: Observed) -> None:
     """What became ready may have ended while others started: a start ends with everything ready, or undone."""
     for name, service in run.services.items():
-        if name in run.missed:
+        if name in run.missed or not service.replicas:
             continue
         containers = observed.of(name)
-        one_shot = graph.is_one_shot(run.services, name)
-        settled = planning.is_settled(service, containers, one_shot=one_shot)
-        # The engine may be about to start it again after an end; what was never started it will not.
-        returns = service.restarts and containers and all(c.state != "created" for c in containers)
-        if service.replicas and not settled and not returns:
-            ended = next((c for c in containers if c.state != "running"), None)
-            log = run.world.engine.logs(ended.id, LOG_LINES) if ended else ""
-            reason = "removed" if ended is None else "oom" if ended.oom_killed else "exited"
-            reason = "not started" if ended and ended.state == "created" else reason
-            error: NotReadyError = not_ready(name, reason, ended, "", log, 0.0)
-            raise error
+        gone = next((c for c in containers if not _is_still_there(run.services, c)), None)
+        if gone is None and len(containers) == service.replicas:
+            continue
+        log = last_lines(run.world, gone.id, LOG_LINES) if gone else ""
+        error: NotReadyError = not_ready(name, _what_became_of(gone), gone, "", log, 0.0)
+        raise error
+
+
+def _is_still_there(services: Mapping[str, Service], container: Container) -> bool:
+    """Running, or between two lives of a restart policy, or ended as it may. A one-shot has ended."""
+    if endings.ended_well(services, container):
+        return True
+    if graph.is_one_shot(services, container.service):
+        return False
+    coming_back = container.state in ("exited", "restarting") and endings.comes_back(container)
+    return container.state == "running" or coming_back
+
+
+def _what_became_of(container: Container | None) -> str:
+    if container is None:
+        return "removed"
+    if container.state == "created":
+        return "not started"
+    if container.state not in ("exited", "dead", "restarting"):
+        return "not running"
+    return "oom" if container.oom_killed else "exited"
 
 
 def _write_down(run: Run) -> None:
@@ -143,7 +161,10 @@ def _generation_records(run: Run, generation: Generation) -> list[GenerationReco
 def _stack_record(run: Run, generation: Generation) -> StackRecord:
     world = run.world
     known = world.store.stack(run.stack)
-    repository, branch, _ = world.place(generation.source.directory)
+    try:
+        repository, branch, _ = world.place(generation.source.directory)
+    except Exception:  # noqa: BLE001 - whatever git says, it is only shown
+        repository, branch = (known.repository, known.branch) if known else (None, None)
     now = world.clock.now()
     ttl_s = (run.request.ttl_s if run.request else None) or (run.desired.definition.ttl_s if run.planned else None)
     expires_at = now + timedelta(seconds=ttl_s) if ttl_s else None
@@ -163,12 +184,19 @@ def _stack_record(run: Run, generation: Generation) -> StackRecord:
 
 def _tidy(run: Run) -> None:
     """What may fail without harm, whatever it fails by: the stack is committed, and `sweep` tidies up what is left."""
-    world = run.world
-    try:
-        number = run.generation.number if run.generation else 0
-        for name, seconds in run.ready_s.items():
-            now, keep = world.clock.now(), world.settings.keep_timings
-            world.store.add_timing(run.stack, name, number, "ready", seconds, now, keep=keep)
-        generations.prune(world, run.stack)
-    except Exception as error:  # noqa: BLE001 - a start that is committed is never undone
-        run.tell(Action.NOTICE, message=f"clean-up failed: {said(error)}")
+    for what, work in (("the times to ready", _keep_timings), ("old generations", _prune)):
+        try:
+            work(run)
+        except Exception as error:  # noqa: BLE001 - a start that is committed is never undone
+            run.tell(Action.NOTICE, message=f"clean-up failed, of {what}: {said(error)}")
+
+
+def _keep_timings(run: Run) -> None:
+    number = run.generation.number if run.generation else 0
+    for name, seconds in run.ready_s.items():
+        now, keep = run.world.clock.now(), run.world.settings.keep_timings
+        run.world.store.add_timing(run.stack, name, number, "ready", seconds, now, keep=keep)
+
+
+def _prune(run: Run) -> None:
+    generations.prune(run.world, run.stack)

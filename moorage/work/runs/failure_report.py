@@ -7,10 +7,11 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from moorage.errors import MoorageError
+from moorage.errors import MoorageError, said
 from moorage.interfaces import World
 from moorage.model.state import Container
 from moorage.rules import retention
+from moorage.work.queries.last_lines import last_lines
 from moorage.work.runs.retention import make_room_for_reports
 from moorage.work.runs.run import Run
 
@@ -43,8 +44,8 @@ def _services(run: Run) -> list[dict[str, Any]]:
     try:
         observed = run.world.engine.observe(run.stack)
         return [_service(run, container) for container in observed.containers]
-    except MoorageError as error:
-        return [{"error": str(error)}]
+    except Exception as error:  # noqa: BLE001 - the report is about another error
+        return [{"error": said(error)}]
 
 
 def _service(run: Run, container: Container) -> dict[str, Any]:
@@ -57,7 +58,7 @@ def _service(run: Run, container: Container) -> dict[str, Any]:
         "oom_killed": container.oom_killed,
         "restarts": container.restarts,
         "error": container.error or None,
-        "log": run.world.engine.logs(container.id, _LOG_LINES).splitlines(),
+        "log": last_lines(run.world, container.id, _LOG_LINES).splitlines(),
     }
 
 

@@ -15,6 +15,7 @@ from moorage.model.definition import Service
 from moorage.model.event import Action
 from moorage.model.state import Container
 from moorage.model.step import Step
+from moorage.work.queries.last_lines import last_lines
 from moorage.work.runs.removal import stop_and_remove
 from moorage.work.runs.run import Run
 from moorage.work.runs.wait import LOG_LINES
@@ -59,7 +60,7 @@ async def _run_one(step: Step, run: Run, service: Service, container: Container)
     ended = await _until_ended(run, service, container, where)
     if ended.exit_code:
         raise await _failure(run, service, ended, f"{where}: ended with exit code {ended.exit_code}")
-    log = await in_thread(lambda: run.world.engine.logs(container.id, LOG_LINES))
+    log = await in_thread(lambda: last_lines(run.world, container.id, LOG_LINES))
     for line in log.splitlines():
         run.tell(Action.PROGRESS, step.id, f"pre_start[{container.number}]: {line}", service=service.name)
 
@@ -98,7 +99,7 @@ def _limit_s(run: Run, service: Service) -> float:
 
 
 async def _failure(run: Run, service: Service, container: Container, message: str, hint: str | None = None) -> RunError:
-    log = await in_thread(lambda: run.world.engine.logs(container.id, LOG_LINES))
+    log = await in_thread(lambda: last_lines(run.world, container.id, LOG_LINES))
     said = f": {log.strip().splitlines()[-1]}" if log.strip() else ""
     return RunError(
         f"{message}{said}",

@@ -193,7 +193,8 @@ async def begin(run: Run, plan: Plan) -> None:
 async def _stop_again(run: Run) -> None:
     """What this run started, also before it was cut off."""
     observed = await in_thread(lambda: run.world.engine.observe(run.stack))
-    ran = undo.active_before(run.record, run.services) if run.record else frozenset()
+    runs = await in_thread(lambda: run.world.store.run_heads(run.stack))
+    ran = undo.active_before(run.record, run.services, runs) if run.record else frozenset()
     off = undo.to_stop(observed, ran, run.world.home)
     if any(c.state in ("running", "paused", "restarting") for c in off.containers):
         run.tell(Action.NOTICE, message="stopping what was started")
@@ -272,7 +273,8 @@ def done_already(run: Run, observed: Observed) -> frozenset[str]:
 async def ready_ones(run: Run, observed: Observed, names: Iterable[str]) -> frozenset[str]:
     """Those of the named services that are ready now."""
     asked = [name for name in sorted(names) if observed.of(name)]
-    answers = await asyncio.gather(*(is_ready(run.world, run.services, name, observed) for name in asked))
+    looks = (is_ready(run.world, run.services, name, observed, to_start=True) for name in asked)
+    answers = await asyncio.gather(*looks)
     return frozenset(name for name, ready in zip(asked, answers, strict=True) if ready)
 
 

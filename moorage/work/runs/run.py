@@ -66,6 +66,8 @@ class Run:
         """Services of the definition that is undone: how long what it started wants to be asked to stop."""
         self.again: frozenset[str] = frozenset()
         """Services that a restart starts again; one-shots among them run even if they have succeeded before."""
+        self.leaves_ended = False
+        """An undo: what has ended well, as before the run, is not started again."""
         self.recreated: tuple[frozenset[str], bool] = (frozenset(), False)
         """Services whose containers a restart creates, and whether it does so where they are as they should be."""
         self.cut_off: frozenset[str] = frozenset()
@@ -115,20 +117,23 @@ class Run:
         return False
 
     def tell(self, action: Action, step: str = "", message: str = "", **facts: Any) -> None:
-        """Send an event. `facts`: service, elapsed_s; the rest goes to `details`."""
+        """Send an event. `facts`: service, elapsed_s; the rest goes to `details`.
+
+        Whoever listens cannot fail the run: a terminal may be gone, a log may not take a line.
+        """
         service, elapsed_s = facts.pop("service", None), facts.pop("elapsed_s", None)
-        self.world.emit(
-            Event(
-                at=self.world.clock.now(),
-                stack=self.stack,
-                action=action,
-                step=step,
-                service=service,
-                message=self.hide(message),
-                elapsed_s=elapsed_s,
-                details=self.hide(facts),
-            )
+        event = Event(
+            at=self.world.clock.now(),
+            stack=self.stack,
+            action=action,
+            step=step,
+            service=service,
+            message=self.hide(message),
+            elapsed_s=elapsed_s,
+            details=self.hide(facts),
         )
+        with suppress(Exception):
+            self.world.emit(event)
 
     def censor(self, error: MoorageError) -> None:
         """Hide secrets in an error before it leaves the step: Prefect stores its words, people paste them."""

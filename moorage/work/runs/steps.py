@@ -14,8 +14,9 @@ from moorage.model.event import Action
 from moorage.model.lease import Lease
 from moorage.model.state import Container, SpanOutcome
 from moorage.model.step import Step, StepKind
-from moorage.rules import graph, planning, unforeseen
+from moorage.rules import endings, graph, unforeseen
 from moorage.work.definitions import generations, sharing
+from moorage.work.queries.last_lines import last_lines
 from moorage.work.runs import images, init_containers, leasing, placeholders, port_ranges, reattaching
 from moorage.work.runs.removal import remove
 from moorage.work.runs.retries import retried
@@ -118,7 +119,8 @@ async def start(step: Step, run: Run) -> str:
         )
     run.started[service.name] = run.world.clock.monotonic()
     one_shot = graph.is_one_shot(run.services, service.name) and service.name not in run.again
-    waiting = [c for c in containers if _is_to_start(service, c, one_shot)]
+    once = one_shot or run.leaves_ended
+    waiting = [c for c in containers if _is_to_start(run, c, once)]
     if not waiting:
         return "already running"
     first = await init_containers.run_all(step, run, service, containers)
@@ -132,9 +134,9 @@ async def start(step: Step, run: Run) -> str:
     return "started"
 
 
-def _is_to_start(service: Service, container: Container, one_shot: bool) -> bool:
-    ended_well = one_shot and container.state == "exited" and container.exit_code == planning.good_exit(service)
-    return container.state != "running" and not ended_well
+def _is_to_start(run: Run, container: Container, once: bool) -> bool:
+    """`once`: not again if it has ended well."""
+    return container.state != "running" and not (once and endings.ended_well(run.services, container))
 
 
 def _advice(service: Service, complaint: str) -> str | None:
@@ -157,7 +159,7 @@ def _start(run: Run, service: Service, container: Container, ranges: Sequence[Le
     except PortTakenError as error:
         raise error.with_fields(service=service.name) from None
     except EngineError as error:
-        log = engine.logs(container.id, LOG_LINES)
+        log = last_lines(run.world, container.id, LOG_LINES)
         message = f"services.{service.name}: the engine cannot start it: {error}"
         hint = _advice(service, str(error)) or error.hint
         raise RunError(message, service=service.name, reason="not started", log=log, hint=hint) from None
@@ -186,15 +188,28 @@ async def ready(step: Step, run: Run) -> str:
     if not containers:
         raise not_ready(service.name, "removed", None, "", "", 0.0)
     limit_s = run.request.wait_timeout_s if run.request else None
+    waits = [Wait(run.world, run.services, service.name, limit_s) for _ in containers]
     try:
         async with asyncio.TaskGroup() as group:
-            for container in containers:
-                group.create_task(Wait(run.world, run.services, service.name, limit_s).until_ready(container))
+            for wait, container in zip(waits, containers, strict=True):
+                group.create_task(wait.until_ready(container))
     except BaseExceptionGroup as errors:
         return _went_without(run, service, step, most_telling(errors))
     began = run.started.get(service.name, run.world.clock.monotonic())
     run.ready_s[service.name] = round(run.world.clock.monotonic() - began, 3)
-    return "ready"
+    _tell_of_silence(run, step, service.name, sorted({port for wait in waits for port in wait.silent}))
+    return f"ended with exit code {endings.good_exit(service)}" if all(wait.ended for wait in waits) else "ready"
+
+
+def _tell_of_silence(run: Run, step: Step, name: str, ports: Sequence[int]) -> None:
+    """One port that answers is enough where the definition does not say more; the others are told of."""
+    if ports:
+        which = f"port {ports[0]} does" if len(ports) == 1 else f"ports {', '.join(map(str, ports))} do"
+        message = (
+            f"services.{name}: {which} not answer yet, another one does; "
+            f"`x-moorage: {{ready: {{tcp: {ports[0]}}}}}` waits for it, `tcp: true` for all"
+        )
+        run.tell(Action.NOTICE, step.id, message, service=name)
 
 
 def _went_without(run: Run, service: Service, step: Step, error: BaseException) -> str:

@@ -35,6 +35,7 @@ from moorage.work.runs.context import Context
 from moorage.work.runs.foreign_errors import BUG, named
 from moorage.work.runs.run import Run
 from moorage.work.runs.undo import undo
+from moorage.work.runs.wait import IN_THE_REPORT
 from moorage.work.threads import in_thread, to_the_end, uncancelled
 
 T = TypeVar("T")
@@ -144,16 +145,23 @@ async def closed_at_end(run: Run) -> AsyncIterator[None]:
         ) from None
     except PortTakenError as error:
         told = await uncancelled(in_thread(partial(ports.taken, run.world, run.stack, error)))
-        await uncancelled(_close(run, RunOutcome.FAILED))
+        await uncancelled(_close_failed(run, told))
         raise told.with_fields(stack=run.stack, undone=False) from error
-    except (RunError, PortError):
-        await uncancelled(_close(run, RunOutcome.FAILED))
+    except (RunError, PortError) as error:
+        await uncancelled(_close_failed(run, error))
         raise
     await uncancelled(_close(run, RunOutcome.COMMITTED))
 
 
 async def _close(run: Run, outcome: RunOutcome) -> None:
     await in_thread(partial(run.close, outcome))
+
+
+async def _close_failed(run: Run, error: MoorageError) -> None:
+    """Report, and close; what was done stays."""
+    path = await in_thread(lambda: _report(run, error))
+    await _close(run, RunOutcome.FAILED)
+    error.with_fields(report=path)
 
 
 async def _fail(run: Run, error: BaseException) -> BaseException:
@@ -187,7 +195,9 @@ def _report(run: Run, error: BaseException) -> str | None:
     try:
         return str(failure_report.write(run, error))
     except Exception as problem:  # noqa: BLE001 - whatever it is, the undo comes first
-        run.tell(Action.NOTICE, message=f"no failure report could be written: {problem}")
+        if isinstance(error, MoorageError) and error.hint == IN_THE_REPORT:
+            error.hint = None
+        run.tell(Action.NOTICE, message=f"no failure report could be written: {said(problem)}")
         return None
 
 

@@ -85,9 +85,10 @@ async def _apply_again(context: Context, record: RunRecord, generation: Generati
     `all_of_it`: the generation had nothing to do with what ran then, so all of its services are started.
     """
     world, run = context.world, Run(context, Operation.ROLLBACK, record.stack)
-    run.generation = generation
+    run.generation, run.leaves_ended = generation, True
     await in_thread(lambda: run.know(generation))
-    active = frozenset(run.services) if all_of_it else rules.active_before(record, run.services)
+    runs = await in_thread(lambda: world.store.run_heads(record.stack))
+    active = frozenset(run.services) if all_of_it else rules.active_before(record, run.services, runs)
     try:
         # The leases first: a port that was given up belongs to this generation.
         await in_thread(lambda: _restore_leases(world, record))

@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
+from functools import partial
 
-from moorage.errors import EngineError, NotReadyError
+from moorage.errors import MoorageError, NotReadyError
 from moorage.interfaces import World
-from moorage.model.definition import Service
+from moorage.model.definition import RestartPolicy, Service
 from moorage.model.state import Container
 from moorage.rules import readiness
-from moorage.rules.readiness import Probe
-from moorage.work.queries.readiness import ask
+from moorage.rules.readiness import Probe, Streak
+from moorage.work.queries.last_lines import last_lines
+from moorage.work.queries.readiness import asked, silent_ports
 from moorage.work.threads import in_thread, in_thread_with_timeout
 
 LOG_LINES = 50
+IN_THE_REPORT = "Its last log lines are in the failure report."
 _KILLED = 128 + 9
 _MEMORY_LOOKS, _MEMORY_PAUSE_S = 50, 0.1
 """On a busy machine the engine has heard of it seconds after the end."""
+_SILENCE_S = 3.0
 _LEAST_PAUSE_S = 0.001
 """What is left until the deadline may be less than any clock can tell."""
 
 
 class Wait:
-    """The wait for one container: how long it has been, and what the last look said."""
+    """The wait for one container: how long it has been, and what the last look said.
+
+    Deadlines count from the container's last start, by our clock: one that its restart policy starts again begins
+    anew. `limit_s` counts from the beginning, however often it is started. None: as the check says.
+    """
 
     def __init__(self, world: World, services: dict[str, Service], name: str, limit_s: float | None) -> None:
         self.world = world
@@ -30,14 +39,29 @@ class Wait:
         self.service = services[name]
         self.limit_s = limit_s
         self.began = world.clock.monotonic()
+        self.life_began = self.began
+        self.started_at: datetime | None = None
+        """The container's start as it was last seen. None: it has never run."""
+        self.streak = Streak()
+        self.health_failed = False
+        """True: at the last look, it was the health check that failed."""
         self.last_words = ""
         self.last_exit: int | None = None
         """Exit code of the last end that was seen: one that is restarted over and over shows it only at times."""
+        self.silent: tuple[int, ...] = ()
+        """Published ports of a container that is ready at which nobody answers."""
+        self.ended = False
+        """True: it has ended, as it may."""
 
     @property
     def waited_s(self) -> float:
         """Seconds since the wait began."""
         return self.world.clock.monotonic() - self.began
+
+    @property
+    def life_s(self) -> float:
+        """Seconds since the container's last start, or since the wait began."""
+        return self.world.clock.monotonic() - self.life_began
 
     async def until_ready(self, container: Container) -> None:
         """Return when the container is ready. Raises NotReadyError with the reason at once when it will not be."""
@@ -45,43 +69,69 @@ class Wait:
         probe = readiness.probe_of(
             self.services, self.service.name, container, settings.ready_timeout_s, settings.settle_s
         )
-        deadline_s = self.limit_s or probe.deadline_s
-        for pause_s in readiness.pauses(probe):
-            if await self._look(container.id, probe, deadline_s):
-                return
-            await asyncio.sleep(max(_LEAST_PAUSE_S, min(pause_s, deadline_s - self.waited_s)))
+        pauses, started_at = readiness.pauses(probe), self.started_at
+        while not await self._look(container.id, probe):
+            if self.started_at != started_at:
+                pauses, started_at = readiness.pauses(probe), self.started_at
+            await asyncio.sleep(max(_LEAST_PAUSE_S, min(next(pauses), self._left_s(probe))))
 
-    async def _look(self, container_id: str, probe: Probe, deadline_s: float) -> bool:
+    def _left_s(self, probe: Probe) -> float:
+        """Seconds until the deadline."""
+        return probe.deadline_s - self.life_s if self.limit_s is None else self.limit_s - self.waited_s
+
+    async def _look(self, container_id: str, probe: Probe) -> bool:
         container = await in_thread(lambda: self.world.engine.inspect(container_id))
-        if container and container.exit_code is not None:
-            self.last_exit = container.exit_code
-        verdict = readiness.judge(self.service, container, probe, self.world.clock.now())
+        self._notice_start(container)
+        verdict = readiness.judge(self.services, container, probe, self.world.clock.now())
         if verdict.failed or container is None:
             raise await self._failure(container_id, verdict.failed, container)
         if verdict.ended_well:
+            self.ended = True
             return True
-        if container.state == "running" and await self._ask(container, probe, deadline_s):
+        if container.state == "running" and await self._ask(container, probe):
             return True
-        if self.waited_s >= deadline_s:
-            raise await self._failure(container_id, "timeout", container)
+        if probe.health and self.streak.failures >= probe.health.retries:
+            raise await self._failure(container_id, "unhealthy", container)
+        if self._left_s(probe) <= 0:
+            raise await self._failure(container_id, "unhealthy" if self._is_unhealthy(probe) else "timeout", container)
         return False
 
-    async def _ask(self, container: Container, probe: Probe, deadline_s: float) -> bool:
+    def _is_unhealthy(self, probe: Probe) -> bool:
+        """True: it was the health check that failed, for as long as the engine gives it at most."""
+        given_s = 0.0 if self.limit_s is not None else probe.deadline_s
+        return probe.health is not None and self.health_failed and given_s >= probe.health.deadline_s
+
+    def _notice_start(self, container: Container | None) -> None:
+        """A new life begins anew, whatever the one before it has come to."""
+        if container and container.exit_code is not None:
+            self.last_exit = container.exit_code
+        if container and container.started_at != self.started_at:
+            if self.started_at is not None:
+                self.life_began, self.streak = self.world.clock.monotonic(), Streak()
+            self.started_at = container.started_at
+
+    async def _ask(self, container: Container, probe: Probe) -> bool:
         """One look by the probe. True: ready."""
-        timeout_s = max(0.1, min(probe.timeout_s, deadline_s - self.waited_s))
+        began_s = self.life_s
+        answer = await asked(self.world, container, probe, self.waited_s, self._left_s(probe))
+        if answer.wrong is None:
+            self.silent = await self._silent(container, probe)
+            return True
+        self.health_failed = answer.health_failed or (answer.cut_short and self.health_failed)
+        if answer.health_failed and probe.health:
+            self.streak = self.streak.after_failure(probe.health, began_s, self.life_s)
+        if not (answer.cut_short and self.last_words):  # then the look before says more
+            self.last_words = answer.wrong
+        return False
+
+    async def _silent(self, container: Container, probe: Probe) -> tuple[int, ...]:
         try:
-            answer = await in_thread_with_timeout(lambda: ask(self.world, container, probe, self.waited_s), timeout_s)
-        except TimeoutError:
-            answer = f"{probe.source}: no answer within {timeout_s:g} s"
-            if self.last_words and timeout_s < probe.timeout_s:
-                answer = self.last_words  # this look was cut short by the deadline: the one before says more
-        except EngineError as error:  # the container ended between the look and the question: the next look says so
-            answer = str(error)
-        self.last_words = answer or self.last_words
-        return answer is None
+            return await in_thread_with_timeout(partial(silent_ports, self.world, container, probe), _SILENCE_S)
+        except Exception:  # noqa: BLE001 - it is ready, and this is only for information
+            return ()
 
     async def _failure(self, container_id: str, reason: str, container: Container | None) -> NotReadyError:
-        log = await in_thread(lambda: self.world.engine.logs(container_id, LOG_LINES))
+        log = await in_thread(lambda: last_lines(self.world, container_id, LOG_LINES))
         if container and container.exit_code is None and reason in ("exited", "oom"):
             container = container.model_copy(update={"exit_code": self.last_exit})
         if reason == "exited" and container and container.exit_code == _KILLED and await self._had_no_memory(container):
@@ -91,7 +141,10 @@ class Wait:
     async def _had_no_memory(self, container: Container) -> bool:
         """True: it ran out of memory; the engine may hear of that a moment after the end."""
         for _ in range(_MEMORY_LOOKS):
-            now = await in_thread(lambda: self.world.engine.inspect(container.id))
+            try:
+                now = await in_thread(lambda: self.world.engine.inspect(container.id))
+            except MoorageError:  # that it was killed is told anyway
+                return False
             if now is None or now.oom_killed:
                 return now is not None
             await asyncio.sleep(_MEMORY_PAUSE_S)
@@ -101,10 +154,11 @@ class Wait:
 _REASONS = {
     "exited": "ended with exit code {code}",
     "oom": "ran out of memory and was killed (exit code {code})",
-    "unhealthy": "the engine calls it unhealthy",
+    "unhealthy": "it is unhealthy: its health check failed too often",
     "timeout": "not ready after {waited:.1f} s",
     "removed": "its container was removed by someone else",
     "not started": "its container was made again by someone else, and never started",
+    "not running": "its container is {state}",
 }
 
 
@@ -113,17 +167,10 @@ def not_ready(
 ) -> NotReadyError:
     """The error of a service that will not become ready, with all that helps to see why."""
     code = container.exit_code if container else None
-    words = _REASONS[reason].format(code=code, waited=waited_s)
-    hint = "Its last log lines are in the failure report."
-    if reason == "exited" and code == 0:
-        hint = "The definition does not make it a one-shot: if it may end, add `x-moorage: {ready: {exit: 0}}`."
-    elif reason == "exited" and code == _KILLED:
-        hint = "Exit code 137 means killed: does it need more memory (`mem_limit`)? Its log is in the failure report."
-    elif reason == "timeout" and probe.startswith(readiness.PORTS):
-        hint = "Every published TCP port must answer. If not all do, name one: `x-moorage: {ready: {tcp: PORT}}`."
+    words = _REASONS[reason].format(code=code, waited=waited_s, state=container.state if container else "gone")
     return NotReadyError(
         f"services.{service}: {words}" + (f"; last probe: {probe}" if probe else ""),
-        hint=hint,
+        hint=_advice(reason, container, probe),
         service=service,
         reason=reason,
         exit_code_of_service=code,
@@ -131,3 +178,16 @@ def not_ready(
         log=log or None,
         waited_s=round(waited_s, 3),
     )
+
+
+def _advice(reason: str, container: Container | None, probe: str) -> str:
+    code = container.exit_code if container else None
+    if reason == "exited" and code == 0 and container:
+        if container.restart_policy in (RestartPolicy.ALWAYS, RestartPolicy.UNLESS_STOPPED):
+            return f"`restart: {container.restart_policy}` starts it again after each end; on-failure lets it end."
+        return "Something waits for more than its end: if it may end, add `x-moorage: {ready: {exit: 0}}`."
+    if reason == "exited" and code == _KILLED:
+        return "Exit code 137 means killed: does it need more memory (`mem_limit`)? Its log is in the failure report."
+    if reason == "timeout" and probe.startswith(readiness.PORTS):
+        return "None of its published TCP ports answers. Say when it is ready: `x-moorage: {ready: {log: TEXT}}`."
+    return IN_THE_REPORT
