@@ -62,8 +62,8 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command; returns its exit code."""
     from cyclopts import CycloptsError
 
-    from moorage.cli.output import as_json, show_error
-    from moorage.errors import DefinitionError, MoorageError
+    from moorage.cli.output import show_error
+    from moorage.errors import MoorageError
 
     if list(arguments[:1]) == ["exec"]:
         from moorage.cli.exec import with_command_apart
@@ -74,10 +74,9 @@ def run(arguments: Sequence[str]) -> int:
             _end_orphans()
         return int(_app(arguments)(list(arguments), exit_on_error=False, print_error=False) or 0)
     except CycloptsError as error:
-        if _wants_json(arguments):
-            as_json(DefinitionError(str(error), hint="Try `moorage --help`.").as_dict())
-        sys.stderr.write(f"moorage: {error}\nTry `moorage --help`.\n")
-        return 2
+        from moorage.cli.usage import usage_error
+
+        return show_error(usage_error(error), as_json=_wants_json(arguments))
     except MoorageError as error:
         return show_error(error, as_json=_wants_json(arguments))
     except BrokenPipeError:  # the reader of our output has gone, as in `moorage ls | head -1`

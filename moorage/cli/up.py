@@ -14,6 +14,7 @@ from moorage.cli.world import open_world
 from moorage.model.image import BuilderName
 from moorage.model.state import StackStatus
 from moorage.rules.durations import seconds
+from moorage.rules.part import numbers_of
 from moorage.settings import Settings
 from moorage.work.definitions.request import parameters_of
 from moorage.work.definitions.resolve import Resolved
@@ -21,7 +22,7 @@ from moorage.work.runs.single_flight import single_flight
 
 
 def up(
-    *,
+    *services: str,
     selection: Selection = Selection(),  # noqa: B008 - frozen
     wait_timeout: Annotated[
         float | None, Parameter(help="Longest time for a service to become ready, in seconds.")
@@ -41,14 +42,30 @@ def up(
     detach: Annotated[
         bool, Parameter(name=["--detach", "-d"], help="Let the hub's worker execute the run, and do not wait.")
     ] = False,
+    no_deps: Annotated[bool, Parameter(help="Bring up only the named services, not what they need.")] = False,
+    scale: Annotated[
+        tuple[str, ...],
+        Parameter(help="SERVICE=NUMBER: its number of replicas, until the next `up`; may be given several times."),
+    ] = (),
     wait: Annotated[bool, Parameter(show=False)] = False,
     patience: LockTimeout = LockTimeout(),  # noqa: B008 - frozen
     json: Annotated[bool, Parameter(help="Print the result as JSON.")] = False,
 ) -> int:
-    """Bring the stack of this directory up: either all services become ready, or everything is undone."""
+    """Bring the stack of this directory up: either all services become ready, or everything is undone.
+
+    With services, only these and what they need are brought up; the others stay as they are.
+
+    Parameters
+    ----------
+    services
+        Services to bring up (default: all).
+    """
     began = time.monotonic()
     request = request_of(selection).model_copy(
         update={
+            "services": tuple(dict.fromkeys(services)),
+            "no_deps": no_deps,
+            "scale": numbers_of(scale, "--scale"),
             "wait_timeout_s": wait_timeout,
             "keep_failed": keep_failed,
             "strict_ports": strict_ports,

@@ -16,9 +16,10 @@ from moorage.model.definition import Config, Definition, Hidden, Source
 from moorage.model.generation import PinnedImage
 from moorage.model.lease import Lease
 from moorage.model.step import StepKind
-from moorage.rules import composing, labels, reading, templates
+from moorage.rules import composing, labels, part, reading, templates
+from moorage.rules.part import Kept
 from moorage.rules.planning import Desired, ImageNeed
-from moorage.work.definitions import hidden
+from moorage.work.definitions import generations, hidden
 from moorage.work.definitions.request import UpRequest, name_of
 
 
@@ -43,7 +44,7 @@ class Resolved:
 def resolve(world: World, request: UpRequest) -> Resolved:
     """Read the definition of a request. Raises DefinitionError, UnsupportedKeyError."""
     with _secrets_hidden(world, request.source):
-        raw = world.compose.raw_config(request.source)
+        request, raw = _with_profiles(world, request, world.compose.raw_config(request.source))
         return _resolved(world, request, raw, name_of(world, request, raw))
 
 
@@ -63,8 +64,22 @@ def _secrets_hidden(world: World, source: Source) -> Iterator[None]:
         raise
 
 
+def _with_profiles(world: World, request: UpRequest, raw: Config) -> tuple[UpRequest, Config]:
+    """The same with the profiles of the named services: as with Compose, naming one switches them on."""
+    if set(request.services) <= set(raw.get("services") or ()):
+        return request, raw
+    every = request.source.model_copy(update={"profiles": ("*",)})
+    there = world.compose.raw_config(every).get("services") or {}
+    more = (profile for name in request.services for profile in (there.get(name) or {}).get("profiles") or ())
+    profiles = tuple(dict.fromkeys((*request.source.profiles, *more)))
+    if profiles == request.source.profiles:
+        return request, raw  # there is no such service: whoever reads it says so
+    source = request.source.model_copy(update={"profiles": profiles})
+    return request.model_copy(update={"source": source}), world.compose.raw_config(source)
+
+
 def _resolved(world: World, request: UpRequest, raw: Config, name: str) -> Resolved:
-    definition = _read(world, request.source, raw, name, {}, hide=True)
+    definition = _read(world, request, raw, name, {}, hide=True)
     return Resolved(request=request.model_copy(update={"name": name}), raw=raw, definition=definition)
 
 
@@ -74,16 +89,21 @@ def _real(path: Path) -> Path:
 
 
 def _read(
-    world: World, source: Source, raw: Config, name: str, ports: dict[str, str], *, hide: bool = False
+    world: World, request: UpRequest, raw: Config, name: str, ports: dict[str, str], *, hide: bool = False
 ) -> Definition:
-    """`hide`: read also what is to be hidden, which ports have no part in."""
+    """What is asked for of the definition. `hide`: read also what is to be hidden, which ports have no part in."""
+    source = request.source
     config = world.compose.config(source, name, ports)
+    part.scaled(config, request.scale)
     templates.fill_in(config, world.contexts.survey)
     extensions = reading.service_extensions(raw)
     if "$" in json.dumps(extensions):  # else there is nothing to interpolate
         extensions = world.compose.interpolate(source, extensions, ports)
     variables = world.compose.variables(source, name) if reading.needs_variables(config) else {}
     definition = reading.read_definition(config, raw, extensions, variables, source, _real)
+    if request.services:
+        names = part.chosen(definition.services, request.services, alone=request.no_deps)
+        definition = part.part_of(definition, names)
     if not hide:
         return definition
     texts, left = hidden.of_definition(world, source, raw, config, variables)
@@ -95,7 +115,9 @@ def desire(world: World, resolved: Resolved, leases: Sequence[Lease]) -> Desired
     definition, request = with_leased_variables(world, resolved, leases), resolved.request
     needs = {need.service: need for need in image_needs(world, definition, request)}
     pins = pins_of(definition, needs)
-    _, digests = composing.compose_config(definition, leases, pins, world.home)
+    config, digests = composing.compose_config(definition, leases, pins, world.home)
+    kept = kept_beside(world, definition, request)
+    part.joined(config, kept)  # refuses what cannot be
     return Desired(
         definition=definition,
         leases=tuple(leases),
@@ -103,7 +125,15 @@ def desire(world: World, resolved: Resolved, leases: Sequence[Lease]) -> Desired
         images=needs,
         digests=digests,
         force_recreate=request.force_recreate,
+        kept=kept,
     )
+
+
+def kept_beside(world: World, definition: Definition, request: UpRequest) -> Kept:
+    """What stays as it is beside the services that are asked for. Nothing, if all are."""
+    if not request.services:
+        return part.NOTHING
+    return part.kept_of(generations.current(world, definition.name), definition.services)
 
 
 def with_leased_variables(world: World, resolved: Resolved, leases: Sequence[Lease]) -> Definition:
@@ -120,7 +150,7 @@ def with_leased_variables(world: World, resolved: Resolved, leases: Sequence[Lea
         return definition
     key = tuple(sorted(variables.items()))
     if key not in resolved.moved:
-        again = _read(world, resolved.request.source, resolved.raw, definition.name, variables)
+        again = _read(world, resolved.request, resolved.raw, definition.name, variables)
         told = {"hidden": definition.hidden, "notices": definition.notices}
         resolved.moved[key] = composing.with_wanted_ports(again, definition).model_copy(update=told)
     return resolved.moved[key]

@@ -88,8 +88,13 @@ async def idle_as_planned(world: World, planned: PlannedUp) -> StackStatus | Non
     if not await in_thread(lambda: _is_settled(world, planned.desired)):
         return None
     found = await status(world, name, ask=False)
-    ready = {key: service.model_copy(update={"ready": True}) for key, service in found.services.items()}
-    return found.model_copy(update={"services": ready, "state": StackState.RUNNING})
+    asked = planned.desired.definition.services
+    ready = {
+        key: service.model_copy(update={"ready": service.ready or key in asked})
+        for key, service in found.services.items()
+    }
+    state = found.state if planned.desired.kept.services else StackState.RUNNING
+    return found.model_copy(update={"services": ready, "state": state})
 
 
 def _is_settled(world: World, desired: Desired) -> bool:

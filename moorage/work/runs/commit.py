@@ -59,17 +59,30 @@ def status_of_committed(run: Run) -> StackStatus:
     assert observed is not None and generation is not None  # noqa: S101, PT018 - for what is committed only
     names = sorted({*run.services, *(c.service for c in observed.containers)})
     services = {
-        name: service_status(observed.of(name), ready=name not in run.missed, time_s=_time_to_ready(run, name))
+        name: service_status(observed.of(name), ready=_is_ready(run, name, observed), time_s=_time_to_ready(run, name))
         for name in names
     }
+    ready = all(services[name].ready for name, service in run.services.items() if service.replicas)
     return StackStatus(
         stack=run.stack,
         path=str(generation.source.directory),
-        state=StackState.DEGRADED if run.missed else StackState.RUNNING,
+        state=StackState.RUNNING if ready else StackState.DEGRADED,
         generation=generation.number,
         services=services,
         networks=observed.networks,
         shared_networks=composing.shared_networks(generation.config),
+    )
+
+
+def _is_ready(run: Run, service: str, observed: Observed) -> bool:
+    """What was asked for is; of the others, what the engine says."""
+    if service not in run.kept:
+        return service not in run.missed
+    containers, known = observed.of(service), run.services[service]
+    if graph.is_one_shot(run.services, service):
+        return planning.is_settled(known, containers, one_shot=True)
+    return len(containers) == known.replicas and all(
+        c.state == "running" and c.health in (None, "healthy") for c in containers
     )
 
 
@@ -86,7 +99,7 @@ def _time_to_ready(run: Run, service: str) -> float | None:
 def _check_all_there(run: Run, observed: Observed) -> None:
     """What became ready may have ended while others started: a start ends with everything ready, or undone."""
     for name, service in run.services.items():
-        if name in run.missed:
+        if name in run.missed or name in run.kept:
             continue
         containers = observed.of(name)
         one_shot = graph.is_one_shot(run.services, name)
@@ -143,7 +156,8 @@ def _stack_record(run: Run, generation: Generation) -> StackRecord:
     now = world.clock.now()
     ttl_s = (run.request.ttl_s if run.request else None) or (run.desired.definition.ttl_s if run.planned else None)
     expires_at = now + timedelta(seconds=ttl_s) if ttl_s else None
-    if run.operation == Operation.ROLLBACK and known:
+    keeps = run.operation == Operation.ROLLBACK or (run.kept and ttl_s is None)
+    if keeps and known:
         expires_at = known.expires_at
     return StackRecord(
         name=run.stack,
