@@ -38,7 +38,7 @@ def down(
     observed = world.engine.observe(name)
     from moorage.cli.flow_runner import run_flow
 
-    there = [observed.containers, observed.networks, volumes and observed.volumes]
+    there = [observed.containers, observed.one_offs, observed.networks, volumes and observed.volumes]
     if not any([*there, world.store.stack(name), world.store.leases(name)]) and not world.store.unfinished_runs(name):
         found = {"stack": name, "state": "absent"}
         remark(f"{name}: nothing to do, there is no such stack")

@@ -64,6 +64,8 @@ class Observed(Frozen):
     containers: tuple[Container, ...] = ()
     networks: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
+    one_offs: tuple[Container, ...] = ()
+    """Containers of `moorage run` (and `docker compose run`): they are of no service's number."""
 
     def of(self, service: str) -> tuple[Container, ...]:
         """The containers of one service, by replica number."""

@@ -35,6 +35,7 @@ class FakeEngine(Engine):
             return Observed(
                 stack=stack,
                 containers=tuple(_container(box) for box in machine.of_project(stack)),
+                one_offs=tuple(_container(box) for box in machine.of_project(stack, one_off=True)),
                 networks=tuple(sorted(n for n, marks in machine.networks.items() if _of(marks, stack))),
                 volumes=tuple(sorted(name for name, v in machine.volumes.items() if _of(v.labels, stack))),
             )

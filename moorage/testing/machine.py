@@ -189,9 +189,10 @@ class FakeMachine:
         """The containers, running or not, that mount a volume."""
         return [box for box in self.boxes.values() if volume in box.mounts.values()]
 
-    def of_project(self, name: str) -> list[Box]:
-        """The containers of a Compose project."""
-        return [box for box in self.boxes.values() if box.labels.get(labels.COMPOSE_PROJECT) == name]
+    def of_project(self, name: str, *, one_off: bool = False) -> list[Box]:
+        """The containers of a Compose project: of its services, or those of `run`."""
+        boxes = [box for box in self.boxes.values() if box.labels.get(labels.COMPOSE_PROJECT) == name]
+        return [box for box in boxes if (box.labels.get(labels.COMPOSE_ONEOFF) == "True") == one_off]
 
     def end(self, box: Box, code: int) -> None:
         """End its program."""

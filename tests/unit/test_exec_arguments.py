@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from moorage.cli.exec import with_command_apart
+from moorage.cli.command_apart import with_command_apart
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,8 @@ class DockerEngine(Engine):
 
     def observe(self, stack: str) -> Observed:
         chosen = {"label": [f"{labels.COMPOSE_PROJECT}={stack}"]}
-        containers = self._containers(chosen["label"])
+        containers = self._containers(chosen["label"], "False")
+        one_offs = self._containers(chosen["label"], "True")
         with self.speaking():
             networks = self.client.networks(filters=chosen)
             volumes = self.client.volumes(filters=chosen)["Volumes"] or []
@@ -69,16 +70,19 @@ class DockerEngine(Engine):
             containers=containers,
             networks=tuple(sorted(network["Name"] for network in networks)),
             volumes=tuple(sorted(volume["Name"] for volume in volumes)),
+            one_offs=one_offs,
         )
 
     def containers(self, stack: str, service: str) -> tuple[Container, ...]:
         chosen = [f"{labels.COMPOSE_PROJECT}={stack}", f"{labels.COMPOSE_SERVICE}={service}"]
-        return tuple(sorted(self._containers(chosen), key=lambda c: c.number))
+        return tuple(sorted(self._containers(chosen, "False"), key=lambda c: c.number))
 
-    def _containers(self, chosen: list[str]) -> tuple[Container, ...]:
-        """Containers by labels, those of `docker compose run` left out."""
+    def _containers(self, chosen: list[str], one_off: str) -> tuple[Container, ...]:
+        """Containers by labels; `one_off` "True": those of `run`, "False": all others."""
         with self.speaking():
-            listed = self.client.containers(all=True, filters={"label": [*chosen, f"{labels.COMPOSE_ONEOFF}=False"]})
+            listed = self.client.containers(
+                all=True, filters={"label": [*chosen, f"{labels.COMPOSE_ONEOFF}={one_off}"]}
+            )
         found = (self.inspect(entry["Id"]) for entry in listed)
         return tuple(container for container in found if container)
 

@@ -112,7 +112,8 @@ def _down_plan(run: Run, observed: Observed, request: DownRequest) -> Plan:
     """Asks the engine whose things are."""
     plan = planning.stop_plan(run.stack, Operation.DOWN, run.services, observed)
     ports = run.world.store.leases(run.stack) if request.release_ports else ()
-    mine = [c for c in observed.containers if labels.ours(c.labels, run.stack, run.world.home)]
+    there = (*observed.containers, *observed.one_offs)
+    mine = [c for c in there if labels.ours(c.labels, run.stack, run.world.home)]
     volumes = {*_ours(run, "volume", observed.volumes), *(name for c in mine for name in undo.anonymous(c).values())}
     goes = {
         "containers": [container.name for container in mine],
