@@ -47,7 +47,7 @@ def options_of(user: str | None, workdir: str | None, env: Sequence[str], *, no_
     return [*options, *(f"--env={pair}" for pair in env)]
 
 
-def become(verb: str, command: Sequence[str], more: Mapping[str, str] | None = None) -> None:
+def become(verb: str, command: list[str], more: Mapping[str, str] | None = None) -> None:
     """Replace this process with Compose, so that terminal, window size, signals and exit code are the command's.
 
     `more`: variables in addition to our own environment.

@@ -41,7 +41,7 @@ class Compose(Protocol):
         """End the running builds and pulls: their calls raise ImageError."""
 
     def attends(self, mark: str) -> bool:
-        """True: a process on this machine runs a container with this label (`NAME=VALUE`), given on its command line."""
+        """True: a process on this machine runs a container with this label, `NAME=VALUE`."""
 
     def end_strays(self, stack: str) -> None:
         """End calls for a stack that a dead Moorage process left running. Call this with the stack's lock held."""

@@ -22,6 +22,8 @@ from moorage.rules.planning import Desired, ImageNeed
 from moorage.work.definitions import generations, hidden
 from moorage.work.definitions.request import UpRequest, name_of
 
+_PROFILES_KEY = "COMPOSE_PROFILES"
+
 
 @dataclass(frozen=True)
 class Resolved:
@@ -44,7 +46,8 @@ class Resolved:
 def resolve(world: World, request: UpRequest) -> Resolved:
     """Read the definition of a request. Raises DefinitionError, UnsupportedKeyError."""
     with _secrets_hidden(world, request.source):
-        request, raw = _with_profiles(world, request, world.compose.raw_config(request.source))
+        raw = world.compose.raw_config(request.source)
+        request = _with_profiles(world, request, raw)
         return _resolved(world, request, raw, name_of(world, request, raw))
 
 
@@ -64,18 +67,17 @@ def _secrets_hidden(world: World, source: Source) -> Iterator[None]:
         raise
 
 
-def _with_profiles(world: World, request: UpRequest, raw: Config) -> tuple[UpRequest, Config]:
+def _with_profiles(world: World, request: UpRequest, raw: Config) -> UpRequest:
     """The same with the profiles of the named services: as with Compose, naming one switches them on."""
-    if set(request.services) <= set(raw.get("services") or ()):
-        return request, raw
-    every = request.source.model_copy(update={"profiles": ("*",)})
-    there = world.compose.raw_config(every).get("services") or {}
-    more = (profile for name in request.services for profile in (there.get(name) or {}).get("profiles") or ())
-    profiles = tuple(dict.fromkeys((*request.source.profiles, *more)))
-    if profiles == request.source.profiles:
-        return request, raw  # there is no such service: whoever reads it says so
-    source = request.source.model_copy(update={"profiles": profiles})
-    return request.model_copy(update={"source": source}), world.compose.raw_config(source)
+    written = [(raw.get("services") or {}).get(name) or {} for name in request.services]
+    active = request.source.profiles
+    more = [str(one) for service in written for one in service.get("profiles") or () if one not in active]
+    if not more or "*" in active:
+        return request
+    if not active:  # Compose looks there only as long as nothing is named
+        active = tuple(filter(None, world.compose.variables(request.source).get(_PROFILES_KEY, "").split(",")))
+    source = request.source.model_copy(update={"profiles": tuple(dict.fromkeys((*active, *more)))})
+    return request.model_copy(update={"source": source})
 
 
 def _resolved(world: World, request: UpRequest, raw: Config, name: str) -> Resolved:
