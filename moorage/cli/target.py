@@ -12,6 +12,7 @@ from moorage.cli.options import Selection, is_known, known_stack_of, stack_of, u
 from moorage.errors import DefinitionError
 from moorage.interfaces import World
 from moorage.rules.spelling import did_you_mean
+from moorage.work.definitions.request import not_ours
 from moorage.work.queries.logs import known_services
 
 
@@ -68,6 +69,8 @@ def _one_word(world: World, selection: Selection, word: str, *, absent: bool) ->
         return Target(stack_of(world, selection), (word,))
     if is_known(world, word) or (absent and word == _name_here(world, selection)):
         return Target(word)
+    if word in world.engine.stacks():
+        raise not_ours(world, word)
     stacks = [record.name for record in world.store.stacks()]
     message = f"there is no service {word!r} here, and no stack of that name" if here else f"there is no stack {word!r}"
     raise DefinitionError(message, hint=did_you_mean(word, [*here, *stacks], "There are"), name=word)

@@ -17,6 +17,6 @@ def nearest(wanted: str, there: Iterable[str]) -> str | None:
 
 def did_you_mean(wanted: str, there: Iterable[str], what: str) -> str:
     """`Did you mean "web"?`; else all that there is: `Services: db, web.` for `what` = `Services`."""
-    known = sorted(there)
+    known = sorted(set(there))
     near = nearest(wanted, known)
     return f'Did you mean "{near}"?' if near else f"{what}: {', '.join(known) or 'none'}."

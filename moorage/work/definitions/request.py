@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from moorage.model.definition import FILE_NAMES, Config, Source
 from moorage.rules import labels, naming
 
 _NAME_KEY = "COMPOSE_PROJECT_NAME"
+_HASHED = re.compile("-[0-9a-f]{6}$")
+"""The end of a name that another directory, or somebody else, had already."""
 
 
 class UpRequest(Frozen):
@@ -153,6 +156,15 @@ def owner_elsewhere(world: World, name: str, directory: Path) -> str | None:
     if marks is None or (marks.get(labels.STACK) == name and marks.get(labels.HOME) == world.home):
         return None
     return marks.get(labels.DIRECTORY) or marks.get(labels.COMPOSE_DIRECTORY) or "another Compose project"
+
+
+def displaced_by(world: World, source: Source, raw: Config, name: str) -> str | None:
+    """The plain Compose project that has the name which the stack would else have. None: there is none."""
+    if not _HASHED.search(name):
+        return None
+    own = _derived_name(world, source, raw)
+    hashed = naming.with_path_hash(own, source.directory) == name
+    return own if hashed and own != name and is_plain_compose(world, own) else None
 
 
 def is_plain_compose(world: World, name: str) -> bool:

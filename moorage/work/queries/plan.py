@@ -13,6 +13,7 @@ from moorage.model.step import Plan
 from moorage.rules import composing, graph, planning
 from moorage.rules.planning import Desired
 from moorage.work.definitions import generations, sharing
+from moorage.work.definitions.request import displaced_by
 from moorage.work.definitions.resolve import Resolved, desire
 from moorage.work.queries.consent import is_for_production, wants_approval
 from moorage.work.queries.readiness import is_ready
@@ -67,6 +68,11 @@ def _without_a_step(world: World, resolved: Resolved) -> Iterator[str]:
     """What an `up` changes besides its steps, for those who are to approve it."""
     if resolved.request.ttl_s is not None:
         yield f"time to live: {resolved.request.ttl_s:g} s from now; then `sweep` ends the stack"
+    if other := displaced_by(world, resolved.request.source, resolved.raw, resolved.name):
+        yield (
+            f"name: {other!r} is a plain Compose project, so this stack is {resolved.name!r}; "
+            f"`docker compose -p {other} down` ends that one"
+        )
     asks = resolved.request.approve or resolved.definition.approve
     if not asks and wants_approval(world, resolved.name) and not is_for_production(world, resolved.name):
         yield "approval: from now on, nobody is asked any more"

@@ -188,6 +188,9 @@ async def plan_start(run: Run, names: Sequence[str]) -> Planned:
 async def start_plan(run: Run, observed: Observed, names: Sequence[str]) -> Plan:
     """The same for what has been looked at."""
     wanted = graph.with_dependencies(run.services, names or run.services)
+    if not names:  # what `down SERVICE` has taken away stays away
+        asleep = drift.resting(await in_thread(lambda: run.world.store.run_heads(run.stack)), run.services)
+        wanted -= {name for name in asleep if not observed.of(name)}
     _check_containers(run, observed, wanted)
     settled = await ready_ones(run, observed, wanted)
     return planning.start_plan(run.stack, Operation.START, run.services, wanted, settled)
