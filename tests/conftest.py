@@ -138,6 +138,7 @@ hypothesis_settings.load_profile("moorage")
 
 MARKED_FOLDERS = {
     "engine": "engine",
+    "cases": "engine",
     "orchestrated": "orchestrated",
     "e2e": "e2e",
     "benchmarks": "bench",
@@ -145,7 +146,7 @@ MARKED_FOLDERS = {
     "dagger_engine": "dagger_engine",
     "faults": "faults",
 }
-LONGEST_FIRST = ("orchestrated", "e2e", "packaging", "faults", "engine")
+LONGEST_FIRST = ("orchestrated", "e2e", "packaging", "faults", "engine", "cases")
 """Folders whose tests wait the most: the short ones of the others fill up the end, so that no process is left alone."""
 
 
