@@ -12,7 +12,7 @@ import pytest
 from moorage.cli import _VERBS, _app, call
 from moorage.cli.examples import EXAMPLES
 
-WITHOUT_JSON = {"ci", "exec", "open"}
+WITHOUT_JSON = {"ci", "exec", "open", "run"}
 """What they print is another program's, or nothing."""
 
 
@@ -65,7 +65,7 @@ def test_f_of_logs_is_follow_as_with_compose():
 )
 def test_an_output_that_does_not_take_it(where, code, said):
     program = Path(sys.executable).with_name("moorage")
-    done = subprocess.call(["sh", "-c", f"{program} --version {where}"], capture_output=True, text=True, check=False)
+    done = subprocess.run(["sh", "-c", f"{program} --version {where}"], capture_output=True, text=True, check=False)
     assert done.returncode == code
     assert said in done.stderr
     assert "Traceback" not in done.stderr
