@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from moorage.cli.options import LockTimeout, Selection
-from moorage.cli.output import as_json, remark
+from moorage.cli.output import as_json, remark, say_run
 from moorage.cli.target import target_of
 from moorage.cli.world import open_world
 from moorage.model.request import DownRequest
@@ -50,4 +50,6 @@ def down(
         remark(f"{name}: {', '.join(named)} removed" if named else f"{name}: down")
     if json:
         as_json(found)
+    else:
+        say_run(found)
     return 0

@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from moorage.cli.options import LockTimeout, Selection
-from moorage.cli.output import as_json, say
+from moorage.cli.output import as_json, say, say_run
 from moorage.cli.target import target_of
 from moorage.cli.world import open_world
 from moorage.model.request import StartRequest
@@ -37,4 +37,5 @@ def start(
         as_json(found)
     else:
         say(status_text(StackStatus.model_validate({key: found[key] for key in StackStatus.model_fields})))
+        say_run(found)
     return 0

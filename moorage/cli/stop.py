@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from moorage.cli.options import LockTimeout, Selection
-from moorage.cli.output import as_json, remark
+from moorage.cli.output import as_json, remark, say_run
 from moorage.cli.target import target_of
 from moorage.cli.world import open_world
 from moorage.model.request import StopRequest
@@ -41,4 +41,6 @@ def stop(
     remark(f"{name}: stopped")
     if json:
         as_json(found)
+    else:
+        say_run(found)
     return 0
