@@ -20,7 +20,7 @@ PATIENCE_S = 100
 
 def containers(docker_client, stack, *, one_off):
     chosen = [f"com.docker.compose.project={stack}", f"com.docker.compose.oneoff={one_off}"]
-    return docker_client.containers(all=True, filters={"label": chosen})
+    return docker_client.api.containers(all=True, filters={"label": chosen})
 
 
 def until(condition):

@@ -173,12 +173,16 @@ def _stack_record(run: Run, generation: Generation) -> StackRecord:
 
 def _tidy(run: Run) -> None:
     """What may fail without harm, whatever it fails by: the stack is committed, and `sweep` tidies up what is left."""
-    world = run.world
     try:
-        number = run.generation.number if run.generation else 0
-        for name, seconds in run.ready_s.items():
-            now, keep = world.clock.now(), world.settings.keep_timings
-            world.store.add_timing(run.stack, name, number, "ready", seconds, now, keep=keep)
-        generations.prune(world, run.stack)
+        remember_times(run)
+        generations.prune(run.world, run.stack)
     except Exception as error:  # noqa: BLE001 - a start that is committed is never undone
         run.tell(Action.NOTICE, message=f"clean-up failed: {said(error)}")
+
+
+def remember_times(run: Run) -> None:
+    """Write down how long each service took that the run has started."""
+    store, number = run.world.store, run.generation.number if run.generation else 0
+    for name, seconds in run.ready_s.items():
+        now, keep = run.world.clock.now(), run.world.settings.keep_timings
+        store.add_timing(run.stack, name, number, "ready", seconds, now, keep=keep)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from moorage.work.runs.run import Run
 from moorage.work.threads import in_thread
 
 _NO_FILE = Path()
+_OF_COMPOSE = re.compile(r"\s*(?:Image \S+ \w+|.*\bbuildx\b.*)\s*$")
 
 
 def chosen(world: World, request: UpRequest | None, definition: Definition) -> BuilderName:
@@ -118,10 +120,15 @@ async def pull(step: Step, run: Run) -> str:
 
 
 def _teller(step: Step, run: Run) -> Callable[[str], None]:
-    return partial(_tell, step, run)
+    return partial(_tell, step, run, set())
 
 
-def _tell(step: Step, run: Run, line: str) -> None:
+def _tell(step: Step, run: Run, told: set[str], line: str) -> None:
+    """What Compose says of itself it says several times: once is enough. A build's own lines are all told."""
+    if of_compose := _OF_COMPOSE.match(line):
+        if line in told:
+            return
+        told.add(of_compose.string)
     if line.strip():
         run.tell(Action.PROGRESS, step.id, line, service=step.service)
 

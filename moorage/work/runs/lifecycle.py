@@ -26,6 +26,7 @@ from moorage.work.queries.consent import is_for_production, wants_approval
 from moorage.work.queries.ports import taken
 from moorage.work.queries.readiness import is_ready
 from moorage.work.queries.status import status
+from moorage.work.runs.commit import remember_times
 from moorage.work.runs.context import Context
 from moorage.work.runs.run import Run
 from moorage.work.runs.scheduler import carry_out
@@ -229,6 +230,7 @@ async def begin_again(run: Run, planned: PlannedRestart) -> None:
 async def status_of_started(run: Run) -> StackStatus:
     """The status after a run that is committed: where it cannot be read, that is told, not raised."""
     try:
+        await in_thread(lambda: remember_times(run))
         return await status(run.world, run.stack, ask=True)
     except Exception as error:  # noqa: BLE001 - what is done stays done
         run.tell(Action.NOTICE, message=f"done; but how it is now cannot be read: {said(error)}")
