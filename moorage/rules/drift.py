@@ -38,7 +38,9 @@ def resting(runs: Iterable[RunHead], services: Mapping[str, Service]) -> frozens
         if run.operation == Operation.DOWN and not run.services:
             stopped |= set(services) - started
             break
-        if run.operation in (Operation.UP, *_BEGINS):
+        if run.operation == Operation.UP:  # its services are named with what they need
+            started |= (names & set(services)) - stopped
+        elif run.operation in _BEGINS:
             started |= set(graph.with_dependencies(services, names & set(services))) - stopped
         elif run.operation in (Operation.STOP, Operation.DOWN):
             stopped |= names - started

@@ -58,6 +58,11 @@ def mark_of(container: Container) -> dict[str, Any]:
     }
 
 
+def had_containers(record: RunRecord) -> frozenset[str]:
+    """Services that had containers before the run, running or not."""
+    return frozenset(c["service"] for c in record.before.get("containers", {}).values())
+
+
 def active_before(record: RunRecord, services: Mapping[str, Service]) -> frozenset[str]:
     """Services that were running before the run, and one-shots that had completed: what an undo has to restore."""
     return frozenset(

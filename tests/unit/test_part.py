@@ -127,6 +127,11 @@ def test_one_that_fails_is_undone_and_the_others_have_noticed_nothing(shop):
 def test_alone_it_comes_without_what_it_needs(shop):
     shop.up("web", no_deps=True)
     assert shop.running() == {"web"}
+    shop.up()
+    asyncio.run(stop(shop.context, StopRequest(stack="shop", services=("db",))))
+    shop.up("web", no_deps=True, force_recreate=True)
+    assert shop.running() == {"web", "other"}
+    assert shop.drift() == (), "that db is stopped is still on purpose"
 
 
 def test_nothing_to_do_is_nothing_done(shop):
@@ -186,6 +191,19 @@ def test_down_of_a_service_removes_its_container_and_it_stays_away(shop):
     assert shop.drift() == ()
 
 
+def test_after_a_down_some_services_are_a_whole_stack(shop):
+    shop.up()
+    shop.down()
+    found = shop.up("web")
+    assert (found.state, found.services["other"].state) == (StackState.RUNNING, "absent")
+    assert shop.status().state == shop.up("web").state == StackState.RUNNING
+    assert {lease.key.service for lease in shop.store.leases("shop")} == {"web", "other"}, "other keeps its port"
+    shop.down("web")
+    assert shop.status().state == StackState.RUNNING
+    shop.up()
+    assert shop.running() == {"db", "web", "other"}
+
+
 def test_down_of_a_service_leaves_volumes_alone(shop):
     shop.machine.add_image("app:1", ["sleep", "600"], volumes=["/cache"])
     shop.up()
@@ -206,7 +224,7 @@ def test_a_failed_start_after_a_down_of_a_service_does_not_start_it(shop):
     shop.write({**FILE, "other": {"image": "fails:1"}})
     with pytest.raises(MoorageError):
         shop.up("other")
-    assert shop.running() == {"db", "other"}
+    assert set(shop.ids()) == shop.running() == {"db", "other"}
 
 
 def test_rollback_and_generations_know_what_was_applied(shop):

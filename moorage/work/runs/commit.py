@@ -62,7 +62,11 @@ def status_of_committed(run: Run) -> StackStatus:
         name: service_status(observed.of(name), ready=_is_ready(run, name, observed), time_s=_time_to_ready(run, name))
         for name in names
     }
-    ready = all(services[name].ready for name, service in run.services.items() if service.replicas)
+    # Of what was not asked for, what is not there was taken down on purpose.
+    wanted = [
+        name for name, one in run.services.items() if one.replicas and (name not in run.kept or observed.of(name))
+    ]
+    ready = all(services[name].ready for name in wanted)
     return StackStatus(
         stack=run.stack,
         path=str(generation.source.directory),
