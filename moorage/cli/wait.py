@@ -61,7 +61,7 @@ async def _until_ready(world: World, target: Target, timeout_s: float) -> StackS
     while True:
         found = await status(world, target.stack)
         waiting = [name for name in target.services or found.services if not _is_ready(found, name)]
-        if found.state == StackState.RUNNING or (target.services and not waiting):
+        if not waiting if target.services else found.state == StackState.RUNNING:
             return found
         if time.monotonic() >= deadline:
             names = ", ".join(waiting) or "no service exists"
