@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from moorage.cli.options import Selection, request_of
 from moorage.cli.output import as_json, say
+from moorage.cli.target import told_from_stacks
 from moorage.cli.world import open_world
 from moorage.rules.part import numbers_of
 from moorage.work.definitions.resolve import resolve
@@ -45,7 +46,8 @@ def plan(
         }
     )
     world = open_world()
-    steps = asyncio.run(plan_up(world, resolve(world, request))).plan
+    with told_from_stacks(world, request.services):
+        steps = asyncio.run(plan_up(world, resolve(world, request))).plan
     if json:
         as_json(
             {**steps.model_dump(mode="json"), "steps": [{"id": s.id, **s.model_dump(mode="json")} for s in steps.steps]}

@@ -5,7 +5,8 @@ Verbs that took the name of a stack as their argument still do, where it cannot 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from moorage.cli.options import Selection, is_known, known_stack_of, stack_of, unknown_stack
@@ -39,6 +40,22 @@ def target_of(
     stack = _stack(world, selection, absent=absent)
     _check(world, stack, words)
     return Target(stack, tuple(dict.fromkeys(words)))
+
+
+@contextmanager
+def told_from_stacks(world: World, services: Collection[str]) -> Iterator[None]:
+    """Where a service is not there, but a stack of that name is: the error says so."""
+    try:
+        yield
+    except DefinitionError as error:
+        name = error.fields.get("service")
+        if name in services and str(error) == f"no service {name!r}" and is_known(world, name):
+            error.hint = _is_a_stack(name)
+        raise
+
+
+def _is_a_stack(name: str) -> str:
+    return f"It is a stack: `--name {name}` names it."
 
 
 def whole_stack_of(world: World, selection: Selection, word: str | None, verb: str) -> str:
@@ -82,7 +99,7 @@ def _check(world: World, stack: str, words: Sequence[str]) -> None:
         if word not in known:
             message = f"{stack}: no service {word!r}"
             is_stack = is_known(world, word)
-            hint = f"It is a stack: `--name {word}` names it." if is_stack else did_you_mean(word, known, "Services")
+            hint = _is_a_stack(word) if is_stack else did_you_mean(word, known, "Services")
             raise DefinitionError(message, service=word, stack=stack, hint=hint)
 
 

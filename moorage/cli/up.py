@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from moorage.cli.options import LockTimeout, Selection, request_of
 from moorage.cli.output import as_json, remark, say
 from moorage.cli.signals import LoopThread
+from moorage.cli.target import told_from_stacks
 from moorage.cli.world import open_world
 from moorage.interfaces import World
 from moorage.model.image import BuilderName
@@ -97,7 +98,12 @@ def bring_up(
     `more`: parameters of the flow besides those of the request. Raises MoorageError.
     """
     asked = parameters_of(request, ttl) | (more or {})
-    with LoopThread() as loop, single_flight(open_world(settings=settings), request, remark, loop.run) as turn:
+    world = open_world(settings=settings)
+    with (
+        told_from_stacks(world, request.services),
+        LoopThread() as loop,
+        single_flight(world, request, remark, loop.run) as turn,
+    ):
         found = _already(turn.idle) if turn.idle else _now(asked, settings, turn.resolved, loop)
     return found, turn.idle is not None
 

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from moorage.cli.options import Selection
-from moorage.cli.target import target_of, whole_stack_of
+from moorage.cli.target import target_of, told_from_stacks, whole_stack_of
 from moorage.errors import DefinitionError
 from moorage.model.definition import Source
 from moorage.rules import labels
@@ -84,6 +84,13 @@ def test_what_is_not_there_is_an_error_that_says_what_was_meant(world, words, na
         assert message in str(raised.value)
         assert hint in raised.value.hint
         assert raised.value.exit_code == 2
+
+
+def test_a_stack_where_up_expects_a_service(world):
+    for name, hint in (("blog", "It is a stack: `--name blog` names it."), ("blgo", "as it was")):
+        with pytest.raises(DefinitionError) as raised, told_from_stacks(world, [name]):
+            raise DefinitionError(f"no service {name!r}", service=name, hint="as it was")
+        assert raised.value.hint == hint
 
 
 def test_where_there_is_no_project_a_stack_can_be_named(world, tmp_path, monkeypatch):
