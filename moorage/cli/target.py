@@ -48,7 +48,7 @@ def told_from_stacks(world: World, services: Collection[str]) -> Iterator[None]:
     try:
         yield
     except DefinitionError as error:
-        name = error.fields.get("service")
+        name = str(error.fields.get("service"))
         if name in services and str(error) == f"no service {name!r}" and is_known(world, name):
             error.hint = _is_a_stack(name)
         raise
