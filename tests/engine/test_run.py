@@ -7,7 +7,6 @@ import pty
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -21,14 +20,6 @@ PATIENCE_S = 100
 def containers(docker_client, stack, *, one_off):
     chosen = [f"com.docker.compose.project={stack}", f"com.docker.compose.oneoff={one_off}"]
     return docker_client.api.containers(all=True, filters={"label": chosen})
-
-
-def until(condition):
-    """For what another process does."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert condition()
 
 
 @pytest.fixture
@@ -73,27 +64,35 @@ def test_one_command_beside_the_stack(shop, docker_client):
     assert "Did you mean" in shop.moorage("run", "weeb", "true", exit_code=2).stderr
 
 
+WAITS = "trap 'exit 9' TERM; echo there; while :; do sleep 0.1; done"
+
+
 def test_one_that_nobody_attends_to_any_more_is_swept_and_goes_with_down(shop, docker_client):
     def begun():
-        process = subprocess.Popen([MOORAGE, "run", "--no-deps", "web", "sleep", "1000"], cwd=shop.path)
-        until(lambda: containers(docker_client, shop.name, one_off=True))
+        command = [MOORAGE, "run", "--no-deps", "web", "sh", "-c", WAITS]
+        process = subprocess.Popen(command, cwd=shop.path, stdout=subprocess.PIPE)
+        assert process.stdout.readline() == b"there\n"
         return process
+
+    def ended(process, number):
+        os.kill(process.pid, number)
+        with process.stdout:
+            return process.wait(PATIENCE_S)
+
+    def there():
+        return containers(docker_client, shop.name, one_off=True)
 
     first = begun()
     assert "killed `run`" not in shop.moorage("sweep", "--dry-run").stdout, "somebody attends to it"
-    os.kill(first.pid, signal.SIGKILL)
-    first.wait()
+    assert ended(first, signal.SIGKILL) == -signal.SIGKILL
+    assert there()
     assert f"swept container of a killed `run` of {shop.name}" in shop.moorage("sweep").stdout
-    assert not containers(docker_client, shop.name, one_off=True)
-    second = begun()
-    os.kill(second.pid, signal.SIGTERM)  # the command's own signal; sleep as pid 1 of tini ends by it
-    assert second.wait(PATIENCE_S) == 143
-    assert not containers(docker_client, shop.name, one_off=True)
-    third = begun()
-    os.kill(third.pid, signal.SIGKILL)
-    third.wait()
-    shop.moorage("down")
-    assert not containers(docker_client, shop.name, one_off=True)
+    assert not there()
+    assert ended(begun(), signal.SIGTERM) == 9, "signals are the command's"
+    assert not there()
+    assert ended(begun(), signal.SIGKILL) == -signal.SIGKILL
+    shop.moorage("down", "--timeout", "0")
+    assert not there()
 
 
 def test_on_a_terminal_the_command_gets_one(shop):
