@@ -18,6 +18,7 @@ async def down(
     volumes: Annotated[bool, parameters.switch("Remove volumes")] = False,
     release_ports: Annotated[bool, parameters.switch("Release ports")] = False,
     timeout_s: parameters.Grace = None,
+    services: parameters.Services = parameters.NOTHING,
 ) -> dict[str, Any] | State[Any]:
     """Remove a stack's containers and networks.
 
@@ -26,6 +27,9 @@ async def down(
         volumes: Remove its volumes too: their data is lost.
         release_ports: Release its host ports; otherwise they are kept for its next start.
         timeout_s: Grace period for stopping a service, in seconds. Empty: as in the definition.
+        services: Services whose containers to remove; the rest of the stack stays. Empty: all of the stack.
     """
-    request = DownRequest(stack=stack, volumes=volumes, release_ports=release_ports, timeout_s=timeout_s)
+    request = DownRequest(
+        stack=stack, volumes=volumes, release_ports=release_ports, timeout_s=timeout_s, services=tuple(services)
+    )
     return await carried_out(lambda context: take_down(context, request))

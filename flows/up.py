@@ -46,6 +46,9 @@ async def up(
     force_recreate: Annotated[bool, switch("Re-create even if nothing changed")] = False,
     dagger: parameters.DaggerName = "",
     registry_credentials: parameters.RegistryName = "",
+    services: parameters.Services = parameters.NOTHING,
+    no_deps: Annotated[bool, switch("Only the named services")] = False,
+    scale: parameters.Scale = parameters.NOTHING,
 ) -> dict[str, Any] | State[Any]:
     """Bring a stack up: either all services become ready, or everything is undone.
 
@@ -67,6 +70,9 @@ async def up(
         dagger: Name of a Dagger Engine (see Blocks) to build with if `builder` is `dagger`. Empty: the worker's.
         registry_credentials: Name of Docker Registry Credentials (see Blocks) for private images. Empty: those of the
             stack source, or else the worker's own login.
+        services: Services to bring up, with what they need; the others stay as they are. Empty: all.
+        no_deps: Bring up only the named services, not what they need.
+        scale: Numbers of replicas, such as `worker=3`, in place of what the definition says; until the next start.
     """
     if bool(path) == bool(stack):
         raise DefinitionError("name either a path or a stack source", key="path", hint="Give one of them, not both.")
@@ -81,6 +87,9 @@ async def up(
         "builder": None if builder == Builder.AUTO else builder.value,
         "build": build,
         "force_recreate": force_recreate,
+        "services": tuple(services),
+        "no_deps": no_deps,
+        "scale": parameters.replicas(scale),
     }
     engine = await parameters.dagger_named(dagger) if dagger else None
     logins = (

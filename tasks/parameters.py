@@ -14,6 +14,7 @@ from moorage.hub.outcome import CALLER
 from moorage.hub.registry_login import login_of
 from moorage.model.image import RegistryLogin
 from moorage.rules.durations import seconds
+from moorage.rules.part import numbers_of
 from moorage.show.secret_names import looks_secret
 from moorage.work.definitions.request import UpRequest, source_of
 from moorage.work.definitions.resolve import Resolved
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _DAY_S = 86_400
 _NAME = "[a-z0-9][a-z0-9_-]{0,47}"
 _SERVICE = r"^[a-zA-Z0-9._-]+$"
+_REPLICAS = r"^[a-zA-Z0-9._-]+=[0-9]{1,4}$"
 
 
 def _titled(title: str, **bounds: Any) -> Any:
@@ -48,6 +50,7 @@ Profiles = Annotated[list[str], _titled("Profiles", max_length=50), _NONE_IS_NO_
 Variables = Annotated[dict[str, str] | None, _titled("Variables", max_length=500)]
 EnvFiles = Annotated[list[str], _titled("Files with variables", max_length=50), _NONE_IS_NO_LIST]
 Services = Annotated[list[Annotated[str, Field(pattern=_SERVICE)]], _titled("Services"), _NONE_IS_NO_LIST]
+Scale = Annotated[list[Annotated[str, Field(pattern=_REPLICAS)]], _titled("Replicas"), _NONE_IS_NO_LIST]
 NOTHING: list[str] = []
 """Default value for lists; must not be modified."""
 WaitTimeout = Annotated[float | None, _titled("Longest wait for a service (s)", gt=0, le=_DAY_S)]
@@ -129,6 +132,11 @@ async def dagger_named(name: str) -> DaggerEngine:
         hint = "Create it in the UI: Blocks, Moorage Dagger Engine."
         raise DefinitionError(message, key="dagger", hint=hint) from error
     return found
+
+
+def replicas(scale: list[str]) -> dict[str, int]:
+    """Service → number of replicas, of `SERVICE=NUMBER`. Raises DefinitionError."""
+    return numbers_of(scale, "scale")
 
 
 def ttl_s(ttl: str) -> float | None:

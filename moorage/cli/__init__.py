@@ -22,11 +22,13 @@ _VERBS = {
     "restart": "Stop services and start them again, in dependency order",
     "build": "Build the images of services; starts nothing",
     "pull": "Pull the images of services; starts nothing",
+    "scale": "Change how many replicas of services run",
     "ls": "List the stacks of this machine",
-    "status": "Show the state of a stack and its services",
+    "status": "Show the state of a stack and its services (also `ps`)",
     "logs": "Show the output of services, and follow it through restarts",
     "stats": "Show what services use: CPU, memory, network, restarts",
     "exec": "Run a command in a running service",
+    "run": "Run a command in a new container of a service",
     "env": "Print the addresses of the services as environment variables",
     "open": "Open a service in the browser",
     "ports": "Show the leased host ports, find out who holds a port, release ports",
@@ -48,6 +50,9 @@ _EXIT_CODES = (
     "Exit codes: 0 done, 1 the command that you ran failed, 2 definition or usage, 3 port, 4 engine or Compose, 5 "
     "failed and undone, 6 failed and not completely undone, 7 stack busy, 8 hub, 130 interrupted and undone."
 )
+_ALIASES = {"ps": "status"}
+"""What people type who know another command → our verb."""
+_RUNS_COMMANDS = frozenset({"exec", "run"})
 _LEAVES_ORPHANS = frozenset({"sweep"})
 """Verbs that do not first remove the stacks of killed test runs: `sweep` does that itself, or only lists them."""
 
@@ -57,18 +62,20 @@ def main() -> None:
     from moorage.cli import process
 
     process.begin()
-    process.end(run(sys.argv[1:]))
+    process.end(call(sys.argv[1:]))
 
 
-def run(arguments: Sequence[str]) -> int:
+def call(arguments: Sequence[str]) -> int:
     """Run one command; returns its exit code."""
     from cyclopts import CycloptsError
 
-    from moorage.cli.output import as_json, show_error
-    from moorage.errors import DefinitionError, MoorageError
+    from moorage.cli.output import show_error
+    from moorage.errors import MoorageError
 
-    if list(arguments[:1]) == ["exec"]:
-        from moorage.cli.exec import with_command_apart
+    if arguments and arguments[0] in _ALIASES:
+        arguments = [_ALIASES[arguments[0]], *arguments[1:]]
+    if arguments and arguments[0] in _RUNS_COMMANDS:
+        from moorage.cli.command_apart import with_command_apart
 
         arguments = with_command_apart(arguments)
     try:
@@ -76,10 +83,9 @@ def run(arguments: Sequence[str]) -> int:
             _end_orphans()
         return int(_app(arguments)(list(arguments), exit_on_error=False, print_error=False) or 0)
     except CycloptsError as error:
-        if _wants_json(arguments):
-            as_json(DefinitionError(str(error), hint="Try `moorage --help`.").as_dict())
-        sys.stderr.write(f"moorage: {error}\nTry `moorage --help`.\n")
-        return 2
+        from moorage.cli.usage import usage_error
+
+        return show_error(usage_error(error), as_json=_wants_json(arguments))
     except MoorageError as error:
         return show_error(error, as_json=_wants_json(arguments))
     except BrokenPipeError:  # the reader of our output has gone, as in `moorage ls | head -1`

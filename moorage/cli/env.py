@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from moorage.cli.options import Selection, known_stack_of
+from moorage.cli.options import Selection
 from moorage.cli.output import as_json, remark, say
+from moorage.cli.target import target_of
 from moorage.cli.world import open_world
 from moorage.rules import addresses
 from moorage.show.variables_text import dotenv_text, shell_text
@@ -16,8 +17,7 @@ from moorage.work.queries.status import status
 
 
 def env(
-    stack: str | None = None,
-    *,
+    *services: str,
     selection: Selection = Selection(),  # noqa: B008 - frozen
     form: Annotated[
         Literal["shell", "dotenv", "json"], Parameter(name="--format", help="Output format.", show_default=True)
@@ -31,11 +31,14 @@ def env(
 
     Parameters
     ----------
-    stack
-        Name of the stack; without it, the stack of the working directory.
+    services
+        Services whose addresses to print (default: all).
     """
     world = open_world()
-    found = asyncio.run(status(world, known_stack_of(world, selection, stack), ask=False))
+    target = target_of(world, selection, services, stack_too=True)
+    found = asyncio.run(status(world, target.stack, ask=False))
+    if target.services:
+        found = found.model_copy(update={"services": {name: found.services[name] for name in target.services}})
     variables = addresses.variables(found)
     if json or form == "json":
         as_json(addresses.as_data(found))

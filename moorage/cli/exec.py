@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Sequence
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from moorage.adapters.compose.cli import find_program
+from moorage.cli.command_apart import become, options_of
 from moorage.cli.options import Selection, known_stack_of
 from moorage.cli.world import open_world
-from moorage.errors import ComposeUnavailableError, DefinitionError, MoorageError
+from moorage.errors import DefinitionError, MoorageError
 from moorage.interfaces import World
-from moorage.rules.environments import for_programs
 from moorage.work.definitions import generations
 from moorage.work.queries.logs import chosen
-
-_WITH_VALUE = frozenset(
-    {
-        *("--file", "-f", "--project-directory", "--profile", "--env-file", "--name", "--project-name", "-p"),
-        *("--index", "--user", "-u", "--workdir", "-w", "--env", "-e"),
-    }
-)
 
 
 def exec(  # noqa: A001 - the verb's name
@@ -59,30 +49,10 @@ def exec(  # noqa: A001 - the verb's name
     name = known_stack_of(world, selection)
     _check_running(world, name, service, index)
     options = ["--index", str(index), *(["--privileged"] if privileged else [])]
-    at_terminal = all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
-    options += [] if at_terminal and not no_tty else ["--no-tty"]
-    options += [f"--user={user}"] if user else []
-    options += [f"--workdir={workdir}"] if workdir else []
-    options += [f"--env={pair}" for pair in env]
+    options += options_of(user, workdir, env, no_tty=no_tty)
     program, _ = find_program(world.settings.compose)
-    _become([*program, "-p", name, *_file(world, name), "exec", *options, "--", service, *command])
+    become("exec", [*program, "-p", name, *_file(world, name), "exec", *options, "--", service, *command])
     return 0
-
-
-def with_command_apart(arguments: Sequence[str]) -> list[str]:
-    """Insert `--` after the service's name in the arguments of `exec`: what follows belongs to the command."""
-    value_next = False
-    for number, argument in enumerate(arguments[1:], 1):
-        if value_next:
-            value_next = False
-        elif argument == "--":
-            break
-        elif argument.startswith("-"):
-            value_next = argument in _WITH_VALUE
-        else:
-            after = list(arguments[number + 1 :])
-            return [*arguments[: number + 1], *(after if after[:1] == ["--"] or not after else ["--", *after])]
-    return list(arguments)
 
 
 def _check_running(world: World, stack: str, service: str, index: int) -> None:
@@ -111,17 +81,3 @@ def _file(world: World, stack: str) -> list[str]:
     if generation is None and newest:
         generation = generations.read(world, stack, newest.number)
     return ["-f", str(generations.compose_file(world, generation))] if generation else []
-
-
-def _become(command: list[str]) -> None:
-    """Replace this process with Compose, so that terminal, window size, signals and exit code are the command's."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    environment = {name: value for name, value in for_programs(os.environ).items() if not name.startswith("COMPOSE_")}
-    try:
-        os.execvpe(command[0], command, environment)  # noqa: S606 - no shell is what we want
-    except OSError as error:
-        message = f"{command[0]}: {error.strerror or error}"
-        raise ComposeUnavailableError(message, hint="`moorage doctor` says more.") from None
-    except ValueError:  # a NUL byte
-        raise DefinitionError("exec: an argument holds a NUL byte", hint="Leave it out.") from None

@@ -7,15 +7,16 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from moorage.cli.options import Selection, known_stack_of
+from moorage.cli.options import Selection
 from moorage.cli.output import as_json, say
+from moorage.cli.target import target_of
 from moorage.cli.world import open_world
+from moorage.errors import DefinitionError
 from moorage.model.health import Health
 
 
 def health(
-    stack: str | None = None,
-    *,
+    *services: str,
     selection: Selection = Selection(),  # noqa: B008 - frozen
     heal: Annotated[
         bool, Parameter(help="Repair drift now, including services that automatic healing has given up.")
@@ -29,11 +30,15 @@ def health(
 
     Parameters
     ----------
-    stack
-        Name of the stack; without it, the stack of the working directory.
+    services
+        Services to check (default: all).
     """
     world = open_world()
-    name = known_stack_of(world, selection, stack)
+    target = target_of(world, selection, services, stack_too=True)
+    name = target.stack
+    if heal and target.services:
+        message = "health: --heal is about a whole stack, not about services"
+        raise DefinitionError(message, hint=f"`moorage restart {target.services[0]}` repairs one service.")
     if heal:
         from moorage.cli.flow_runner import run_flow
 
@@ -43,6 +48,8 @@ def health(
         from moorage.work.queries.health import health as look
 
         found = asyncio.run(look(world, name))
+    if target.services:
+        found = found.of(target.services)
     if json:
         as_json({**found.model_dump(mode="json"), "well": found.well})
     else:

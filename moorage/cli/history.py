@@ -6,8 +6,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from moorage.cli.options import Selection, known_stack_of
+from moorage.cli.options import Selection
 from moorage.cli.output import as_json, say
+from moorage.cli.target import whole_stack_of
 from moorage.cli.world import open_world
 from moorage.model.state import RunRecord
 
@@ -26,10 +27,10 @@ def history(
     Parameters
     ----------
     stack
-        Name of the stack; without it, the stack of the working directory.
+        Name of the stack, as with `--name`; without it, the stack of the working directory.
     """
     world = open_world()
-    name = known_stack_of(world, selection, stack, gone=runs)
+    name = whole_stack_of(world, selection, stack, "history")
     if runs:
         found = world.store.runs(name)
         if json:

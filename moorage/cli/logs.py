@@ -10,8 +10,9 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from moorage.cli.options import LongSelection, known_stack_of, stack_of
+from moorage.cli.options import LongSelection, stack_of
 from moorage.cli.output import remark
+from moorage.cli.target import target_of
 from moorage.cli.world import open_world
 from moorage.errors import DefinitionError
 from moorage.interfaces import World
@@ -59,7 +60,7 @@ def logs(
     shape = {"colour": colour, "prefix": not no_log_prefix, "timestamps": timestamps}
     if failed:
         return _failed(world, stack_of(world, selection), services, shape, json=json)
-    name = known_stack_of(world, selection)
+    name, services = target_of(world, selection, services)
     span = _span(world, tail, since, until)
     names = services_of(world, name, services)
     view = LogView(names, **shape, hide=(lambda text: text) if show_secrets else generations.censor(world, name))

@@ -12,7 +12,7 @@ from moorage.errors import DefinitionError
 from moorage.interfaces import World
 from moorage.rules import naming
 from moorage.settings import Settings, settings
-from moorage.work.definitions.request import UpRequest, name_of, source_of
+from moorage.work.definitions.request import UpRequest, name_of, not_ours, source_of
 
 
 @Parameter(name="*")
@@ -85,24 +85,28 @@ def stack_of(world: World, selection: Selection, stack: str | None = None) -> st
     return names[0] if names else name_of(world, request, world.compose.raw_config(request.source))
 
 
-def known_stack_of(world: World, selection: Selection, stack: str | None = None, *, gone: bool = False) -> str:
-    """Like `stack_of`, for a stack on record or on the engine with our labels. Raises DefinitionError otherwise.
-
-    `gone`: one of which only runs are on record will do, such as a first start that failed.
-    """
+def known_stack_of(world: World, selection: Selection, stack: str | None = None) -> str:
+    """Like `stack_of`, for a stack on record or on the engine with our labels. Raises DefinitionError otherwise."""
     name = stack_of(world, selection, stack)
-    if world.store.stack(name) or world.store.leases(name) or _on_engine(world, name):
+    if is_known(world, name):
         return name
-    if gone and world.store.run_heads(name):
-        return name
+    raise unknown_stack(world, name)
+
+
+def is_known(world: World, name: str) -> bool:
+    """True: a stack is on record, or was (its runs still are), or something on the engine is its."""
+    store = world.store
+    on_record = store.stack(name) or store.leases(name) or store.run_heads(name)
+    return bool(on_record) or name in world.engine.stacks_of(world.home)
+
+
+def unknown_stack(world: World, name: str) -> DefinitionError:
+    """The error for a stack that is not there: misspelt, or not Moorage's."""
+    from moorage.rules.spelling import did_you_mean
+
+    if name in world.engine.stacks():
+        return not_ours(world, name)
     known = [record.name for record in world.store.stacks()]
     message = f"there is no stack {name!r}"
-    raise DefinitionError(
-        message, hint=f"Known stacks: {', '.join(known)}." if known else "`moorage up` creates one.", stack=name
-    )
-
-
-def _on_engine(world: World, name: str) -> bool:
-    from moorage.rules import labels
-
-    return labels.ours(world.engine.stacks().get(name, {}), name, world.home)
+    hint = did_you_mean(name, known, "Known stacks") if known else "`moorage up` creates one."
+    return DefinitionError(message, hint=hint, stack=name)

@@ -6,7 +6,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
@@ -31,6 +31,12 @@ def _print_json(value: Any) -> None:
 def say(text: str) -> None:
     """Print text on stdout."""
     sys.stdout.write(_fitting(text, sys.stdout))
+
+
+def say_run(found: Mapping[str, Any]) -> None:
+    """Where the flow run of a verb is shown; nothing, if there was none."""
+    if url := found.get("flow_run_url"):
+        say(f"run: {url}")
 
 
 def remark(text: str) -> None:

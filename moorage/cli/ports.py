@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from moorage.cli.options import Selection, stack_of
+from moorage.cli.options import Selection
 from moorage.cli.output import as_json, remark, say
+from moorage.cli.target import target_of
 from moorage.cli.world import open_world
 from moorage.errors import DefinitionError
 from moorage.interfaces import World
@@ -40,16 +41,21 @@ def ports(
         raise DefinitionError(message, hint=f"`moorage ports show {which[0]}` shows one service or port.")
     match action:
         case "ls":
-            _ls(world, None if everywhere else stack_of(world, selection), json=json)
+            _ls(world, None if everywhere else _stack(world, selection), json=json)
         case "why":
             _why(world, which, json=json)
         case "show":
-            _show(world, stack_of(world, selection), which, json=json)
+            _show(world, _stack(world, selection), which, json=json)
         case "stats":
             _stats(world, json=json)
         case "release":
-            _release(world, stack_of(world, selection), which, json=json)
+            _release(world, _stack(world, selection), which, json=json)
     return 0
+
+
+def _stack(world: World, selection: Selection) -> str:
+    """A stack that is named has to be there; that of the working directory need not be up yet."""
+    return target_of(world, selection, (), absent=True).stack
 
 
 def _ls(world: World, stack: str | None, *, json: bool) -> None:

@@ -7,8 +7,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from moorage.cli.options import LockTimeout, Selection, known_stack_of
+from moorage.cli.options import LockTimeout, Selection
 from moorage.cli.output import as_json, say
+from moorage.cli.target import target_of
 from moorage.cli.world import open_world
 from moorage.model.request import RestartRequest
 from moorage.model.state import StackStatus
@@ -39,7 +40,7 @@ def restart(
     from moorage.show.text import summary_text
 
     began = time.monotonic()
-    name = known_stack_of(open_world(), selection)
+    name, services = target_of(open_world(), selection, services)
     request = RestartRequest(stack=name, services=services, recreate=recreate, timeout_s=timeout)
     found = run_flow("restart", request.model_dump(mode="json"), start_hub=False, settings=patience.settings())
     found["elapsed_s"] = round(time.monotonic() - began, 3)

@@ -7,8 +7,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from moorage.cli.options import LockTimeout, Selection, known_stack_of
+from moorage.cli.options import LockTimeout, Selection
 from moorage.cli.output import as_json, say
+from moorage.cli.target import whole_stack_of
 from moorage.cli.world import open_world
 from moorage.model.request import RollbackRequest
 from moorage.model.state import StackStatus
@@ -29,13 +30,13 @@ def rollback(
     Parameters
     ----------
     stack
-        Name of the stack; without it, the stack of the working directory.
+        Name of the stack, as with `--name`; without it, the stack of the working directory.
     """
     from moorage.cli.flow_runner import run_flow
     from moorage.show.text import summary_text
 
     began = time.monotonic()
-    name = known_stack_of(open_world(), selection, stack)
+    name = whole_stack_of(open_world(), selection, stack, "rollback")
     request = RollbackRequest(stack=name, to=to)
     found = run_flow("rollback", request.model_dump(mode="json"), start_hub=True, settings=patience.settings())
     found["elapsed_s"] = round(time.monotonic() - began, 3)

@@ -8,12 +8,16 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from moorage.cli.output import as_json, say
+from moorage.errors import DefinitionError
 from moorage.hub import runs as hub_runs
 
 
 def runs(
     stack: str | None = None,
     *,
+    name: Annotated[
+        str | None, Parameter(name=["--name", "--project-name", "-p"], help="List only the runs of this stack.")
+    ] = None,
     limit: Annotated[int, Parameter(name=["--limit", "-n"], help="Number of runs to list, newest first.")] = 20,
     json: Annotated[bool, Parameter(help="Print the runs as JSON.")] = False,
 ) -> int:
@@ -22,9 +26,15 @@ def runs(
     Parameters
     ----------
     stack
-        List only runs of this stack (default: of all stacks).
+        Name of the stack, as with `--name` (default: the runs of all stacks).
     """
-    found = hub_runs.last(hub_runs.address(), limit, stack or "")
+    if name is not None and stack is not None:
+        message = f"runs: unexpected argument {stack!r}: the stack is named with --name"
+        raise DefinitionError(message, hint=f"`moorage runs --name {name}` lists its runs.")
+    about = name or stack
+    found = hub_runs.last(hub_runs.address(), limit, about or "")
+    if about and not found:
+        _refuse_unknown(about)
     if json:
         as_json([one.model_dump(mode="json") for one in found])
     else:
@@ -42,5 +52,16 @@ def runs(
             )
             for one in found
         ]
-        say(table(("ID", "RUN", "STATE", "PROGRESS", "TOOK", "WHEN"), rows) if rows else "no runs yet")
+        none = f"no runs of {about} yet" if about else "no runs yet"
+        say(table(("ID", "RUN", "STATE", "PROGRESS", "TOOK", "WHEN"), rows) if rows else none)
     return 0
+
+
+def _refuse_unknown(stack: str) -> None:
+    """Raises DefinitionError for a stack that there never was."""
+    from moorage.cli.options import is_known, unknown_stack
+    from moorage.cli.world import open_world
+
+    world = open_world()
+    if not is_known(world, stack):
+        raise unknown_stack(world, stack)

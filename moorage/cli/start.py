@@ -6,8 +6,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from moorage.cli.options import LockTimeout, Selection, known_stack_of
-from moorage.cli.output import as_json, say
+from moorage.cli.options import LockTimeout, Selection
+from moorage.cli.output import as_json, say, say_run
+from moorage.cli.target import target_of
 from moorage.cli.world import open_world
 from moorage.model.request import StartRequest
 from moorage.model.state import StackStatus
@@ -29,11 +30,12 @@ def start(
     from moorage.cli.flow_runner import run_flow
     from moorage.show.text import status_text
 
-    name = known_stack_of(open_world(), selection)
+    name, services = target_of(open_world(), selection, services)
     request = StartRequest(stack=name, services=services)
     found = run_flow("start", request.model_dump(mode="json"), start_hub=False, settings=patience.settings())
     if json:
         as_json(found)
     else:
         say(status_text(StackStatus.model_validate({key: found[key] for key in StackStatus.model_fields})))
+        say_run(found)
     return 0

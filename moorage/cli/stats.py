@@ -8,12 +8,12 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from moorage.cli.options import Selection, known_stack_of
+from moorage.cli.options import Selection
 from moorage.cli.output import as_json, say
+from moorage.cli.target import target_of
 from moorage.cli.world import open_world
 from moorage.model.usage import StackUsage
 from moorage.show.usage_text import usage_text
-from moorage.work.queries.logs import services_of
 from moorage.work.queries.usage import Meter
 
 _FIRST_LOOK_S = 0.5
@@ -42,8 +42,8 @@ def stats(
     if everywhere:
         stacks = [record.name for record in world.store.stacks()]
     else:
-        stacks = [known_stack_of(world, selection)]
-        services = services_of(world, stacks[0], services) if services else ()
+        stack, services = target_of(world, selection, services)
+        stacks = [stack]
     meter = Meter(world, stacks, services)
     if json or no_stream or not sys.stdout.isatty():
         found = asyncio.run(_once(meter))

@@ -7,15 +7,15 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from moorage.cli.options import Selection, stack_of
+from moorage.cli.options import Selection
 from moorage.cli.output import as_json, say
+from moorage.cli.target import target_of
 from moorage.cli.world import open_world
 from moorage.work.queries.status import status as look
 
 
 def status(
-    stack: str | None = None,
-    *,
+    *services: str,
     selection: Selection = Selection(),  # noqa: B008 - frozen
     json: Annotated[bool, Parameter(help="Print the status as JSON.")] = False,
 ) -> int:
@@ -23,11 +23,14 @@ def status(
 
     Parameters
     ----------
-    stack
-        Name of the stack; without it, the stack of the working directory.
+    services
+        Services to show (default: all).
     """
     world = open_world()
-    found = asyncio.run(look(world, stack_of(world, selection, stack)))
+    target = target_of(world, selection, services, stack_too=True, absent=True)
+    found = asyncio.run(look(world, target.stack))
+    if target.services:
+        found = found.model_copy(update={"services": {name: found.services[name] for name in target.services}})
     if json:
         as_json(found.model_dump(mode="json"))
     else:

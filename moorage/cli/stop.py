@@ -6,8 +6,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from moorage.cli.options import LockTimeout, Selection, known_stack_of
-from moorage.cli.output import as_json, remark
+from moorage.cli.options import LockTimeout, Selection
+from moorage.cli.output import as_json, remark, say_run
+from moorage.cli.target import target_of
 from moorage.cli.world import open_world
 from moorage.model.request import StopRequest
 
@@ -34,10 +35,12 @@ def stop(
     """
     from moorage.cli.flow_runner import run_flow
 
-    name = known_stack_of(open_world(), selection)
+    name, services = target_of(open_world(), selection, services)
     request = StopRequest(stack=name, services=services, timeout_s=timeout, force=force)
     found = run_flow("stop", request.model_dump(mode="json"), start_hub=False, settings=patience.settings())
     remark(f"{name}: stopped")
     if json:
         as_json(found)
+    else:
+        say_run(found)
     return 0

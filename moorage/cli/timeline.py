@@ -8,8 +8,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from moorage.cli.options import Selection, known_stack_of
+from moorage.cli.options import Selection
 from moorage.cli.output import as_json, remark, say
+from moorage.cli.target import whole_stack_of
 from moorage.cli.world import open_world
 from moorage.errors import DefinitionError
 
@@ -32,12 +33,12 @@ def timeline(
     Parameters
     ----------
     stack
-        Name of the stack; without it, the stack of the working directory.
+        Name of the stack, as with `--name`; without it, the stack of the working directory.
     """
     from moorage.work.queries.timeline import timeline as look
 
     world = open_world()
-    chart = look(world, known_stack_of(world, selection, stack, gone=True), run)
+    chart = look(world, whole_stack_of(world, selection, stack, "timeline"), run)
     if svg:
         from moorage.show.timeline_svg import timeline_svg
 

@@ -12,6 +12,7 @@ from moorage.cli.options import Selection, known_stack_of
 from moorage.cli.output import as_json, remark, say
 from moorage.cli.world import open_world
 from moorage.errors import UndoIncompleteError
+from moorage.interfaces import World
 from moorage.model.request import RestoreRequest, SnapshotRequest
 from moorage.model.volume import Volume
 from moorage.work.operations.prune import prune as remove_unneeded
@@ -21,21 +22,24 @@ from moorage.work.runs.context import Context
 app = App(name="volumes", help="Manage the volumes of stacks.")
 
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print the result as JSON.")]
+StackName = Annotated[
+    str | None, Parameter(name=["--name", "--project-name", "-p"], help="Only the volumes of this stack.")
+]
 
 
 @app.command
-def ls(stack: str | None = None, *, json: Json = False) -> int:
+def ls(stack: str | None = None, *, name: StackName = None, json: Json = False) -> int:
     """List the volumes of Moorage's stacks, their sizes, and the services that mount them.
 
     Parameters
     ----------
     stack
-        List only the volumes of this stack.
+        Name of the stack, as with `--name` (default: the volumes of all stacks).
     """
     from moorage.work.queries.volumes import listed
 
     world = open_world()
-    found = listed(world, stack if stack is None else known_stack_of(world, Selection(), stack))
+    found = listed(world, _stack_named(world, stack, name))
     if json:
         as_json([_facts(volume) for volume in found])
     else:
@@ -49,6 +53,7 @@ def ls(stack: str | None = None, *, json: Json = False) -> int:
 def prune(
     stack: str | None = None,
     *,
+    name: StackName = None,
     all_: Annotated[
         bool, Parameter(name=["--all", "-a"], negative="", help="Include stacks that are down but still on record.")
     ] = False,
@@ -64,10 +69,10 @@ def prune(
     Parameters
     ----------
     stack
-        Prune only the volumes of this stack.
+        Name of the stack, as with `--name` (default: the volumes of all stacks).
     """
     world = open_world()
-    chosen, others = to_prune(world, stack, all_=all_)
+    chosen, others = to_prune(world, _stack_named(world, stack, name), all_=all_)
     if chosen and not dry_run:
         _list(chosen)
         if not force and not _agreed(f"Remove {len(chosen)} volumes? Their data is lost. [y/N] "):
@@ -90,6 +95,12 @@ def prune(
     if others:
         remark(f"{len(others)} more belong to stacks that are down: --all removes them too")
     return UndoIncompleteError.exit_code if kept else 0
+
+
+def _stack_named(world: World, stack: str | None, name: str | None) -> str | None:
+    """The stack that is meant. None: all. Raises DefinitionError: there is none of that name."""
+    wanted = name or stack
+    return None if wanted is None else known_stack_of(world, Selection(), wanted)
 
 
 def _list(volumes: tuple[Volume, ...]) -> None:

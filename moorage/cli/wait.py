@@ -8,8 +8,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from moorage.cli.options import Selection, known_stack_of
+from moorage.cli.options import Selection
 from moorage.cli.output import as_json, say
+from moorage.cli.target import Target, target_of
 from moorage.cli.world import open_world
 from moorage.errors import NotReadyError
 from moorage.interfaces import World
@@ -21,8 +22,7 @@ _LENGTH_OF_ID = 36
 
 
 def wait(
-    stack: str | None = None,
-    *,
+    *services: str,
     selection: Selection = Selection(),  # noqa: B008 - frozen
     timeout: Annotated[
         float, Parameter(name=["--timeout", "-t"], help="Longest time to wait, in seconds.", show_default=True)
@@ -35,17 +35,18 @@ def wait(
 
     Parameters
     ----------
-    stack
-        Name of the stack, or id of a flow run; without it, the stack of the working directory.
+    services
+        Services to wait for (default: all); or the id of a flow run.
     """
-    if stack and len(stack) == _LENGTH_OF_ID:
+    if len(services) == 1 and len(services[0]) == _LENGTH_OF_ID:
         from moorage.cli.detached import follow
         from moorage.hub.runs import is_id
 
-        if is_id(stack):
-            return follow(stack, timeout, json=json)
+        if is_id(services[0]):
+            return follow(services[0], timeout, json=json)
     world = open_world()
-    found = asyncio.run(_until_ready(world, known_stack_of(world, selection, stack), timeout))
+    target = target_of(world, selection, services, stack_too=True)
+    found = asyncio.run(_until_ready(world, target, timeout))
     if json:
         as_json(found.model_dump(mode="json"))
     else:
@@ -55,16 +56,19 @@ def wait(
     return 0
 
 
-async def _until_ready(world: World, stack: str, timeout_s: float) -> StackStatus:
+async def _until_ready(world: World, target: Target, timeout_s: float) -> StackStatus:
     deadline = time.monotonic() + timeout_s
     while True:
-        found = await status(world, stack)
-        if found.state == StackState.RUNNING:
+        found = await status(world, target.stack)
+        waiting = [name for name in target.services or found.services if not _is_ready(found, name)]
+        if not waiting if target.services else found.state == StackState.RUNNING:
             return found
         if time.monotonic() >= deadline:
-            waiting = [name for name, service in found.services.items() if not service.ready]
-            message = (
-                f"{stack}: {found.state} after {timeout_s:g} s; not ready: {', '.join(waiting) or 'no service exists'}"
-            )
-            raise NotReadyError(message, stack=stack, reason="timeout", hint="`moorage status` says more.")
+            names = ", ".join(waiting) or "no service exists"
+            message = f"{target.stack}: {found.state} after {timeout_s:g} s; not ready: {names}"
+            raise NotReadyError(message, stack=target.stack, reason="timeout", hint="`moorage status` says more.")
         await asyncio.sleep(_PAUSE_S)
+
+
+def _is_ready(found: StackStatus, service: str) -> bool:
+    return service in found.services and found.services[service].ready

@@ -59,5 +59,8 @@ class Compose(Protocol):
     def abort(self) -> None:
         """End the running builds and pulls: their calls raise ImageError."""
 
+    def attends(self, mark: str) -> bool:
+        """True: a process on this machine runs a container with this label, `NAME=VALUE`."""
+
     def end_strays(self, stack: str) -> None:
         """End calls for a stack that a dead Moorage process left running. Call this with the stack's lock held."""

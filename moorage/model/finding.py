@@ -14,6 +14,7 @@ class Leftover(StrEnum):
     STACK = "stack"
     """Its directory is gone, or its time to live is over."""
     PROCESS_STACK = "stack of a killed process"
+    ONE_OFF = "container of a killed `run`"
     LEASES = "leases"
     """Of a stack that is neither on record nor on the engine."""
     NETWORKS = "networks"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from enum import StrEnum
 
@@ -81,6 +82,13 @@ class Health(Frozen):
     """Only with `heal`."""
     healed: tuple[str, ...] = ()
     """Services that were repaired."""
+
+    def of(self, services: Collection[str]) -> Health:
+        """The same for some services only."""
+        checks = tuple(check for check in self.checks if check.service in services)
+        drift = tuple(one for one in self.drift if one.service in services)
+        ready = all(check.ready for check in checks) and bool(checks)
+        return self.model_copy(update={"checks": checks, "drift": drift, "ready": ready})
 
     @property
     def well(self) -> bool:

@@ -23,6 +23,8 @@ class DownRequest(StackRequest):
     release_ports: bool = False
     timeout_s: float | None = None
     """Grace period of stops. None: what the definition says."""
+    services: tuple[str, ...] = ()
+    """Only the containers of these. Empty: all of the stack."""
 
 
 class StopRequest(StackRequest):

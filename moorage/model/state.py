@@ -98,6 +98,8 @@ class Observed(Frozen):
     several of one name."""
     volume_options: dict[str, VolumeOptions] = Field(default_factory=dict)
     """Name → what each of `volumes` was created with."""
+    one_offs: tuple[Container, ...] = ()
+    """Containers of `moorage run` (and `docker compose run`): they are of no service's number."""
 
     def of(self, service: str) -> tuple[Container, ...]:
         """The containers of one service, by replica number."""

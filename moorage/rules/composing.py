@@ -202,6 +202,23 @@ def build_config(
     return config
 
 
+def one_off_config(definition: Definition, service: str, home: str) -> Config:
+    """The project for one container of a service that Compose itself starts, so that it also writes injected files.
+
+    Nothing is built or pulled for it: its image is there.
+    """
+    config, _ = compose_config(definition, (), {}, home)
+    one = config["services"][service]
+    one.pop("build", None)
+    one.pop("ports", None)
+    one.update(image=image_reference(definition, service), pull_policy="never")
+    for kind in ("secrets", "configs"):
+        if uses := definition.config["services"][service].get(kind):
+            one[kind] = uses
+            config[kind] = definition.config[kind]
+    return config
+
+
 def image_reference(definition: Definition, service: str) -> str:
     """The image name of a service: the file's, else the one Compose gives a built image."""
     return definition.services[service].image or f"{definition.name}-{service}".lower()

@@ -33,14 +33,16 @@ def resting(runs: Iterable[RunHead], services: Mapping[str, Service]) -> frozens
         names = set(run.services or services)
         if run.outcome in (RunOutcome.UNDONE, RunOutcome.INTERRUPTED) or run.finished_at is None:
             continue
-        if run.operation in (Operation.UP, Operation.ROLLBACK):
+        if run.operation in (Operation.UP, Operation.ROLLBACK) and not run.services:
             break
-        if run.operation == Operation.DOWN:
+        if run.operation == Operation.DOWN and not run.services:
             stopped |= set(services) - started
             break
-        if run.operation in _BEGINS:
+        if run.operation == Operation.UP:  # its services are named with what they need
+            started |= (names & set(services)) - stopped
+        elif run.operation in _BEGINS:
             started |= set(graph.with_dependencies(services, names & set(services))) - stopped
-        elif run.operation == Operation.STOP:
+        elif run.operation in (Operation.STOP, Operation.DOWN):
             stopped |= names - started
     return frozenset(stopped & set(services))
 
@@ -173,6 +175,8 @@ def attempts(name: str, runs: Iterable[RunHead], now: datetime) -> tuple[datetim
     """When it was tried to mend a service since somebody last started something; newest first."""
     found = []
     for run in runs:
+        if run.operation in (Operation.UP, Operation.DOWN) and run.services and name not in run.services:
+            continue  # it was about others
         if run.operation in (Operation.UP, Operation.ROLLBACK, Operation.DOWN, *_BEGINS):
             break
         young = (now - run.started_at).total_seconds() < FORGOTTEN_S

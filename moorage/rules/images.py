@@ -6,7 +6,7 @@ One reference is one image for all services: a build by any of them wins over a 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from graphlib import CycleError, TopologicalSorter
 
@@ -60,6 +60,22 @@ def makers(definition: Definition) -> dict[str, str]:
     for name in sorted(builders, key=lambda name: (not definition.services[name].replicas, name)):
         found.setdefault(reference_of(definition, name), name)
     return found
+
+
+def with_builds(definition: Definition, names: Collection[str]) -> Definition:
+    """The definition for those who take only some services out of it: what another service builds, they build.
+
+    Services that only have `image:` get the `build` of the service that makes it, which may not be among them.
+    """
+    by_reference = makers(definition)
+    services, sections = dict(definition.services), dict(definition.config["services"])
+    for name in names:
+        maker = by_reference.get(reference_of(definition, name))
+        if maker and maker not in names and not services[name].builds:
+            services[name] = services[name].model_copy(update={"builds": True})
+            sections[name] = {**sections[name], "build": sections[maker]["build"]}
+    config = {**definition.config, "services": sections}
+    return definition.model_copy(update={"services": services, "config": config})
 
 
 def base_references(definition: Definition, source: BuildSource) -> tuple[str, ...]:

@@ -23,6 +23,9 @@ HELPER = "moorage.helper"
 HOLDER = "moorage.holder"
 """On a placeholder container, which an undo creates to hold anonymous volumes: id of the container they belonged to."""
 
+RUN = "moorage.run"
+"""On the container of a `moorage run`: a mark that the Compose process that attends to it has in its command line."""
+
 COMPOSE_PROJECT = "com.docker.compose.project"
 COMPOSE_SERVICE = "com.docker.compose.service"
 COMPOSE_NUMBER = "com.docker.compose.container-number"

@@ -11,6 +11,7 @@ from moorage.model.lease import Lease
 from moorage.model.state import Observed
 from moorage.model.step import Operation, Plan, Step, StepKind
 from moorage.rules import attachments, composing, graph
+from moorage.rules.part import NOTHING, Kept
 
 
 class ImageNeed(Frozen):
@@ -54,6 +55,19 @@ class Desired(Frozen):
         keys = (composing.init_image_key(service, number) for number in range(len(first)))
         return tuple(key for key in keys if key in self.images)
 
+    kept: Kept = NOTHING
+    """What stays as it is: the services of an `up` of some services that were not asked for."""
+
+    @property
+    def all_services(self) -> dict[str, Service]:
+        """The services of the generation that comes of it."""
+        return {**self.kept.services, **self.definition.services}
+
+    @property
+    def all_digests(self) -> dict[str, str]:
+        """Their digests."""
+        return {**self.kept.digests, **self.digests}
+
 
 def make_plan(desired: Desired, observed: Observed, ready: frozenset[str]) -> Plan:
     """The steps of an `up`.
@@ -65,7 +79,7 @@ def make_plan(desired: Desired, observed: Observed, ready: frozenset[str]) -> Pl
     changed = {name for name, why in changes.items() if why}
     restarted = graph.restarted_with(services, changed)
     settled = {name for name in services if name not in changed and name not in restarted and name in ready}
-    orphans = sorted({c.service for c in observed.containers} - set(services))
+    orphans = sorted({c.service for c in observed.containers} - set(desired.all_services))
     leasing = tuple(_lease_steps(desired))
     steps = [*leasing, *_image_steps(desired, tuple(step.id for step in leasing))]
     if changed or orphans:

@@ -60,6 +60,11 @@ def mark_of(container: Container) -> dict[str, Any]:
     }
 
 
+def had_containers(record: RunRecord) -> frozenset[str]:
+    """Services that had containers before the run, running or not."""
+    return frozenset(c["service"] for c in record.before.get("containers", {}).values())
+
+
 def active_before(record: RunRecord, services: Mapping[str, Service], runs: Sequence[RunHead]) -> frozenset[str]:
     """Services that were running before the run, and those that had done their work: what an undo has to restore.
 

@@ -181,7 +181,8 @@ class ProgressState:
         ready, stopped = (_services(done, kind) for kind in (StepKind.READY, StepKind.STOP))
         said = [f"{count(ready, 'service')} ready"] if ready else []
         said += [f"{count(stopped, 'service')} stopped"] if stopped else []
-        said += ["removed"] if any(row.kind == StepKind.REMOVE for row in done) else []
+        removed = [row.service for row in done if row.kind == StepKind.REMOVE]
+        said += [f"{', '.join(filter(None, removed))} removed" if all(removed) else "removed"] if removed else []
         return ", ".join(said) or "done"
 
 

@@ -209,7 +209,8 @@ def _state(service: ServiceStatus) -> str:
 def _ready(service: ServiceStatus) -> str:
     if service.ready:
         return "yes"
-    return f"no ({service.engine_health})" if service.engine_health == "unhealthy" else "no"
+    unhealthy = service.engine_health == "unhealthy" and service.state == "running"  # else it is the word of before
+    return "no (unhealthy)" if unhealthy else "no"
 
 
 def error_text(error: MoorageError) -> str:

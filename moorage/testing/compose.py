@@ -117,6 +117,10 @@ class FakeCompose(Compose):
     def abort(self) -> None:
         """Does nothing: no call takes long."""
 
+    def attends(self, mark: str) -> bool:
+        """False: nothing runs on this machine but services."""
+        return False
+
     def end_strays(self, stack: str) -> None:
         """Does nothing: no call outlives its process."""
 

@@ -37,6 +37,7 @@ class FakeEngine(Engine):
                 stack=stack,
                 containers=tuple(_container(box) for box in machine.of_project(stack)),
                 init_containers=tuple(_container(box) for box in machine.init_boxes(stack)),
+                one_offs=tuple(_container(box) for box in machine.of_project(stack, one_off=True)),
                 networks=tuple(sorted(name for name, one in machine.networks.items() if _of(one.labels, stack))),
                 volumes=tuple(sorted(name for name, v in machine.volumes.items() if _of(v.labels, stack))),
                 network_ids={name: (network.id,) for name, network in machine.networks.items()},

@@ -241,9 +241,10 @@ class FakeMachine:
         """The containers, running or not, that mount a volume."""
         return [box for box in self.boxes.values() if volume in box.mounts.values()]
 
-    def of_project(self, name: str) -> list[Box]:
-        """The containers of a Compose project, but its init containers."""
-        return [box for box in self._with_project(name) if labels.COMPOSE_HOOK not in box.labels]
+    def of_project(self, name: str, *, one_off: bool = False) -> list[Box]:
+        """The containers of a Compose project: of its services, or those of `run`; but its init containers."""
+        boxes = (box for box in self._with_project(name) if labels.COMPOSE_HOOK not in box.labels)
+        return [box for box in boxes if (box.labels.get(labels.COMPOSE_ONEOFF) == "True") == one_off]
 
     def init_boxes(self, name: str) -> list[Box]:
         """The init containers of a Compose project."""

@@ -69,7 +69,12 @@ class Bench:
     def _compose(self, arguments: list[str], env: dict[str, str]) -> None:
         command = [str(Path(sys.executable).with_name("docker-compose")), "-p", self._project.name, *arguments]
         ended = subprocess.run(
-            command, cwd=self._project.path, env=os.environ | env, capture_output=True, text=True, check=False
+            command,
+            cwd=self._project.path,
+            env=os.environ | self._project.env | env,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         self._code, self.said = ended.returncode, ended.stdout + ended.stderr
 

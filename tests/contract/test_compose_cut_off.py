@@ -39,6 +39,7 @@ CALLS: dict[str, Callable[[ComposeCli, Source, Path], Any]] = {
     "pull": lambda c, _s, f: c.pull("x", f, "web", lambda _line: None),
     "abort": lambda c, _s, _f: c.abort(),
     "end_strays": lambda c, _s, _f: c.end_strays("x"),
+    "attends": lambda c, _s, _f: c.attends("moorage.run=x"),
 }
 
 

@@ -623,7 +623,10 @@ class TestOwners:
         marks = {labels.COMPOSE_PROJECT: bench.stack, labels.COMPOSE_ONEOFF: "True"}
         bench.engine.hold(f"{bench.stack}-web-run-1", bench.image, marks, {})
         assert bench.stack not in bench.engine.stacks()
+        found = bench.engine.observe(bench.stack)
+        assert (found.containers, [one.name for one in found.one_offs]) == ((), [f"{bench.stack}-web-run-1"])
         bench.engine.remove(f"{bench.stack}-web-run-1", True)
+        assert not bench.engine.observe(bench.stack).one_offs
 
     def test_a_name_that_another_project_has_is_taken_as_it_is(self, bench):
         """Compose warns at most: that no stack comes to another's volume is for us to see."""

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import psutil
 import pytest
 
-from moorage.adapters.compose.orphan_processes import end_bearers, end_strays
+from moorage.adapters.compose.orphan_processes import end_bearers, end_strays, is_in_a_command
 from moorage.hub import process
 from moorage.hub.process import ProcessRecord
 
@@ -139,3 +139,13 @@ def test_who_asks_is_spared_with_its_parents(start, mark):
     asked = subprocess.run([sys.executable, "-c", ASKS, "MARK", mark], env=os.environ | {"MARK": mark}, timeout=60)
     assert asked.returncode == 101
     assert bearer.wait(60) == -signal.SIGTERM
+
+
+def test_whether_a_command_has_an_argument(start, mark):
+    assert not is_in_a_command(f"moorage.run={mark}")
+    child = start(LISTENS, "--label", f"moorage.run={mark}")
+    assert is_in_a_command(f"moorage.run={mark}")
+    assert not is_in_a_command(f"moorage.run={mark[:-1]}"), "a part of it is another"
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert not is_in_a_command(f"moorage.run={mark}"), "a zombie attends to nothing"

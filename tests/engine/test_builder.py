@@ -52,7 +52,7 @@ def test_a_field_that_dagger_has_nothing_for_is_named(built, machine_state):
 def test_auto_never_looks_at_dagger(built):
     """No import of the SDK, no look for a CLI: what is not done costs nothing."""
     code = (
-        "import sys; from moorage.cli import run; run(['plan', '--json']); "
+        "import sys; from moorage.cli import call; call(['plan', '--json']); "
         "print([name for name in sys.modules if 'dagger' in name], file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=built.path, capture_output=True, text=True, check=True)

@@ -60,7 +60,7 @@ async def test_bytes_arguments_and_exit_codes_pass_through(web, tmp_path):
 
 
 WRONG = [
-    (["wbe", "ls"], 2, "Services: idle, web."),
+    (["wbe", "ls"], 2, 'Did you mean "web"?'),
     (["--index", "2", "web", "ls"], 2, "Replicas: 1."),
     (["web"], 2, "no command given"),
     (["idle", "ls"], 1, "idle is not running, it is exited"),

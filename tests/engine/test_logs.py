@@ -146,7 +146,7 @@ async def test_of_stopped_and_of_failed_services(stack):
     assert moorage(s, "logs", "--failed").stdout.splitlines() == ["db  | I am db", "web | last words ****"]
     facts = json.loads(moorage(s, "logs", "--failed", "--json", "db").stdout)
     assert (facts["service"], facts["message"]) == ("db", "I am db")
-    assert "Services: db, web." in moorage(s, "logs", "--failed", "wbe", exit_code=2).stderr
+    assert 'Did you mean "web"?' in moorage(s, "logs", "--failed", "wbe", exit_code=2).stderr
 
     s.compose((s.path / "compose.yaml").read_text().replace("exit 3", "exec sleep 60"))
     await s.up()

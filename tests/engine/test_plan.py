@@ -209,7 +209,7 @@ async def test_names_that_meet_are_refused(stack, machine_state):
 def test_plan_json_without_prefect(project, free_ports, machine_state):
     port = free_ports()
     project.compose(chain(port))
-    code = "import sys; from moorage.cli import run; code = run(sys.argv[1:]); assert 'prefect' not in sys.modules; sys.exit(code)"
+    code = "import sys; from moorage.cli import call; code = call(sys.argv[1:]); assert 'prefect' not in sys.modules; sys.exit(code)"
     done = subprocess.run(
         [sys.executable, "-c", code, "plan", "--json"],
         cwd=project.path, env=os.environ | project.env, capture_output=True, text=True, timeout=60,

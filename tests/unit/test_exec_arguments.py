@@ -1,10 +1,10 @@
-"""What of `moorage exec …` is ours, and what is the command's."""
+"""What of `moorage exec …` and `moorage run …` is ours, and what is the command's."""
 
 from __future__ import annotations
 
 import pytest
 
-from moorage.cli.exec import with_command_apart
+from moorage.cli.command_apart import with_command_apart
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,12 @@ from moorage.cli.exec import with_command_apart
         ("exec --help", "exec --help"),
         ("exec -- web ls", "exec -- web ls"),
         ("exec", "exec"),
+        ("run web rake -T", "run web -- rake -T"),
+        (
+            "run --rm -T -e A=1 -v a:/b --entrypoint sh web -c x",
+            "run --rm -T -e A=1 -v a:/b --entrypoint sh web -- -c x",
+        ),
+        ("run -p shop --no-deps web", "run -p shop --no-deps web"),
     ],
 )
 def test_what_stands_behind_the_service_is_the_commands(given, made):

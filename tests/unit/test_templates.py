@@ -112,17 +112,21 @@ def test_commandcenter_has_what_the_project_has():
     assert sorted(written) == [
         "backend/.dockerignore",
         "backend/Dockerfile",
+        "compose.live.yaml",
         "compose.yaml",
         "frontend/.dockerignore",
         "frontend/Dockerfile",
     ]
-    assert "backend: {condition: service_started}" in written["compose.yaml"]
+    assert "backend: {condition: service_healthy}" in written["compose.yaml"]
     lines = [line for line in written["compose.yaml"].splitlines() if line and line[0] not in " #"]
-    assert lines == ["services:", "volumes:"], "the project's services are among those of the template"
-    services = [line.strip() for line in written["compose.yaml"].splitlines() if line[:3].strip() and line[0] == " "]
-    assert services == ["postgres:", "redis:", "backend:", "frontend:", "postgres-data:"]
+    assert lines == ["x-service: &service", "services:", "volumes:"], (
+        "the project's services are among those of the template"
+    )
+    text = written["compose.yaml"].partition("\nservices:\n")[2]
+    services = [line.strip() for line in text.splitlines() if line[:3].strip() and line[0] == " "]
+    assert services == ["postgres:", "redis:", "backend:", "frontend:", "postgres-data:", "redis-data:"]
     alone = starter_template.files({"backend": None, "frontend": None, ".": back}, template("commandcenter"))
-    assert sorted(alone) == [".dockerignore", "Dockerfile", "compose.yaml"]
+    assert sorted(alone) == [".dockerignore", "Dockerfile", "compose.live.yaml", "compose.yaml"]
     assert "context: .\n" in alone["compose.yaml"]
-    with pytest.raises(DefinitionError, match="no project without a Dockerfile"):
+    with pytest.raises(DefinitionError, match="found nothing to build"):
         starter_template.files({"backend": None, "frontend": None, ".": survey("README.md")}, "")

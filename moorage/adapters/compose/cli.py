@@ -25,7 +25,7 @@ from pathlib import Path
 from moorage.adapters.compose.as_read import as_read, parsed
 from moorage.adapters.compose.errors import definition_error, engine_error, image_error, last_words, unfinished
 from moorage.adapters.compose.ignored_keys import ignored_keys
-from moorage.adapters.compose.orphan_processes import end_strays
+from moorage.adapters.compose.orphan_processes import end_strays, is_in_a_command
 from moorage.adapters.compose.registry_config import logged_in, remove_left_behind
 from moorage.adapters.docker_context import endpoint
 from moorage.adapters.framing import every_call
@@ -155,6 +155,9 @@ class ComposeCli(Compose):
     def abort(self) -> None:
         for process in tuple(self._image_calls):
             process.terminate()
+
+    def attends(self, mark: str) -> bool:
+        return is_in_a_command(mark)
 
     def end_strays(self, stack: str) -> None:
         end_strays(f"-p {stack} ", f"-f {self._home()}/generations/{stack}/")

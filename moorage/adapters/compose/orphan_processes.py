@@ -34,6 +34,14 @@ def end_strays(*parts: str) -> int:
     return len(found)
 
 
+def is_in_a_command(argument: str) -> bool:
+    """True: a living process has this argument."""
+    import psutil
+
+    found = (one for one in psutil.process_iter(["cmdline"]) if argument in (one.info["cmdline"] or ()))
+    return any(map(_lives, found))
+
+
 def end_bearers(variable: str, value: str) -> int:
     """End every process whose environment has this variable, except our own and its parents; returns how many.
 

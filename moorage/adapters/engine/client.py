@@ -65,24 +65,24 @@ class DockerEngine(Engine):
 
     def observe(self, stack: str) -> Observed:
         chosen = {"label": [f"{labels.COMPOSE_PROJECT}={stack}"]}
-        containers = self._containers(chosen["label"])
-        lasting = tuple(one for one in containers if labels.COMPOSE_HOOK not in one.labels)
+        found = self._containers(chosen["label"])
         with self.speaking():
             networks = self.client.networks()
             volumes = self.client.volumes(filters=chosen)["Volumes"] or []
         return Observed(
             stack=stack,
-            containers=lasting,
-            init_containers=tuple(one for one in containers if one not in lasting),
+            containers=tuple(one for one in found if _kind(one.labels) == _LASTING),
+            init_containers=tuple(one for one in found if _kind(one.labels) == _INIT),
             networks=tuple(sorted(one["Name"] for one in networks if _of(one, stack))),
             volumes=tuple(sorted(volume["Name"] for volume in volumes)),
             network_ids=_ids_by_name(networks),
             volume_options={volume["Name"]: _volume_options(volume) for volume in volumes},
+            one_offs=tuple(one for one in found if _kind(one.labels) == _ONE_OFF),
         )
 
     def containers(self, stack: str, service: str) -> tuple[Container, ...]:
         chosen = [f"{labels.COMPOSE_PROJECT}={stack}", f"{labels.COMPOSE_SERVICE}={service}"]
-        found = (one for one in self._containers(chosen) if labels.COMPOSE_HOOK not in one.labels)
+        found = (one for one in self._containers(chosen) if _kind(one.labels) == _LASTING)
         return tuple(sorted(found, key=lambda c: c.number))
 
     def init_containers(self, stack: str, service: str) -> tuple[Container, ...]:
@@ -90,11 +90,10 @@ class DockerEngine(Engine):
         return tuple(sorted(self._containers(chosen), key=lambda c: c.number))
 
     def _containers(self, chosen: list[str]) -> tuple[Container, ...]:
-        """Containers by labels, those of `docker compose run` left out."""
+        """Containers of every kind, by labels."""
         with self.speaking():
             listed = self.client.containers(all=True, filters={"label": chosen})
-        lasting = (entry["Id"] for entry in listed if _is_of_a_stack(entry["Labels"]))
-        return tuple(container for container in map(self.inspect, lasting) if container)
+        return tuple(container for container in (self.inspect(entry["Id"]) for entry in listed) if container)
 
     def stacks(self) -> dict[str, dict[str, str]]:
         with self.speaking():
@@ -377,8 +376,14 @@ def port_in(text: str) -> int | None:
     return int(numbers[0]) if numbers else None
 
 
-def _is_of_a_stack(marks: Mapping[str, str]) -> bool:
-    return marks.get(labels.COMPOSE_ONEOFF) == "False" or labels.COMPOSE_HOOK in marks
+_LASTING, _INIT, _ONE_OFF = "lasting", "init", "one-off"
+
+
+def _kind(marks: Mapping[str, str]) -> str:
+    """What a container of a Compose project is there for: a service, its start, one command. Empty: none of them."""
+    if labels.COMPOSE_HOOK in marks:
+        return _INIT
+    return {"False": _LASTING, "True": _ONE_OFF}.get(marks.get(labels.COMPOSE_ONEOFF, ""), "")
 
 
 def _container(raw: Mapping[str, Any]) -> Container:

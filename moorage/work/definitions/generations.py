@@ -14,7 +14,7 @@ from moorage.model.generation import Generation, GenerationOutcome, GenerationRe
 from moorage.model.lease import Lease
 from moorage.model.state import RunOutcome, RunRecord
 from moorage.model.step import Operation
-from moorage.rules import composing, labels, reading, retention
+from moorage.rules import composing, labels, part, reading, retention
 from moorage.work.definitions import hidden
 
 if TYPE_CHECKING:
@@ -28,19 +28,21 @@ def make(world: World, desired: Desired, run: RunRecord | None) -> Generation:
     """Pin the images and write down the generation; one that equals the current one keeps its number."""
     definition = desired.definition
     images = {name: _pin(world, definition.name, name, need.reference) for name, need in desired.images.items()}
-    config, digests = composing.compose_config(definition, desired.leases, images, world.home)
+    config, own = composing.compose_config(definition, desired.leases, images, world.home)
+    kept = desired.kept
+    digests = {**kept.digests, **own}
     previous = current(world, definition.name)
     generation = Generation(
         stack=definition.name,
         number=_number(world, definition.name, run),
         source=definition.source,
-        config=config,
-        services=definition.services,
-        named=definition.named,
-        images=images,
+        config=part.joined(config, kept),
+        services=desired.all_services,
+        named=tuple(dict.fromkeys((*definition.named, *kept.named))),
+        images={**kept.images, **images},
         digests=digests,
         created_at=world.clock.now(),
-        hidden=definition.hidden,
+        hidden=definition.hidden + kept.hidden if kept.services else definition.hidden,
     )
     if previous and previous.digests == digests and previous.services == generation.services:
         generation = generation.model_copy(update={"number": previous.number, "created_at": previous.created_at})
@@ -142,7 +144,8 @@ def was_kept(world: World, stack: str, but: str = "") -> bool:
     """True: what is there is a start that failed and was kept for inspection. `but`: a run that does not count."""
     changing = (Operation.UP, Operation.ROLLBACK, Operation.DOWN)
     runs = (one for one in world.store.run_heads(stack) if one.id != but and one.finished_at)
-    last = next((one for one in runs if one.operation in changing), None)
+    whole = (one for one in runs if not (one.operation == Operation.DOWN and one.services))
+    last = next((one for one in whole if one.operation in changing), None)
     return last is not None and last.outcome == RunOutcome.KEPT
 
 
@@ -174,7 +177,7 @@ def _injected(services: Mapping[str, Service]) -> Hidden:
 def is_current(world: World, desired: Desired) -> bool:
     """True: what is desired is the current generation, down to what makes no difference to a container."""
     found = current(world, desired.definition.name)
-    return found is not None and found.digests == desired.digests and found.services == desired.definition.services
+    return found is not None and found.digests == desired.all_digests and found.services == desired.all_services
 
 
 def forget(world: World, stack: str, number: int) -> None:

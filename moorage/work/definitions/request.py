@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from pydantic import Field
 
 from moorage.errors import DefinitionError
 from moorage.interfaces import World
@@ -16,6 +19,8 @@ from moorage.rules import labels, naming
 from moorage.work.definitions.compose_variables import ENV_FILE, choices, env_files_from
 
 _NAME_KEY = "COMPOSE_PROJECT_NAME"
+_HASHED = re.compile("-[0-9a-f]{6}$")
+"""The end of a name that another directory, or somebody else, had already."""
 
 
 class UpRequest(Frozen):
@@ -37,6 +42,12 @@ class UpRequest(Frozen):
     ttl_s: float | None = None
     approve: bool = False
     """Show the plan and wait for somebody's consent before anything is done."""
+    services: tuple[str, ...] = ()
+    """Bring up these, with what they need; the others stay as they are. Empty: all."""
+    no_deps: bool = False
+    """Only the named services, not what they need."""
+    scale: dict[str, int] = Field(default_factory=dict)
+    """Service → number of its replicas, instead of what the definition says. Holds until the next start without it."""
     images: ImageWish | None = None
     """What is asked for about images. None: what `build` says."""
 
@@ -65,6 +76,9 @@ def parameters_of(request: UpRequest, ttl: str | None = None) -> dict[str, Any]:
         "build": request.build,
         "builder": request.builder or "auto",
         "force_recreate": request.force_recreate,
+        "services": list(request.services),
+        "no_deps": request.no_deps,
+        "scale": [f"{name}={number}" for name, number in request.scale.items()],
     }
 
 
@@ -132,6 +146,8 @@ def name_of(world: World, request: UpRequest, raw: Config) -> str:
     if request.name is not None:
         name = naming.validate_name(request.name)
         if other := owner_elsewhere(world, name, directory):
+            if world.store.stack(name) is None and is_plain_compose(world, name):
+                raise not_ours(world, name)
             message = f"stack {name!r} belongs to {other}"
             raise DefinitionError(
                 message, hint="Choose another --name, or remove that stack first with `moorage down`.", stack=name
@@ -193,3 +209,32 @@ def owner_elsewhere(world: World, name: str, directory: Path) -> str | None:
     if marks is None or (marks.get(labels.STACK) == name and marks.get(labels.HOME) == world.home):
         return None
     return marks.get(labels.DIRECTORY) or marks.get(labels.COMPOSE_DIRECTORY) or "another Compose project"
+
+
+def displaced_by(world: World, source: Source, raw: Config, name: str) -> str | None:
+    """The plain Compose project that has the name which the stack would else have. None: there is none."""
+    if not _HASHED.search(name):
+        return None
+    given = _name_in_environment(world, source)
+    for own in (given,) if given else _derived_names(world, source, raw):
+        if own != name == naming.with_path_hash(own, source.directory) and is_plain_compose(world, own):
+            return own
+    return None
+
+
+def is_plain_compose(world: World, name: str) -> bool:
+    """True: containers of that name were made by `docker compose`, not by a Moorage of whatever home."""
+    marks = world.engine.stacks().get(name)
+    return marks is not None and labels.STACK not in marks
+
+
+def not_ours(world: World, name: str) -> DefinitionError:
+    """The error for a name that somebody else's containers have, with what ends them."""
+    marks = world.engine.stacks().get(name, {})
+    if labels.STACK in marks:
+        message = f"stack {name!r} belongs to another MOORAGE_HOME of this machine"
+        return DefinitionError(message, hint="Set MOORAGE_HOME to it, or choose another --name.", stack=name)
+    folder = marks.get(labels.COMPOSE_DIRECTORY)
+    message = f"{name!r} is a plain Compose project, not a stack of Moorage" + (f" (of {folder})" if folder else "")
+    hint = f"`docker compose -p {name} down` ends it; volumes stay. Or choose another --name."
+    return DefinitionError(message, hint=hint, stack=name, command=f"docker compose -p {name} down")

@@ -24,14 +24,16 @@ from moorage.rules import (
     images,
     injecting,
     labels,
+    part,
     published,
     reading,
     references,
     templates,
 )
 from moorage.rules.images import BuildSource
+from moorage.rules.part import Kept
 from moorage.rules.planning import Desired, ImageNeed
-from moorage.work.definitions import hidden
+from moorage.work.definitions import generations, hidden
 from moorage.work.definitions.request import UpRequest, name_of
 
 
@@ -57,6 +59,7 @@ def resolve(world: World, request: UpRequest) -> Resolved:
     """Read the definition of a request. Raises DefinitionError, UnsupportedKeyError."""
     with _secrets_hidden(world, request.source):
         raw = world.compose.raw_config(request.source)
+        request = _with_profiles(request, raw)
         return _resolved(world, request, raw, name_of(world, request, raw))
 
 
@@ -76,8 +79,19 @@ def _secrets_hidden(world: World, source: Source) -> Iterator[None]:
         raise
 
 
+def _with_profiles(request: UpRequest, raw: Config) -> UpRequest:
+    """The same with the profiles of the named services: as with Compose, naming one switches them on."""
+    written = [(raw.get("services") or {}).get(name) or {} for name in request.services]
+    active = request.source.profiles
+    more = [str(one) for service in written for one in service.get("profiles") or () if one not in active]
+    if not more or "*" in active:
+        return request
+    source = request.source.model_copy(update={"profiles": tuple(dict.fromkeys((*active, *more)))})
+    return request.model_copy(update={"source": source})
+
+
 def _resolved(world: World, request: UpRequest, raw: Config, name: str) -> Resolved:
-    definition = _read(world, request.source, raw, name, {}, hide=True)
+    definition = _read(world, request, raw, name, {}, hide=True)
     return Resolved(request=request.model_copy(update={"name": name}), raw=raw, definition=definition)
 
 
@@ -87,11 +101,12 @@ def _real(path: Path) -> Path:
 
 
 def _read(
-    world: World, source: Source, raw: Config, name: str, ports: dict[str, str], *, hide: bool = False
+    world: World, request: UpRequest, raw: Config, name: str, ports: dict[str, str], *, hide: bool = False
 ) -> Definition:
-    """`hide`: read also what is to be hidden, which ports have no part in."""
-    ignored: list[str] = []
+    """What is asked for of the definition. `hide`: read also what is to be hidden, which ports have no part in."""
+    source, ignored = request.source, list[str]()
     config = _canonical(world, source, raw, name, ports, ignored.append)
+    part.scaled(config, request.scale)
     references.follow(config, {name, str(raw.get("name") or name)})
     templates.fill_in(config, world.contexts.survey)
     extensions = reading.service_extensions(raw)
@@ -99,6 +114,9 @@ def _read(
         extensions = world.compose.extensions(source, name, ports)
     values = _values(world, source, raw, name, config)
     definition = reading.read_definition(config, raw, extensions, values, source, _real, ignored)
+    if request.services:
+        names = part.chosen(definition.services, request.services, alone=request.no_deps)
+        definition = part.part_of(images.with_builds(definition, names), names)
     if not hide:
         return definition
     texts, left = hidden.of_definition(world, source, raw, config, values)
@@ -144,7 +162,9 @@ def desire(world: World, resolved: Resolved, leases: Sequence[Lease]) -> Desired
     needs = {need.service: need for need in image_needs(world, definition, sources, request)}
     needs |= {need.service: need for need in init_image_needs(world, definition, needs.values(), request)}
     pins = pins_of(definition, needs)
-    _, digests = composing.compose_config(definition, leases, pins, world.home)
+    config, digests = composing.compose_config(definition, leases, pins, world.home)
+    kept = kept_beside(world, definition, request)
+    part.joined(config, kept)  # refuses what cannot be
     return Desired(
         definition=definition,
         leases=tuple(leases),
@@ -153,7 +173,15 @@ def desire(world: World, resolved: Resolved, leases: Sequence[Lease]) -> Desired
         digests=digests,
         force_recreate=request.force_recreate,
         notices=tuple(images.disagreements(definition, sources)),
+        kept=kept,
     )
+
+
+def kept_beside(world: World, definition: Definition, request: UpRequest) -> Kept:
+    """What stays as it is beside the services that are asked for. Nothing, if all are."""
+    if not request.services:
+        return part.NOTHING
+    return part.kept_of(generations.current(world, definition.name), definition.services)
 
 
 def with_leased_variables(world: World, resolved: Resolved, leases: Sequence[Lease]) -> Definition:
@@ -167,7 +195,7 @@ def with_leased_variables(world: World, resolved: Resolved, leases: Sequence[Lea
         return definition
     key = tuple(sorted(variables.items()))
     if key not in resolved.moved:
-        again = _read(world, resolved.request.source, resolved.raw, definition.name, variables)
+        again = _read(world, resolved.request, resolved.raw, definition.name, variables)
         told = {"hidden": definition.hidden, "notices": definition.notices}
         resolved.moved[key] = composing.with_wanted_ports(again, definition).model_copy(update=told)
     return resolved.moved[key]

@@ -47,7 +47,7 @@ async def sweep(context: Context, request: SweepRequest) -> list[Finding]:
     # Nobody is waited for: what is busy now is looked at the next time.
     asked = _Sweep(context.waiting(0.0), request)
     found: list[Finding] = []
-    for look in (_runs, _stacks, _process_stacks, _leases, _networks, _generations, _tags, _records):
+    for look in (_runs, _stacks, _process_stacks, _one_offs, _leases, _networks, _generations, _tags, _records):
         async for finding, remedy in look(asked):
             found.append(finding if request.dry_run else await _tried(finding, remedy))
     return [finding for finding in found if finding.error != _BUSY]
@@ -157,6 +157,19 @@ async def _process_stacks(asked: _Sweep) -> Found:
 
 async def _remove_orphans(world: World) -> None:
     await orphans.remove_orphans(world)
+
+
+async def _one_offs(asked: _Sweep) -> Found:
+    """Containers of `moorage run` that no process attends to any more."""
+    world = asked.world
+    for stack in sorted(await in_thread(lambda: world.engine.stacks_of(world.home))):
+        observed = await in_thread(partial(world.engine.observe, stack))
+        for container in observed.one_offs:
+            mark = container.labels.get(labels.RUN)
+            ours = mark and labels.ours(container.labels, stack, world.home)
+            if ours and not await in_thread(partial(world.compose.attends, f"{labels.RUN}={mark}")):
+                finding = Finding(kind=Leftover.ONE_OFF, stack=stack, what=container.name)
+                yield finding, partial(_at_once, partial(world.engine.remove, container.id, volumes=True))
 
 
 async def _leases(asked: _Sweep) -> Found:

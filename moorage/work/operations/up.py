@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import partial
+from typing import Any
 
 from moorage.errors import PortError, PortTakenError
 from moorage.model.step import Operation
@@ -44,11 +45,17 @@ async def up_resolved(context: Context, resolved: Resolved) -> Result:
             return Result(run, idle)
         await images.require_builder(run.world, planned)
         async with undone_on_failure(run):
-            await in_thread(lambda: run.open(planned.observed, {"request": resolved.request.on_record()}))
+            await in_thread(lambda: run.open(planned.observed, _on_record(resolved)))
             await _apply(run, planned)
             await uncancelled(commit(run))
         status = await uncancelled(in_thread(lambda: after_commit(run)))
     return Result(run, status, tuple(sorted(run.ready_s)))
+
+
+def _on_record(resolved: Resolved) -> dict[str, Any]:
+    """What is asked for; with its services, if it is about some of them only."""
+    asked: dict[str, Any] = {"request": resolved.request.on_record()}
+    return asked | ({"services": sorted(resolved.definition.services)} if resolved.request.services else {})
 
 
 async def _changes_nothing(run: Run, planned: PlannedUp) -> bool:

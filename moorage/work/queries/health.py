@@ -87,7 +87,7 @@ async def _check(
         container=container.name,
         state=container.state,
         ready=answer is None,
-        check=probe.source,
+        check=probe.source if container.state == "running" or probe.way == Way.EXIT else "",  # else none was run
         message=answer or "",
         elapsed_s=round(world.clock.monotonic() - began, 3),
     )

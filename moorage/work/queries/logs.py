@@ -17,6 +17,7 @@ from moorage.errors import DefinitionError, EngineError, EngineUnavailableError,
 from moorage.interfaces import World
 from moorage.model.log import LogLine, LogRecord, LogSpan
 from moorage.model.state import Container
+from moorage.rules.spelling import did_you_mean
 from moorage.work.definitions import generations
 
 _SECOND_NS = 10**9
@@ -115,10 +116,14 @@ class ContainerLog:
 
 def services_of(world: World, stack: str, names: Iterable[str]) -> tuple[str, ...]:
     """The chosen services (none named: all). Raises DefinitionError that lists those there are."""
+    return chosen(stack, names, known_services(world, stack))
+
+
+def known_services(world: World, stack: str) -> tuple[str, ...]:
+    """The services of the current generation, and those that have containers."""
     generation = generations.known(world, stack)
     there = {container.service for container in world.engine.observe(stack).containers}
-    known = sorted(there | set(generation.services if generation else ()))
-    return chosen(stack, names, known)
+    return tuple(sorted(there | set(generation.services if generation else ())))
 
 
 def chosen(stack: str, names: Iterable[str], known: Sequence[str]) -> tuple[str, ...]:
@@ -126,7 +131,7 @@ def chosen(stack: str, names: Iterable[str], known: Sequence[str]) -> tuple[str,
     for name in names:
         if name not in known:
             message = f"{stack}: no service {name!r}"
-            raise DefinitionError(message, service=name, hint=f"Services: {', '.join(known) or 'none'}.")
+            raise DefinitionError(message, service=name, hint=did_you_mean(name, known, "Services"))
     return tuple(dict.fromkeys(names)) or tuple(known)
 
 

@@ -13,6 +13,7 @@ from moorage.model.step import Plan
 from moorage.rules import composing, graph, planning, volumes
 from moorage.rules.planning import Desired
 from moorage.work.definitions import generations, sharing
+from moorage.work.definitions.request import displaced_by
 from moorage.work.definitions.resolve import Resolved, desire
 from moorage.work.queries.consent import is_for_production, wants_approval
 from moorage.work.queries.readiness import is_ready
@@ -68,6 +69,11 @@ def _without_a_step(world: World, resolved: Resolved) -> Iterator[str]:
     """What an `up` changes besides its steps, for those who are to approve it."""
     if resolved.request.ttl_s is not None:
         yield f"time to live: {resolved.request.ttl_s:g} s from now; then `sweep` ends the stack"
+    if other := displaced_by(world, resolved.request.source, resolved.raw, resolved.name):
+        yield (
+            f"name: {other!r} is a plain Compose project, so this stack is {resolved.name!r}; "
+            f"`docker compose -p {other} down` ends that one"
+        )
     asks = resolved.request.approve or resolved.definition.approve
     if not asks and wants_approval(world, resolved.name) and not is_for_production(world, resolved.name):
         yield "approval: from now on, nobody is asked any more"
@@ -89,8 +95,13 @@ async def idle_as_planned(world: World, planned: PlannedUp) -> StackStatus | Non
     if not await in_thread(lambda: _is_settled(world, planned.desired)):
         return None
     found = await status(world, name, ask=False)
-    ready = {key: service.model_copy(update={"ready": True}) for key, service in found.services.items()}
-    return found.model_copy(update={"services": ready, "state": StackState.RUNNING})
+    asked = planned.desired.definition.services
+    ready = {
+        key: service.model_copy(update={"ready": service.ready or key in asked})
+        for key, service in found.services.items()
+    }
+    state = found.state if planned.desired.kept.services else StackState.RUNNING
+    return found.model_copy(update={"services": ready, "state": state})
 
 
 def _is_settled(world: World, desired: Desired) -> bool:

@@ -11,6 +11,7 @@ from moorage.model.definition import Protocol
 from moorage.model.lease import Lease
 from moorage.model.port_use import PortFacts, PortStats, WantedPort
 from moorage.rules.ports import HIGHEST, port_range
+from moorage.rules.spelling import nearest
 
 _MOST_WANTED = 10
 
@@ -79,7 +80,9 @@ def _chosen(leases: Sequence[Lease], stack: str, which: Sequence[str]) -> tuple[
         named = [i for i in leases if word == i.key.service or (word.isdecimal() and int(word) in i.ports)]
         if not named:
             there = ", ".join(f"{lease.key.service} {lease.port}" for lease in leases) or "none"
-            raise DefinitionError(f"{stack}: no lease for {word!r}", hint=f"Leases: {there}.", stack=stack)
+            near = nearest(word, {lease.key.service for lease in leases})
+            hint = f'Did you mean "{near}"?' if near else f"Leases: {there}."
+            raise DefinitionError(f"{stack}: no lease for {word!r}", hint=hint, stack=stack)
         found.update({lease.key: lease for lease in named})
     return tuple(found.values()) if which else tuple(leases)
 

@@ -8,7 +8,7 @@ from moorage.interfaces import World
 from moorage.model.definition import Service
 from moorage.model.generation import Generation
 from moorage.model.state import Container, Observed, ServiceStatus, StackState, StackStatus
-from moorage.rules import attachments, composing, endings, graph, volumes
+from moorage.rules import attachments, composing, drift, endings, graph, volumes
 from moorage.work.definitions import generations
 from moorage.work.queries.readiness import is_over, is_ready
 from moorage.work.threads import in_thread
@@ -87,7 +87,9 @@ def service_status(containers: tuple[Container, ...], *, ready: bool, time_s: fl
 
 
 def _state(world: World, stack: str, services: dict[str, ServiceStatus], known: dict[str, Service]) -> StackState:
-    wanted = [service for name, service in services.items() if known[name].replicas]
+    asleep = drift.resting(world.store.run_heads(stack), known)
+    # What was taken down on purpose is not missing.
+    wanted = [one for name, one in services.items() if known[name].replicas and (one.containers or name not in asleep)]
     if not any(service.containers for service in wanted):
         return StackState.ABSENT
     if all(service.ready for service in wanted):

@@ -62,18 +62,34 @@ def status_of_committed(run: Run) -> StackStatus:
     assert observed is not None and generation is not None  # noqa: S101, PT018 - for what is committed only
     names = sorted({*run.services, *(c.service for c in observed.containers)})
     services = {
-        name: service_status(observed.of(name), ready=name not in run.missed, time_s=_time_to_ready(run, name))
+        name: service_status(observed.of(name), ready=_is_ready(run, name, observed), time_s=_time_to_ready(run, name))
         for name in names
     }
+    # Of what was not asked for, what is not there was taken down on purpose.
+    wanted = [
+        name for name, one in run.services.items() if one.replicas and (name not in run.kept or observed.of(name))
+    ]
+    ready = all(services[name].ready for name in wanted)
     return StackStatus(
         stack=run.stack,
         path=str(generation.source.directory),
-        state=StackState.DEGRADED if run.missed else StackState.RUNNING,
+        state=StackState.RUNNING if ready else StackState.DEGRADED,
         generation=generation.number,
         services=services,
         networks=observed.networks,
         shared_networks=composing.shared_networks(generation.config),
         notices=notices_of(generation, observed),
+    )
+
+
+def _is_ready(run: Run, service: str, observed: Observed) -> bool:
+    """What was asked for is; of the others, what the engine says."""
+    if service not in run.kept:
+        return service not in run.missed
+    containers, known = observed.of(service), run.services[service]
+    return len(containers) == known.replicas and all(
+        endings.ended_well(run.services, c) or (c.state == "running" and c.health in (None, "healthy"))
+        for c in containers
     )
 
 
@@ -90,7 +106,7 @@ def _time_to_ready(run: Run, service: str) -> float | None:
 def _check_all_there(run: Run, observed: Observed) -> None:
     """What became ready may have ended while others started: a start ends with everything ready, or undone."""
     for name, service in run.services.items():
-        if name in run.missed or not service.replicas:
+        if name in run.missed or name in run.kept or not service.replicas:
             continue
         containers = observed.of(name)
         gone = next((c for c in containers if not _is_still_there(run.services, c)), None)
@@ -168,7 +184,8 @@ def _stack_record(run: Run, generation: Generation) -> StackRecord:
     now = world.clock.now()
     ttl_s = (run.request.ttl_s if run.request else None) or (run.desired.definition.ttl_s if run.planned else None)
     expires_at = now + timedelta(seconds=ttl_s) if ttl_s else None
-    if run.operation == Operation.ROLLBACK and known:
+    keeps = run.operation == Operation.ROLLBACK or (run.kept and ttl_s is None)
+    if keeps and known:
         expires_at = known.expires_at
     return StackRecord(
         name=run.stack,
@@ -184,18 +201,19 @@ def _stack_record(run: Run, generation: Generation) -> StackRecord:
 
 def _tidy(run: Run) -> None:
     """What may fail without harm, whatever it fails by: the stack is committed, and `sweep` tidies up what is left."""
-    for what, work in (("the times to ready", _keep_timings), ("old generations", _prune)):
+    for what, work in (("the times to ready", remember_times), ("old generations", _prune)):
         try:
             work(run)
         except Exception as error:  # noqa: BLE001 - a start that is committed is never undone
             run.tell(Action.NOTICE, message=f"clean-up failed, of {what}: {said(error)}")
 
 
-def _keep_timings(run: Run) -> None:
-    number = run.generation.number if run.generation else 0
+def remember_times(run: Run) -> None:
+    """Write down how long each service took that the run has started."""
+    store, number = run.world.store, run.generation.number if run.generation else 0
     for name, seconds in run.ready_s.items():
         now, keep = run.world.clock.now(), run.world.settings.keep_timings
-        run.world.store.add_timing(run.stack, name, number, "ready", seconds, now, keep=keep)
+        store.add_timing(run.stack, name, number, "ready", seconds, now, keep=keep)
 
 
 def _prune(run: Run) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from moorage.work.runs.run import Run
 from moorage.work.threads import in_thread
 
 _NO_FILE = Path()
+_OF_COMPOSE = re.compile(r"\s*(?:Image \S+ \w+|.*\bbuildx\b.*)\s*$")
 
 
 def chosen(world: World, request: UpRequest | None, definition: Definition) -> BuilderName:
@@ -105,11 +108,12 @@ async def build(step: Step, run: Run) -> str:
     def call() -> None:
         spec = spec_of(run.world, definition, service, build_file(run, service), name)
         building.refuse_unhonoured(spec, name)
+        tell = _teller(step, run)
         with intermediate.removed(run.world, run.stack, service) as look:
 
             def on_line(line: str) -> None:
                 look(line)
-                _tell(step, run, line)
+                tell(line)
 
             builder.build(spec, on_line)
 
@@ -139,7 +143,7 @@ async def pull(step: Step, run: Run) -> str:
     world, service = run.world, step.service or ""
 
     def call() -> None:
-        world.compose.pull(run.stack, build_file(run, service)[0], service, partial(_tell, step, run))
+        world.compose.pull(run.stack, build_file(run, service)[0], service, _teller(step, run))
         if decide.goes_by_time(run.desired.definition, reference := run.desired.images[service].reference):
             _date(world, reference)
 
@@ -154,7 +158,16 @@ def _date(world: World, reference: str) -> None:
         world.engine.tag(found[0], decide.full(reference))
 
 
-def _tell(step: Step, run: Run, line: str) -> None:
+def _teller(step: Step, run: Run) -> Callable[[str], None]:
+    return partial(_tell, step, run, set())
+
+
+def _tell(step: Step, run: Run, told: set[str], line: str) -> None:
+    """What Compose says of itself it says several times: once is enough. A build's own lines are all told."""
+    if of_compose := _OF_COMPOSE.match(line):
+        if line in told:
+            return
+        told.add(of_compose.string)
     if line.strip():
         run.tell(Action.PROGRESS, step.id, line, service=step.service)
 

@@ -21,11 +21,13 @@ from moorage.model.state import Container, Observed, StackState, StackStatus
 from moorage.model.step import Operation, Plan, Step, StepKind
 from moorage.rules import attachments, drift, graph, labels, planning, restarting, undo
 from moorage.rules.restarting import Restart
+from moorage.rules.spelling import did_you_mean
 from moorage.work.definitions import generations
 from moorage.work.queries.consent import is_for_production, wants_approval
 from moorage.work.queries.ports import taken
 from moorage.work.queries.readiness import is_ready
 from moorage.work.queries.status import status
+from moorage.work.runs.commit import remember_times
 from moorage.work.runs.context import Context
 from moorage.work.runs.run import Run
 from moorage.work.runs.scheduler import carry_out
@@ -78,15 +80,42 @@ async def look(run: Run) -> Observed:
 
 async def plan_down(run: Run, request: DownRequest) -> Planned:
     """What `down` does, with the names of all that goes."""
-    observed = await look(run)
+    observed = await _looked(run, request.services)
+    if request.services:
+        _refuse_of_services(request)
+        return Planned(observed, _down_plan_of(run, observed, request))
     return Planned(observed, await in_thread(lambda: _down_plan(run, observed, request)))
+
+
+def _refuse_of_services(request: DownRequest) -> None:
+    """Raises DefinitionError: volumes and leases go with the stack; a volume is not one service's own."""
+    for asked, option, instead in (
+        (request.volumes, "--volumes", "`moorage volumes prune` removes volumes that nothing mounts"),
+        (request.release_ports, "--release-ports", f"`moorage ports release {request.services[0]}` releases ports"),
+    ):
+        if asked:
+            message = f"down: {option} is about a whole stack, not about services"
+            raise DefinitionError(message, hint=f"Leave it out, or leave out the services; {instead}.")
+
+
+def _down_plan_of(run: Run, observed: Observed, request: DownRequest) -> Plan:
+    """The containers of some services are stopped, dependents first, and removed; the rest of the stack stays."""
+    there = _only(observed, request.services)
+    stops = planning.stop_plan(run.stack, Operation.STOP, run.services, there).steps
+    stopped = {step.service: (step.id,) for step in stops}
+    names = sorted({c.service for c in there.containers})
+    removals = tuple(
+        Step(kind=StepKind.REMOVE, service=name, needs=stopped.get(name, ()), why="requested") for name in names
+    )
+    return Plan(stack=run.stack, operation=Operation.DOWN, steps=(*stops, *removals))
 
 
 def _down_plan(run: Run, observed: Observed, request: DownRequest) -> Plan:
     """Asks the engine whose things are."""
     plan = planning.stop_plan(run.stack, Operation.DOWN, run.services, observed)
     ports = run.world.store.leases(run.stack) if request.release_ports else ()
-    mine = [c for c in observed.containers if labels.ours(c.labels, run.stack, run.world.home)]
+    there = (*observed.containers, *observed.one_offs)
+    mine = [c for c in there if labels.ours(c.labels, run.stack, run.world.home)]
     volumes = {*_ours(run, "volume", observed.volumes), *(name for c in mine for name in undo.anonymous(c).values())}
     goes = {
         "containers": [container.name for container in mine],
@@ -118,6 +147,9 @@ def _ours(run: Run, kind: str, names: Iterable[str]) -> list[str]:
 async def take_down(run: Run, plan: Plan, request: DownRequest) -> None:
     """Remove containers and networks, and what else was asked for."""
     run.with_volumes = request.volumes
+    if request.services:  # their data stays, also where the engine has named the volume
+        observed = await in_thread(lambda: run.world.engine.observe(run.stack))
+        run.spared = {volume for c in observed.containers for volume in undo.anonymous(c).values()}
     await carry_out(run, plan)
     await in_thread(lambda: _forget(run.world, request))
 
@@ -158,6 +190,10 @@ async def plan_start(run: Run, names: Sequence[str]) -> Planned:
 async def start_plan(run: Run, observed: Observed, names: Sequence[str]) -> Plan:
     """The same for what has been looked at. What is off its networks cannot be started: it is made again first."""
     wanted = graph.with_dependencies(run.services, names or run.services)
+    if not names:  # what `down SERVICE` has taken away stays away
+        asleep = drift.resting(await in_thread(lambda: run.world.store.run_heads(run.stack)), run.services)
+        wanted -= {name for name in asleep if not observed.of(name)}
+    _check_containers(run, observed, wanted)
     run.generation = await in_thread(lambda: generations.current(run.world, run.stack))
     off = off_networks(run.generation, observed, wanted)
     run.recreated = (frozenset(off), False)
@@ -211,6 +247,7 @@ async def begin_again(run: Run, planned: PlannedRestart) -> None:
 async def status_of_started(run: Run) -> StackStatus:
     """The status after a run that is committed: where it cannot be read, that is told, not raised."""
     try:
+        await in_thread(lambda: remember_times(run))
         return await status(run.world, run.stack, ask=True)
     except Exception as error:  # noqa: BLE001 - what is done stays done
         run.tell(Action.NOTICE, message=f"done; but how it is now cannot be read: {said(error)}")
@@ -289,13 +326,22 @@ async def _looked(run: Run, names: Sequence[str]) -> Observed:
     return observed
 
 
+def _check_containers(run: Run, observed: Observed, names: Iterable[str]) -> None:
+    """Raises DefinitionError for services without a container, which `start` does not create."""
+    gone = [name for name in sorted(names) if run.services[name].replicas and not observed.of(name)]
+    if gone and observed.containers:
+        message = f"{run.stack}: {', '.join(gone)} {'has' if len(gone) == 1 else 'have'} no container to start"
+        hint = f"`moorage up {' '.join(gone)}` creates it." if len(gone) == 1 else "`moorage up` creates them."
+        raise DefinitionError(message, service=gone[0], hint=hint)
+
+
 def _check_names(run: Run, names: Sequence[str], observed: Observed) -> None:
     """Raises DefinitionError for a service that the stack does not have, and for a stack that is not there."""
     known = sorted(run.services)
     for name in names:
         if name not in known:
             message = f"{run.stack}: no service {name!r}"
-            raise DefinitionError(message, service=name, hint=f"Services: {', '.join(known) or 'none'}.")
+            raise DefinitionError(message, service=name, hint=did_you_mean(name, known, "Services"))
     if run.operation in (Operation.START, Operation.RESTART) and not observed.containers:
         message = f"{run.stack}: there are no containers to {run.operation}"
         raise DefinitionError(message, hint="`moorage up` creates them.")

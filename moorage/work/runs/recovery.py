@@ -66,9 +66,14 @@ async def _carry_on(run: Run, record: RunRecord) -> list[str]:
     asked = record.arguments
     observed, names = await lifecycle.look(run), list(asked.get("services") or ())
     match run.operation:
+        case Operation.DOWN if names and not set(names) & set(run.services):
+            return []  # all of them are gone
         case Operation.DOWN:
             request = DownRequest(
-                stack=run.stack, volumes=bool(asked.get("volumes")), release_ports=bool(asked.get("release_ports"))
+                stack=run.stack,
+                volumes=bool(asked.get("volumes")),
+                release_ports=bool(asked.get("release_ports")),
+                services=tuple(name for name in names if name in run.services),
             )
             await lifecycle.take_down(run, (await lifecycle.plan_down(run, request)).plan, request)
         case Operation.SNAPSHOT:

@@ -21,7 +21,7 @@ async def remove(step: Step, run: Run) -> str:
         return await _remove_service(step.service, run)
     engine = run.world.engine
     observed = await in_thread(lambda: engine.observe(run.stack))
-    every = (*observed.containers, *observed.init_containers)
+    every = (*observed.containers, *observed.init_containers, *observed.one_offs)
     mine = [c for c in every if labels.ours(c.labels, run.stack, run.world.home)]
     await asyncio.gather(*(in_thread(partial(engine.remove, c.id, run.with_volumes)) for c in mine))
     for network in observed.networks:

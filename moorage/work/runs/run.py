@@ -181,10 +181,17 @@ class Run:
     def adopt(self, planned: PlannedUp) -> None:
         """Take over what a plan is to lead to, and tell its notices. Reads files: not for the event loop."""
         self.planned, self._desired = planned, planned.desired
-        self.services = dict(self.desired.definition.services)
+        self.services = self.desired.all_services
+        if self.kept:
+            self.recreated = (frozenset(self.desired.definition.services), False)
         self.hide = generations.censor(self.world, self.stack, self.desired.definition)
         for notice in planned.plan.notices:
             self.tell(Action.NOTICE, message=notice)
+
+    @property
+    def kept(self) -> frozenset[str]:
+        """Services that an `up` of some services was not asked for: they stay as they are, ready or not."""
+        return frozenset(self.desired.kept.services) if self.planned else frozenset()
 
     @property
     def desired(self) -> Desired:

@@ -89,6 +89,10 @@ async def _apply_again(context: Context, record: RunRecord, generation: Generati
     await in_thread(lambda: run.know(generation))
     runs = await in_thread(lambda: world.store.run_heads(record.stack))
     active = frozenset(run.services) if all_of_it else rules.active_before(record, run.services, runs)
+    had = rules.had_containers(record) & set(run.services)
+    wanted = {name for name, one in run.services.items() if one.replicas}
+    if not all_of_it and had < wanted:  # what `down SERVICE` had taken away is not made again
+        run.recreated = (had, False)
     try:
         # The leases first: a port that was given up belongs to this generation.
         await in_thread(lambda: _restore_leases(world, record))
