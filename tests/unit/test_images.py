@@ -336,7 +336,7 @@ FORMS: dict[str, tuple[Any, ...]] = {
     "every_ for ever": (
         {"a": {"image": "x", "pull_policy": "every_99999999999999w"}},
         ({"x": image(age_h=48)}, {}, images.NO_WISH),
-        "",
+        "services.a.pull_policy: '99999999999999w' is negative, or longer than 9223372036 s",
     ),
 }
 _REFUSED = re.compile(r"services\.a|build: images|build\.additional")

@@ -18,7 +18,7 @@ SOURCE = Source(directory=Path("/project"))
 
 def definition(service: dict[str, Any], **things: Any) -> reading.Definition:
     config = {"name": "shop", "services": {"web.1": {"image": "x", **service}}, **things}
-    return reading.read_definition(config, config, {}, {"X": "x"}, SOURCE)
+    return reading.read_definition(config, config, {}, {"secrets.s": "x"}, SOURCE)
 
 
 def test_the_list_is_that_of_the_schema() -> None:

@@ -20,7 +20,7 @@ def elsewhere(tmp_path, monkeypatch):
 def said(line, capsys):
     code = call(line.split())
     told = capsys.readouterr()
-    assert not [word for word in _OF_THE_PARSER if word in told.err + told.out]
+    assert not [word for word in _OF_THE_PARSER if word in told.err + told.out], told
     assert told.err.startswith("error: ")
     assert "\n→ " in told.err
     return code, told.err
