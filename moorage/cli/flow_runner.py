@@ -27,6 +27,8 @@ Listener = Callable[[Event], None]
 
 _UNDONE = ("up", "rollback")
 """Flows that are undone when they are interrupted; the others roll forward."""
+_NEEDS_A_HUB = ("up", "rollback")
+"""Flows that bring something up, which is to be seen there; what ends or mends a stack must not wait for it."""
 _HISTORY_S = 5.0
 """How long Prefect may take to record how a run ended."""
 _BEGIN_S = 10.0
@@ -54,7 +56,7 @@ def run_flow(
     from moorage.hub.project import load_flow, using
 
     with patient_remarks() as on_line:
-        address = ensure_server(on_line) if start_hub else find()
+        address = ensure_server(on_line) if start_hub else _if_it_answers(name)
     assert address is not None or not start_hub  # noqa: S101 - ensure_server gives one or raises
     undoes = name in _UNDONE
     if address is None:
@@ -73,6 +75,17 @@ def run_flow(
         caller = Caller(outcome, emit, settings, resolved)
         found = _attended(own, partial(_called, flow, parameters, caller), caller, address, undoes=undoes)
     return {**found, "flow_run_url": url_of(address, found.get("flow_run_id"))}
+
+
+def _if_it_answers(name: str) -> HubAddress | None:
+    """The Prefect API to use. None: none answers, and the operation needs none. Raises HubError."""
+    try:
+        return find()
+    except HubError as error:
+        if name in _NEEDS_A_HUB:
+            raise
+        remark(f"note: {error}: this is done without it, and will not be in its history")
+        return None
 
 
 async def _called(flow: Callable[..., Awaitable[Any]], parameters: dict[str, Any], caller: Caller) -> Any:

@@ -247,6 +247,16 @@ def test_exit_8_no_hub(project, machine_state):
     machine_state.assert_same()
 
 
+def test_what_ends_a_stack_needs_no_hub(project, tiny_image, machine_state):
+    project.compose(f"services: {{web: {{image: '{tiny_image}', command: sleep 600, init: true}}}}").moorage("up")
+    for verb in (["stop", "--timeout", "0"], ["start"], ["down", "--volumes", "--timeout", "0"]):
+        done = project.moorage(*verb, PREFECT_API_URL="http://127.0.0.1:9/api")
+        assert (
+            "http://127.0.0.1:9/api, named by PREFECT_API_URL, does not answer: this is done without it" in done.stderr
+        )
+    machine_state.assert_same()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_exit_130_interrupted_and_undone(number, project, machine_state):
     project.compose(NEVER_READY)
