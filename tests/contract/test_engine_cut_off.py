@@ -25,6 +25,7 @@ ENGINE: dict[str, Callable[[DockerEngine], Any]] = {
     "ping": lambda e: e.ping(),
     "observe": lambda e: e.observe("s"),
     "containers": lambda e: e.containers("s", "web"),
+    "init_containers": lambda e: e.init_containers("s", "web"),
     "stacks": lambda e: e.stacks(),
     "stacks_of": lambda e: e.stacks_of(HOME),
     "inspect": lambda e: e.inspect("c"),

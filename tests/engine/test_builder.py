@@ -74,7 +74,7 @@ def test_a_project_without_a_dockerfile_comes_up(project, machine_state):
     project.moorage("down", "--volumes", "--release-ports")
     (project.path / "compose.yaml").unlink()
     written = project.moorage("init", "--template", "commandcenter", ".", "--json").json["files"]
-    assert written == ["backend/.dockerignore", "backend/Dockerfile", "compose.yaml"]
+    assert written == ["backend/.dockerignore", "backend/Dockerfile", "compose.live.yaml", "compose.yaml"]
     config = json.loads(project.moorage("config", "--json").stdout)
     assert set(config["services"]) == {"postgres", "redis", "backend"}
 

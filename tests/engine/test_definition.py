@@ -245,7 +245,7 @@ async def test_a_name_that_a_foreign_compose_project_has(stack, resolved, docker
 
     s = stack(WEB)
     subprocess.run([docker_compose, "-p", s.name, "create"], cwd=s.path, check=True, capture_output=True)
-    with pytest.raises(DefinitionError, match="belongs to"):
+    with pytest.raises(DefinitionError, match="is a plain Compose project, not a stack of Moorage"):
         resolved(s, name=s.name)
     assert resolved(s).name != s.name
     assert [c.status for c in s.containers()] == ["created"]
