@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -17,6 +17,7 @@ from moorage.rules.injecting import is_injected
 LOOPBACK = "127.0.0.1"
 SKIPPED = "x-moorage-skipped"
 """Of a published range, the ports that are not leased: Compose takes no notice of such a key."""
+_INIT = ".pre_start"
 _NOT_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 NOT_IN_DIGEST = frozenset({"depends_on", "profiles", "scale", "x-moorage", "pull_policy"})
 """Compose's own hash leaves these out too; otherwise Compose would re-create containers unannounced by any plan."""
@@ -172,7 +173,12 @@ def _settle_init_containers(
 
 def init_image_key(service: str, number: int) -> str:
     """What the image of an init container is known by where images are known by their service: `web.pre_start.0`."""
-    return f"{service}.pre_start.{number}"
+    return f"{service}{_INIT}.{number}"
+
+
+def is_image_of(key: str, services: Collection[str]) -> bool:
+    """True if it is the key of an image of one of the services, or of its init containers."""
+    return key in services or key.rpartition(f"{_INIT}.")[0] in services
 
 
 def init_images(definition: Definition) -> dict[str, tuple[str, InitContainer]]:
