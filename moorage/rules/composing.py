@@ -140,20 +140,24 @@ def digest_of(service: Config, config: Config, typed: Service) -> str:
     body = {key: value for key, value in service.items() if key not in NOT_IN_DIGEST}
     if deploy := body.get("deploy"):
         body["deploy"] = {key: value for key, value in deploy.items() if key != "replicas"}
-    used: dict[str, Any] = {
+    used = _things(service, config) | {"injected": [_facts(file) for file in typed.inject]}
+    if typed.pre_start:
+        pairs = zip(service.get("pre_start") or (), typed.pre_start, strict=True)
+        used["of init containers"] = [
+            [_things(one, config), *(_facts(file) for file in known.inject)] for one, known in pairs
+        ]
+    return sha256(json.dumps([body, used], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _things(service: Config, config: Config) -> dict[str, Any]:
+    """What the project says of the networks, volumes, secrets and configs that a container is made with."""
+    mounts = (one for one in service.get("volumes") or () if one.get("type") == "volume" and one.get("source"))
+    return {
         "networks": {name: (config.get("networks") or {}).get(name) for name in service.get("networks") or {}},
-        "volumes": {
-            mount["source"]: (config.get("volumes") or {}).get(mount["source"])
-            for mount in service.get("volumes") or ()
-            if mount.get("type") == "volume" and mount.get("source")
-        },
+        "volumes": {one["source"]: (config.get("volumes") or {}).get(one["source"]) for one in mounts},
         "secrets": [(config.get("secrets") or {}).get(use["source"]) for use in service.get("secrets") or ()],
         "configs": [(config.get("configs") or {}).get(use["source"]) for use in service.get("configs") or ()],
-        "injected": [_facts(file) for file in typed.inject],
     }
-    if typed.pre_start:
-        used["of init containers"] = [[_facts(file) for file in one.inject] for one in typed.pre_start]
-    return sha256(json.dumps([body, used], sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _facts(file: InjectedFile) -> list[Any]:

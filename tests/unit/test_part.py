@@ -12,7 +12,7 @@ from moorage.model.definition import Definition, Source
 from moorage.model.image import ImageWish
 from moorage.model.request import DownRequest, HealRequest, StartRequest, StopRequest
 from moorage.model.state import StackState
-from moorage.rules import images, labels, part, reading
+from moorage.rules import composing, images, labels, part, reading
 from moorage.testing import FakeMachine, MemoryFiles, MemoryStore, fake_world
 from moorage.work.definitions import generations
 from moorage.work.definitions.request import UpRequest
@@ -368,3 +368,19 @@ def test_an_image_that_only_an_init_container_wants_by_time_is_dated_when_it_is_
     definition = reading.read_definition({"name": "shop", "services": services}, {}, {}, {}, Source(directory="/shop"))
     assert images.goes_by_time(definition, "seed:1")
     assert not images.goes_by_time(definition, "app:1")
+
+
+@pytest.mark.parametrize("kind", ["secrets", "configs", "volumes"])
+def test_another_thing_of_an_init_container_is_a_change_of_its_service(kind):
+    use = {"type": "volume", "source": "it", "target": "/it"} if kind == "volumes" else {"source": "it"}
+    first = {"command": ["true"], kind: [use]}
+
+    def digests(thing: dict[str, Any], pre_start: list[dict[str, Any]]) -> dict[str, str]:
+        services = {"web": {"image": "app:1", **({"pre_start": pre_start} if pre_start else {})}}
+        config = {"name": "shop", "services": services, kind: {"it": thing}}
+        definition = reading.read_definition(config, {}, {}, {}, Source(directory="/shop"))
+        return composing.compose_config(definition, (), {}, "home")[1]
+
+    one, two = ({"name": "a"}, {"name": "b"}) if kind == "volumes" else ({"file": "/a"}, {"file": "/b"})
+    assert digests(one, [first]) != digests(two, [first])
+    assert digests(one, []) == digests(two, []), "nobody uses it"
