@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from moorage.cli.options import LockTimeout, Selection, request_of
 from moorage.cli.output import as_json, say
+from moorage.cli.target import told_from_stacks
 from moorage.cli.world import open_world
 from moorage.errors import DefinitionError
 from moorage.model.image import BuilderName, ImageWish
@@ -51,13 +52,14 @@ def build(
         arguments=tuple(_arguments(build_arg or ())),
     )
     request = request_of(selection).model_copy(update={"images": wish, "builder": builder})
-    stack, made = with_progress(
-        lambda emit: build_services(
-            Context(open_world(emit, patience.settings())), request, services, dependencies=with_dependencies
-        ),
-        undoes=False,
-        quiet=quiet,
-    )
+    with told_from_stacks(open_world(), services):
+        stack, made = with_progress(
+            lambda emit: build_services(
+                Context(open_world(emit, patience.settings())), request, services, dependencies=with_dependencies
+            ),
+            undoes=False,
+            quiet=quiet,
+        )
     if json:
         as_json({"stack": stack, "made": made})
     else:

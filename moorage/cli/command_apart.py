@@ -17,7 +17,7 @@ _OF_BOTH = frozenset(
 )
 WITH_VALUE = {
     "exec": _OF_BOTH | {"--index"},
-    "run": _OF_BOTH | {"--entrypoint", "--volume", "-v", "--label", "-l", "--lock-timeout", "--wait-timeout"},
+    "run": _OF_BOTH | {"--entrypoint", "--volume", "-v", "--lock-timeout"},
 }
 """Verb → its options that take a value as the next argument."""
 

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from moorage.cli.options import LockTimeout, Selection, request_of
 from moorage.cli.output import as_json, say
+from moorage.cli.target import told_from_stacks
 from moorage.cli.world import open_world
 from moorage.model.image import ImageWish
 
@@ -44,13 +45,14 @@ def pull(
     from moorage.work.runs.context import Context
 
     request = request_of(selection).model_copy(update={"images": ImageWish(pull=policy.value, complete=False)})
-    stack, made = with_progress(
-        lambda emit: pull_services(
-            Context(open_world(emit, patience.settings())), request, services, dependencies=include_deps
-        ),
-        undoes=False,
-        quiet=quiet,
-    )
+    with told_from_stacks(open_world(), services):
+        stack, made = with_progress(
+            lambda emit: pull_services(
+                Context(open_world(emit, patience.settings())), request, services, dependencies=include_deps
+            ),
+            undoes=False,
+            quiet=quiet,
+        )
     if json:
         as_json({"stack": stack, "made": made})
     else:

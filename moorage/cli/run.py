@@ -11,6 +11,7 @@ from moorage.adapters.compose.cli import find_program
 from moorage.cli.command_apart import become, options_of
 from moorage.cli.flow_runner import with_progress
 from moorage.cli.options import LockTimeout, Selection, request_of
+from moorage.cli.target import told_from_stacks
 from moorage.cli.up import bring_up, replicas_now
 from moorage.cli.world import open_world
 from moorage.rules import labels
@@ -57,7 +58,8 @@ def run(
     settings = patience.settings()
     world = open_world(settings=settings)
     request = request_of(selection).model_copy(update={"services": (service,), "build": build})
-    resolved = resolve(world, request)
+    with told_from_stacks(world, (service,)):
+        resolved = resolve(world, request)
     if resolved.definition.services[service].replicas == 0:
         resolved = resolve(world, request.model_copy(update={"scale": {service: 1}}))
     if not no_deps and (needed := needed_by(resolved, service)):

@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from moorage.cli.options import LockTimeout, Selection, request_of
-from moorage.cli.target import target_of
+from moorage.cli.target import target_of, told_from_stacks
 from moorage.cli.up import bring_up, replicas_now, show
 from moorage.cli.world import open_world
 from moorage.errors import DefinitionError
@@ -40,7 +40,8 @@ def scale(
     world = open_world()
     stack = target_of(world, selection, ()).stack
     request = request_of(selection).model_copy(update={"services": tuple(wanted), "no_deps": no_deps})
-    needed = resolve(world, request).definition.services
+    with told_from_stacks(world, wanted):
+        needed = resolve(world, request).definition.services
     request = request.model_copy(update={"scale": {**replicas_now(world, stack, needed), **wanted}})
     found, idle = bring_up(request, patience.settings())
     show(found, began, json=json, idle=idle)

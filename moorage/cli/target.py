@@ -12,7 +12,7 @@ from typing import NamedTuple
 from moorage.cli.options import Selection, is_known, known_stack_of, stack_of, unknown_stack
 from moorage.errors import DefinitionError
 from moorage.interfaces import World
-from moorage.rules.spelling import did_you_mean
+from moorage.rules.spelling import did_you_mean, no_service
 from moorage.work.definitions.request import not_ours
 from moorage.work.queries.logs import known_services
 
@@ -49,7 +49,7 @@ def told_from_stacks(world: World, services: Collection[str]) -> Iterator[None]:
         yield
     except DefinitionError as error:
         name = str(error.fields.get("service"))
-        if name in services and str(error) == f"no service {name!r}" and is_known(world, name):
+        if name in services and str(error).endswith(f"no service {name!r}") and is_known(world, name):
             error.hint = _is_a_stack(name)
         raise
 
@@ -97,10 +97,9 @@ def _check(world: World, stack: str, words: Sequence[str]) -> None:
     known = known_services(world, stack)
     for word in words:
         if word not in known:
-            message = f"{stack}: no service {word!r}"
-            is_stack = is_known(world, word)
-            hint = _is_a_stack(word) if is_stack else did_you_mean(word, known, "Services")
-            raise DefinitionError(message, service=word, stack=stack, hint=hint)
+            error = no_service(word, known, stack, stack=stack)
+            error.hint = _is_a_stack(word) if is_known(world, word) else error.hint
+            raise error
 
 
 def _services_here(world: World, selection: Selection) -> tuple[str, ...]:

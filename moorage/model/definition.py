@@ -177,7 +177,7 @@ class Service(Frozen):
     stop_grace_s: float | None = Field(default=None, ge=0)
     """None: the setting `stop_grace_s`."""
     restarts: bool = False
-    """True: it has a restart policy other than `no`. What the engine makes of it is said by its containers."""
+    """Of generations that an earlier version has written. What starts again is said by the containers."""
 
 
 class Source(Frozen):
@@ -237,3 +237,5 @@ class Definition(Frozen):
     builder: str | None = None
     """`x-moorage.builder`: the image builder. None: not set."""
     hidden: Hidden = Hidden()
+    whole: Definition | None = Field(default=None, repr=False)
+    """Of an `up` of some services, all of them: others may build what these run. None: these are all."""

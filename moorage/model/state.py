@@ -39,6 +39,10 @@ class VolumeOptions(Frozen):
     labels: dict[str, str] = Field(default_factory=dict)
 
 
+UP = ("running", "paused", "restarting")
+"""States of a container that somebody has started, and that has not ended for good."""
+
+
 class Container(Frozen):
     """One container of a stack."""
 
@@ -82,6 +86,11 @@ class Container(Frozen):
     error: str = ""
     """The engine's error message of a failed start."""
     labels: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def is_up(self) -> bool:
+        """True: it runs, is paused, or is between two lives of its restart policy."""
+        return self.state in UP
 
 
 class Observed(Frozen):

@@ -80,7 +80,9 @@ def with_wish(definition: Definition, wish: ImageWish) -> Definition:
             services[name] = {**service, "build": build}
         else:
             services[name] = service
-    return definition.model_copy(update={"config": {**definition.config, "services": services}})
+    config = {**definition.config, "services": services}
+    whole = with_wish(definition.whole, wish) if definition.whole else None
+    return definition.model_copy(update={"config": config, "whole": whole})
 
 
 def secrets(service: str, build: Config, config: Config, variable: Callable[[str], str | None]) -> list[BuildSecret]:

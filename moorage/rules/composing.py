@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -17,6 +17,7 @@ from moorage.rules.injecting import is_injected
 LOOPBACK = "127.0.0.1"
 SKIPPED = "x-moorage-skipped"
 """Of a published range, the ports that are not leased: Compose takes no notice of such a key."""
+_INIT = ".pre_start"
 _NOT_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 NOT_IN_DIGEST = frozenset({"depends_on", "profiles", "scale", "x-moorage", "pull_policy"})
 """Compose's own hash leaves these out too; otherwise Compose would re-create containers unannounced by any plan."""
@@ -139,20 +140,24 @@ def digest_of(service: Config, config: Config, typed: Service) -> str:
     body = {key: value for key, value in service.items() if key not in NOT_IN_DIGEST}
     if deploy := body.get("deploy"):
         body["deploy"] = {key: value for key, value in deploy.items() if key != "replicas"}
-    used: dict[str, Any] = {
+    used = _things(service, config) | {"injected": [_facts(file) for file in typed.inject]}
+    if typed.pre_start:
+        pairs = zip(service.get("pre_start") or (), typed.pre_start, strict=True)
+        used["of init containers"] = [
+            [_things(one, config), *(_facts(file) for file in known.inject)] for one, known in pairs
+        ]
+    return sha256(json.dumps([body, used], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _things(service: Config, config: Config) -> dict[str, Any]:
+    """What the project says of the networks, volumes, secrets and configs that a container is made with."""
+    mounts = (one for one in service.get("volumes") or () if one.get("type") == "volume" and one.get("source"))
+    return {
         "networks": {name: (config.get("networks") or {}).get(name) for name in service.get("networks") or {}},
-        "volumes": {
-            mount["source"]: (config.get("volumes") or {}).get(mount["source"])
-            for mount in service.get("volumes") or ()
-            if mount.get("type") == "volume" and mount.get("source")
-        },
+        "volumes": {one["source"]: (config.get("volumes") or {}).get(one["source"]) for one in mounts},
         "secrets": [(config.get("secrets") or {}).get(use["source"]) for use in service.get("secrets") or ()],
         "configs": [(config.get("configs") or {}).get(use["source"]) for use in service.get("configs") or ()],
-        "injected": [_facts(file) for file in typed.inject],
     }
-    if typed.pre_start:
-        used["of init containers"] = [[_facts(file) for file in one.inject] for one in typed.pre_start]
-    return sha256(json.dumps([body, used], sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _facts(file: InjectedFile) -> list[Any]:
@@ -172,7 +177,12 @@ def _settle_init_containers(
 
 def init_image_key(service: str, number: int) -> str:
     """What the image of an init container is known by where images are known by their service: `web.pre_start.0`."""
-    return f"{service}.pre_start.{number}"
+    return f"{service}{_INIT}.{number}"
+
+
+def is_image_of(key: str, services: Collection[str]) -> bool:
+    """True if it is the key of an image of one of the services, or of its init containers."""
+    return key in services or key.rpartition(f"{_INIT}.")[0] in services
 
 
 def init_images(definition: Definition) -> dict[str, tuple[str, InitContainer]]:

@@ -6,7 +6,7 @@ One reference is one image for all services: a build by any of them wins over a 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from graphlib import CycleError, TopologicalSorter
 
@@ -15,11 +15,13 @@ from moorage.model.base import Frozen
 from moorage.model.definition import Definition, InitContainer, Service
 from moorage.model.image import NO_WISH, ImageWish, LocalImage
 from moorage.model.step import StepKind
-from moorage.rules import composing, graph, labels, reading
+from moorage.rules import composing, graph, labels, part, reading
 from moorage.rules.planning import ImageNeed
 
 _HUB = ("docker.io/", "index.docker.io/")
 _OFFICIAL = "library/"
+_OF_IMAGE = frozenset({"build", "image", "platform"})
+"""Keys of a service that its image is made from."""
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
@@ -48,9 +50,10 @@ def reference_of(definition: Definition, service: str) -> str:
 
 
 def goes_by_time(definition: Definition, reference: str) -> bool:
-    """True: a service wants this image pulled every so often."""
-    timed = (name for name, service in definition.services.items() if service.pull_every_s is not None)
-    return any(reference_of(definition, name) == full(reference) for name in timed)
+    """True: a service, or an init container, wants this image pulled every so often."""
+    services, first = definition.services.items(), composing.init_images(definition).values()
+    timed = {reference_of(definition, name) for name, one in services if one.pull_every_s is not None}
+    return full(reference) in timed | {full(str(one.image)) for _, one in first if one.pull_every_s is not None}
 
 
 def makers(definition: Definition) -> dict[str, str]:
@@ -62,20 +65,40 @@ def makers(definition: Definition) -> dict[str, str]:
     return found
 
 
-def with_builds(definition: Definition, names: Collection[str]) -> Definition:
-    """The definition for those who take only some services out of it: what another service builds, they build.
+def with_makers(
+    definition: Definition, source_of: Callable[[Definition, str], BuildSource]
+) -> tuple[Definition, dict[str, BuildSource]]:
+    """The definition with all that its images are built from, and the source of each that is built.
 
-    Services that only have `image:` get the `build` of the service that makes it, which may not be among them.
+    Of an `up` of some services these are others too, as far as one of the images is theirs or is based on theirs: as
+    services without replicas, of which there is nothing but an image. Raises DefinitionError: something is missing.
     """
-    by_reference = makers(definition)
-    services, sections = dict(definition.services), dict(definition.config["services"])
+    sources = {name: source_of(definition, name) for name, service in definition.services.items() if service.builds}
+    whole = definition.whole
+    if whole is None:
+        return definition, sources
+    by_reference = {**makers(whole), **makers(definition)}
+    waiting = [reference_of(definition, name) for name in definition.services]
+    waiting += [full(str(one.image)) for _, one in composing.init_images(definition).values()]
+    waiting += [one for source in sources.values() for one in base_references(whole, source)]
+    while waiting:
+        name = by_reference.get(waiting.pop())
+        if name and name not in sources:
+            sources[name] = source_of(whole, name)
+            waiting += base_references(whole, sources[name])
+    return _beside(definition, whole, sorted(set(sources) - set(definition.services))), sources
+
+
+def _beside(definition: Definition, whole: Definition, names: Collection[str]) -> Definition:
+    """The definition with the images of other services, and with what these are built with."""
+    if not names:
+        return definition
+    config = part.part_of(whole, {*definition.services, *names}).config
+    sections, services = dict(config["services"]), dict(definition.services)
     for name in names:
-        maker = by_reference.get(reference_of(definition, name))
-        if maker and maker not in names and not services[name].builds:
-            services[name] = services[name].model_copy(update={"builds": True})
-            sections[name] = {**sections[name], "build": sections[maker]["build"]}
-    config = {**definition.config, "services": sections}
-    return definition.model_copy(update={"services": services, "config": config})
+        sections[name] = {key: one for key, one in sections[name].items() if key in _OF_IMAGE}
+        services[name] = Service(name=name, image=whole.services[name].image, builds=True, replicas=0)
+    return definition.model_copy(update={"services": services, "config": {**config, "services": sections}})
 
 
 def base_references(definition: Definition, source: BuildSource) -> tuple[str, ...]:

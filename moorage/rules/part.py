@@ -16,8 +16,8 @@ from moorage.errors import DefinitionError
 from moorage.model.base import Frozen
 from moorage.model.definition import Config, Definition, Hidden, Service
 from moorage.model.generation import Generation, PinnedImage
-from moorage.rules import graph
-from moorage.rules.spelling import did_you_mean
+from moorage.rules import composing, graph
+from moorage.rules.spelling import no_service
 
 _KINDS = ("networks", "volumes", "secrets", "configs")
 """Top-level keys of which only what is used is taken over."""
@@ -45,8 +45,7 @@ def chosen(services: Mapping[str, Service], names: Iterable[str], *, alone: bool
     names = tuple(names)
     for name in names:
         if name not in services:
-            message = f"no service {name!r}"
-            raise DefinitionError(message, service=name, hint=did_you_mean(name, services, "Services"))
+            raise no_service(name, services)
     return frozenset(names) if alone else graph.with_dependencies(services, names)
 
 
@@ -56,7 +55,7 @@ def part_of(definition: Definition, names: Collection[str]) -> Definition:
     config = {**definition.config, "services": _chosen(definition.config["services"], names)}
     for kind in _KINDS:
         if kind in config:
-            used = set().union(*(_used(config["services"][name], kind, config) for name in services), set())
+            used = set().union(*(_used(config["services"][name], kind, config) for name in services))
             config[kind] = _chosen(config[kind], used)
     there = {f"{kind}.{key}" for kind in _KINDS for key in config.get(kind) or ()}
     variables = {key: place for key, place in definition.port_variables.items() if place[0] in names}
@@ -73,7 +72,7 @@ def kept_of(generation: Generation | None, names: Collection[str]) -> Kept:
     return Kept(
         services={name: generation.services[name] for name in rest},
         config=generation.config,
-        images={name: image for name, image in generation.images.items() if name in rest},
+        images={key: image for key, image in generation.images.items() if composing.is_image_of(key, rest)},
         digests={name: digest for name, digest in generation.digests.items() if name in rest},
         named=generation.named,
         hidden=generation.hidden,
@@ -112,7 +111,11 @@ def _differs(one: Any, other: Any) -> bool:
 
 
 def _used(service: Config, kind: str, config: Config) -> set[str]:
-    """Keys of the networks (volumes, …) that a service uses."""
+    """Keys of the networks (volumes, …) that a service uses, with its init containers."""
+    return set().union(*(_used_by(one, kind, config) for one in (service, *(service.get("pre_start") or ()))))
+
+
+def _used_by(service: Config, kind: str, config: Config) -> set[str]:
     if kind == "networks":
         by_itself = set(service.get("networks") or {})
         return by_itself or (set() if service.get("network_mode") else {"default"} & set(config.get("networks") or {}))
@@ -132,8 +135,7 @@ def scaled(config: Config, scale: Mapping[str, int]) -> None:
     for name, number in scale.items():
         service = config["services"].get(name)
         if service is None:
-            hint = did_you_mean(name, config["services"], "Services")
-            raise DefinitionError(f"--scale {name}={number}: no service {name!r}", service=name, hint=hint)
+            raise no_service(name, config["services"], f"--scale {name}={number}")
         service["scale"] = number
         if deploy := service.get("deploy"):
             deploy["replicas"] = number

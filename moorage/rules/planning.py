@@ -43,20 +43,24 @@ class Desired(Frozen):
     held: tuple[Lease, ...]
     """The leases that the stack already has."""
     images: dict[str, ImageNeed]
+    """What each service needs, and each init container with an image of its own; and, of an `up` of some services, what
+    others build for these."""
+    building: Definition
+    """The definition that images are built from: with those others."""
     digests: dict[str, str]
     """Service → the digest it would have; correct only for services whose image exists."""
     force_recreate: bool = False
     notices: tuple[str, ...] = ()
     """What a person should know about its images."""
 
+    kept: Kept = NOTHING
+    """What stays as it is: the services of an `up` of some services that were not asked for."""
+
     def init_images(self, service: str) -> tuple[str, ...]:
         """Keys of the images that its init containers do not have from the service."""
         first = self.definition.services[service].pre_start
         keys = (composing.init_image_key(service, number) for number in range(len(first)))
         return tuple(key for key in keys if key in self.images)
-
-    kept: Kept = NOTHING
-    """What stays as it is: the services of an `up` of some services that were not asked for."""
 
     @property
     def all_services(self) -> dict[str, Service]:
@@ -132,7 +136,7 @@ def change_of(name: str, desired: Desired, observed: Observed) -> str:
 def stop_plan(stack: str, operation: Operation, services: Mapping[str, Service], observed: Observed) -> Plan:
     """The steps of `down` and `stop`: dependents first, and for `down` everything removed at the end."""
     present = {c.service for c in observed.containers}
-    running = {c.service for c in observed.containers if c.state in ("running", "paused", "restarting")}
+    running = {c.service for c in observed.containers if c.is_up}
     stops = {
         name: Step(
             kind=StepKind.STOP,

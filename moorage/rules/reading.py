@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from moorage.errors import DefinitionError, UnsupportedKeyError
+from moorage.errors import DefinitionError
 from moorage.model.definition import (
     Check,
     Condition,
@@ -109,7 +109,6 @@ def read_service(name: str, service: Config, config: Config, values: Mapping[str
         pre_stop=tuple(_hooks(unescaped(service.get("pre_stop")))),
         inject=tuple(injected(name, service, config, values)),
         stop_grace_s=None if grace is None else seconds(grace, f"services.{name}.stop_grace_period"),
-        restarts=_restarts(service),
     )
 
 
@@ -139,15 +138,6 @@ def secret_files(config: Config) -> tuple[str, ...]:
 def service_extensions(raw: Config) -> dict[str, Config]:
     """`x-moorage` of each service that has one."""
     return {name: s["x-moorage"] for name, s in (raw.get("services") or {}).items() if s and s.get("x-moorage")}
-
-
-def _unsupported(key: str, service: str | None) -> UnsupportedKeyError:
-    return UnsupportedKeyError(
-        f"{key}: Compose supports this key, Moorage does not",
-        key=key,
-        service=service,
-        hint="Remove it, or move this part to a separate file for `docker compose`.",
-    )
 
 
 def _stack_options(config: Config) -> Config:
@@ -223,12 +213,6 @@ def _replicas(name: str, service: Config) -> int:
     deploy = service.get("deploy") or {}
     key, replicas = ("deploy.replicas", deploy["replicas"]) if "replicas" in deploy else ("scale", service.get("scale"))
     return 1 if replicas is None else _number(replicas, f"services.{name}.{key}", _REPLICAS)
-
-
-def _restarts(service: Config) -> bool:
-    policy = str(service.get("restart") or "no")
-    condition = str(((service.get("deploy") or {}).get("restart_policy") or {}).get("condition", "none"))
-    return policy != "no" or condition not in ("none", "None")
 
 
 def _dependencies(service: Config) -> Iterable[Dependency]:

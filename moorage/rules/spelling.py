@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from moorage.errors import DefinitionError
+
 
 def nearest(wanted: str, there: Iterable[str]) -> str | None:
     """The name that was most likely meant. None: none is near."""
@@ -20,3 +22,9 @@ def did_you_mean(wanted: str, there: Iterable[str], what: str) -> str:
     known = sorted(set(there))
     near = nearest(wanted, known)
     return f'Did you mean "{near}"?' if near else f"{what}: {', '.join(known) or 'none'}."
+
+
+def no_service(name: str, there: Iterable[str], where: str = "", **fields: object) -> DefinitionError:
+    """The error for a service that is not there. `where`: the stack's name, or an option; empty: neither."""
+    message = f"{where}: no service {name!r}" if where else f"no service {name!r}"
+    return DefinitionError(message, service=name, hint=did_you_mean(name, there, "Services"), **fields)

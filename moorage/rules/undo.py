@@ -11,13 +11,12 @@ from moorage.model.base import Frozen
 from moorage.model.definition import RestartPolicy, Service
 from moorage.model.generation import Generation
 from moorage.model.lease import Lease
-from moorage.model.state import Container, Observed, RunHead, RunRecord
+from moorage.model.state import UP, Container, Observed, RunHead, RunRecord
 from moorage.model.step import Operation, Step, StepKind
 from moorage.rules import composing, endings, graph, labels, planning
 
 LONGEST_GRACE_S = 10.0
 """A worker that is told to stop gives its runs half a minute for their whole undo."""
-_RUNNING = ("running", "restarting", "paused")
 _ANONYMOUS = re.compile(r"[0-9a-f]{64}")
 
 
@@ -73,7 +72,7 @@ def active_before(record: RunRecord, services: Mapping[str, Service], runs: Sequ
     return frozenset(
         c["service"]
         for c in record.before.get("containers", {}).values()
-        if c["state"] in _RUNNING or _was_over(services, c, runs)
+        if c["state"] in UP or _was_over(services, c, runs)
     )
 
 

@@ -25,7 +25,7 @@ def cut_off(services: Mapping[str, Service], before: Observed, after: Observed) 
 
 
 def _is_up(services: Mapping[str, Service], container: Container) -> bool:
-    if container.state in ("running", "paused", "restarting"):
+    if container.is_up:
         return True
     return container.service in services and endings.ended_well(services, container)
 

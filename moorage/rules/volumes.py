@@ -14,8 +14,6 @@ from moorage.rules import graph, labels
 from moorage.rules.planning import image_kind
 from moorage.rules.reading import unescaped
 
-_RUNNING = ("running", "paused", "restarting")
-
 
 def ours(volume: Volume, home: str) -> bool:
     """True if a stack of this home created it."""
@@ -104,7 +102,7 @@ def way(services: Mapping[str, Service], users: Iterable[str], *, running: bool)
 
 def running_services(observed: Observed) -> frozenset[str]:
     """Services that have a running container."""
-    return frozenset(c.service for c in observed.containers if c.state in _RUNNING)
+    return frozenset(c.service for c in observed.containers if c.is_up)
 
 
 def with_dependents(services: Mapping[str, Service], names: Iterable[str]) -> frozenset[str]:

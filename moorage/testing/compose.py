@@ -86,14 +86,15 @@ class FakeCompose(Compose):
         if missing := [name for name in copied if not (Path(build["context"]) / name).exists()]:
             message = f"services.{service}: build failed: COPY {missing[0]}: no such file"
             raise ImageError(message, service=service, reason="build failed", log=text)
-        self._pull_bases(service, text)
+        self._pull_bases(service, text, build.get("additional_contexts") or {})
         command = next((line[4:] for line in text.splitlines() if line.startswith("CMD ")), '["sh"]')
         on_line("built")
         reference = config.get("image") or f"{stack}-{service}"
         self.machine.add_image(reference, json.loads(command), labels=build.get("labels") or {})
 
-    def _pull_bases(self, service: str, text: str) -> None:
-        for base in map(full, dockerfile.bases(text, {}, {})):
+    def _pull_bases(self, service: str, text: str, contexts: Mapping[str, str]) -> None:
+        bases = (base for base in dockerfile.bases(text, {}, contexts) if not base.startswith("service:"))
+        for base in map(full, bases):
             with self.machine.mutex:
                 found = self.machine.registry.get(base)
                 if self.machine.image(base) is None and found is None:

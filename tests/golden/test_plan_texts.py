@@ -78,6 +78,7 @@ def desired(
     return Desired(
         **{
             "definition": definition,
+            "building": definition,
             "leases": leased(definition, moved or {}),
             "held": (),
             "images": images,

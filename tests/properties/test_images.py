@@ -154,7 +154,7 @@ def test_build(stack: Transactions) -> None:
     assert stack.machine.of_project("shop") == []
     with pytest.raises(DefinitionError, match="no service 'ap'") as caught:
         built_by_verb(stack, "ap")
-    assert "'app'" in str(caught.value.hint)
+    assert '"app"' in str(caught.value.hint)
 
 
 def test_pull(stack: Transactions) -> None:

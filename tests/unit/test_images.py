@@ -354,6 +354,7 @@ def test_who_shares_an_image_changes_with_it_and_starts_after_it() -> None:
     found = needs(services, {"x:dev": image(digest="old"), "pg": image()}, {}, images.NO_WISH)
     desired = Desired(
         definition=defined(services),
+        building=defined(services),
         leases=(),
         held=(),
         images={need.service: need for need in found},
@@ -375,7 +376,8 @@ def test_who_shares_an_image_changes_with_it_and_starts_after_it() -> None:
 
 def test_a_step_waits_for_the_images_that_it_builds_on() -> None:
     found = needs(AB, {}, ON, images.NO_WISH)
-    desired = Desired(definition=defined(AB), leases=(), held=(), images={n.service: n for n in found}, digests={})
+    made = {"definition": defined(AB), "building": defined(AB)}
+    desired = Desired(**made, leases=(), held=(), images={n.service: n for n in found}, digests={})
     plan = planning.make_plan(desired, Observed(stack="shop"), frozenset())
     assert [(step.id, step.needs) for step in plan.steps][:2] == [("build base", ()), ("build app", ("build base",))]
 

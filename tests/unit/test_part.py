@@ -9,12 +9,14 @@ import pytest
 
 from moorage.errors import DefinitionError, MoorageError
 from moorage.model.definition import Definition, Source
+from moorage.model.image import ImageWish
 from moorage.model.request import DownRequest, HealRequest, StartRequest, StopRequest
 from moorage.model.state import StackState
-from moorage.rules import labels, part, reading
+from moorage.rules import composing, images, labels, part, reading
 from moorage.testing import FakeMachine, MemoryFiles, MemoryStore, fake_world
 from moorage.work.definitions import generations
 from moorage.work.definitions.request import UpRequest
+from moorage.work.operations.build import pull_services
 from moorage.work.operations.down import down
 from moorage.work.operations.heal import heal
 from moorage.work.operations.start import start
@@ -270,3 +272,115 @@ def test_a_part_has_only_what_its_services_use():
 def test_what_is_no_number_of_replicas(word):
     with pytest.raises(DefinitionError, match="is not SERVICE=NUMBER"):
         part.numbers_of([word], "--scale")
+
+
+SEEDED = {**IMAGE, "pre_start": [{"image": "seed:1", "command": ["true"]}]}
+
+
+def images_from(shop: Shop, **dockerfiles: str) -> None:
+    for name, text in dockerfiles.items():
+        (shop.folder / name).mkdir()
+        (shop.folder / name / "Dockerfile").write_text(f'{text}CMD ["sleep", "600"]\n')
+
+
+def built(shop: Shop, *services: str, **asked: Any) -> set[str]:
+    """What an `up` of these builds."""
+    before = {key: one[0] for key in ("base", "app") if (one := shop.context.world.engine.image(f"{key}:dev"))}
+    shop.up(*services, **asked)
+    after = {key: one[0] for key in ("base", "app") if (one := shop.context.world.engine.image(f"{key}:dev"))}
+    return {key for key, one in after.items() if before.get(key) != one}
+
+
+@pytest.mark.parametrize(
+    ("app", "web"),
+    [
+        ("FROM base:dev\n", {"build": "./app", "image": "app:dev"}),
+        ("FROM b\n", {"build": {"context": "./app", "additional_contexts": {"b": "service:base"}}, "image": "app:dev"}),
+        ("", {"image": "base:dev"}),
+        ("", {**IMAGE, "pre_start": [{"image": "base:dev", "command": ["true"]}]}),
+    ],
+    ids=["FROM", "additional context", "the same image", "init container"],
+)
+def test_an_image_that_another_service_builds_is_built_though_only_one_was_asked_for(shop, app, web):
+    images_from(shop, base="FROM app:1\n", app=app)
+    base = {"build": "./base", "image": "base:dev", "ports": ["7000:70"], "depends_on": ["db"]}
+    shop.write({"base": base, "web": web, "db": IMAGE, "wrong": {"build": "./nowhere"}})
+    assert built(shop, "web") == ({"base", "app"} if app else {"base"})
+    assert shop.running() == {"web"}, "what is only built is not started"
+    assert set(generations.current(shop.context.world, "shop").services) == {"web"}
+    assert {lease.key.service for lease in shop.store.leases("shop")} == set()
+    assert built(shop, "web") == set(), "nothing has changed"
+
+
+def test_who_runs_the_image_that_was_built_for_another_service_has_not_drifted(shop):
+    images_from(shop, base="FROM app:1\n", app="FROM base:dev\n")
+    base = {"build": "./base", "image": "base:dev"}
+    shop.write({"base": base, "web": {"build": "./app", "image": "app:dev"}})
+    shop.up()
+    before = shop.ids()
+    (shop.folder / "base" / "Dockerfile").write_text('FROM app:1\nLABEL a=b\nCMD ["sleep", "600"]\n')
+    assert built(shop, "web") == {"base", "app"}
+    assert shop.drift() == (), "its generation is what it runs"
+    assert {name for name, one in shop.ids().items() if before[name] != one} == {"web"}
+    shop.up()
+    assert {name for name, one in shop.ids().items() if before[name] != one} == {"base", "web"}
+
+
+def test_init_containers_of_what_stays_keep_their_images(shop):
+    shop.machine.add_image("seed:1", ["true"])
+    shop.write({"web": SEEDED, "other": IMAGE})
+    shop.up()
+    tag = generations.current(shop.context.world, "shop").images["web.pre_start.0"].tag
+    for level in range(12):  # until the generation that was made with it is gone
+        shop.write({"web": SEEDED, "other": {**IMAGE, "environment": {"LEVEL": str(level)}}})
+        shop.up("other")
+    assert shop.context.world.engine.image(tag) is not None
+    assert generations.current(shop.context.world, "shop").images["web.pre_start.0"].tag == tag
+
+
+def test_what_an_init_container_uses_comes_with_its_service():
+    first = {"secrets": [{"source": "key"}], "volumes": [{"type": "volume", "source": "seeds", "target": "/s"}]}
+    services = {"web": {"image": "app:1", "pre_start": [{"command": ["true"], **first}]}, "other": {"image": "app:1"}}
+    things = {"secrets": {"key": {"file": "/key"}, "not": {"file": "/not"}}, "volumes": {"seeds": {}, "not": {}}}
+    config = {"name": "shop", "services": services, **things}
+    definition = reading.read_definition(config, {}, {}, {}, Source(directory="/shop"))
+    found = part.part_of(definition, {"web"}).config
+    assert (set(found["secrets"]), set(found["volumes"])) == ({"key"}, {"seeds"})
+    kept = part.Kept(services=definition.services, config=config)
+    whole = part.joined({"services": {}}, kept)
+    assert {"key"} == set(whole["secrets"])
+    assert {"seeds"} == set(whole["volumes"])
+
+
+@pytest.mark.parametrize(("asked", "pulled"), [((), True), (("web",), True), (("other",), False)])
+def test_the_image_of_an_init_container_is_pulled_with_its_service(shop, asked, pulled):
+    shop.machine.registry["seed:1"] = shop.machine.image("app:2")
+    shop.machine.registry["app:1"] = shop.machine.image("app:1")
+    shop.write({"web": SEEDED, "other": IMAGE})
+    request = UpRequest(source=Source(directory=shop.folder), images=ImageWish(pull="always", complete=False))
+    _, made = asyncio.run(pull_services(shop.context, request, asked, dependencies=False))
+    assert ("web.pre_start.0" in made) == pulled
+    assert (shop.context.world.engine.image("seed:1") is not None) == pulled
+
+
+def test_an_image_that_only_an_init_container_wants_by_time_is_dated_when_it_is_pulled():
+    services = {"web": {"image": "app:1", "pre_start": [{"image": "seed:1", "pull_policy": "daily"}]}}
+    definition = reading.read_definition({"name": "shop", "services": services}, {}, {}, {}, Source(directory="/shop"))
+    assert images.goes_by_time(definition, "seed:1")
+    assert not images.goes_by_time(definition, "app:1")
+
+
+@pytest.mark.parametrize("kind", ["secrets", "configs", "volumes"])
+def test_another_thing_of_an_init_container_is_a_change_of_its_service(kind):
+    use = {"type": "volume", "source": "it", "target": "/it"} if kind == "volumes" else {"source": "it"}
+    first = {"command": ["true"], kind: [use]}
+
+    def digests(thing: dict[str, Any], pre_start: list[dict[str, Any]]) -> dict[str, str]:
+        services = {"web": {"image": "app:1", **({"pre_start": pre_start} if pre_start else {})}}
+        config = {"name": "shop", "services": services, kind: {"it": thing}}
+        definition = reading.read_definition(config, {}, {}, {}, Source(directory="/shop"))
+        return composing.compose_config(definition, (), {}, "home")[1]
+
+    one, two = ({"name": "a"}, {"name": "b"}) if kind == "volumes" else ({"file": "/a"}, {"file": "/b"})
+    assert digests(one, [first]) != digests(two, [first])
+    assert digests(one, []) == digests(two, []), "nobody uses it"

@@ -39,7 +39,17 @@ def desired(services: dict[str, Any], **keys: Any) -> Desired:
     definition = defined(services)
     images = {name: ImageNeed(service=name, reference=name, image_id="sha256:1") for name in services}
     digests = dict.fromkeys(services, "same")
-    return Desired(**{"definition": definition, "leases": (), "held": (), "images": images, "digests": digests, **keys})
+    return Desired(
+        **{
+            "definition": definition,
+            "building": definition,
+            "leases": (),
+            "held": (),
+            "images": images,
+            "digests": digests,
+            **keys,
+        }
+    )
 
 
 def running(*names: str, digest: str = "same") -> Observed:

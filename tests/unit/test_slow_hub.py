@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import pytest
 
@@ -22,16 +23,28 @@ _LATE_S = 1.5
 
 
 class Late(BaseHTTPRequestHandler):
-    """Says that it is healthy, in its own time."""
+    """Says that it is healthy, in its own time; not at all once its server ends."""
 
     def do_GET(self) -> None:
-        time.sleep(_LATE_S)
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(b"true")
+        if self.server.over.wait(_LATE_S):  # type: ignore[attr-defined]
+            return
+        with suppress(ConnectionError):  # who has asked did not wait for it
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"true")
 
     def log_message(self, *_args: object) -> None:
         """Says nothing."""
+
+
+class SlowHub(ThreadingHTTPServer):
+    """Waits for those who answer when it is closed: one that outlived it would tell a later test of a lost client."""
+
+    daemon_threads = False
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.over = threading.Event()
 
 
 @pytest.fixture
@@ -40,7 +53,7 @@ def port(moorage_home: object, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     monkeypatch.delenv("MOORAGE_API_URL", raising=False)
     settings.cache_clear()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Late)
+    server = SlowHub(("127.0.0.1", 0), Late)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     number = int(server.server_address[1])
     base = f"http://127.0.0.1:{number}"
@@ -52,6 +65,7 @@ def port(moorage_home: object, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]
     try:
         yield number
     finally:
+        server.over.set()
         server.shutdown()
         server.server_close()
         settings.cache_clear()

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from moorage.cli import _VERBS, call
+from moorage.cli.command_apart import WITH_VALUE
 
 _OF_THE_PARSER = ("Unused", "Token", "Parameter", "Unknown option", "Invalid value", "Traceback", "Try `moorage")
 
@@ -75,6 +76,13 @@ def test_an_unknown_option_of_any_verb(verb, capsys):
     code, told = said(f"{verb} --no-such-option", capsys)
     assert code == 2
     assert "--no-such-option: no such option" in told
+
+
+@pytest.mark.parametrize(("verb", "option"), [(verb, one) for verb, all_ in WITH_VALUE.items() for one in sorted(all_)])
+def test_what_is_said_to_take_a_value_before_a_command_does(verb, option, capsys):
+    code, told = said(f"{verb} {option}", capsys)
+    assert code == 2
+    assert f"{verb}: {option}: a value is missing" in told
 
 
 def test_with_json_it_is_data(capsys):

@@ -19,6 +19,7 @@ from moorage.adapters.engine.exec import Conversation
 from moorage.adapters.framing import every_call
 from moorage.errors import EngineError, MoorageError
 from moorage.interfaces import Volumes
+from moorage.model.state import UP
 from moorage.model.volume import ROOT, Volume, VolumeUser
 from moorage.rules import labels
 
@@ -165,7 +166,7 @@ def _users(containers: Iterable[Mapping[str, Any]]) -> dict[str, list[VolumeUser
                     name=(one.get("Names") or ["?"])[0].lstrip("/"),
                     stack=marks.get(labels.COMPOSE_PROJECT, ""),
                     service=marks.get(labels.COMPOSE_SERVICE, ""),
-                    running=one.get("State") in ("running", "paused", "restarting"),
+                    running=one.get("State") in UP,
                 )
                 found.setdefault(mount["Name"], []).append(user)
     return found

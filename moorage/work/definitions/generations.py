@@ -27,10 +27,13 @@ _ENDINGS = ("json", "compose.json")
 def make(world: World, desired: Desired, run: RunRecord | None) -> Generation:
     """Pin the images and write down the generation; one that equals the current one keeps its number."""
     definition = desired.definition
-    images = {name: _pin(world, definition.name, name, need.reference) for name, need in desired.images.items()}
-    config, own = composing.compose_config(definition, desired.leases, images, world.home)
+    own = {*definition.services, *composing.init_images(definition)}
+    images = {
+        key: _pin(world, definition.name, key, need.reference) for key, need in desired.images.items() if key in own
+    }
+    config, digests_of_own = composing.compose_config(definition, desired.leases, images, world.home)
     kept = desired.kept
-    digests = {**kept.digests, **own}
+    digests = {**kept.digests, **digests_of_own}
     previous = current(world, definition.name)
     generation = Generation(
         stack=definition.name,

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 
@@ -116,7 +117,7 @@ def _read(
     definition = reading.read_definition(config, raw, extensions, values, source, _real, ignored)
     if request.services:
         names = part.chosen(definition.services, request.services, alone=request.no_deps)
-        definition = part.part_of(images.with_builds(definition, names), names)
+        definition = part.part_of(definition, names).model_copy(update={"whole": definition})
     if not hide:
         return definition
     texts, left = hidden.of_definition(world, source, raw, config, values)
@@ -158,9 +159,9 @@ def desire(world: World, resolved: Resolved, leases: Sequence[Lease]) -> Desired
     """What a plan is to lead to: with the leased ports, and with the images that are there."""
     request = resolved.request
     definition = building.with_wish(with_leased_variables(world, resolved, leases), request.wish)
-    sources = build_sources(world, definition)
-    needs = {need.service: need for need in image_needs(world, definition, sources, request)}
-    needs |= {need.service: need for need in init_image_needs(world, definition, needs.values(), request)}
+    made_from, sources = images.with_makers(definition, partial(_source, world))
+    needs = {need.service: need for need in image_needs(world, made_from, sources, request)}
+    needs |= {need.service: need for need in init_image_needs(world, made_from, needs.values(), request)}
     pins = pins_of(definition, needs)
     config, digests = composing.compose_config(definition, leases, pins, world.home)
     kept = kept_beside(world, definition, request)
@@ -170,9 +171,10 @@ def desire(world: World, resolved: Resolved, leases: Sequence[Lease]) -> Desired
         leases=tuple(leases),
         held=world.store.leases(definition.name),
         images=needs,
+        building=made_from,
         digests=digests,
         force_recreate=request.force_recreate,
-        notices=tuple(images.disagreements(definition, sources)),
+        notices=tuple(images.disagreements(made_from, sources)),
         kept=kept,
     )
 
@@ -237,11 +239,6 @@ def init_image_needs(
         seen.add(full)
 
 
-def build_sources(world: World, definition: Definition) -> dict[str, BuildSource]:
-    """What the image of each service that builds is built from. Raises DefinitionError: something is missing."""
-    return {name: _source(world, definition, name) for name, one in definition.services.items() if one.builds}
-
-
 def _references(definition: Definition, sources: dict[str, BuildSource]) -> dict[str, tuple[str, bool]]:
     """Full reference → where it stands, and whether it matters how old it is; of all services and bases."""
     found: dict[str, tuple[str, bool]] = {}
@@ -269,6 +266,7 @@ def _image(world: World, where: str, reference: str, *, dated: bool) -> LocalIma
 
 
 def _source(world: World, definition: Definition, name: str) -> BuildSource:
+    """What the image of a service is built from. Raises DefinitionError: something is missing."""
     service = reading.unescaped(definition.config["services"][name])
     build = {**service["build"], **({"platform": service["platform"]} if service.get("platform") else {})}
     try:

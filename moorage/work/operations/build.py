@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from moorage.errors import DefinitionError
 from moorage.model.definition import Definition
 from moorage.model.step import Operation, Step, StepKind
-from moorage.rules import graph
+from moorage.rules import composing, graph, part
 from moorage.rules import images as rules
 from moorage.rules.planning import Desired
 from moorage.work.definitions.request import UpRequest
@@ -66,22 +65,24 @@ async def pull_services(
     def chosen(desired: Desired, step: Step) -> bool:
         if step.kind != StepKind.PULL:
             return False
-        wanted = _references(desired.definition, services, dependencies=dependencies)
-        return not services or rules.reference_of(desired.definition, step.service or "") in wanted
+        wanted = _references(desired.building, services, dependencies=dependencies)
+        return not services or rules.full(desired.images[step.service or ""].reference) in wanted
 
     return await _make(context, request, services, chosen)
 
 
 def _references(definition: Definition, services: Sequence[str], *, dependencies: bool) -> set[str]:
+    """The images that services and their init containers run."""
     names = graph.with_dependencies(definition.services, services) if dependencies else services
-    return {rules.reference_of(definition, name) for name in names}
+    first = {rules.full(str(one.image)) for name, one in composing.init_images(definition).values() if name in names}
+    return first | {rules.reference_of(definition, name) for name in names}
 
 
 def _under(desired: Desired, services: Sequence[str], *, dependencies: bool) -> set[str]:
     """The services whose images make up those of the named ones."""
-    makers = rules.makers(desired.definition)
+    makers = rules.makers(desired.building)
     waiting = [
-        makers[one] for one in _references(desired.definition, services, dependencies=dependencies) if one in makers
+        makers[one] for one in _references(desired.building, services, dependencies=dependencies) if one in makers
     ]
     found: set[str] = set()
     while waiting:
@@ -94,7 +95,7 @@ def _under(desired: Desired, services: Sequence[str], *, dependencies: bool) -> 
 
 async def _make(context: Context, request: UpRequest, services: Sequence[str], chosen: Choice) -> tuple[str, list[str]]:
     resolved = await in_thread(lambda: resolve(context.world, request))
-    _check_names(resolved.definition, services)
+    part.chosen(resolved.definition.services, services, alone=True)  # raises
     run = Run(context, Operation.UP, resolved.name, resolved.request)
     async with locked(run, recover):
         await in_thread(lambda: intermediate.remove_left_behind(run.world, run.stack))
@@ -106,15 +107,3 @@ async def _make(context: Context, request: UpRequest, services: Sequence[str], c
         await in_thread(lambda: run.adopt(planned))
         await carry_out(run, planned.plan)
     return resolved.name, [step.service or "" for step in makes]
-
-
-def _check_names(definition: Definition, services: Sequence[str]) -> None:
-    """Raises DefinitionError: there is no such service."""
-    from difflib import get_close_matches
-
-    known = sorted(definition.services)
-    for name in services:
-        if name not in known:
-            near = get_close_matches(name, known, n=1)
-            hint = f"Did you mean {near[0]!r}?" if near else f"Services: {', '.join(known)}."
-            raise DefinitionError(f"{definition.name}: no service {name!r}", service=name, hint=hint)

@@ -13,11 +13,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from queue import Empty, SimpleQueue
 
-from moorage.errors import DefinitionError, EngineError, EngineUnavailableError, MoorageError
+from moorage.errors import EngineError, EngineUnavailableError, MoorageError
 from moorage.interfaces import World
 from moorage.model.log import LogLine, LogRecord, LogSpan
 from moorage.model.state import Container
-from moorage.rules.spelling import did_you_mean
+from moorage.rules.spelling import no_service
 from moorage.work.definitions import generations
 
 _SECOND_NS = 10**9
@@ -130,8 +130,7 @@ def chosen(stack: str, names: Iterable[str], known: Sequence[str]) -> tuple[str,
     """The names, all of them known; none: all known. Raises DefinitionError."""
     for name in names:
         if name not in known:
-            message = f"{stack}: no service {name!r}"
-            raise DefinitionError(message, service=name, hint=did_you_mean(name, known, "Services"))
+            raise no_service(name, known, stack)
     return tuple(dict.fromkeys(names)) or tuple(known)
 
 

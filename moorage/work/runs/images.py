@@ -39,7 +39,7 @@ async def require_builder(world: World, planned: PlannedUp) -> None:
     Compose is asked for nothing here: the definition was read by it. Raises BackendUnavailableError,
     UnsupportedByBackendError.
     """
-    definition = planned.desired.definition
+    definition = planned.desired.building
     name = chosen(world, planned.resolved.request, definition)
     building_ = [step.service for step in planned.plan.steps if step.kind == StepKind.BUILD and step.service]
     if name == BuilderName.COMPOSE or not building_:
@@ -101,7 +101,7 @@ def spec_of(
 
 async def build(step: Step, run: Run) -> str:
     """Build the image of a service; on cancel the build is ended."""
-    definition, service = run.desired.definition, step.service or ""
+    definition, service = run.desired.building, step.service or ""
     name = chosen(run.world, run.request, definition)
     builder = run.world.builder(run.world, name)
 
@@ -128,7 +128,7 @@ def build_file(run: Run, service: str) -> tuple[Path, Config]:
     """
     desired = run.desired
     marks = {name: _marks(run.world, need) for name, need in desired.images.items() if need.source_digest}
-    config = composing.build_config(desired.definition, desired.leases, run.world.home, marks)
+    config = composing.build_config(desired.building, desired.leases, run.world.home, marks)
     return generations.write_build(run.world, run.stack, service, config), config
 
 
@@ -144,7 +144,7 @@ async def pull(step: Step, run: Run) -> str:
 
     def call() -> None:
         world.compose.pull(run.stack, build_file(run, service)[0], service, _teller(step, run))
-        if decide.goes_by_time(run.desired.definition, reference := run.desired.images[service].reference):
+        if decide.goes_by_time(run.desired.building, reference := run.desired.images[service].reference):
             _date(world, reference)
 
     await in_thread(call, on_cancel=world.compose.abort)

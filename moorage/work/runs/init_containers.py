@@ -22,7 +22,6 @@ from moorage.work.runs.wait import LOG_LINES
 from moorage.work.threads import in_thread
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S, _SLOWING = 0.05, 1.0, 1.5
-_BEGUN = ("running", "paused", "restarting")
 
 
 async def run_all(step: Step, run: Run, service: Service, containers: Sequence[Container]) -> tuple[Container, ...]:
@@ -37,7 +36,7 @@ async def run_all(step: Step, run: Run, service: Service, containers: Sequence[C
         raise RunError(
             message, service=service.name, reason="pre_start failed", hint="Compose 5.6 does: `moorage doctor` looks."
         )
-    if any(c.state in _BEGUN for c in containers):  # a further replica: they run once for all
+    if any(c.is_up for c in containers):  # a further replica: they run once for all
         return found
     for one in found:
         if one.state != "exited" or one.exit_code:
@@ -81,7 +80,7 @@ async def _until_ended(run: Run, service: Service, container: Container, where: 
         now = await in_thread(lambda: engine.inspect(container.id))
         if now is None:
             raise await _failure(run, service, container, f"{where}: its container was removed by someone else")
-        if now.state not in _BEGUN:
+        if not now.is_up:
             return now
         if clock.monotonic() - began >= limit_s:
             await in_thread(lambda: engine.kill(container.id))

@@ -21,7 +21,7 @@ from moorage.model.state import Container, Observed, StackState, StackStatus
 from moorage.model.step import Operation, Plan, Step, StepKind
 from moorage.rules import attachments, drift, graph, labels, planning, restarting, undo
 from moorage.rules.restarting import Restart
-from moorage.rules.spelling import did_you_mean
+from moorage.rules.spelling import no_service
 from moorage.work.definitions import generations
 from moorage.work.queries.consent import is_for_production, wants_approval
 from moorage.work.queries.ports import taken
@@ -232,7 +232,7 @@ async def _stop_again(run: Run) -> None:
     runs = await in_thread(lambda: run.world.store.run_heads(run.stack))
     ran = undo.active_before(run.record, run.services, runs) if run.record else frozenset()
     off = undo.to_stop(observed, ran, run.world.home)
-    if any(c.state in ("running", "paused", "restarting") for c in off.containers):
+    if any(c.is_up for c in off.containers):
         run.tell(Action.NOTICE, message="stopping what was started")
     await carry_out(run, planning.stop_plan(run.stack, Operation.STOP, run.services, off))
 
@@ -287,7 +287,7 @@ def with_recreated(chosen: Restart, generation: Generation | None, observed: Obs
         return chosen
     create = chosen.create | frozenset(off_networks(generation, observed, chosen.needed))
     also = frozenset(name for name in attachments.with_sharers(generation.config, create) if observed.of(name))
-    running = frozenset(c.service for c in observed.containers if c.state in ("running", "paused", "restarting"))
+    running = frozenset(c.service for c in observed.containers if c.is_up)
     more = (create | also) & running
     return Restart(again=chosen.again | more, needed=chosen.needed | more, create=create | also)
 
@@ -340,8 +340,7 @@ def _check_names(run: Run, names: Sequence[str], observed: Observed) -> None:
     known = sorted(run.services)
     for name in names:
         if name not in known:
-            message = f"{run.stack}: no service {name!r}"
-            raise DefinitionError(message, service=name, hint=did_you_mean(name, known, "Services"))
+            raise no_service(name, known, run.stack)
     if run.operation in (Operation.START, Operation.RESTART) and not observed.containers:
         message = f"{run.stack}: there are no containers to {run.operation}"
         raise DefinitionError(message, hint="`moorage up` creates them.")

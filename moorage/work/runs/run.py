@@ -184,7 +184,7 @@ class Run:
         self.services = self.desired.all_services
         if self.kept:
             self.recreated = (frozenset(self.desired.definition.services), False)
-        self.hide = generations.censor(self.world, self.stack, self.desired.definition)
+        self.hide = generations.censor(self.world, self.stack, self.desired.building)
         for notice in planned.plan.notices:
             self.tell(Action.NOTICE, message=notice)
 

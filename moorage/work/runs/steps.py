@@ -225,7 +225,7 @@ async def stop(step: Step, run: Run) -> str:
     """Stop the containers of a service, after its pre_stop hooks."""
     name = step.service or ""
     containers = await in_thread(lambda: run.world.engine.containers(run.stack, name))
-    running = [c for c in containers if c.state in ("running", "paused", "restarting")]
+    running = [c for c in containers if c.is_up]
     await asyncio.gather(*(_stop(run, name, c) for c in running))
     return "stopped" if running else "already stopped"
 
