@@ -1,5 +1,6 @@
 """Values that no engine takes and Compose passes on as they are: refused by name, before anything is started.
 
+Some of them an old engine takes for its default, without a word (`uts: foo`): a newer one says what they are.
 Only what is simple and known is here. What depends on the machine (a runtime, a logging driver, a device) the engine
 says itself when a container is created.
 """
@@ -85,6 +86,9 @@ _SIGNALS = (
     "ABRT ALRM BUS CHLD CLD CONT FPE HUP ILL INT IO IOT KILL PIPE POLL PROF PWR QUIT SEGV STKFLT STOP SYS TERM TRAP "
     r"TSTP TTIN TTOU URG USR1 USR2 VTALRM WINCH XCPU XFSZ RTMIN(?:\+\d+)? RTMAX(?:-\d+)?"
 ).replace(" ", "|")
+_LIMITS = frozenset(
+    "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split()
+)
 _MOST = float(2**63 - 1)
 _LEAST_MEMORY = 6 << 20
 _ZERO = frozenset({0.0})
@@ -94,7 +98,9 @@ _NETWORK = _without_error(_is_network, "a network such as 10.9.0.0/24")
 _MAC = _text(r"(?:[0-9a-fA-F]{2}([:-])[0-9a-fA-F]{2}(?:\1[0-9a-fA-F]{2}){4})", "an address such as 02:42:ac:11:00:07")
 _PAUSE = _without_error(_is_pause, "a duration of 1 ms or more, such as 500ms or 1m30s")
 _NOT_NEGATIVE = _number(0, _MOST, "0 or more")
-_MEMORY = _number(_LEAST_MEMORY, _MOST, "6 MB or more, as the engine wants", frozenset({0.0, -1.0}))
+_MEMORY = _number(_LEAST_MEMORY, _MOST, "6 MB or more, as the engine wants", _ZERO)
+_RESERVED = _Rule(lambda value: not 0 < float(value) < _LEAST_MEMORY, "6 MB or more, as the engine wants")
+_PATH = _text(r"/(?s:.*)", "a path that begins with /")
 _WEIGHT = _number(10, 1000, "between 10 and 1000", _ZERO)
 _OF_CONTAINER: Mapping[str, _Rule] = {
     "blkio_config.weight": _WEIGHT,
@@ -104,7 +110,7 @@ _OF_CONTAINER: Mapping[str, _Rule] = {
         for way in ("read_bps", "read_iops", "write_bps", "write_iops")
     },
     "cpu_period": _number(1000, 1_000_000, "between 1000 and 1000000", _ZERO),
-    "cpu_quota": _number(1000, _MOST, "1000 or more", frozenset({0.0, -1.0})),
+    "cpu_quota": _Rule(lambda value: not 0 < float(value) < 1000, "1000 or more"),
     "cpu_shares": _NOT_NEGATIVE,
     "cpus": _NOT_NEGATIVE,
     "dns": _each(_ADDRESS),
@@ -115,7 +121,7 @@ _OF_CONTAINER: Mapping[str, _Rule] = {
     "isolation": _text(r"(?i:default)", "default; the others are of Windows"),
     "mac_address": _MAC,
     "mem_limit": _MEMORY,
-    "mem_reservation": _MEMORY,
+    "mem_reservation": _RESERVED,
     "mem_swappiness": _number(-1, 100, "between 0 and 100"),
     "networks.*.ipv4_address": _IPV4,
     "networks.*.ipv6_address": _ADDRESS,
@@ -126,16 +132,26 @@ _OF_CONTAINER: Mapping[str, _Rule] = {
     "shm_size": _NOT_NEGATIVE,
     "stop_signal": _text(rf"(?i:(?:SIG)?(?:{_SIGNALS}))|[1-9]|[1-5]\d|6[0-4]", "a signal"),
     "ulimits.*": _Rule(_is_limit, "a number, or soft and hard with the soft one not above the hard one"),
+    "tmpfs": _each(_PATH),
+    "ulimits": _Rule(_LIMITS.issuperset, f"limits of these names: {', '.join(sorted(_LIMITS))}"),
     "userns_mode": _text("host", "host"),
     "uts": _text("host", "host"),
+    "volumes.*.bind.propagation": _text("r?(?:private|shared|slave)", "private, shared, slave, or these after an r"),
+    "volumes.*.target": _PATH,
+    "volumes.*.type": _text("bind|image|tmpfs|volume", "bind, image, tmpfs or volume"),
+    "working_dir": _PATH,
 }
 _OF_SERVICE: Mapping[str, _Rule] = {
     **_OF_CONTAINER,
     **{f"pre_start.*.{key}": rule for key, rule in _OF_CONTAINER.items()},
     "deploy.resources.limits.cpus": _NOT_NEGATIVE,
     "deploy.resources.limits.memory": _MEMORY,
-    "deploy.resources.reservations.memory": _MEMORY,
+    "deploy.resources.reservations.memory": _RESERVED,
     "deploy.restart_policy.condition": _text("none|on-failure|any", "none, on-failure or any"),
+    "healthcheck": _Rule(
+        lambda check: not check.get("start_interval") or bool(check.get("start_period")),
+        "start_period with start_interval",
+    ),
     **{f"healthcheck.{key}": _PAUSE for key in ("interval", "start_interval", "start_period", "timeout")},
     "restart": _text(
         r"no|always|unless-stopped|on-failure(?::\d{1,9})?", "no, always, unless-stopped, on-failure or on-failure:3"
@@ -143,6 +159,7 @@ _OF_SERVICE: Mapping[str, _Rule] = {
 }
 RULES: Mapping[str, _Rule] = {
     **{f"services.*.{key}": rule for key, rule in _OF_SERVICE.items()},
+    "networks.*.ipam.config.*.aux_addresses": _Rule(lambda known: _each(_ADDRESS).fits(known.values()), "IP addresses"),
     "networks.*.ipam.config.*.gateway": _ADDRESS,
     "networks.*.ipam.config.*.ip_range": _NETWORK,
     "networks.*.ipam.config.*.subnet": _NETWORK,
