@@ -20,6 +20,7 @@ from moorage.rules.durations import seconds
 
 class _Rule(NamedTuple):
     fits: Callable[[Any], bool]
+    """May raise what says that the value is of another kind."""
     words: str
     """What the value has to be."""
 
@@ -30,22 +31,12 @@ def _text(pattern: str, words: str) -> _Rule:
 
 
 def _number(first: float, last: float, words: str, also: frozenset[float] = frozenset()) -> _Rule:
-    def fits(value: Any) -> bool:
-        try:
-            number = float(value)
-        except (TypeError, ValueError, OverflowError):
-            return False
-        return first <= number <= last or number in also
-
-    return _Rule(fits, words)
+    return _Rule(lambda value: first <= float(value) <= last or float(value) in also, words)
 
 
 def _without_error(read: Callable[[str], Any], words: str) -> _Rule:
     def fits(value: Any) -> bool:
-        try:
-            read(str(value))
-        except (ValueError, DefinitionError):
-            return False
+        read(str(value))
         return True
 
     return _Rule(fits, words)
@@ -171,10 +162,17 @@ def refuse_impossible(config: Config) -> None:
     """Raise DefinitionError for the first value that no engine would take. Keys with nothing in them say nothing."""
     for path, pattern, value in keys.each_key(config):
         rule = RULES.get(pattern)
-        if rule is None or value in (None, "", [], {}) or rule.fits(value):
+        if rule is None or value in (None, "", [], {}) or _fits(rule, value):
             continue
         place = keys.place_of(path)
         shown = f"{str(value)[:77]}..." if len(str(value)) > 80 else str(value)
         message = f"{place}: {shown!r} is not possible: expected {rule.words}"
         service = str(path[1]) if path[0] == "services" else None
         raise DefinitionError(message, key=place, service=service)
+
+
+def _fits(rule: _Rule, value: Any) -> bool:
+    try:
+        return rule.fits(value)
+    except (AttributeError, DefinitionError, OverflowError, TypeError, ValueError):
+        return False

@@ -25,7 +25,7 @@ from moorage.testing import FakeMachine, MemoryFiles, MemoryStore, fake_world
 from moorage.work.definitions.request import UpRequest
 from moorage.work.definitions.resolve import resolve
 from tests import compose_schema
-from tests.counts import COUNTS
+from tests.counts import COUNTS, NOTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,6 +89,8 @@ BY_KEY: dict[str, Any] = {
     "context": ".",
     "count": 1,
     "credential_spec": {"file": "x"},
+    "cpu_period": 50_000,
+    "cpu_quota": 25_000,
     "cpuset": "0",
     "delay": "5s",
     "deploy": {"replicas": 2},
@@ -579,7 +581,7 @@ def all_keys() -> list[tuple[str, str, list[str]]]:
 
 def run(folder: Path, keys: list[tuple[str, str, list[str]]], chance: random.Random, record: Any) -> Counter[str]:
     """Counts by kind of value and outcome, added up at the end of the tests' run. Nothing may be wrong."""
-    reader, counted, wrong = Reader(folder), Counter[str](), list[str]()
+    reader, counted, wrong, refused = Reader(folder), Counter[str](), list[str](), list[str]()
     for path, key, kinds in keys:
         values = [
             ("right", right_value(path, key, kinds)),
@@ -593,7 +595,10 @@ def run(folder: Path, keys: list[tuple[str, str, list[str]]], chance: random.Ran
                 wrong.append(str(error)[:600])
                 continue
             counted[f"{kind}: {outcome}"] += 1
+            if kind == "right" and outcome == "refused":
+                refused.append(f"a right value is refused: {path}.{key}: {value!r}"[:200])
     record(COUNTS, {"of": "keys of Compose", "how": {"keys": len(keys), **counted, "wrong outcomes": len(wrong)}})
+    record(NOTES, {"of": "keys of Compose", "lines": refused})
     assert not wrong, "\n".join(wrong)
     return counted
 

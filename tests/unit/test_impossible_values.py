@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,13 @@ def test_it_is_refused_by_name(key: str, value: Any) -> None:
 @pytest.mark.parametrize(("key", "value"), POSSIBLE)
 def test_it_is_taken(key: str, value: Any) -> None:
     taken(at(key, value))
+
+
+@pytest.mark.parametrize("value", [True, "x", [[1]], {"a": [1]}, 10**400, float("nan"), "\0"])
+@pytest.mark.parametrize("pattern", sorted(values.RULES))
+def test_a_value_of_another_kind_is_no_traceback(pattern: str, value: Any) -> None:
+    with suppress(DefinitionError):
+        values.refuse_impossible(at(pattern.replace("*", "one"), value))
 
 
 def test_an_init_container_is_a_container_too() -> None:
