@@ -56,8 +56,8 @@ RIGHT: dict[str, Any] = {
     "services.*.scale": 2,
     "networks": {"n": {"internal": True}},
     "volumes": {"data": {"labels": {"a": "b"}}},
-    "secrets": {"s": {"file": "./file.env"}},
-    "configs": {"c": {"content": "hello"}},
+    "secrets": {"s": {"file": "./file.env"}, "s2": {"file": "./file"}},
+    "configs": {"c": {"content": "hello"}, "c2": {"file": "./file"}},
     "models": {"m": {"model": "ai/m"}},
     "jobs": {"j": {"image": "x", "triggers": {"manual": True}}},
     "include": ["other.yaml"],
@@ -252,7 +252,7 @@ SPECIAL: dict[str, Any] = {
     "build.target": "t",
     "build.isolation": "default",
     "build.network": "none",
-    "services.*.credential_spec.config": "c",
+    "credential_spec.config": "c",
     "services.*.pull_policy": "always",
     "pre_start.*.pull_policy": "always",
     "devices.*.source": "/dev/zero",
@@ -293,6 +293,7 @@ SIBLINGS: dict[str, Any] = {
     "pre_start.*.volumes.*": {"type": "volume", "source": "data", "target": "/v"},
     "volumes.*.bind": None,
     "services.*.secrets.*": {"source": "s"},
+    "build.secrets.*": {"source": "s"},
     "pre_start.*.secrets.*": {"source": "s"},
     "services.*.configs.*": {"source": "c"},
     "pre_start.*.configs.*": {"source": "c"},
@@ -454,6 +455,8 @@ def _is_list(parts: list[str], number: int) -> bool:
 
 def _fit(text: dict[str, Any], path: str, key: str, node: Any) -> None:
     """Make the rest of the file fit the key, so that a right value is right where it stands."""
+    if path.endswith("env_file.*") and key == "required":
+        node["path"] = "none.env"
     if path in ("secrets.*", "configs.*"):
         if key in ("environment", "content", "external"):
             node.pop("file", None)
