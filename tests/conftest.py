@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import settings as hypothesis_settings
 
-from tests import leftovers
+from tests import counts, leftovers
 from tests.commands import CommandServer
-from tests.faults.table import pytest_terminal_summary  # noqa: F401 - a hook; here it is loaded in every run
+from tests.faults import table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -148,6 +148,12 @@ MARKED_FOLDERS = {
 }
 LONGEST_FIRST = ("orchestrated", "e2e", "packaging", "faults", "engine", "cases")
 """Folders whose tests wait the most: the short ones of the others fill up the end, so that no process is left alone."""
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """What was counted, and the faults that were survived; here, so that it is loaded in every run."""
+    counts.print_counts(terminalreporter)
+    table.print_faults(terminalreporter)
 
 
 def pytest_report_header() -> str:

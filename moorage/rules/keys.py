@@ -147,11 +147,11 @@ REFUSED: Mapping[str, tuple[str, str]] = {
 
 def refuse_unsupported(config: Config) -> None:
     """Raise UnsupportedKeyError for the first key that is not known, or that is known and not supported."""
-    for path, pattern, value in _keys(config, (), ""):
+    for path, pattern, value in each_key(config):
         why = REFUSED.get(_as_of_service(pattern))
         if _is_known(pattern) and not (why and value):  # `per_replica: false` asks for what happens anyway
             continue
-        place = _place(path)
+        place = place_of(path)
         words, hint = why or ("Moorage does not know this key", "Remove it, or see whether a newer Moorage knows it.")
         service = str(path[1]) if path[0] == "services" and len(path) > 1 else None
         raise UnsupportedKeyError(f"{place}: {words}", key=place, service=service, hint=hint)
@@ -159,13 +159,13 @@ def refuse_unsupported(config: Config) -> None:
 
 def notices(config: Config) -> Iterator[str]:
     """A notice for each key that nothing is done about."""
-    for path, pattern, value in _keys(config, (), ""):
+    for path, pattern, value in each_key(config):
         why = IGNORED.get(pattern)
         if not why or value in (None, "", {}, [], _USUAL.get(pattern)):
             continue
         if why == _LOCAL_FILE and not _is_local_file(config, path):
             continue
-        shown = f"{_place(path)}: {value}" if pattern in _USUAL else _place(path)
+        shown = f"{place_of(path)}: {value}" if pattern in _USUAL else place_of(path)
         yield f"{shown}: {why}"
 
 
@@ -187,9 +187,14 @@ def _is_local_file(config: Config, path: _Path) -> bool:
     return "file" in ((config.get(str(path[-3])) or {}).get(use.get("source")) or {})
 
 
-def _place(path: _Path) -> str:
+def place_of(path: _Path) -> str:
     """`services.web.ports[0].mode`."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
+
+
+def each_key(config: Config) -> Iterator[tuple[_Path, str, Any]]:
+    """(path, pattern, value) of each key of a project as far as objects are known, `*` in a pattern for any name."""
+    return _keys(config, (), "")
 
 
 def _keys(value: Any, path: _Path, pattern: str) -> Iterator[tuple[_Path, str, Any]]:

@@ -21,9 +21,10 @@ from moorage.model.definition import (
     Source,
 )
 from moorage.model.image import BuilderName
-from moorage.rules import keys, published, reach
+from moorage.rules import keys, published, reach, references
 from moorage.rules.durations import seconds
 from moorage.rules.injecting import injected
+from moorage.rules.values import refuse_impossible
 from moorage.rules.variables import address_variables, port_variables
 
 _PULL_POLICIES = frozenset({"missing", "if_not_present", "refresh", "always", "never", "build"})
@@ -61,6 +62,7 @@ def read_definition(
     keys that Compose says to ignore, `services.web.deploy.mode: …`. Raises DefinitionError, UnsupportedKeyError.
     """
     keys.refuse_unsupported(config)
+    refuse_impossible(config)
     options = _stack_options(config)
     secret_files(config)
     services = {
@@ -312,6 +314,7 @@ def _hooks(hooks: Any) -> Iterable[Hook]:
 def _init_containers(name: str, service: Config, config: Config, values: Mapping[str, str]) -> Iterable[InitContainer]:
     for number, one in enumerate(service.get("pre_start") or ()):
         where = f"{name}.pre_start[{number}]"
+        references.check_declared(where, one, config)
         image = _image(where, one)
         policy, pull_every_s = _pull_policy(where, one)
         yield InitContainer(

@@ -7,8 +7,9 @@ the container of this stack, and says in which order they start, as it would hav
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
+from moorage.errors import DefinitionError
 from moorage.model.definition import Config
 
 _NAMESPACES = ("network_mode", "pid", "ipc")
@@ -82,3 +83,27 @@ def _follow_links(service: Config, names: Mapping[str, str]) -> Config:
 
 def _started(*, restart: bool) -> Config:
     return {"condition": "service_started", "restart": restart, "required": True}
+
+
+def check_declared(where: str, init_container: Config, config: Config) -> None:
+    """Raise DefinitionError for what an init container uses and the project does not have.
+
+    Compose looks at services only, and leaves out of the project what none of them uses: an init container would get
+    an empty directory for its volume, and nothing for its secret.
+    """
+    for kind, names in _used(init_container):
+        known = config.get(kind) or {}
+        absent = next((name for name in names if name not in known and name != "default"), None)
+        if absent is not None:  # the default network Compose adds itself
+            key = f"services.{where}.{kind}"
+            message = f"{key}: no service uses {absent!r}, and Compose leaves out what only an init container uses"
+            hint = f"Declare it under `{kind}` if it is not there, and give it to the service too."
+            raise DefinitionError(message, key=key, service=where.partition(".pre_start")[0], hint=hint)
+
+
+def _used(container: Config) -> Iterator[tuple[str, list[str]]]:
+    yield "networks", list(container.get("networks") or ())
+    mounts = container.get("volumes") or ()
+    yield "volumes", [one["source"] for one in mounts if one.get("type") == "volume" and one.get("source")]
+    for kind in ("secrets", "configs"):
+        yield kind, [str(one.get("source") or "") for one in container.get(kind) or ()]

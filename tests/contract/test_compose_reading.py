@@ -215,6 +215,11 @@ class TestReading:
         with pytest.raises(DefinitionError, match=words):
             reader.compose.config(reader.source({"services": services}), "shop", {})
 
+    def test_what_is_extended_is_not_there(self, reader):
+        with pytest.raises(DefinitionError) as caught:
+            reader.compose.config(reader.source({"services": {"web": {"image": "x", "extends": "no"}}}), "shop", {})
+        assert caught.value.fields["key"] == "services.web.extends"
+
     def test_what_is_no_compose_file(self, reader):
         with pytest.raises(DefinitionError):
             reader.compose.config(reader.source('{"services":'), "shop", {})

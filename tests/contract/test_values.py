@@ -71,6 +71,7 @@ FORMS: dict[str, tuple[dict[str, Any], str, Any]] = {
     "extends_here": ({"extends": "${S:-db}"}, "labels.of", "db"),
     "ready": ({"x-moorage": {"ready": {"log": "${W:-up}"}}}, "x-moorage.ready.log", "up"),
     "block_io": ({"blkio_config": {"weight": 300, "device_read_bps": [{"path": "/dev/null", "rate": "${BPS:-12mb}"}]}}, "blkio_config.device_read_bps.0.rate", str(12 << 20)),
+    "init_block_io": ({"pre_start": [{"command": ["x"], "blkio_config": {"device_write_bps": [{"path": "/dev/null", "rate": "${BPS:-12mb}"}]}}]}, "pre_start.0.blkio_config.device_write_bps.0.rate", str(12 << 20)),
     "block_weight": ({"blkio_config": {"weight_device": [{"path": "/dev/null", "weight": 400}]}}, "blkio_config.weight_device.0.weight", 400),
 }  # fmt: skip
 

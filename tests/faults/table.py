@@ -8,17 +8,17 @@ from typing import Any
 FAULTS = "faults"
 
 
-def pytest_terminal_summary(terminalreporter: Any) -> None:
+def print_faults(reporter: Any) -> None:
     """How many faults were tried, and survived, by operation and kind of fault."""
     tried: Counter[tuple[str, str]] = Counter()
     survived: Counter[tuple[str, str]] = Counter()
-    for report in [one for many in terminalreporter.stats.values() for one in many if hasattr(one, "user_properties")]:
+    for report in [one for many in reporter.stats.values() for one in many if hasattr(one, "user_properties")]:
         for key, row in report.user_properties:
             if key == FAULTS and report.when == "call":
                 tried[row["operation"], row["how"]] += 1
                 survived[row["operation"], row["how"]] += row["survived"]
     if tried:
-        _print(terminalreporter, tried, survived)
+        _print(reporter, tried, survived)
 
 
 def _print(reporter: Any, tried: Counter[tuple[str, str]], survived: Counter[tuple[str, str]]) -> None:

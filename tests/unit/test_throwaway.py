@@ -24,8 +24,8 @@ def part(**service):
     ("key", "service"),
     [
         ("network_mode", {"network_mode": "host"}),
-        ("deploy", {"deploy": {"resources": {"limits": {"memory": "64M"}}}}),
-        ("mem_limit", {"mem_limit": "64"}),
+        ("deploy", {"deploy": {"resources": {"limits": {"memory": "67108864"}}}}),
+        ("mem_limit", {"mem_limit": "67108864"}),
         ("shm_size", {"shm_size": "64"}),
         ("privileged", {"privileged": True}),
         ("cap_add", {"cap_add": ["NET_ADMIN"]}),

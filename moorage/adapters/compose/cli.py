@@ -369,8 +369,9 @@ def _readable_again(config: Config) -> Config:
     It prints the keys of `blkio_config` as `Path`, `Rate` and `Weight`, and of a config without a file, a variable or
     another content it does not print that its content is empty; it would then mount a directory.
     """
-    for service in (config.get("services") or {}).values():
-        for devices in (service.get("blkio_config") or {}).values():
+    services = (config.get("services") or {}).values()
+    for container in (one for service in services for one in (service, *(service.get("pre_start") or ()))):
+        for devices in (container.get("blkio_config") or {}).values():
             if isinstance(devices, list):
                 devices[:] = [{key.lower(): value for key, value in device.items()} for device in devices]
     for thing in (config.get("configs") or {}).values():

@@ -22,6 +22,7 @@ _IN_BRACKETS = re.compile(r"'services\[([^\]\s]+)\]\.")
 _SERVICE_NAME = re.compile(r'service "([^"]+)"')
 _NO_SERVICE = re.compile(r'service "([^"]+)" depends on undefined service "([^"]+)"')
 _UNDECLARED = re.compile(r'service "([^"]+)" refers to undefined (network|volume|secret|config) (\S+?):')
+_EXTENDS = re.compile(r'cannot extend service "([^"]+)"')
 _NO_KEY = re.compile(r"\.([\w-]+) false schema|additional properties '([^']+)' not allowed")
 _NOT_EXTERNAL = re.compile(r'(network|volume) "?([^\s"]+)"? (?:declared as external|not found)')
 _FILE = re.compile(r"(?:validating|parsing|open|stat|load) (/[^\s:]+)")
@@ -96,6 +97,8 @@ def _no_service(file: str, service: str, wanted: str, there: Sequence[str]) -> D
 def _key(text: str) -> str | None:
     if path := _SERVICE_PATH.search(text):
         return f"services.{path.group(1)}.{path.group(2)}"
+    if extends := _EXTENDS.search(text):
+        return f"services.{extends.group(1)}.extends"
     undeclared = _UNDECLARED.search(text)
     return f"services.{undeclared.group(1)}.{undeclared.group(2)}s" if undeclared else None
 
