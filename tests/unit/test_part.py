@@ -12,7 +12,7 @@ from moorage.model.definition import Definition, Source
 from moorage.model.request import DownRequest, HealRequest, StartRequest, StopRequest
 from moorage.model.state import StackState
 from moorage.rules import labels, part, reading
-from moorage.testing import FakeMachine, MemoryFiles, MemoryStore, fake_world
+from moorage.testing import FakeCompose, FakeMachine, MemoryFiles, MemoryStore, fake_world
 from moorage.work.definitions import generations
 from moorage.work.definitions.request import UpRequest
 from moorage.work.operations.down import down
@@ -270,3 +270,22 @@ def test_a_part_has_only_what_its_services_use():
 def test_what_is_no_number_of_replicas(word):
     with pytest.raises(DefinitionError, match="is not SERVICE=NUMBER"):
         part.numbers_of([word], "--scale")
+
+
+def test_a_build_gets_the_variables_of_its_own_secrets_from_the_project_s_env_file(shop, monkeypatch):
+    """Compose builds from our own file, and so does not read the project's `.env`."""
+    given: list[dict[str, str]] = []
+    real = FakeCompose.build
+
+    def build(self: FakeCompose, *call: Any) -> None:
+        given.append(dict(call[4]))
+        real(self, *call[:4])
+
+    monkeypatch.setattr(FakeCompose, "build", build)
+    (shop.folder / "Dockerfile").write_text('FROM app:1\nCMD ["sleep", "600"]\n')
+    (shop.folder / ".env").write_text("TOKEN=of-the-build\nPASSWORD=of-nobody\n")
+    secrets = {"token": {"environment": "TOKEN"}, "password": {"environment": "PASSWORD"}}
+    web = {"build": {"context": ".", "secrets": [{"source": "token"}]}}
+    shop.write({"web": web, "plain": {"build": {"context": "."}}}, secrets=secrets)
+    shop.up()
+    assert sorted(given, key=len) == [{}, {"TOKEN": "of-the-build"}]

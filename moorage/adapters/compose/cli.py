@@ -46,6 +46,7 @@ _NAME = "COMPOSE_PROJECT_NAME"
 _NAMELESS = "moorage-asks-for-variables"
 """The name of a project that has none: so it shows whether the environment gives one."""
 
+_NO_YAML = ": yaml: "
 _NO_JSON = "error calling MarshalJSON"
 """What Compose says where it cannot write what it has read, such as `build.ssh: [default]`."""
 _SOURCES = frozenset({"file", "environment", "content", "external"})
@@ -100,7 +101,7 @@ class ComposeCli(Compose):
         try:
             return self._read_project(source, [*named, "--no-interpolate"], {})
         except DefinitionError as error:
-            if "file" not in error.fields:  # it took too long, and would again
+            if "file" not in error.fields or _NO_YAML in str(error):  # it took too long or is none, and would be again
                 raise
         whole = source.model_copy(update={"profiles": ("*",)})  # as above, where Compose leaves none out
         try:
