@@ -50,8 +50,13 @@ class Compose(Protocol):
     def create(self, stack: str, file: Path, services: Sequence[str], recreate: bool, on_line: Line) -> None:
         """Create what `file` defines, and re-create changed containers. Empty `services`: all. Raises EngineError."""
 
-    def build(self, stack: str, file: Path, service: str, on_line: Line) -> None:
-        """Build the image of one service. Raises ImageError."""
+    def build(
+        self, stack: str, file: Path, service: str, on_line: Line, variables: Mapping[str, str] | None = None
+    ) -> None:
+        """Build the image of one service. Raises ImageError.
+
+        `variables`: those that its secrets come from. None: there are none.
+        """
 
     def pull(self, stack: str, file: Path, service: str, on_line: Line) -> None:
         """Pull the image of one service. Raises ImageError."""

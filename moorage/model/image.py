@@ -100,6 +100,8 @@ class BuildSpec(Frozen):
     build: Config = Field(repr=False)
     """The `build` section as Compose prints it, paths absolute, `$` single."""
     secrets: tuple[BuildSecret, ...] = ()
+    variables: dict[str, str] = Field(default_factory=dict, repr=False)
+    """What Compose takes secrets from: it reads the file above, and so not the project's `.env`."""
     recipe: Recipe | None = None
     """For a project without a Dockerfile. None: there is one, as a file or inline."""
 

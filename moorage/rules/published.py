@@ -113,5 +113,20 @@ def users_of(complaint: str, ports: Config) -> tuple[str, ...]:
     )
 
 
+def with_services(error: DefinitionError, ports: Config) -> DefinitionError:
+    """The same error with the services whose port Compose complains of; the error itself, if it can be none of them."""
+    users = users_of(str(error), ports)
+    if not users:
+        return error
+    message = f"{', '.join(f'services.{user}.ports' for user in users)}: {error}"
+    key, file = f"services.{users[0]}.ports", error.fields.get("file")
+    return DefinitionError(message, service=users[0], key=key, hint=error.hint, file=file)
+
+
+def lacks_service(error: DefinitionError) -> bool:
+    """True for a complaint about a port in short form that does not say of which service."""
+    return not error.fields.get("service") and is_about_ports(str(error))
+
+
 def _has(entry: str, part: str) -> bool:
     return part == entry or part in re.split(r"[:/]", entry) or (part not in ("", ":") and part in entry)

@@ -18,7 +18,7 @@ class FakeBuilder(ImageBuilder):
         return Availability(backend="compose", usable=True, version=self._compose.version())
 
     def build(self, spec: BuildSpec, on_line: Line) -> BuiltImage:
-        self._compose.build(spec.stack, spec.file, spec.service, on_line)
+        self._compose.build(spec.stack, spec.file, spec.service, on_line, spec.variables)
         image_id, _ = self._engine.image(spec.tag) or ("", {})
         return BuiltImage(tag=spec.tag, image_id=image_id, repo_digest=self._engine.repo_digest(spec.tag))
 

@@ -76,7 +76,9 @@ class FakeCompose(Compose):
         found = _variables(source) | ({"COMPOSE_PROJECT_NAME": stack} if stack else {})
         return {name: found[name] for name in names if name in found}
 
-    def build(self, stack: str, file: Path, service: str, on_line: Line) -> None:
+    def build(
+        self, stack: str, file: Path, service: str, on_line: Line, variables: Mapping[str, str] | None = None
+    ) -> None:
         """The image runs the `CMD` of its Dockerfile. What it is based on has to be there, or to be pulled."""
         self._on_effect(f"build {service}")
         config = self._read(file)["services"][service]

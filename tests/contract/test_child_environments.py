@@ -42,6 +42,16 @@ def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
+def test_a_build_gets_the_variables_of_its_secrets(seen: Path, tmp_path: Path) -> None:
+    """Compose reads our own file then, and so not the project's `.env`."""
+    settings = Settings(home=tmp_path / "home", compose=tmp_path / "docker-compose")
+    (tmp_path / ".env").write_text("ONLY_HERE=from-env-file\nOTHER=not-asked-for\n")
+    ComposeCli(settings).build("x", tmp_path / "c.yaml", "web", lambda _line: None, {"ONLY_HERE": "from-env-file"})
+    said = seen.read_text().rpartition("== ")[2]
+    assert "ONLY_HERE=from-env-file" in said
+    assert "OTHER=" not in said
+
+
 def test_no_program_gets_a_key_of_the_hub(seen: Path, tmp_path: Path) -> None:
     settings = Settings(home=tmp_path / "home", compose=tmp_path / "docker-compose", dagger_cli=tmp_path / "dagger")
     login = RegistryLogin(registry="registry.example.org", username="ada", password="reg-mark-5")

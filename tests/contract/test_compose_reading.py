@@ -260,3 +260,54 @@ def test_compose_tells_of_keys_that_it_ignores(tmp_path):
     said: list[str] = []
     reader.compose.config(source, "shop", {}, said.append)
     assert [words.partition(": ")[0] for words in said] == ["services.web.deploy.labels"]
+
+
+SSH = {
+    "the agent": (["default"], ["default"]),
+    "a key": (["k=/keys/k"], ["k=/keys/k"]),
+    "both": ({"default": None, "k": "/keys/a: b"}, ["default", "k=/keys/a: b"]),
+    "none": ([], []),
+}
+
+
+@pytest.mark.parametrize(("written", "wanted"), SSH.values(), ids=SSH)
+def test_what_compose_cannot_write_as_json_is_read_all_the_same(written, wanted, tmp_path):
+    compose = ComposeCli(Settings())
+    reader = Bench("shop", None, compose, None, "tiny:1", tmp_path)
+    web = {"build": {"context": ".", "ssh": written}, "x-moorage": {"ready": {"log": "up"}}, "labels": {"a": "1"}}
+    source = reader.source({"services": {"web": web}})
+    config = compose.config(source, "shop", {})
+    service = config["services"]["web"]
+    assert sorted(service["build"].get("ssh") or []) == wanted
+    assert "x-moorage" not in service
+    assert reading.service_extensions(compose.raw_config(source)) == {"web": {"ready": {"log": "up"}}}
+    again = tmp_path / "again.yaml"
+    again.write_text(composing.file_text(config))
+    assert compose.config(source.model_copy(update={"files": (again,)}), "shop", {})["services"]["web"] == service
+
+
+ENUM = {"image": "tiny:1", "pull_policy": "${POLICY:-missing}"}
+"""With this, Compose does not read the file without replacing variables."""
+
+
+def test_beside_a_variable_in_an_enum_services_of_other_profiles_are_known(tmp_path):
+    """`up web` switches the profiles of web on: it has to be known which ones these are."""
+    compose = ComposeCli(Settings())
+    reader = Bench("shop", None, compose, None, "tiny:1", tmp_path)
+    services = {"api": ENUM, "web": {"image": "tiny:1", "profiles": ["debug"]}}
+    found = compose.raw_config(reader.source({"services": services}))["services"]
+    assert found["web"]["profiles"] == ["debug"]
+    services["web"] |= {"networks": ["no-such"]}  # of no interest to those who do not ask for it
+    assert set(compose.raw_config(reader.source({"services": services}))["services"]) == {"api"}
+
+
+BAD_PORTS = ("99999:80", "${PORT:-99999}:80", "80:80/xyz", "9-5:80", "8000-8001:1-5", "1.2.3:80:80")
+
+
+@pytest.mark.parametrize("port", BAD_PORTS)
+def test_beside_a_variable_in_an_enum_a_wrong_port_names_its_service(port, tmp_path):
+    reader = Bench("shop", None, ComposeCli(Settings()), None, "tiny:1", tmp_path)
+    services = {"api": ENUM, "good": {"image": "tiny:1", "ports": ["81:81"]}, "web": {**ENUM, "ports": [port]}}
+    with pytest.raises(DefinitionError, match=r"^services\.web\.ports: ") as caught:
+        reader.compose.raw_config(reader.source({"services": services}))
+    assert (caught.value.fields["service"], caught.value.fields["key"]) == ("web", "services.web.ports")

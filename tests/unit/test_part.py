@@ -13,7 +13,7 @@ from moorage.model.image import ImageWish
 from moorage.model.request import DownRequest, HealRequest, StartRequest, StopRequest
 from moorage.model.state import StackState
 from moorage.rules import composing, images, labels, part, reading
-from moorage.testing import FakeMachine, MemoryFiles, MemoryStore, fake_world
+from moorage.testing import FakeCompose, FakeMachine, MemoryFiles, MemoryStore, fake_world
 from moorage.work.definitions import generations
 from moorage.work.definitions.request import UpRequest
 from moorage.work.operations.build import pull_services
@@ -384,3 +384,22 @@ def test_another_thing_of_an_init_container_is_a_change_of_its_service(kind):
     one, two = ({"name": "a"}, {"name": "b"}) if kind == "volumes" else ({"file": "/a"}, {"file": "/b"})
     assert digests(one, [first]) != digests(two, [first])
     assert digests(one, []) == digests(two, []), "nobody uses it"
+
+
+def test_a_build_gets_the_variables_of_its_own_secrets_from_the_project_s_env_file(shop, monkeypatch):
+    """Compose builds from our own file, and so does not read the project's `.env`."""
+    given: list[dict[str, str]] = []
+    real = FakeCompose.build
+
+    def build(self: FakeCompose, *call: Any) -> None:
+        given.append(dict(call[4]))
+        real(self, *call[:4])
+
+    monkeypatch.setattr(FakeCompose, "build", build)
+    (shop.folder / "Dockerfile").write_text('FROM app:1\nCMD ["sleep", "600"]\n')
+    (shop.folder / ".env").write_text("TOKEN=of-the-build\nPASSWORD=of-nobody\n")
+    secrets = {"token": {"environment": "TOKEN"}, "password": {"environment": "PASSWORD"}}
+    web = {"build": {"context": ".", "secrets": [{"source": "token"}]}}
+    shop.write({"web": web, "plain": {"build": {"context": "."}}}, secrets=secrets)
+    shop.up()
+    assert sorted(given, key=len) == [{}, {"TOKEN": "of-the-build"}]

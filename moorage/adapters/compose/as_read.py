@@ -8,7 +8,7 @@ found out by giving each of them a port of its own, and what secrets of included
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,7 +17,7 @@ from moorage.adapters.project_files import text_of
 from moorage.errors import DefinitionError
 from moorage.interfaces import Compose
 from moorage.model.definition import FILE_NAMES, OVERRIDE_NAMES, Config, Source
-from moorage.rules import injecting
+from moorage.rules import injecting, published
 from moorage.rules.variables import names_before_ports
 
 Read = Callable[[Mapping[str, str], str | None], str]
@@ -35,7 +35,10 @@ def as_read(compose: Compose, source: Source, read: Read) -> Config:
     texts = dict(_texts(own, source.directory))
     named = any(_NAME.search(texts[path]) for path in own)
     name = None if named else "x"  # Compose cannot derive one from a directory called 日本
-    project = parsed(read({}, name))
+    try:
+        project = parsed(read({}, name))
+    except DefinitionError as error:
+        raise _with_services(error, compose, source, texts.values()) from None
     if not named:
         del project["name"]
     _mark_ports(project, sorted({one for text in texts.values() for one in names_before_ports(text)}), read, name)
@@ -77,6 +80,42 @@ def _texts(files: list[Path], directory: Path) -> Iterator[tuple[Path, str]]:
         text, _ = text_of(path)
         yield path, text
         waiting += [folder / name for name in _FILE.findall(text) for folder in (path.parent, directory)]
+
+
+def _with_services(error: DefinitionError, compose: Compose, source: Source, texts: Iterable[str]) -> DefinitionError:
+    """The same with the services that a wrong port belongs to, which Compose does not name."""
+    if not published.lacks_service(error):
+        return error
+    ports: Config = {}
+    for text in texts:
+        for service, entries in _short_ports(text):
+            ports.setdefault(service, []).extend(entries)
+    with suppress(DefinitionError):
+        ports = compose.interpolate(source, {"ports": ports}, {})["ports"]
+    return published.with_services(error, ports)
+
+
+def _short_ports(text: str) -> Iterator[tuple[str, list[str]]]:
+    """Service → its ports in short form, as one file has them. Nothing else of it is looked at."""
+    import yaml
+
+    with suppress(yaml.YAMLError):
+        root = yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        for service, body in _pairs(_at(root, "services")):
+            entries = _at(body, "ports")
+            if isinstance(entries, yaml.SequenceNode):
+                yield service, [one.value for one in entries.value if isinstance(one, yaml.ScalarNode)]
+
+
+def _pairs(node: Any) -> list[tuple[str, Any]]:
+    """Keys and nodes of a mapping node; of any other, none."""
+    entries = node.value if node is not None and node.id == "mapping" else ()
+    return [(str(key.value), value) for key, value in entries]
+
+
+def _at(node: Any, key: str) -> Any:
+    """The node under a key. None: there is none."""
+    return dict(_pairs(node)).get(key)
 
 
 # --- variables of published ports ------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ class ComposeBuilder(ImageBuilder):
     def build(self, spec: BuildSpec, on_line: Line) -> BuiltImage:
         """Raises UnsupportedByBackendError for what needs buildx, too."""
         try:
-            self._compose.build(spec.stack, spec.file, spec.service, on_line)
+            self._compose.build(spec.stack, spec.file, spec.service, on_line, spec.variables)
         except ImageError as error:
             raise _for_want_of_buildx(error, spec) or error from None
         found = self._engine.image(spec.tag)

@@ -46,6 +46,9 @@ _NAME = "COMPOSE_PROJECT_NAME"
 _NAMELESS = "moorage-asks-for-variables"
 """The name of a project that has none: so it shows whether the environment gives one."""
 
+_NO_YAML = ": yaml: "
+_NO_JSON = "error calling MarshalJSON"
+"""What Compose says where it cannot write what it has read, such as `build.ssh: [default]`."""
 _SOURCES = frozenset({"file", "environment", "content", "external"})
 _FENCE = {"COMPOSE_EXPERIMENTAL_GIT_REMOTE": "false", "GIT_ALLOW_PROTOCOL": "http:https:ssh:git"}
 """Unless the environment says otherwise. A project's `.env` cannot: Compose takes nothing from it that is set here."""
@@ -88,19 +91,36 @@ class ComposeCli(Compose):
         self, source: Source, name: str | None, environment: Mapping[str, str], on_warning: Line = unheard
     ) -> Config:
         named = ["-p", name] if name else []
-        arguments = [*named, *_selection(source), "config", "--format", "json"]
-        return _readable_again(self._read_json(source, arguments, environment, on_warning=on_warning))
+        arguments = [*named, *_selection(source), "config"]
+        return _readable_again(self._read_project(source, arguments, environment, on_warning))
 
     def raw_config(self, source: Source) -> Config:
         options = ["--no-normalize", "--no-path-resolution", "--no-env-resolution"]
         # With a name, because Compose cannot derive one from a directory called 日本. The file's own is still printed.
         named = ["-p", "x", *_selection(source), "config", *options]
         try:
-            return self._read_json(source, [*named, "--no-interpolate", "--format", "json"], {})
+            return self._read_project(source, [*named, "--no-interpolate"], {})
         except DefinitionError as error:
-            if "file" not in error.fields:  # it took too long, and would again
+            if "file" not in error.fields or _NO_YAML in str(error):  # it took too long or is none, and would be again
+                raise
+        whole = source.model_copy(update={"profiles": ("*",)})  # as above, where Compose leaves none out
+        try:
+            return as_read(self, whole, partial(self._yaml, whole, options))
+        except DefinitionError as error:  # perhaps for a service that nobody asks for
+            if "file" not in error.fields:
                 raise
             return as_read(self, source, partial(self._yaml, source, options))
+
+    def _read_project(
+        self, source: Source, arguments: list[str], environment: Mapping[str, str], on_warning: Line = unheard
+    ) -> Config:
+        """From JSON, or from YAML where Compose cannot write its JSON."""
+        try:
+            return self._read_json(source, [*arguments, "--format", "json"], environment, on_warning=on_warning)
+        except DefinitionError as error:
+            if _NO_JSON not in str(error):
+                raise
+        return parsed(self._read(source, [*arguments, "--format", "yaml"], environment, on_warning=on_warning))
 
     def _yaml(self, source: Source, options: Sequence[str], environment: Mapping[str, str], name: str | None) -> str:
         named = ["-p", name] if name else []
@@ -146,11 +166,14 @@ class ComposeCli(Compose):
         if code:
             raise engine_error(last_words(output), "create").with_fields(unfinished=unfinished(output) or None)
 
-    def build(self, stack: str, file: Path, service: str, on_line: Line) -> None:
-        self._image(["-p", stack, "--progress", "plain", "-f", str(file), "build"], file, service, on_line)
+    def build(
+        self, stack: str, file: Path, service: str, on_line: Line, variables: Mapping[str, str] | None = None
+    ) -> None:
+        arguments = ["-p", stack, "--progress", "plain", "-f", str(file), "build"]
+        self._image(arguments, file, service, on_line, variables or {})
 
     def pull(self, stack: str, file: Path, service: str, on_line: Line) -> None:
-        self._image(["-p", stack, "-f", str(file), "pull"], file, service, on_line)
+        self._image(["-p", stack, "-f", str(file), "pull"], file, service, on_line, {})
 
     def abort(self) -> None:
         for process in tuple(self._image_calls):
@@ -166,10 +189,12 @@ class ComposeCli(Compose):
     def _home(self) -> Path:
         return self._settings.home.expanduser().absolute()
 
-    def _image(self, arguments: list[str], file: Path, service: str, on_line: Line) -> None:
+    def _image(
+        self, arguments: list[str], file: Path, service: str, on_line: Line, variables: Mapping[str, str]
+    ) -> None:
         limit_s = self._settings.image_timeout_s
         with logged_in(self._home(), self._logins) as env:
-            more = {_ATTEST: os.environ.get(_ATTEST, "1"), **env}
+            more = {**variables, _ATTEST: os.environ.get(_ATTEST, "1"), **env}
             command = [*arguments, "--", service]
             code, output = self._run(command, file.parent, on_line, limit_s, self._image_calls, more)
         if code:
@@ -367,9 +392,16 @@ def _readable_again(config: Config) -> Config:
     """Compose's JSON as Compose reads it.
 
     It prints the keys of `blkio_config` as `Path`, `Rate` and `Weight`, and of a config without a file, a variable or
-    another content it does not print that its content is empty; it would then mount a directory.
+    another content it does not print that its content is empty; it would then mount a directory. An SSH key `id=path`
+    it prints as `id: path`. `x-` keys of services are only in its YAML.
     """
     services = (config.get("services") or {}).values()
+    for service in services:
+        for key in [key for key in service if key.startswith("x-")]:
+            del service[key]
+        build = service.get("build") or {}
+        if keys := build.get("ssh"):
+            build["ssh"] = [str(key).replace(": ", "=", 1) for key in keys]
     for container in (one for service in services for one in (service, *(service.get("pre_start") or ()))):
         for devices in (container.get("blkio_config") or {}).values():
             if isinstance(devices, list):

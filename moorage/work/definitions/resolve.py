@@ -131,18 +131,12 @@ def _canonical(
     try:
         return world.compose.config(source, name, environment, on_warning)
     except DefinitionError as error:
-        if error.fields.get("service") or not published.is_about_ports(str(error)):
+        if not published.lacks_service(error):
             raise
         ports = {key: (one or {}).get("ports") or () for key, one in (raw.get("services") or {}).items()}
         with suppress(MoorageError):
             ports = world.compose.interpolate(source, {"ports": ports}, environment)["ports"]
-        users = published.users_of(str(error), ports)
-        if not users:
-            raise
-        message = f"{', '.join(f'services.{user}.ports' for user in users)}: {error}"
-        raise DefinitionError(
-            message, service=users[0], key=f"services.{users[0]}.ports", hint=error.hint, file=error.fields.get("file")
-        ) from None
+        raise published.with_services(error, ports) from None
 
 
 def _values(world: World, source: Source, raw: Config, name: str, config: Config) -> dict[str, str]:

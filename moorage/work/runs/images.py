@@ -79,14 +79,16 @@ def spec_of(
 ) -> BuildSpec:
     """What is to be built for a service. `file`: where it stands, and what stands there.
 
-    Secrets are looked up for builders other than Compose, which does so itself.
+    Compose gets the variables of the secrets, other builders the secrets themselves.
     """
     path, config = file
     build = unescaped(config["services"][service]["build"])
-    secrets: list[BuildSecret] = []
-    if build.get("secrets") and builder != BuilderName.COMPOSE:
-        names = sorted(set(injecting.from_environment(definition.config).values()))
-        variables = world.compose.variables(definition.source, names, definition.name)
+    secrets, variables = list[BuildSecret](), dict[str, str]()
+    if build.get("secrets"):
+        wanted = injecting.from_environment(definition.config)
+        names = sorted({wanted[key] for use in build["secrets"] if (key := f"secrets.{use['source']}") in wanted})
+        variables = world.compose.variables(definition.source, names, definition.name) if names else {}
+    if builder != BuilderName.COMPOSE:
         secrets = building.secrets(service, build, unescaped(definition.config), variables.get)
     return BuildSpec(
         stack=definition.name,
@@ -95,6 +97,7 @@ def spec_of(
         file=path,
         build=build,
         secrets=tuple(secrets),
+        variables=variables if builder == BuilderName.COMPOSE else {},
         recipe=templates.recipe_of(config["services"][service], world.contexts.survey),
     )
 
