@@ -21,7 +21,7 @@ from moorage.model.definition import (
     Source,
 )
 from moorage.model.image import BuilderName
-from moorage.rules import keys, published, reach
+from moorage.rules import attachments, keys, published, reach
 from moorage.rules.durations import seconds
 from moorage.rules.injecting import injected
 from moorage.rules.variables import address_variables, port_variables
@@ -232,12 +232,14 @@ def _restarts(service: Config) -> bool:
 
 
 def _dependencies(service: Config) -> Iterable[Dependency]:
+    shared = {other for other, key in attachments.shared_with(service) if key in attachments.NAMESPACES}
     for name, value in (service.get("depends_on") or {}).items():
         yield Dependency(
             service=name,
             condition=Condition(value.get("condition", "service_started")),
             required=value.get("required", True),
             restart=value.get("restart", False),
+            shares=name in shared,
         )
 
 
