@@ -36,6 +36,8 @@ class Dependency(Frozen):
     """False: it need not be part of the definition, and its failure stops no other service."""
     restart: bool = False
     """True: restart the dependent when this one is restarted or re-created."""
+    shares: bool = False
+    """True: the dependent lives in this one's network, memory or processes, which end when this one does."""
 
 
 class PortMapping(Frozen):

@@ -6,10 +6,11 @@ the old one neither starts nor finds anybody.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from moorage.model.definition import Config
+from moorage.model.definition import Config, Service
 from moorage.model.state import Attachment, Container, Observed
+from moorage.rules import graph
 
 _OF_THE_ENGINE = frozenset({"bridge", "host", "none"})
 """Networks on which the engine gives no names."""
@@ -19,6 +20,9 @@ _SHARED = {
     "pid": "the processes of {}",
     "volumes_from": "the volumes of {}",
 }
+_RUNNING = ("running", "paused", "restarting")
+NAMESPACES = frozenset({"network_mode", "ipc", "pid"})
+"""Keys that let a container live in what ends with the other one, also when that is only started again."""
 
 
 def missing(config: Config, container: Container, observed: Observed) -> str:
@@ -100,3 +104,29 @@ def with_sharers(config: Config, names: Iterable[str]) -> frozenset[str]:
     """The named services and all that share something with their containers."""
     first = frozenset(names)
     return first | frozenset(recreated_with(config, first))
+
+
+def left_behind(services: Mapping[str, Service], container: Container, observed: Observed) -> str:
+    """Why a running container lives in something that has ended; empty: it does not.
+
+    The engine gives a container that is started again a new network; who lives in the old one hears nobody any more.
+    """
+    known = services.get(container.service)
+    if known is None or container.state != "running" or container.started_at is None:
+        return ""
+    for one in known.depends_on:
+        other = next(iter(observed.of(one.service)), None) if one.shares else None
+        if other and other.state == "running" and other.started_at and other.started_at > container.started_at:
+            return f"it lives in what {one.service} was before that was started again"
+    return ""
+
+
+def to_restart(services: Mapping[str, Service], observed: Observed, starting: Iterable[str]) -> frozenset[str]:
+    """Running services that have to be restarted to live in what the others are now, or will be after a start.
+
+    `starting`: the services that will be started unless they run.
+    """
+    running = frozenset(c.service for c in observed.containers if c.state in _RUNNING)
+    left = frozenset(c.service for c in observed.containers if left_behind(services, c, observed))
+    ended = {name for name in starting if name not in running and services[name].replicas}
+    return (left | graph.living_in(services, left | ended)) & running & set(services)

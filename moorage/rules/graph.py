@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
 
 from moorage.errors import DefinitionError
-from moorage.model.definition import Condition, Service
+from moorage.model.definition import Condition, Dependency, Service
 
 
 def order(services: Mapping[str, Service]) -> tuple[str, ...]:
@@ -34,17 +34,31 @@ def dependents(services: Mapping[str, Service], name: str) -> tuple[str, ...]:
 
 
 def restarted_with(services: Mapping[str, Service], changed: Iterable[str]) -> frozenset[str]:
-    """Services that ask to be restarted with one of `changed` (`depends_on.restart: true`), directly or indirectly."""
+    """Services that have to be restarted with one of `changed`, directly or indirectly.
+
+    Those that ask for it (`depends_on.restart: true`), and those that live in its network, memory or processes.
+    """
+    return _asking(services, changed, lambda one: one.restart or one.shares)
+
+
+def living_in(services: Mapping[str, Service], names: Iterable[str]) -> frozenset[str]:
+    """Services that live in the network, memory or processes of one of `names`, directly or indirectly."""
+    return _asking(services, names, lambda one: one.shares)
+
+
+def _asking(
+    services: Mapping[str, Service], names: Iterable[str], asks: Callable[[Dependency], bool]
+) -> frozenset[str]:
+    first = frozenset(names)
     found: set[str] = set()
-    waiting = list(changed)
+    waiting = list(first)
     while waiting:
         name = waiting.pop()
         for other, service in services.items():
-            asks = any(d.service == name and d.restart for d in service.depends_on)
-            if asks and other not in found:
+            if other not in found and any(d.service == name and asks(d) for d in service.depends_on):
                 found.add(other)
                 waiting.append(other)
-    return frozenset(found - set(changed))
+    return frozenset(found - first)
 
 
 def with_dependencies(services: Mapping[str, Service], names: Iterable[str]) -> frozenset[str]:

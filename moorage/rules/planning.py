@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import PurePosixPath
 
 from moorage.model.base import Frozen
@@ -83,6 +83,8 @@ def make_plan(desired: Desired, observed: Observed, ready: frozenset[str]) -> Pl
     changed = {name for name, why in changes.items() if why}
     restarted = graph.restarted_with(services, changed)
     settled = {name for name in services if name not in changed and name not in restarted and name in ready}
+    left = attachments.to_restart(services, observed, set(services) - settled - changed) - changed
+    restarted, settled = restarted | left, settled - left
     orphans = sorted({c.service for c in observed.containers} - set(desired.all_services))
     leasing = tuple(_lease_steps(desired))
     steps = [*leasing, *_image_steps(desired, tuple(step.id for step in leasing))]
@@ -91,7 +93,7 @@ def make_plan(desired: Desired, observed: Observed, ready: frozenset[str]) -> Pl
     before = [step.id for step in steps if step.kind == StepKind.CREATE] or [step.id for step in steps]
     for name in graph.order(services):
         if name not in settled and services[name].replicas:
-            why = changes[name] or ("its dependency changes" if name in restarted else "it is not ready")
+            why = changes[name] or _why_started(name, restarted, left)
             steps.extend(service_steps(services, name, why, settled, before, restart=name in restarted))
     return Plan(
         stack=desired.definition.name,
@@ -100,6 +102,12 @@ def make_plan(desired: Desired, observed: Observed, ready: frozenset[str]) -> Pl
         unchanged=tuple(name for name in graph.order(services) if name in settled),
         notices=desired.definition.notices,
     )
+
+
+def _why_started(name: str, restarted: Collection[str], left: Collection[str]) -> str:
+    if name in left:
+        return "what it lives in is started again"
+    return "its dependency changes" if name in restarted else "it is not ready"
 
 
 def changes_of(desired: Desired, observed: Observed) -> dict[str, str]:
@@ -159,21 +167,25 @@ def start_plan(
     names: Iterable[str],
     settled: frozenset[str],
     off: Mapping[str, str] | None = None,
+    again: Collection[str] = (),
 ) -> Plan:
     """The steps of `start` (and of the second half of `restart`), in dependency order.
 
     `off`: service → why its containers cannot be started as they are, and are made again first.
+    `again`: those that are stopped before.
     """
-    wanted = set(names) - settled
+    wanted = (set(names) - settled) | set(again)
     made = [_recreation(off)] if off else []
     others = frozenset(services) - wanted
+    before = [step.id for step in made]
     steps = [
         step
         for name in graph.order(services)
         if name in wanted and services[name].replicas
-        for step in service_steps(services, name, "requested", set(others), [step.id for step in made], restart=False)
+        for step in service_steps(services, name, "requested", set(others), before, restart=name in again)
     ]
-    return Plan(stack=stack, operation=operation, steps=(*made, *steps), unchanged=tuple(sorted(settled)))
+    unchanged = tuple(sorted(settled - set(again)))
+    return Plan(stack=stack, operation=operation, steps=(*made, *steps), unchanged=unchanged)
 
 
 def _recreation(off: Mapping[str, str]) -> Step:

@@ -21,7 +21,7 @@ from moorage.model.definition import (
     Source,
 )
 from moorage.model.image import BuilderName
-from moorage.rules import keys, published, reach, references
+from moorage.rules import attachments, keys, published, reach, references
 from moorage.rules.durations import seconds
 from moorage.rules.injecting import injected
 from moorage.rules.values import refuse_impossible
@@ -218,12 +218,14 @@ def _replicas(name: str, service: Config) -> int:
 
 
 def _dependencies(service: Config) -> Iterable[Dependency]:
+    shared = {other for other, key in attachments.shared_with(service) if key in attachments.NAMESPACES}
     for name, value in (service.get("depends_on") or {}).items():
         yield Dependency(
             service=name,
             condition=Condition(value.get("condition", "service_started")),
             required=value.get("required", True),
             restart=value.get("restart", False),
+            shares=name in shared,
         )
 
 

@@ -8,7 +8,7 @@ from moorage.model.base import Frozen
 from moorage.model.definition import Service
 from moorage.model.state import Observed
 from moorage.model.step import Operation, Plan, Step, StepKind
-from moorage.rules import graph, planning
+from moorage.rules import attachments, graph, planning
 
 
 class Restart(Frozen):
@@ -41,7 +41,8 @@ def choose(
     there = {name for name, service in services.items() if service.replicas}
     ended = {name for name in there & ready if all(c.state == "exited" for c in observed.of(name))}
     named = (set(names) or there - ended) & there
-    asking = graph.restarted_with(services, named) & there - asleep
+    left = attachments.to_restart(services, observed, graph.with_dependencies(services, named) - ready)
+    asking = (graph.restarted_with(services, named) | left) & there - asleep
     broken = _dependents(services, named | asking) & there - ready - asleep - _dependents(services, asleep - named)
     again = frozenset((named | asking | broken) - done)
     needed = graph.with_dependencies(services, again | (named | asking | broken)) & there

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from moorage.model.definition import Dependency, Service
 from moorage.model.state import Attachment, Container, Observed
-from moorage.model.step import Operation
-from moorage.rules import attachments, planning, unforeseen
+from moorage.model.step import Operation, StepKind
+from moorage.rules import attachments, planning, restarting, unforeseen
+from tests.unit.test_planning import defined, desired
 
 OLD, NEW, TWIN = "a" * 64, "b" * 64, "c" * 64
 IDS = {"shop_default": (NEW,), "shop_back": (TWIN,), "proxy": (OLD,), "bridge": ("d" * 64,)}
@@ -221,3 +223,78 @@ def test_nothing_that_is_planned_already_is_added(names) -> None:
 def test_a_plan_without_a_creation_has_one_part() -> None:
     plan = planning.start_plan("shop", Operation.START, SERVICES, SERVICES, frozenset())
     assert unforeseen.parts(plan) == (plan.steps, ())
+
+
+LIVING: dict[str, Any] = {
+    "vpn": {"image": "vpn"},
+    "app": {"image": "app", "network_mode": "service:vpn", "depends_on": {"vpn": {"condition": "service_started"}}},
+    "side": {"image": "side", "pid": "service:app", "depends_on": {"app": {"condition": "service_started"}}},
+    "copy": {"image": "copy", "volumes_from": ["vpn"], "depends_on": {"vpn": {"condition": "service_started"}}},
+    "mail": {"image": "mail"},
+}
+
+
+def lives(**began: int | None) -> Observed:
+    """Service → the minute in which its container was started. None: it has ended."""
+    at = {**dict.fromkeys(LIVING, 0), "app": 1, "side": 2, **began}
+    containers = [
+        Container(
+            id=name,
+            name=f"shop-{name}-1",
+            service=name,
+            state="exited" if minute is None else "running",
+            exit_code=1 if minute is None else None,
+            started_at=datetime(2026, 1, 1, 0, minute or 0, tzinfo=UTC),
+            digest="same",
+        )
+        for name, minute in at.items()
+    ]
+    return Observed(stack="shop", containers=tuple(containers))
+
+
+@pytest.mark.parametrize(
+    ("observed", "left", "again"),
+    [
+        (lives(), "", ""),
+        (lives(vpn=5), "app", "app side"),
+        (lives(vpn=5, app=6), "side", "side"),
+        (lives(vpn=5, app=6, side=7), "", ""),
+        (lives(vpn=None), "", "app side"),
+        (lives(vpn=None, app=None), "", "side"),
+        (lives(vpn=5, app=None), "", "side"),
+        (lives(mail=None), "", ""),
+    ],
+)
+def test_who_lives_in_what_has_ended_is_restarted_with_it(observed: Observed, left: str, again: str) -> None:
+    """Whoever started the other container again: we, somebody else, or the engine."""
+    services = dict(defined(LIVING).services)
+    found = {c.service for c in observed.containers if attachments.left_behind(services, c, observed)}
+    assert found == set(left.split())
+    ended = {c.service for c in observed.containers if c.state == "exited"}
+    ready = frozenset(LIVING) - found - ended
+    assert attachments.to_restart(services, observed, set(LIVING) - ready) == set(again.split())
+    plan = planning.make_plan(desired(LIVING), observed, ready)
+    assert {s.service for s in plan.steps if s.kind == StepKind.STOP} == set(again.split())
+    assert {s.service for s in plan.steps if s.kind == StepKind.START} == set(again.split()) | ended
+    started = planning.start_plan("shop", Operation.START, services, services, ready, again=again.split())
+    assert {s.service for s in started.steps if s.kind == StepKind.STOP} == set(again.split())
+    assert [s.service for s in started.steps if s.kind == StepKind.START] == [
+        name for name in ("mail", "vpn", "app", "side") if name in ended | set(again.split())
+    ]
+
+
+@pytest.mark.parametrize(
+    ("names", "observed", "again"),
+    [
+        ("vpn", lives(), "vpn app side"),
+        ("app", lives(), "app side"),
+        ("side", lives(), "side"),
+        ("copy", lives(), "copy"),
+        ("app", lives(vpn=None), "app side"),
+        ("side", lives(vpn=None), "side app"),
+    ],
+)
+def test_a_restart_takes_those_along_who_live_in_it(names: str, observed: Observed, again: str) -> None:
+    services = dict(defined(LIVING).services)
+    ready = frozenset(c.service for c in observed.containers if c.state == "running")
+    assert restarting.choose(services, observed, names.split(), ready).again == set(again.split())

@@ -10,8 +10,8 @@ from moorage.model.definition import Service
 from moorage.model.generation import Generation
 from moorage.model.health import CheckResult, Drift, Health
 from moorage.model.state import Container, Observed
+from moorage.rules import attachments, endings, readiness
 from moorage.rules import drift as rules
-from moorage.rules import endings, readiness
 from moorage.rules.readiness import Way
 from moorage.work.definitions import generations
 from moorage.work.queries.readiness import asked, is_over
@@ -60,7 +60,7 @@ async def _check_service(
     world: World, services: dict[str, Service], name: str, observed: Observed
 ) -> tuple[CheckResult, ...]:
     containers = observed.of(name)
-    found = await asyncio.gather(*(_check(world, services, observed.stack, name, one) for one in containers))
+    found = await asyncio.gather(*(_check(world, services, observed, name, one) for one in containers))
     missing = services[name].replicas - len(containers)
     if missing > 0:
         words = "there is no container" if not containers else f"{missing} more containers should exist"
@@ -70,17 +70,19 @@ async def _check_service(
 
 
 async def _check(
-    world: World, services: dict[str, Service], stack: str, name: str, container: Container
+    world: World, services: dict[str, Service], observed: Observed, name: str, container: Container
 ) -> CheckResult:
     """Ask one container, whatever the engine thinks of it: its word may be as old as the check's interval."""
     settings = world.settings
     probe = readiness.probe_of(services, name, container, settings.ready_timeout_s, settings.settle_s)
     began = world.clock.monotonic()
-    if probe.way != Way.EXIT and container.state == "running":
+    if left := attachments.left_behind(services, container, observed):
+        answer: str | None = left
+    elif probe.way != Way.EXIT and container.state == "running":
         answer = (await asked(world, container, probe, 0.0, sum(part.timeout_s for part in probe.parts))).wrong
     else:
         well = endings.ended_well(services, container)
-        over = well and await in_thread(partial(is_over, world, services, stack, container))
+        over = well and await in_thread(partial(is_over, world, services, observed.stack, container))
         answer = None if over else f"it is {container.state}" + _code(container)
     return CheckResult(
         service=name,

@@ -12,7 +12,7 @@ from moorage.interfaces import World
 from moorage.model.definition import Service
 from moorage.model.log import LogSpan
 from moorage.model.state import Container, Observed
-from moorage.rules import drift, endings, graph, readiness
+from moorage.rules import attachments, drift, endings, graph, readiness
 from moorage.rules.known_images import NOT_THERE
 from moorage.rules.readiness import Probe, Way
 from moorage.work.threads import in_thread, in_thread_with_timeout
@@ -137,6 +137,8 @@ async def is_ready(
     `to_start`: what is not ready will be started, so an end that no run has seen may have been a stop.
     """
     containers, stack = observed.of(name), observed.stack
+    if any(attachments.left_behind(services, one, observed) for one in containers):
+        return False
     looks = (_is_ready(world, services, stack, container, to_start=to_start) for container in containers)
     return all(await asyncio.gather(*looks))
 

@@ -44,8 +44,10 @@ async def status(world: World, stack: str, *, ask: bool = True) -> StackStatus:
 def notices_of(generation: Generation, observed: Observed) -> tuple[str, ...]:
     """What is not as the generation says, in words: networks that services are off, volumes with other options."""
     off = attachments.off(generation.config, observed)
+    looks = ((c.service, attachments.left_behind(generation.services, c, observed)) for c in observed.containers)
+    left = {name: words for name, words in looks if words}
     return (
-        *(f"services.{name}: {words}; `moorage up` mends it" for name, words in off.items()),
+        *(f"services.{name}: {words}; `moorage up` mends it" for name, words in {**left, **off}.items()),
         *volumes.kept_options(generation.config, observed),
     )
 

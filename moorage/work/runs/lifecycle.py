@@ -198,7 +198,8 @@ async def start_plan(run: Run, observed: Observed, names: Sequence[str]) -> Plan
     off = off_networks(run.generation, observed, wanted)
     run.recreated = (frozenset(off), False)
     settled = await ready_ones(run, observed, wanted) - set(off)
-    return planning.start_plan(run.stack, Operation.START, run.services, wanted, settled, off)
+    again = attachments.to_restart(run.services, observed, wanted - settled) - set(off)
+    return planning.start_plan(run.stack, Operation.START, run.services, wanted, settled, off, again)
 
 
 def off_networks(generation: Generation | None, observed: Observed, names: Iterable[str]) -> dict[str, str]:
