@@ -34,7 +34,7 @@ class BuildContexts(Contexts):
         if "dockerfile_inline" not in build and _folder(build):
             whole.update(b"\0Dockerfile\0" + self._content(_existing(build)))
         for name, context in _folders(build):
-            if not context.is_dir():
+            if not os.path.isdir(context):
                 raise _missing("build.additional_contexts" if name else "build.context", context, "directory")
             whole.update(f"\0\0{name}".encode())
             dockerfile = None if name or "dockerfile_inline" in build else _dockerfile(build)
@@ -56,7 +56,7 @@ class BuildContexts(Contexts):
                 continue
             if path.is_symlink():
                 yield os.fsencode(f"\0{name}\0{path.readlink()}")
-            elif path.is_file():
+            elif os.path.isfile(path):
                 yield os.fsencode(f"\0{name}\0{path.stat().st_mode & 0o777:o}\0")
                 yield self._content(path)
 
@@ -71,10 +71,10 @@ class BuildContexts(Contexts):
         return known[1]
 
     def survey(self, context: Path) -> Survey | None:
-        if not context.is_dir() or (context / "Dockerfile").exists():
+        if not os.path.isdir(context) or os.path.exists(context / "Dockerfile"):
             return None
         seen = {PurePath(name).parts for name in exclude_paths(str(context), [*ignored(context, ""), *_NEVER])}
-        top = {parts[0] + ("/" if (context / parts[0]).is_dir() else "") for parts in seen if parts}
+        top = {parts[0] + ("/" if os.path.isdir(context / parts[0]) else "") for parts in seen if parts}
         telling = (context / name for name in _TELLING if name in top)
         texts = {file.name: text_of(file)[0] for file in telling}
         inner = {"/".join(parts) for parts in seen if len(parts) == 2 and parts[1] in ("main.py", "__main__.py")}
@@ -122,9 +122,9 @@ def _dockerfile(build: dict[str, Any]) -> Path:
 def _existing(build: dict[str, Any]) -> Path:
     """The same. Raises DefinitionError: it is not there, nor maybe its context."""
     context, file = Path(str(build.get("context", "."))), _dockerfile(build)
-    if not context.is_dir():
+    if not os.path.isdir(context):
         raise _missing("build.context", context, "directory")
-    if not file.is_file():
+    if not os.path.isfile(file):
         raise _missing("build.dockerfile", file, "file")
     return file
 
@@ -139,7 +139,7 @@ def ignored(context: Path, dockerfile: str) -> list[str]:
     See Docker's documentation, "build context".
     """
     for file in (context / f"{dockerfile}.dockerignore", context / ".dockerignore"):
-        if file.is_file():
+        if os.path.isfile(file):
             lines = (line.strip() for line in text_of(file)[0].splitlines())
             return [line for line in lines if line and not line.startswith("#")]
     return []

@@ -90,7 +90,9 @@ def _one_word(world: World, selection: Selection, word: str, *, absent: bool) ->
         raise not_ours(world, word)
     stacks = [record.name for record in world.store.stacks()]
     message = f"there is no service {word!r} here, and no stack of that name" if here else f"there is no stack {word!r}"
-    raise DefinitionError(message, hint=did_you_mean(word, [*here, *stacks], "There are"), name=word)
+    known = [*here, *stacks]
+    hint = did_you_mean(word, known, "There are") if known else "`moorage up` creates one."
+    raise DefinitionError(message, hint=hint, name=word)
 
 
 def _check(world: World, stack: str, words: Sequence[str]) -> None:

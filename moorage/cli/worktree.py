@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -69,7 +70,7 @@ def _place(top: Path, branch: str, path: Path | None) -> Path:
     main = next((tree.path for tree in git.listed(top) if tree.main), top)
     repository, _ = repository_and_branch(top) or (main.name, "")
     target = path.absolute() if path else main.parent / naming.slug(f"{repository}-{branch}")
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+    if os.path.exists(target) and (not os.path.isdir(target) or any(target.iterdir())):
         message = f"{target} already exists"
         raise DefinitionError(message, hint="Choose another path with --path.", path=str(target))
     return target
@@ -131,7 +132,7 @@ def _refuse_loss(tree: Worktree, *, force: bool) -> None:
     """Raises DefinitionError if removing the worktree would lose changes, or it is locked."""
     if tree.locked:
         raise DefinitionError(f"{tree.path} is locked", hint="`git worktree unlock` unlocks it.", path=str(tree.path))
-    if not force and tree.path.is_dir() and (changed := git.changes(tree.path)):
+    if not force and os.path.isdir(tree.path) and (changed := git.changes(tree.path)):
         message = f"{tree.path} has {len(changed)} uncommitted changes, such as {changed[0][3:][:80]!r}"
         raise DefinitionError(message, hint="Commit them, or discard them with --force.", path=str(tree.path))
 

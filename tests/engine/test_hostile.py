@@ -79,15 +79,29 @@ async def test_the_name_of_a_stack(payload, stack, machine_state):
 
 def test_names_on_the_command_line(project, canary, machine_state):
     project.compose(SLEEP)
-    for payload, verb in (
-        (f"; touch {canary} ;", ["status"]),
-        ("../../etc", ["down"]),
-        (f"$(touch {canary})", ["wait"]),
-        ("x" * 300, ["up", "--name"]),
-        ("", ["down"]),
-        ("", ["status", "--name"]),
+    for payload, verb, why in (
+        (f"; touch {canary} ;", ["status"], "there is no stack"),
+        ("../../etc", ["down"], "there is no stack"),
+        (f"$(touch {canary})", ["wait"], "there is no stack"),
+        ("x" * 300, ["up", "--name"], "not a valid stack name"),
+        ("", ["down"], "there is no stack"),
+        ("", ["status", "--name"], "not a valid stack name"),
     ):
-        assert "not a valid stack name" in project.moorage(*verb, payload, exit_code=2).stderr
+        assert why in project.moorage(*verb, payload, exit_code=2).stderr
+
+
+@pytest.mark.parametrize("where", ["COMPOSE_FILE", "COMPOSE_ENV_FILES", "--project-directory", "context", "dockerfile"])
+def test_names_that_are_too_long_for_a_file(where, project):
+    name = "x" * 300
+    if where.startswith("COMPOSE_"):
+        done = project.compose(SLEEP).moorage("config", exit_code=2, **{where: name})
+    elif where.startswith("--"):
+        done = project.compose(SLEEP).moorage("config", where, name, exit_code=2)
+    else:
+        build = {"context": ".", where: name}
+        project.write("Dockerfile", "FROM scratch\n")
+        done = project.compose(json.dumps({"services": {"web": {"build": build}}})).moorage("plan", exit_code=2)
+    assert name in done.stderr
 
 
 COMPOSE_CANNOT = ("newline", "carriage return", "control", "percent", "right to left", "not in YAML")

@@ -7,6 +7,7 @@ found out by giving each of them a port of its own, and what secrets of included
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -31,7 +32,7 @@ _FIRST_PORT = 50_000
 
 def as_read(compose: Compose, source: Source, read: Read) -> Config:
     """The project with variables replaced, but for those that published ports consist of. Raises DefinitionError."""
-    own = [path for path in _files(source) if path.is_file()]
+    own = [path for path in _files(source) if os.path.isfile(path)]
     texts = dict(_texts(own, source.directory))
     named = any(_NAME.search(texts[path]) for path in own)
     name = None if named else "x"  # Compose cannot derive one from a directory called 日本
@@ -74,7 +75,7 @@ def _texts(files: list[Path], directory: Path) -> Iterator[tuple[Path, str]]:
     waiting, seen = list(files), set[Path]()
     while waiting and len(seen) < _MOST_FILES:
         path = waiting.pop(0)
-        if path in seen or not path.is_file():
+        if path in seen or not os.path.isfile(path):
             continue
         seen.add(path)
         text, _ = text_of(path)
@@ -156,7 +157,7 @@ def _add_values(project: Config, compose: Compose, source: Source, texts: Mappin
     written = compose.interpolate(source, {"entries": [entry for _, entry in entries]}, {})["entries"]
     folders = [(folder, source.directory) for folder, _ in entries]
     found = [path for bases, entry in zip(folders, written, strict=True) for path in _env_files(bases, entry)]
-    own = source.env_files or tuple(path for path in (source.directory / ".env",) if path.is_file())
+    own = source.env_files or tuple(path for path in (source.directory / ".env",) if os.path.isfile(path))
     there = source.model_copy(update={"env_files": (*own, *found)})
     values = compose.variables(there, sorted(set(wanted.values()))) if found else {}
     for key, variable in wanted.items():
@@ -194,7 +195,7 @@ def _env_files(bases: tuple[Path, ...], entry: Any) -> list[Path]:
         folder = entry.get("project_directory") or str(Path((_listed(entry.get("path")) or ["."])[0]).parent)
         files = [f"{folder}/.env"]
     candidates = [[base / file for base in bases] for file in files]
-    return [found for paths in candidates for found in [path for path in paths if path.is_file()][:1]]
+    return [found for paths in candidates for found in [path for path in paths if os.path.isfile(path)][:1]]
 
 
 def _listed(value: Any) -> list[str]:

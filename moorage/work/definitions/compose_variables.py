@@ -51,7 +51,7 @@ def env_files_from(folders: Sequence[Path], project: Path) -> tuple[str, ...]:
     Empty: only the project's own can be there, and Compose finds it.
     """
     known = [folder / ENV_FILE for folder in dict.fromkeys((project, *folders))]
-    there = tuple(str(file) for file in known if file.is_file())
+    there = tuple(str(file) for file in known if os.path.isfile(file))
     return there if any(Path(file).parent != project for file in there) else ()
 
 
@@ -72,7 +72,7 @@ def _set_in(files: Iterable[Path], environment: Mapping[str, str]) -> dict[str, 
     """The two variables that say which files to read, so that Compose cannot be asked for them."""
     found: dict[str, str] = {}
     for file in files:
-        text = file.read_text(errors="replace") if file.is_file() else ""
+        text = file.read_text(errors="replace") if os.path.isfile(file) else ""
         if _FILE not in text:
             continue
         for name, value in assigned(text):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePath
 
@@ -50,7 +51,7 @@ def _of_marked(world: World, source: Source, raw: Config, config: Config) -> tup
     by_name = {path for path in (*users, *source.env_files) if _says_secret(path, source.directory)}
     for path in sorted(named | by_name):
         text, why = world.text_of(path)
-        if why and (path in named or path.exists()):  # one that is not `required` need not be there
+        if why and (path in named or os.path.exists(path)):  # one that is not `required` need not be there
             notices.append(f"{path}: {why}, {_NOT_SHOWN}")
         assigned = list(secret_files.assigned(text))
         values += [value for _, value in assigned]

@@ -100,9 +100,9 @@ def source_of(
     paths = tuple(here / file for file in chosen.files)
     if directory and not files:
         pairs = zip(paths, chosen.files, strict=True)
-        paths = tuple(path if path.exists() else here / directory / file for path, file in pairs)
+        paths = tuple(path if os.path.exists(path) else here / directory / file for path, file in pairs)
     place = (here / directory).resolve() if directory else _place(here, paths).resolve()
-    if not place.is_dir():
+    if not os.path.isdir(place):
         message = f"{place}: no such directory"
         raise DefinitionError(message, file=str(place), hint="Name one with --project-directory.")
     if directory is None and not files and not chosen.env_files:
@@ -132,7 +132,7 @@ def _called(directory: Path | None, files: Sequence[str], place: Path) -> Path |
 def _project_directory(here: Path) -> Path:
     """Where the compose file is: the first directory upward that has one."""
     for folder in (here, *here.parents):
-        if any((folder / name).is_file() for name in FILE_NAMES):
+        if any(os.path.isfile(folder / name) for name in FILE_NAMES):
             return folder
     return here
 
@@ -168,7 +168,7 @@ def _derived_names(world: World, source: Source, raw: Config) -> tuple[str, ...]
     if written and "$" in str(written):
         written = world.compose.interpolate(source, {"name": written}, {})["name"]
     if linked:
-        top = (source.directory / ".git").exists()
+        top = os.path.exists(source.directory / ".git")
         name = naming.derived_name(
             source.directory, str(written or (repository if top else source.directory.name)), branch
         )
@@ -196,7 +196,7 @@ def _name_in_environment(world: World, source: Source) -> str | None:
     if name := {**os.environ, **dict(source.environment)}.get(_NAME_KEY):
         return name
     files = source.env_files or (source.directory / ENV_FILE,)
-    mentioned = any(file.is_file() and _NAME_KEY in file.read_text(errors="replace") for file in files)
+    mentioned = any(os.path.isfile(file) and _NAME_KEY in file.read_text(errors="replace") for file in files)
     return world.compose.variables(source, [_NAME_KEY]).get(_NAME_KEY) if mentioned else None
 
 
