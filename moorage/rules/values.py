@@ -125,7 +125,6 @@ _OF_CONTAINER: Mapping[str, _Rule] = {
     "ulimits.*": _Rule(_is_limit, "a number, or soft and hard with the soft one not above the hard one"),
     "tmpfs": _each(_PATH),
     "ulimits": _Rule(_LIMITS.issuperset, f"limits of these names: {', '.join(sorted(_LIMITS))}"),
-    "userns_mode": _text("host", "host"),
     "uts": _text("host", "host"),
     "volumes.*.bind.propagation": _text("r?(?:private|shared|slave)", "private, shared, slave, or these after an r"),
     "volumes.*.target": _PATH,
@@ -138,7 +137,7 @@ _OF_SERVICE: Mapping[str, _Rule] = {
     "deploy.resources.limits.cpus": _NOT_NEGATIVE,
     "deploy.resources.limits.memory": _MEMORY,
     "deploy.resources.reservations.memory": _RESERVED,
-    "deploy.restart_policy.condition": _text("none|on-failure|any", "none, on-failure or any"),
+    "deploy.restart_policy.condition": _text("none|no|on-failure|unless-stopped|any|always", "none, on-failure or any"),
     "healthcheck": _Rule(
         lambda check: not check.get("start_interval") or bool(check.get("start_period")),
         "start_period with start_interval",

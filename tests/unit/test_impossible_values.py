@@ -57,7 +57,6 @@ MEANINGLESS: tuple[tuple[str, Any], ...] = (
     ("healthcheck", {"start_interval": "1ns", "start_period": "1s"}),
     ("pid", "foo"),
     ("restart", "on-failure:x"),
-    ("userns_mode", "foo"),
     ("uts", "foo"),
 )
 """An old engine takes them for its default, or has no such feature and leaves it out."""
@@ -65,6 +64,8 @@ POSSIBLE: tuple[tuple[str, Any], ...] = (
     ("cpus", 0.5),
     ("cpu_quota", -1),
     ("deploy.restart_policy.condition", "any"),
+    ("deploy.restart_policy.condition", "unless-stopped"),
+    ("userns_mode", "keep-id"),
     ("dns", ["10.0.0.1", "fd00::1"]),
     ("extra_hosts", ["h=10.0.0.1", "g=host-gateway", "six=::1", "b=[::1]"]),
     ("healthcheck.interval", "0s"),
