@@ -38,7 +38,7 @@ DIFFERENCES = {
     "Image": "the same id; but what is built has a label of ours, and with it an id of its own",
     "Config.Labels": "ours beside Compose's, and Compose's hash and file of what it was made from; others are compared",
     "HostConfig.PortBindings": "leased ports, on 127.0.0.1 unless the file names an address; which are published is compared",
-    "HostConfig.Binds, Config.Env": "their order",
+    "HostConfig.Binds, HostConfig.Mounts, Config.Env": "their order",
     "Mounts.*.Source": "of a volume: it has the project's name in it, or is a number",
 }
 """What is not compared as it is, and why: printed at the end of the tests."""
@@ -244,6 +244,7 @@ def described(client: docker.DockerClient, name: str, *, built: bool) -> dict[st
     config |= {"Image": "", "Env": sorted(config["Env"] or ())}
     config["Labels"] = {key: value for key, value in marks.items() if not key.startswith(_OURS)}
     host |= {"PortBindings": sorted(host["PortBindings"] or ()), "Binds": sorted(host["Binds"] or ())}
+    host["Mounts"] = sorted(host.get("Mounts") or (), key=str)
     result["Status"] = plain["State"]["Status"]
     result["Image"] = "" if built else plain["Image"]
     result["Mounts"] = sorted(

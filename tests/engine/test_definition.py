@@ -181,7 +181,7 @@ def test_include_extends_and_anchors(stack, resolved):
     s.write("parts/base.yaml", "services: {base: {image: z, environment: {FROM: base, OWN: base}}}")
     definition = resolved(s)
     assert environment(definition) == {"FROM": "anchor"}
-    assert definition.services["web"].restarts
+    assert definition.config["services"]["web"]["restart"] == "unless-stopped"
     assert environment(definition, "db") == {"DB": "included"}
     assert environment(definition, "worker") == {"FROM": "base", "OWN": "worker"}
     assert definition.services["worker"].image == "z"
