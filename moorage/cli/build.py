@@ -8,10 +8,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from moorage.cli.image_verbs import make_images, show_made
 from moorage.cli.options import LockTimeout, Selection, request_of
-from moorage.cli.output import as_json, say
-from moorage.cli.target import told_from_stacks
-from moorage.cli.world import open_world
 from moorage.errors import DefinitionError
 from moorage.model.image import BuilderName, ImageWish
 
@@ -40,9 +38,7 @@ def build(
     services
         Services whose images to build (default: all that have a `build`).
     """
-    from moorage.cli.flow_runner import with_progress
     from moorage.work.operations.build import build_services
-    from moorage.work.runs.context import Context
 
     wish = ImageWish(
         build=frozenset(services) or None,
@@ -52,19 +48,13 @@ def build(
         arguments=tuple(_arguments(build_arg or ())),
     )
     request = request_of(selection).model_copy(update={"images": wish, "builder": builder})
-    with told_from_stacks(open_world(), services):
-        stack, made = with_progress(
-            lambda emit: build_services(
-                Context(open_world(emit, patience.settings())), request, services, dependencies=with_dependencies
-            ),
-            undoes=False,
-            quiet=quiet,
-        )
-    if json:
-        as_json({"stack": stack, "made": made})
-    else:
-        say(f"{stack}: built {', '.join(made)}" if made else f"{stack}: nothing to build")
-    return 0
+    made = make_images(
+        lambda context: build_services(context, request, services, dependencies=with_dependencies),
+        services,
+        patience,
+        quiet=quiet,
+    )
+    return show_made(made, "built", nothing="nothing to build", json=json)
 
 
 def _arguments(given: Iterable[str]) -> Iterator[tuple[str, str]]:

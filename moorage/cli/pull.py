@@ -7,10 +7,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from moorage.cli.image_verbs import make_images, show_made
 from moorage.cli.options import LockTimeout, Selection, request_of
-from moorage.cli.output import as_json, say
-from moorage.cli.target import told_from_stacks
-from moorage.cli.world import open_world
 from moorage.model.image import ImageWish
 
 
@@ -40,21 +38,13 @@ def pull(
     ignore_buildable
         For scripts written for Compose: images that a service builds are never pulled.
     """
-    from moorage.cli.flow_runner import with_progress
     from moorage.work.operations.build import pull_services
-    from moorage.work.runs.context import Context
 
     request = request_of(selection).model_copy(update={"images": ImageWish(pull=policy.value, complete=False)})
-    with told_from_stacks(open_world(), services):
-        stack, made = with_progress(
-            lambda emit: pull_services(
-                Context(open_world(emit, patience.settings())), request, services, dependencies=include_deps
-            ),
-            undoes=False,
-            quiet=quiet,
-        )
-    if json:
-        as_json({"stack": stack, "made": made})
-    else:
-        say(f"{stack}: pulled for {', '.join(made)}" if made else f"{stack}: nothing to pull")
-    return 0
+    made = make_images(
+        lambda context: pull_services(context, request, services, dependencies=include_deps),
+        services,
+        patience,
+        quiet=quiet,
+    )
+    return show_made(made, "pulled for", nothing="nothing to pull", json=json)
