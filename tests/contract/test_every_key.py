@@ -8,6 +8,7 @@ no notice tells, was dropped.
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 from collections import Counter
@@ -62,7 +63,7 @@ RIGHT: dict[str, Any] = {
     "jobs": {"j": {"image": "x", "triggers": {"manual": True}}},
     "include": ["other.yaml"],
     "include.*.path": "other.yaml",
-    "include.*.project_directory": ".",
+    "include.*.project_directory": "sub",
     "include.*.env_file": "file.env",
     "name": "shop",
     "version": "3.8",
@@ -86,7 +87,7 @@ BY_KEY: dict[str, Any] = {
     "config": [{"subnet": "10.9.0.0/24"}],
     "configs": ["c"],
     "constraints": ["a==b"],
-    "context": ".",
+    "context": "sub",
     "count": 1,
     "credential_spec": {"file": "x"},
     "cpu_period": 50_000,
@@ -418,10 +419,12 @@ def project(path: str, key: str, value: Any) -> dict[str, Any]:
     uses = {"networks": ["n"], "volumes": ["data:/v0"], "secrets": ["s", "s2"], "configs": ["c", "c2"], "models": ["m"]}
     top, _, rest = path.partition(".")
     used = top if rest else key if not path else ""
-    if ".pre_start" in path:  # Compose leaves out what no service uses
-        text["services"]["web"] |= {kind: use for kind, use in uses.items() if kind != "models"}
+    if ".pre_start" in path:  # Compose leaves out what no service uses; an init container has what its service has
+        text["services"]["other"] |= {kind: use for kind, use in uses.items() if kind != "models"}
     elif used in uses:
         text["services"]["web"][used] = uses[used]
+    if ".models" in f"{path}.{key}":
+        text["models"] = {"m": {"model": "ai/m"}}
     node = _reach(text, path)
     node[key] = value
     _fit(text, path, key, node)
@@ -481,8 +484,11 @@ class Reader:
         self.world = replace(world, compose=ComposeCli(Settings()))
         for name in ("file", "file.env", "other.env"):
             (folder / name).write_text("A='2'\n")  # raw, the quotes are part of it
-        (folder / "Dockerfile").write_text("FROM x\n")
-        (folder / "other.yaml").write_text("services: {other: {image: 'x:1', labels: {of: other}}}\n")
+        (folder / "sub").mkdir()
+        for place in (folder, folder / "sub"):
+            (place / "Dockerfile").write_text("FROM x\n")
+        other = "services: {other: {image: 'x:1', labels: {of: other}, volumes: ['./here:/here']}}\n"
+        (folder / "other.yaml").write_text(other)
         self._read: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {}
 
     def read(self, text: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -517,7 +523,7 @@ class Reader:
             found, notices = self.read(text)
         except DefinitionError as error:
             named = [str(error), *map(str, error.fields.values())]
-            words = {part for part in place.split(".") if part != "*"} | {*_paths(value)}
+            words = {part.rstrip("s") for part in place.split(".") if part != "*"} | {*self._paths(value)}
             if "breaks off" in str(error):  # a fault of Compose: it does not say where
                 return "refused, Compose breaks off"
             if error.exit_code != 2 or not any(word in one for one in named for word in words):
@@ -543,22 +549,21 @@ class Reader:
             assert found != before, f"{place}: {value!r} is dropped in silence"
         return "done"
 
-
-def _paths(value: Any) -> list[str]:
-    """What a complaint may name in place of the key: a file that is not there."""
-    return [
-        f"/{one}:" for one in (value if isinstance(value, list) else [value]) if isinstance(one, str) and one.strip()
-    ]
+    def _paths(self, value: Any) -> list[str]:
+        """What a complaint may name in place of the key: a file that is not there, by the end of its whole path."""
+        written = value if isinstance(value, list) else [value]
+        found = [one for one in written if isinstance(one, str) and one.strip()]
+        return [f"{os.path.normpath(self.folder / one)}:" for one in found] + [f"/{one}:" for one in found]
 
 
 def _is_about(named: str, place: str) -> bool:
-    """True if a notice names the key, or something of a service or another thing that the key is part of."""
+    """True if a notice names the key, something in it, or something of a service or another thing that it is part of."""
     parts = place.split(".")
     for end in range(min(3, len(parts)), len(parts) + 1):
         pattern = "".join(r"(?:\.[^.\[]+|\[\d+\])" if part == "*" else rf"\.{part}" for part in parts[:end])
         if re.fullmatch(pattern, f".{named}"):
             return True
-    return False
+    return f".{named}".startswith(f".{place}.")
 
 
 def _where(text: Any, path: str) -> Iterator[Any]:
