@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,10 +17,12 @@ async def test_a_cancel_that_meets_the_answer_is_not_lost(monkeypatch: pytest.Mo
     loop, go = asyncio.get_running_loop(), threading.Event()
     hand_over = loop.call_soon_threadsafe
 
-    def hand_over_and_cancel(*args: Any, **options: Any) -> Any:
-        handle = hand_over(*args, **options)
-        hand_over(asking.cancel)
-        return handle
+    def hand_over_and_cancel(answer: Callable[..., None], *args: Any) -> Any:
+        def both() -> None:  # in one step of the loop: in two, the task may have ended in between
+            answer(*args)
+            asking.cancel()
+
+        return hand_over(both)
 
     asking = asyncio.create_task(in_thread_with_timeout(lambda: go.wait(60), 60))
     await asyncio.sleep(0)
