@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from moorage.cli.image_verbs import make_images, show_made
+from moorage.cli.image_verbs import make_images
 from moorage.cli.options import LockTimeout, Selection, request_of
 from moorage.errors import DefinitionError
 from moorage.model.image import BuilderName, ImageWish
@@ -48,13 +48,14 @@ def build(
         arguments=tuple(_arguments(build_arg or ())),
     )
     request = request_of(selection).model_copy(update={"images": wish, "builder": builder})
-    made = make_images(
+    return make_images(
         lambda context: build_services(context, request, services, dependencies=with_dependencies),
         services,
         patience,
+        ("built", "build"),
         quiet=quiet,
+        json=json,
     )
-    return show_made(made, "built", nothing="nothing to build", json=json)
 
 
 def _arguments(given: Iterable[str]) -> Iterator[tuple[str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Coroutine
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from moorage.cli.options import LockTimeout
 from moorage.cli.output import as_json, say
@@ -13,22 +13,17 @@ from moorage.cli.world import open_world
 if TYPE_CHECKING:
     from moorage.work.runs.context import Context
 
-
-class Made(NamedTuple):
-    """The services of a stack whose images were made."""
-
-    stack: str
-    services: list[str]
+Make = Callable[["Context"], Coroutine[Any, Any, tuple[str, list[str]]]]
+"""Gives the stack's name and the services whose images were made."""
 
 
 def make_images(
-    make: Callable[[Context], Coroutine[Any, Any, tuple[str, list[str]]]],
-    services: Collection[str],
-    patience: LockTimeout,
-    *,
-    quiet: bool,
-) -> Made:
-    """Call `make`, with progress. Raises what it raises; of a stack named like a missing service, the error tells."""
+    make: Make, services: Collection[str], patience: LockTimeout, verb: tuple[str, str], *, quiet: bool, json: bool
+) -> int:
+    """Call `make`, with progress, and print whose images were made; gives the exit code.
+
+    `verb`: "built" and "build". Raises what `make` raises; of a stack named like a missing service, the error tells.
+    """
     from moorage.cli.flow_runner import with_progress
     from moorage.work.runs.context import Context
 
@@ -36,13 +31,9 @@ def make_images(
         stack, made = with_progress(
             lambda emit: make(Context(open_world(emit, patience.settings()))), undoes=False, quiet=quiet
         )
-    return Made(stack, made)
-
-
-def show_made(made: Made, verb: str, *, nothing: str, json: bool) -> int:
-    """Print whose images were made; gives the exit code."""
+    past, present = verb
     if json:
-        as_json({"stack": made.stack, "made": made.services})
+        as_json({"stack": stack, "made": made})
     else:
-        say(f"{made.stack}: {verb} {', '.join(made.services)}" if made.services else f"{made.stack}: {nothing}")
+        say(f"{stack}: {past} {', '.join(made)}" if made else f"{stack}: nothing to {present}")
     return 0

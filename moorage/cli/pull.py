@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from moorage.cli.image_verbs import make_images, show_made
+from moorage.cli.image_verbs import make_images
 from moorage.cli.options import LockTimeout, Selection, request_of
 from moorage.model.image import ImageWish
 
@@ -41,10 +41,11 @@ def pull(
     from moorage.work.operations.build import pull_services
 
     request = request_of(selection).model_copy(update={"images": ImageWish(pull=policy.value, complete=False)})
-    made = make_images(
+    return make_images(
         lambda context: pull_services(context, request, services, dependencies=include_deps),
         services,
         patience,
+        ("pulled for", "pull"),
         quiet=quiet,
+        json=json,
     )
-    return show_made(made, "pulled for", nothing="nothing to pull", json=json)
