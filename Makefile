@@ -22,6 +22,8 @@ FAST_TESTS := $(wildcard tests/unit tests/golden tests/properties tests/architec
 NOT_IN_TEST := not bench and not exhaustive and not dagger_engine
 # How long `make faults` lets mixed commands go on at one stack, in seconds.
 MIXED_S ?= 60
+# How long `make torture` goes on, in seconds; `make faults` does it for two minutes unless this is given.
+TORTURE_S ?= 3600
 # A wheel that is there already, for `make packaging`: what CI built once.
 WHEEL ?=
 # More for `make lock`, as in: make lock LOCK_ARGS=--upgrade
@@ -60,7 +62,7 @@ demo-down: setup ## remove the demo with its volumes and ports, stop the hub
 
 ##@ to test it
 
-.PHONY: test test-unit wheel packaging faults test-dagger bench
+.PHONY: test test-unit wheel packaging faults torture test-dagger bench
 test: engine setup images browser ## every test, on a real engine (fails without one)
 	@$(BIN)/pytest -n $(JOBS) --dist worksteal --durations=20 -m '$(NOT_IN_TEST)' $(PYTEST_ARGS)
 
@@ -80,6 +82,9 @@ packaging: engine wheel images ## test the wheel in a fresh environment (downloa
 
 faults: engine setup images ## failure and SIGKILL at every step, many commands at once, and all tests that take minutes
 	@FAULTS_MIXED_S=$(MIXED_S) $(BIN)/pytest -n $(JOBS) --dist load -m 'faults or exhaustive' $(PYTEST_ARGS)
+
+torture: engine setup images ## an hour (TORTURE_S) of random verbs while engine, hub and disks fail, histories checked (root)
+	@TORTURE_S=$(TORTURE_S) $(BIN)/pytest tests/torture -m exhaustive $(PYTEST_ARGS)
 
 test-dagger: engine setup images ## tests that need Dagger: set _EXPERIMENTAL_DAGGER_CLI_BIN and _RUNNER_HOST to CLI and engine
 	@$(BIN)/pytest -m dagger_engine tests/dagger_engine $(PYTEST_ARGS)

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 from prefect import State, flow
 from prefect.runtime import flow_run
 
+from moorage.errors import InterruptedRunError, said
+from moorage.model.event import Action, Event
 from moorage.model.request import HealRequest
 from moorage.work.operations.heal import heal as bring_back
 from moorage.work.operations.heal import wants_healing
@@ -36,9 +38,28 @@ async def status(
 
 
 async def _status(context: Context, stack: str, heal: bool | None) -> list[dict[str, Any]]:
+    if stack:
+        return [await _one(context, stack, heal)]
     records = await in_thread(context.world.store.stacks)
-    names = [stack] if stack else [record.name for record in records]
-    return [await _one(context, name, heal) for name in names]
+    found = [await _apart(context, record.name, heal) for record in records]
+    if found and all(isinstance(one, Exception) for one in found):  # it is not about one of them
+        raise next(one for one in found if isinstance(one, Exception))
+    return [
+        one if isinstance(one, dict) else {"stack": record.name, "error": said(one)}
+        for record, one in zip(records, found, strict=True)
+    ]
+
+
+async def _apart(context: Context, stack: str, heal: bool | None) -> dict[str, Any] | Exception:
+    """One of all stacks: what it fails by is told, and stops no other."""
+    try:
+        return await _one(context, stack, heal)
+    except InterruptedRunError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is
+        message = f"{stack} cannot be checked: {said(error)}"
+        context.world.emit(Event(at=context.world.clock.now(), stack="", action=Action.NOTICE, message=message))
+        return error
 
 
 async def _one(context: Context, stack: str, heal: bool | None) -> dict[str, Any]:

@@ -3,6 +3,7 @@
     MoorageError                        exit 1
     ├── DefinitionError                 2    the compose file, a name, an option of the definition
     │   ├── UnsupportedKeyError         2    Compose supports this key, Moorage does not
+    │   ├── OtherEngineError            2    the stack is on another engine than the one that is named
     │   ├── UnsupportedByBackendError   2    the selected builder or engine does not support this key
     │   └── ArchiveError                2    a snapshot of a volume is damaged or unsafe, or would overwrite something
     ├── PortError                       3    no host port could be leased
@@ -28,6 +29,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, ClassVar, Self
+
+_BEGINNING, _END = 4000, 2000
+"""How many characters of a long message are shown."""
 
 
 class MoorageError(Exception):
@@ -90,6 +94,10 @@ class UnsupportedKeyError(DefinitionError):
 
 class UnsupportedByBackendError(DefinitionError):
     """The selected builder or engine does not support this key: refused, not ignored. Fields: backend, key."""
+
+
+class OtherEngineError(DefinitionError):
+    """The stack is on another engine than the one that is used: nothing was done. Fields: stack, address."""
 
 
 class ArchiveError(DefinitionError):
@@ -185,3 +193,11 @@ class InterruptedRunError(MoorageError):
     """The run was interrupted (Ctrl-C, SIGTERM, a cancel) and undone. Fields: stack, undone."""
 
     exit_code = 130
+
+
+def shortened(message: str) -> str:
+    """Beginning and end of a message that quotes a value nobody has written by hand; its secrets are hidden by now."""
+    left_out = len(message) - _BEGINNING - _END
+    if left_out <= 0:
+        return message
+    return f"{message[:_BEGINNING]} … {left_out} characters … {message[-_END:]}"

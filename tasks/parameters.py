@@ -41,7 +41,7 @@ _NONE_IS_NO_LIST = BeforeValidator(lambda given: [] if given is None else given)
 StackName = Annotated[str, _titled("Stack", pattern=f"^{_NAME}$")]
 SomeStack = Annotated[str, _titled("Stack", pattern=f"^({_NAME})?$"), _NONE_IS_EMPTY]
 NewName = Annotated[str, _titled("Name of the stack", pattern=f"^({_NAME})?$"), _NONE_IS_EMPTY]
-Directory = Annotated[str, _titled("Directory"), _NONE_IS_EMPTY]
+Directory = Annotated[str, _titled("Directory", max_length=4096), _NONE_IS_EMPTY]  # as long as a path may be
 SourceName = Annotated[str, _titled("Stack source", pattern=r"^[a-z0-9-]*$"), _NONE_IS_EMPTY]
 DaggerName = Annotated[str, _titled("Dagger engine", pattern=r"^[a-z0-9-]*$"), _NONE_IS_EMPTY]
 RegistryName = Annotated[str, _titled("Registry credentials", pattern=r"^[a-z0-9-]*$"), _NONE_IS_EMPTY]

@@ -24,6 +24,7 @@ import socket
 import struct
 import sys
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -34,11 +35,19 @@ if TYPE_CHECKING:
 _LENGTH = struct.Struct("!I")
 _FRESH = "prefect.main"
 """Its code sets up logging from the settings: it is run anew."""
+CLOCK_VARIABLE = "TESTS_CLOCK_AHEAD_S"
+"""How many seconds the clock of a command is wrong."""
+PLANTED_VARIABLE = "TESTS_PLANTED"
+"""Of the server: the name of a planted fault that its commands have."""
 
 
 def main(path: str) -> None:
     """Serve until standard input, a pipe from the tests, is closed; a forked child leaves this as the command does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if planted := os.environ.get(PLANTED_VARIABLE):
+        from tests.properties.simulator.mutations import MUTATIONS, Plant
+
+        Plant(next(one for one in MUTATIONS if one.name == planted))
     _import_all()
     hidden = _hide("prefect")
     gc.collect()
@@ -118,9 +127,19 @@ def _run(request: dict[str, Any], hidden: dict[str, ModuleType]) -> None:
     sys.argv[:] = [str(program), *request["arguments"]]
     sys.path[:] = [str(program.parent), *sys.path[1:]]
     sys.meta_path.insert(0, _Hidden(hidden))
+    if CLOCK_VARIABLE in os.environ:
+        _set_clock(float(os.environ[CLOCK_VARIABLE]))
     from moorage.cli import main as command
 
     command()
+
+
+def _set_clock(ahead_s: float) -> None:
+    """As if somebody had set the machine's clock: Moorage has one place where it reads it."""
+    from moorage.adapters.clock import SystemClock
+
+    right = SystemClock.now
+    SystemClock.now = lambda self: right(self) + timedelta(seconds=ahead_s)  # type: ignore[method-assign]
 
 
 def _renew_streams() -> None:

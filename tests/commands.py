@@ -16,7 +16,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
 _LENGTH = struct.Struct("!I")
@@ -32,13 +32,22 @@ class CommandServer:
         self._lock = Lock()
         self._server: subprocess.Popen[bytes] | None = None
 
-    def run(self, arguments: Sequence[str], directory: Path, environment: Mapping[str, str], timeout_s: float) -> Ended:
-        """Run `moorage ARGUMENTS` to its end. Raises subprocess.TimeoutExpired, and then it is killed."""
+    def run(
+        self,
+        arguments: Sequence[str],
+        directory: Path,
+        environment: Mapping[str, str],
+        timeout_s: float,
+        began: Callable[[int], None] = lambda _pid: None,
+    ) -> Ended:
+        """Run `moorage ARGUMENTS` to its end; `began` is told its pid. Raises subprocess.TimeoutExpired, and then it is
+        killed."""
         with self._connection() as connection, ThreadPoolExecutor(2) as readers:
             said = [readers.submit(_all_of, end) for end in self._begin(connection, arguments, directory, environment)]
             connection.settimeout(timeout_s)
             answer = connection.makefile()
             pid = int(answer.readline())
+            began(pid)
             try:
                 code = int(answer.readline())
                 out, err = (one.result(timeout_s) for one in said)

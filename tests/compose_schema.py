@@ -97,4 +97,4 @@ def _kinds(root: Mapping[str, Any], node: Any) -> Iterator[str]:
 if __name__ == "__main__":
     from moorage.adapters.compose.cli import find_program
 
-    FILE.write_text(json.dumps(keys_of(schema_in(Path(find_program(None)[0][-1]))), indent=1) + "\n")
+    FILE.write_text(json.dumps(keys_of(schema_in(Path(find_program(None).program[-1]))), indent=1) + "\n")

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
     import docker
 
+pytest.register_assert_rewrite("tests.properties.transactions")
+
 ROOT = Path(__file__).resolve().parent.parent
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
 TINY_IMAGES = ("busybox:1.36", "moorage-base/tiny:1")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from hashlib import file_digest, sha256
+from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, BinaryIO
 
-from docker.utils.build import exclude_paths
-
+from moorage import bounded
+from moorage.adapters.context_files import files_in, ignored
 from moorage.adapters.project_files import text_of
 from moorage.errors import DefinitionError
 from moorage.interfaces import Contexts
@@ -18,13 +19,15 @@ from moorage.model.image import Survey
 
 _NEVER = (".git", ".env", ".env.*", ".venv", "venv", "**/__pycache__", "**/node_modules", ".dockerignore")
 """Files that never go into the image of a project without a Dockerfile, whatever its .dockerignore says."""
+_PIECE = 1 << 18
 _TELLING = ("requirements.txt", "pyproject.toml", "package.json", "package-lock.json", "main.py", "app.py", "manage.py")
 
 
 class BuildContexts(Contexts):
-    """Build contexts on disk."""
+    """Build contexts on disk, each of at most `limit_bytes`."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit_bytes: int = 8 << 30) -> None:
+        self._limit_bytes = limit_bytes
         self._read: dict[Path, tuple[tuple[int, ...], bytes]] = {}
         """File → its state on disk when it was read (device, inode, size, times), and the digest of its content."""
 
@@ -49,8 +52,10 @@ class BuildContexts(Contexts):
 
     def _pieces(self, context: Path, dockerfile: Path | None) -> Iterator[bytes]:
         """Name, mode and content of each file, in order of names, but the Dockerfile's. None: it is elsewhere."""
-        inside = str(dockerfile.relative_to(context)) if dockerfile and dockerfile.is_relative_to(context) else _NOWHERE
-        for name in sorted(exclude_paths(str(context), ignored(context, str(dockerfile or "")), dockerfile=inside)):
+        inside = str(dockerfile.relative_to(context)) if dockerfile and dockerfile.is_relative_to(context) else ""
+        names = files_in(context, ignored(context, str(dockerfile or "")), [inside] if inside else [])
+        self._refuse_too_much(context, names)
+        for name in names:
             path = context / name
             if name == inside:
                 continue
@@ -60,20 +65,37 @@ class BuildContexts(Contexts):
                 yield os.fsencode(f"\0{name}\0{path.stat().st_mode & 0o777:o}\0")
                 yield self._content(path)
 
+    def _refuse_too_much(self, context: Path, names: list[str]) -> None:
+        """Before anything is read: a sparse file of a terabyte takes no room, but hours to read."""
+        left = self._limit_bytes
+        for name in names:
+            with suppress(OSError):
+                left -= os.lstat(context / name).st_size
+            if left < 0:
+                limit = bounded.amount(self._limit_bytes)
+                message = f"build.context: {context}: more than {limit}, with {name}"
+                hint = "Name what the build does not need in .dockerignore, or raise MOORAGE_CONTEXT_LIMIT_BYTES."
+                raise DefinitionError(message, key="build.context", file=str(context), hint=hint)
+
     def _content(self, path: Path) -> bytes:
         """Digest of a file, read piece by piece; once for as long as it does not change."""
-        found = path.stat()
-        state = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-        known = self._read.get(path)
-        if known is None or known[0] != state:
-            with path.open("rb") as file:
-                known = self._read[path] = (state, file_digest(file, "sha256").digest())
+        try:
+            with bounded.open_file(path) as file:
+                found = os.fstat(file.fileno())
+                state = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+                known = self._read.get(path)
+                if known is None or known[0] != state:
+                    known = self._read[path] = (state, _digest_of(file, found.st_size))
+        except OSError as error:
+            message = f"build.context: {path}: {error.strerror}"
+            hint = "Name it in .dockerignore, or allow that it is read."
+            raise DefinitionError(message, key="build.context", file=str(path), hint=hint) from None
         return known[1]
 
     def survey(self, context: Path) -> Survey | None:
         if not os.path.isdir(context) or os.path.exists(context / "Dockerfile"):
             return None
-        seen = {PurePath(name).parts for name in exclude_paths(str(context), [*ignored(context, ""), *_NEVER])}
+        seen = {PurePath(name).parts for name in files_in(context, [*ignored(context, ""), *_NEVER])}
         top = {parts[0] + ("/" if os.path.isdir(context / parts[0]) else "") for parts in seen if parts}
         telling = (context / name for name in _TELLING if name in top)
         texts = {file.name: text_of(file)[0] for file in telling}
@@ -83,8 +105,15 @@ class BuildContexts(Contexts):
         )
 
 
-_NOWHERE = "\0"
-"""A file that no context has: `exclude_paths` always takes one for the Dockerfile."""
+def _digest_of(file: BinaryIO, size: int) -> bytes:
+    """SHA-256 of the first `size` bytes: a file that grows meanwhile has no end."""
+    digest = sha256()
+    while size > 0 and (piece := file.read(min(size, _PIECE))):
+        digest.update(piece)
+        size -= len(piece)
+    return digest.digest()
+
+
 _NOT_IN_IMAGE = frozenset(
     {"context", "dockerfile", "dockerfile_inline", "cache_from", "cache_to", "no_cache", "pull", "ssh"}
 )
@@ -131,15 +160,3 @@ def _existing(build: dict[str, Any]) -> Path:
 
 def _missing(key: str, path: Path, what: str) -> DefinitionError:
     return DefinitionError(f"{key}: {path}: no such {what}", key=key, file=str(path), hint="Check the path.")
-
-
-def ignored(context: Path, dockerfile: str) -> list[str]:
-    """Patterns of files that a build ignores: from `<Dockerfile>.dockerignore`, else `.dockerignore`.
-
-    See Docker's documentation, "build context".
-    """
-    for file in (context / f"{dockerfile}.dockerignore", context / ".dockerignore"):
-        if os.path.isfile(file):
-            lines = (line.strip() for line in text_of(file)[0].splitlines())
-            return [line for line in lines if line and not line.startswith("#")]
-    return []

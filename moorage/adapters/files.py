@@ -6,18 +6,30 @@ import errno
 import os
 import secrets
 import shutil
+import stat
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
+from moorage import bounded
 from moorage.errors import HomeError
 from moorage.interfaces import Files
+from moorage.interfaces.files import NOT_A_FILE
 
 PRIVATE_FOLDER = 0o700
 PRIVATE_FILE = 0o600
 _UNFINISHED = ".unfinished-"
 """Prefix of files that are being written; a crash may leave one behind."""
+_DEAD_S = 600.0
+"""Who has been writing a file for so long is dead: they are small."""
+_DEPTH = 3
+"""In the root, its folders and their folders: no file of ours is deeper."""
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_NOTHING = -1
+_MOST_BYTES = 256 << 20
+"""Most that is read of a file of ours: a generation of 500 services has 1 MiB."""
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -41,28 +53,41 @@ class LocalFiles(Files):
         path = self._path(name)
         with home_errors(path):
             try:
-                return path.read_bytes().decode(errors="replace")
+                return bounded.bytes_of(path, _MOST_BYTES).decode(errors="replace")
+            except bounded.NotAFileError:
+                raise not_a_file(path) from None
             except (FileNotFoundError, NotADirectoryError):
                 return None
 
     def remove(self, name: str) -> None:
         path = self._path(name)
-        with home_errors(path), suppress(FileNotFoundError, NotADirectoryError):
-            path.unlink()
+        with home_errors(path), suppress(FileNotFoundError), self._inside(path.parent) as folder:
+            if folder is not None:
+                os.unlink(path.name, dir_fd=folder)
 
     def names(self, folder: str) -> Iterator[str]:
-        found = sorted(entry.name for entry in self._entries(folder) if entry.is_file())
+        found = sorted(entry.name for entry in self._entries(folder) if _is(entry.is_file))
         return (str(PurePosixPath(folder, name)) for name in found if not name.startswith(_UNFINISHED))
 
     def folders(self, folder: str) -> Iterator[str]:
-        return iter(sorted(entry.name for entry in self._entries(folder) if entry.is_dir()))
+        return iter(sorted(entry.name for entry in self._entries(folder) if _is(entry.is_dir)))
+
+    def unfinished(self) -> Iterator[str]:
+        patterns = [f"{'*/' * depth}{_UNFINISHED}*" for depth in range(_DEPTH)]
+        with home_errors(self.root):
+            found = [path for pattern in patterns for path in self.root.glob(pattern) if _is_dead(path)]
+        return iter(sorted(str(path.relative_to(self.root)) for path in found))
 
     def drop(self, folder: str) -> None:
         path = self._path(folder)
         with home_errors(path):
-            for entry in self._entries(folder):
-                if not entry.is_dir(follow_symlinks=False):
-                    Path(entry.path).unlink(missing_ok=True)
+            with self._inside(path) as opened:
+                if opened is None:
+                    return
+                for name in os.listdir(opened):
+                    with suppress(FileNotFoundError):
+                        if not stat.S_ISDIR(os.stat(name, dir_fd=opened, follow_symlinks=False).st_mode):
+                            os.unlink(name, dir_fd=opened)
             with suppress(FileNotFoundError, NotADirectoryError):
                 try:
                     path.rmdir()
@@ -79,11 +104,67 @@ class LocalFiles(Files):
             except (FileNotFoundError, NotADirectoryError):
                 return []
 
+    @contextmanager
+    def _inside(self, folder: Path) -> Iterator[int | None]:
+        """A descriptor of a folder below the root; a link on the way is an error. None: there is no such folder."""
+        try:
+            descriptor = os.open(self.root, _FOLDER)
+        except (FileNotFoundError, NotADirectoryError):
+            yield None
+            return
+        try:
+            for part in folder.relative_to(self.root).parts:
+                below = _below(descriptor, part)
+                os.close(descriptor)
+                descriptor = below
+                if below == _NOTHING:
+                    break
+            yield None if descriptor == _NOTHING else descriptor
+        finally:
+            if descriptor != _NOTHING:
+                os.close(descriptor)
+
     def _path(self, name: str) -> Path:
         parts = PurePosixPath(name).parts
         if not parts or PurePosixPath(name).is_absolute() or ".." in parts or "\0" in name:
             raise HomeError(f"{name!r} does not name a file inside {self.root}", path=str(self.root))
         return self.root.joinpath(*parts)
+
+
+def _below(folder: int, name: str) -> int:
+    """A descriptor of a subfolder; `_NOTHING`: there is none. Raises OSError: it is a link."""
+    try:
+        return os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=folder)
+    except FileNotFoundError:
+        return _NOTHING
+    except NotADirectoryError:
+        if stat.S_ISLNK(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+            message = f"{name} is a link: nothing is removed behind it"
+            raise OSError(errno.ELOOP, message) from None
+        return _NOTHING
+
+
+def _is(kind: Callable[[], bool]) -> bool:
+    """False too for an entry that cannot be looked at: it must not hide the others."""
+    try:
+        return kind()
+    except OSError:
+        return False
+
+
+def _is_dead(unfinished: Path) -> bool:
+    """True: whoever began to write this file does so no more."""
+    try:
+        found = unfinished.stat(follow_symlinks=False)
+    except OSError:
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_mtime < time.time() - _DEAD_S
+
+
+def not_a_file(path: Path) -> HomeError:
+    """The error for something at the place of a file."""
+    hint = "Move it away: it is not Moorage's."
+    return HomeError(f"{path}: it is not a regular file", hint=hint, path=str(path), reason=NOT_A_FILE)
 
 
 def write_beneath(root: Path, name: str, text: str) -> Path:

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
+from moorage import bounded
 from moorage.errors import DefinitionError
 from moorage.model.base import Frozen
 from moorage.rules.environments import for_programs
@@ -123,23 +124,16 @@ def _branch_in_rebase(git_dir: Path) -> str | None:
 
 def _ask_git(top: Path) -> str:
     for question in (["symbolic-ref", "--short", "--quiet", "HEAD"], ["rev-parse", "--short", "HEAD"]):
-        answer = subprocess.run(
-            ["git", *_NO_PROGRAMS, "-C", str(top), *question],
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            env={**_environment(), **_NO_NETWORK},
-            timeout=_GIT_TIMEOUT_S,
-            check=False,
-        )
+        command = ["git", *_NO_PROGRAMS, "-C", str(top), *question]
+        answer = bounded.run(command, {**_environment(), **_NO_NETWORK}, _GIT_TIMEOUT_S)
         if answer.returncode == 0 and answer.stdout.strip():
             return answer.stdout.strip()
     return ""
 
 
 def _first_line(file: Path) -> str:
-    with file.open(encoding="utf-8", errors="surrogateescape") as opened:
-        return opened.readline(4096).strip()
+    beginning, _ = bounded.beginning_of(file, 4096)
+    return os.fsdecode(beginning.partition(b"\n")[0]).strip()
 
 
 _TIMEOUT_S = 120.0
@@ -188,11 +182,15 @@ def listed(directory: Path) -> tuple[Worktree, ...]:
     if done.returncode:
         raise _failed(done, f"{directory}: its worktrees cannot be listed")
     entries = [entry.split(end) for entry in done.stdout.split(end * 2) if entry.strip(end)]
-    return tuple(_worktree(entry, main=number == 0) for number, entry in enumerate(entries))
+    trees = (_worktree(entry, main=number == 0) for number, entry in enumerate(entries))
+    return tuple(tree for tree in trees if tree)
 
 
-def _worktree(lines: list[str], *, main: bool) -> Worktree:
+def _worktree(lines: list[str], *, main: bool) -> Worktree | None:
+    """None: it has no path, whatever it is."""
     facts = dict(line.partition(" ")[::2] for line in lines if line)
+    if "worktree" not in facts:
+        return None
     branch = facts.get("branch")
     return Worktree(
         path=Path(facts["worktree"]),
@@ -252,22 +250,17 @@ def _run(
     environment: Mapping[str, str] = MappingProxyType({}),
 ) -> subprocess.CompletedProcess[str]:
     try:
-        return subprocess.run(
-            ["git", *options, "-C", str(directory), *arguments],
-            capture_output=True,
-            text=True,
-            errors="surrogateescape",
-            stdin=subprocess.DEVNULL,
-            env={**_environment(), **environment},
-            timeout=_TIMEOUT_S,
-            check=False,
-        )
+        command = ["git", *options, "-C", str(directory), *arguments]
+        return bounded.run(command, {**_environment(), **environment}, _TIMEOUT_S)
     except FileNotFoundError:
         raise DefinitionError("there is no `git` on PATH", hint="Install git.") from None
     except subprocess.TimeoutExpired:
         raise DefinitionError(
             f"git {arguments[0]} took more than {_TIMEOUT_S:g} s", hint="Does a git hook hang?"
         ) from None
+    except bounded.TooMuchError as error:
+        message = f"git {arguments[0]}: {error.strerror}"
+        raise DefinitionError(message, hint="Does .gitignore name what is not to be looked at?") from None
     except ValueError:
         raise DefinitionError(f"{str(directory)!r} is not a valid directory name") from None
 

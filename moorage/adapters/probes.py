@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import errno
 import http.client
+import io
 import os
 import socket
+import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
+from moorage import bounded
+from moorage.adapters.patience import patient_s
 from moorage.interfaces import Prober
 
 _PEEK_S = 0.1
-"""How long a connection must stay open to count. Docker's userland proxy accepts connections for a container that does
-not listen, and closes them as soon as it notices."""
+"""How long a connection must stay open to count; more on a busy machine. Docker's userland proxy accepts connections
+for a container that does not listen, and closes them as soon as it notices."""
 _CONNECT_S = 0.5
 _SUCCESS = range(200, 400)
 _LISTEN = "0A"
@@ -31,7 +36,7 @@ class SocketProber(Prober):
     """Checks ports with plain sockets."""
 
     def tcp(self, host: str, port: int, timeout_s: float) -> str | None:
-        """An open connection is watched for up to 100 ms, to see that it is not closed at once."""
+        """An open connection is watched for 100 ms, on a busy machine longer, to see that it is not closed at once."""
         try:
             connection = socket.create_connection((host, port), timeout=timeout_s)
         except OSError as error:
@@ -87,7 +92,7 @@ def _status(url: str, timeout_s: float) -> int:
     if parts.scheme != "http" or not parts.hostname:
         raise ValueError(url)
     target = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
-    connection = http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=timeout_s)
+    connection = _Connection(parts.hostname, parts.port or 80, timeout=timeout_s)
     try:
         connection.request("GET", target, headers={"User-Agent": "moorage", "Connection": "close"})
         return connection.getresponse().status
@@ -97,8 +102,48 @@ def _status(url: str, timeout_s: float) -> int:
         connection.close()
 
 
+class _Connection(http.client.HTTPConnection):
+    """One whose whole answer comes within the timeout: Python's counts anew for each byte, and a header has many."""
+
+    def connect(self) -> None:
+        """Connect. Raises OSError."""
+        until = time.monotonic() + (self.timeout or 0)
+        super().connect()
+        self.sock = _Until(self.sock, until)
+
+
+class _Until:
+    """What `http.client` needs of a socket, until a moment of the monotonic clock."""
+
+    def __init__(self, connection: socket.socket, until: float) -> None:
+        self._connection = connection
+        self._until = until
+        self.sendall = connection.sendall
+        self.close = connection.close
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        return io.BufferedReader(_Answer(self._connection, self._until))
+
+
+class _Answer(io.RawIOBase):
+    def __init__(self, connection: socket.socket, until: float) -> None:
+        self._connection = connection
+        self._until = until
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """As usual. Raises TimeoutError after the moment."""
+        left_s = self._until - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError
+        self._connection.settimeout(left_s)
+        return self._connection.recv_into(buffer)
+
+
 def _closed_at_once(connection: socket.socket, host: str, port: int) -> str | None:
-    connection.settimeout(_PEEK_S)
+    connection.settimeout(patient_s(_PEEK_S))  # on a busy machine the proxy, too, notices later
     try:
         silent_end = connection.recv(1, socket.MSG_PEEK) == b""
     except TimeoutError:
@@ -151,7 +196,7 @@ def _inodes(port: int, protocol: str) -> Iterator[str]:
     """Inodes of the sockets that have the port: only listening ones for tcp (proc_net_tcp.txt in the kernel's docs)."""
     for table in (Path(f"/proc/net/{protocol}"), Path(f"/proc/net/{protocol}6")):
         with suppress(OSError):
-            for line in table.read_text().splitlines()[1:]:
+            for line in bounded.text_of(table, bounded.REPORT_BYTES).splitlines()[1:]:
                 fields = line.split()
                 in_state = protocol != "tcp" or fields[3] == _LISTEN
                 if in_state and fields[1].endswith(f":{port:04X}"):
@@ -176,7 +221,7 @@ def _has_any(pid: int, sockets: set[str]) -> bool:
 
 def _process_name(pid: int) -> str:
     try:
-        return Path(f"/proc/{pid}/comm").read_text(errors="replace").strip()
+        return bounded.text_of(Path(f"/proc/{pid}/comm")).strip()
     except OSError:
         return "a process"
 

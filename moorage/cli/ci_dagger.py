@@ -36,7 +36,7 @@ class DaggerCiRun(CiRun):
         try:
             with self.out.guarded(f"moorage up {self.stack} (dagger)"):
                 sandbox = DaggerSandbox(self.world.settings, self.world.engine, looks_secret)
-                self.throwaway = Throwaway(self.world, sandbox, self.request)
+                self.throwaway = Throwaway(self.world, sandbox, self.request, expose=self.asked.expose)
                 status = self.throwaway.up(self.out.say)
         finally:
             self.summary.up_s = time.monotonic() - began

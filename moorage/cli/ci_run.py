@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from moorage import bounded
 from moorage.adapters.files import write_beneath
 from moorage.adapters.registry.history import copy_history
 from moorage.cli.output import as_json
@@ -73,6 +74,12 @@ class Asked:
     engine: Annotated[
         Literal["docker", "dagger"], Parameter(help="Where the stack runs: docker, or a dagger session.")
     ] = "docker"
+    expose: Annotated[
+        bool,
+        Parameter(
+            negative=(), help="With --engine dagger: published ports may be open on all addresses of the machine."
+        ),
+    ] = False
     json: Annotated[
         bool,
         Parameter(
@@ -277,15 +284,23 @@ class CiRun:
     def _reports(self) -> None:
         if self.asked.junit is None:
             return
-        from moorage.show.junit import counted, stack_report
+        from moorage.show.junit import stack_report
 
         folder = self.asked.junit
         there = [file for file in sorted(folder.glob("*.xml")) if file.is_file() and file.name != "moorage.xml"]
-        found = [counted(file.name, file.read_text(errors="replace")) for file in there]
-        self.summary.tests = [report for report in found if report]
+        self.summary.tests = [found for file in there if (found := _counted(file))]
         up_failed = self.summary.error if self.summary.status is None else None
         report = stack_report(self.summary.stack or "stack", self.summary.status, up_failed, self.summary.up_s)
         write_beneath(folder, "moorage.xml", report)
+
+
+def _counted(file: Path) -> Mapping[str, Any] | None:
+    """A report in numbers. None: it is none, or larger than anybody reads."""
+    from moorage.show.junit import counted
+
+    with suppress(OSError), bounded.open_file(file) as opened:
+        return counted(file.name, opened, bounded.REPORT_BYTES)
+    return None
 
 
 def bring_up(world: World, request: UpRequest, listener: Callable[[Event], None]) -> dict[str, Any]:
@@ -337,7 +352,7 @@ def place_of(
     shown: Callable[[Path], str] = lambda file: str(file.relative_to(root) if file.is_relative_to(root) else file)  # noqa: E731
     for file in reversed(there):  # later files override earlier ones
         with suppress(OSError):
-            text = file.read_text(errors="replace")
+            text = bounded.text_of(file, bounded.SETTINGS_BYTES)
             service = facts.get("service")
             if line := addresses.line_of_service(text, str(service)) if service else None:
                 return shown(file), line

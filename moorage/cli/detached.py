@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from moorage.adapters.docker_context import endpoint
 from moorage.cli.output import as_json, remark, say
-from moorage.errors import HubError, InterruptedRunError, NotReadyError, RunError
+from moorage.errors import HubError, InterruptedRunError, NotReadyError, OtherEngineError, RunError
 from moorage.hub import control, runs
+from moorage.hub.hub_home import hub_home
 from moorage.hub.runs import FlowRun
 
 _CODES = {"COMPLETED": 0, "CANCELLED": InterruptedRunError.exit_code}
@@ -15,6 +17,7 @@ _CODES = {"COMPLETED": 0, "CANCELLED": InterruptedRunError.exit_code}
 def hand_over(flow: str, parameters: dict[str, Any], about: str, *, json: bool) -> int:
     """Create a flow run for the worker and return; the hub is started if it is not running. Raises HubError."""
     where = control.on_duty(remark)
+    _check_engine()
     try:
         made = runs.submit(where, flow, parameters, about)
     except HubError as error:
@@ -27,6 +30,18 @@ def hand_over(flow: str, parameters: dict[str, Any], about: str, *, json: bool) 
         say(f"{made.id}\n{made.url}")
         remark(f"`moorage wait {made.id}` waits until it ends, `moorage cancel {made.id[:8]}` undoes it")
     return 0
+
+
+def _check_engine() -> None:
+    """Raises OtherEngineError: the worker was started where another engine is named, and would bring it up there."""
+    hand = hub_home().worker()
+    if hand is None or hand.engine is None:
+        return
+    ours, its = endpoint(), endpoint(hand.engine)
+    if ours.address != its.address:
+        message = f"the hub's worker uses the engine at {its.address}, and here {ours.address} is named"
+        hint = "`moorage hub stop` and `moorage hub start` start one that uses this engine; or leave out --detach."
+        raise OtherEngineError(message, hint=hint, address=its.address)
 
 
 def follow(run: str, timeout_s: float, *, json: bool) -> int:

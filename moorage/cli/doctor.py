@@ -9,6 +9,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from moorage.adapters.compose.cli import find_program
 from moorage.cli.output import as_json, say
 from moorage.cli.world import open_world
 from moorage.errors import BackendUnavailableError, HubError, MoorageError
@@ -21,8 +22,8 @@ def doctor(*, json: Annotated[bool, Parameter(help="Print the findings as JSON."
     """Check what Moorage needs: engine, Compose, state directory, disk, hub; also Dagger, which is optional."""
     world = open_world()
     checks: dict[str, Callable[[], str]] = {
-        "engine": lambda: f"Docker Engine {world.engine.ping()}",
-        "compose": lambda: f"Compose {world.compose.version()}",
+        "engine": lambda: f"Docker Engine {world.engine.ping()} at {world.engine.place().words}",
+        "compose": lambda: _compose(world),
         "home": lambda: _home(world),
         "disk": lambda: _disk(world),
         "hub": _hub,
@@ -45,6 +46,13 @@ def _finding(name: str, check: Callable[[], str]) -> dict[str, object]:
         return {"check": name, "ok": True, "message": check(), "hint": None, "exit_code": 0}
     except MoorageError as error:
         return {"check": name, "ok": False, "message": str(error), "hint": error.hint, "exit_code": error.exit_code}
+
+
+def _compose(world: World) -> str:
+    """The one that is used, and those that come first and are too old, or cannot be run."""
+    found = find_program(world.settings.compose)
+    words = f"Compose {found.version}: {' '.join(found.program)}"
+    return "; passed over: ".join([words, *found.passed_over])
 
 
 def _home(world: World) -> str:

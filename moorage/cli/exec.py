@@ -7,6 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from moorage.adapters.compose.cli import find_program
+from moorage.adapters.docker_context import endpoint
 from moorage.cli.command_apart import become, options_of
 from moorage.cli.options import Selection, known_stack_of
 from moorage.cli.world import open_world
@@ -50,8 +51,9 @@ def exec(  # noqa: A001 - the verb's name
     _check_running(world, name, service, index)
     options = ["--index", str(index), *(["--privileged"] if privileged else [])]
     options += options_of(user, workdir, env, no_tty=no_tty)
-    program, _ = find_program(world.settings.compose)
-    become("exec", [*program, "-p", name, *_file(world, name), "exec", *options, "--", service, *command])
+    program = find_program(world.settings.compose).program
+    called = [*program, "-p", name, *_file(world, name), "exec", *options, "--", service, *command]
+    become("exec", called, endpoint().environment())
     return 0
 
 

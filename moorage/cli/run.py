@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from moorage.adapters.compose.cli import find_program
+from moorage.adapters.docker_context import endpoint
 from moorage.cli.command_apart import become, options_of
 from moorage.cli.flow_runner import with_progress
 from moorage.cli.options import LockTimeout, Selection, request_of
@@ -70,8 +71,9 @@ def run(
     options = options_of(user, workdir, env, no_tty=no_tty)
     options += [f"--entrypoint={entrypoint}"] if entrypoint is not None else []
     options += [f"--volume={one}" for one in volume]
-    program, _ = find_program(settings.compose)
-    become("run", [*program, *_call(made), *options, "--", service, *command], made.environment)
+    program = find_program(settings.compose).program
+    called = [*program, *_call(made), *options, "--", service, *command]
+    become("run", called, {**endpoint().environment(), **made.environment})
     return 0
 
 

@@ -25,8 +25,11 @@ def sweep(
 
     Recovers unfinished runs, ends stacks whose directory is gone or whose time to live has passed, releases leases
     without a stack, removes our stray networks and image tags, and the runs, generations and failure reports that are
-    more or older than is kept (`MOORAGE_KEEP_…`). What is not Moorage's is never touched. Exit code 6 if something
-    could not be cleared away.
+    more or older than is kept (`MOORAGE_KEEP_…`). What is not Moorage's is never touched.
+
+    A stack whose directory is gone is ended when it is still gone half an hour after a sweep first missed it
+    (`MOORAGE_SWEEP_AGAIN_S`); `moorage down --name STACK` ends it at once. What is left for now is told, with the
+    reason. Exit code 6 if something could not be cleared away or cannot be read; the rest is swept all the same.
     """
     request = SweepRequest(dry_run=dry_run, volumes=volumes)
     if dry_run:
@@ -61,6 +64,10 @@ def _of(one: dict[str, Any]) -> str:
 
 
 def _mark(one: dict[str, Any], *, dry_run: bool) -> str:
+    if one["left"]:
+        return f"left ({one['left']})"
+    if one["error"]:
+        return f"FAILED ({one['error']})"
     if dry_run:
         return "would sweep"
-    return "swept" if one["swept"] else f"FAILED ({one['error']})"
+    return "swept"

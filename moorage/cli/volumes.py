@@ -19,6 +19,7 @@ from moorage.work.operations.prune import prune as remove_unneeded
 from moorage.work.operations.prune import to_prune
 from moorage.work.runs.context import Context
 
+_LONGEST_ANSWER = 100
 app = App(name="volumes", help="Manage the volumes of stacks.")
 
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print the result as JSON.")]
@@ -117,7 +118,7 @@ def _agreed(question: str) -> bool:
         return False
     sys.stderr.write(question)
     sys.stderr.flush()
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    return sys.stdin.readline(_LONGEST_ANSWER).strip().lower() in ("y", "yes")
 
 
 def _pruned(chosen: tuple[Volume, ...], gone: list[Volume], *, dry_run: bool) -> str:

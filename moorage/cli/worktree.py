@@ -12,6 +12,7 @@ from cyclopts import App, Parameter
 
 from moorage.adapters import git
 from moorage.adapters.git import Worktree, repository_and_branch
+from moorage.cli import worktree_removal as removals
 from moorage.cli.options import Selection
 from moorage.cli.output import as_json, remark, say
 from moorage.cli.world import open_world
@@ -98,21 +99,27 @@ def remove(
     """
     directory = (selection.project_directory or Path.cwd()).absolute()
     top = git.top_of(directory)
-    tree = _chosen(top, branch)
-    _refuse_loss(tree, force=force)
-    world = open_world()
-    stacks = _stacks_in(world, tree.path)
-    for record in stacks:
-        _end(record, volumes=volumes)
     main = next(one.path for one in git.listed(top) if one.main)
-    git.remove(main, tree.path, force=force)
-    for record in stacks:
-        _forget(world, record.name)
-    if json:
-        as_json({"path": str(tree.path), "branch": tree.branch, "stacks": [record.name for record in stacks]})
+    world = open_world()
+    removal = removals.begun(world, main, branch)
+    if removal:
+        remark(f"{removal.path}: its removal was cut off; finishing it")
+        for record in _stacks_in(world, Path(removal.path)):  # one of them may have been brought up meanwhile
+            _end(record, volumes=volumes)
+        removals.finish(removal)
     else:
-        kept = "" if volumes or not stacks else "; its volumes stay (`moorage volumes prune`)"
-        remark(f"{tree.path}: removed{kept}")
+        tree = _chosen(top, branch)
+        removals.refuse_loss(tree, force=force)
+        stacks = _stacks_in(world, tree.path)
+        for record in stacks:
+            _end(record, volumes=volumes)
+        removal = removals.begin(world, main, tree, tuple(record.name for record in stacks), force=force)
+    removals.forget(world, removal)
+    if json:
+        as_json({"path": removal.path, "branch": removal.branch, "stacks": list(removal.stacks)})
+    else:
+        kept = "" if volumes or not removal.stacks else "; its volumes stay (`moorage volumes prune`)"
+        remark(f"{removal.path}: removed{kept}")
     return 0
 
 
@@ -128,15 +135,6 @@ def _chosen(top: Path, wanted: str) -> Worktree:
     return found
 
 
-def _refuse_loss(tree: Worktree, *, force: bool) -> None:
-    """Raises DefinitionError if removing the worktree would lose changes, or it is locked."""
-    if tree.locked:
-        raise DefinitionError(f"{tree.path} is locked", hint="`git worktree unlock` unlocks it.", path=str(tree.path))
-    if not force and os.path.isdir(tree.path) and (changed := git.changes(tree.path)):
-        message = f"{tree.path} has {len(changed)} uncommitted changes, such as {changed[0][3:][:80]!r}"
-        raise DefinitionError(message, hint="Commit them, or discard them with --force.", path=str(tree.path))
-
-
 def _stacks_in(world: World, path: Path) -> list[StackRecord]:
     """The stacks whose directory is in a worktree."""
     inside = path.resolve()
@@ -149,13 +147,6 @@ def _end(record: StackRecord, *, volumes: bool) -> None:
     request = DownRequest(stack=record.name, volumes=volumes, release_ports=True)
     run_flow("down", request.model_dump(mode="json"), start_hub=False)
     remark(f"{record.name}: down")
-
-
-def _forget(world: World, stack: str) -> None:
-    from moorage.work.definitions import generations
-
-    generations.forget_all(world, stack)
-    world.store.forget_stack(stack)
 
 
 @app.command

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from contextlib import suppress
 
 from moorage import world
+from moorage.cli.output import remark
 from moorage.interfaces import World
 from moorage.model.event import Event
 from moorage.settings import Settings
+from moorage.show.formatting import clean
 
 
 def open_world(emit: Callable[[Event], None] | None = None, settings: Settings | None = None) -> World:
@@ -25,7 +25,6 @@ def _auth_of_hub() -> str | None:
 
 
 def note(event: Event) -> None:
-    """Say what is of no stack: that the registry had to be rebuilt, most likely."""
+    """Say what is of no stack: what cannot be read, what is waited for, that the registry had to be rebuilt."""
     if not event.stack:
-        with suppress(OSError, ValueError):
-            sys.stderr.write(f"note: {event.message}\n")
+        remark(f"note: {clean(event.message)}")

@@ -16,11 +16,15 @@ from typing import Any
 
 from pydantic import Field
 
+from moorage import bounded
 from moorage.errors import HubError
 from moorage.model.base import Frozen
 
 _TIMEOUT_S = 60.0
 """Same as in Prefect's own client: the server may wait that long for its database."""
+_MOST_BYTES = 64 << 20
+"""Most that is read of an answer: a page of 200 flow runs has less than one MiB."""
+_MOST_SAID = 500
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _BUSY = 401, 403, 404, 503
 _PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 """Prefect answers 503 when two of its writes to SQLite collide."""
@@ -85,7 +89,7 @@ def _call(
     )
     try:
         with _opener(address).open(request, timeout=timeout_s) as answer:
-            text = answer.read()
+            text = bounded.read_at_most(answer, _MOST_BYTES, "its answer", timeout_s)
     except urllib.error.HTTPError as error:
         with error:
             return _refused(address, error)
@@ -128,7 +132,7 @@ def _opener(address: HubAddress) -> urllib.request.OpenerDirector:
 def _refused(address: HubAddress, error: urllib.error.HTTPError) -> None:
     if error.code == _NOT_FOUND:
         return
-    raise refusal(address, error.code, error.read().decode(errors="replace")[:500]) from error
+    raise refusal(address, error.code, error.read(_MOST_SAID).decode(errors="replace")) from error
 
 
 def refusal(address: HubAddress, status: int, said: str) -> HubError:
@@ -143,6 +147,6 @@ def refusal(address: HubAddress, status: int, said: str) -> HubError:
 
 def _decoded(address: HubAddress, text: bytes) -> Any:
     try:
-        return json.loads(text) if text.strip() else None
+        return bounded.parsed_json(text) if text.strip() else None
     except ValueError as error:
         raise HubError(f"{address.api_url} answers, but it is not a Prefect API", api_url=address.api_url) from error

@@ -6,6 +6,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+from moorage import bounded
 from moorage.errors import DefinitionError
 from moorage.hub import api, deployed
 from moorage.hub.api import HubAddress
@@ -35,7 +36,7 @@ def add(address: HubAddress, file: Path, block: str | None) -> str:
     import yaml  # type: ignore[import-untyped]
 
     try:
-        automation = yaml.safe_load(file.read_text(encoding="utf-8"))
+        automation = yaml.safe_load(bounded.text_of(file, errors="strict"))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise DefinitionError(f"{file}: {error}", file=str(file)) from None
     if not isinstance(automation, dict) or not {"name", "trigger", "actions"} <= set(automation):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from moorage.adapters.files import home_errors, made_beside, private_folder
+from moorage.adapters.locks.kernel import KernelLock
 from moorage.errors import DefinitionError, HubError
 from moorage.hub import process
 from moorage.hub.hub_home import HubHome
@@ -40,25 +42,43 @@ def backup(folder: HubHome, target: Path | None) -> Path:
 def restore(folder: HubHome, source: Path) -> Path | None:
     """Replace the database by a backup; returns where the current one was set aside. None: there was none.
 
-    The hub must be stopped. Raises HubError: it is running; DefinitionError: the backup is not usable; HomeError.
+    The hub must be stopped, and cannot be started meanwhile. Killed at any moment, it leaves the database as it was or
+    replaced, and the next try ends it. Raises HubError: it is running; DefinitionError: the backup is not usable;
+    HomeError.
     """
+    lock = KernelLock(folder.server_lock)
+    with home_errors(folder.server_lock):
+        private_folder(folder.path)
+        ours = lock.take()
+    try:
+        _refuse_running(folder, ours=ours)
+        _refuse_unusable(source)
+        present = folder.prefect_home / _DATABASE
+        with home_errors(present):
+            private_folder(folder.prefect_home)
+            with made_beside(present) as made:
+                _copy(source, made)
+                aside = _set_aside(present)
+        return aside
+    finally:
+        lock.release()
+
+
+def _refuse_running(folder: HubHome, *, ours: bool) -> None:
     for name, record in (("server", folder.server()), ("worker", folder.worker())):
         if record and process.alive(record.process):
             message = f"the hub's {name} is running (pid {record.process.pid})"
             raise HubError(message, hint="Stop it first: `moorage hub stop`.")
+    if not ours:
+        raise HubError("the hub's server is running", hint="Stop it first: `moorage hub stop`.")
+
+
+def _refuse_unusable(source: Path) -> None:
     try:
         check(source)
     except (HubError, OSError) as error:
         hint = "Give a file written by `moorage hub backup`."
         raise DefinitionError(f"{source}: {error}", file=str(source), hint=hint) from None
-    present = folder.prefect_home / _DATABASE
-    with home_errors(present):
-        private_folder(folder.path)
-        private_folder(folder.prefect_home)
-        with made_beside(present) as made:
-            _copy(source, made)
-            aside = _set_aside(present)
-    return aside
 
 
 def check(file: Path) -> None:
@@ -88,11 +108,20 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _set_aside(present: Path) -> Path | None:
-    if not present.exists():
-        return None
+    """Copy the database that is there, with what SQLite keeps beside it, and remove the latter.
+
+    It stays in its place until another one takes that. What is beside it must be gone by then: SQLite would take it for
+    part of the other one.
+    """
+    with suppress(sqlite3.Error), closing(sqlite3.connect(present)) as database:  # what a killed server left beside it
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    files = [(suffix, present.with_name(_DATABASE + suffix)) for suffix in ("", *_BESIDE)]
     aside = present.with_name(f"{_DATABASE}.before-{datetime.now(UTC):%Y%m%dT%H%M%S%f}")
-    for suffix in ("", *_BESIDE):
-        file = present.with_name(_DATABASE + suffix)
-        if file.exists():
-            file.replace(aside.with_name(aside.name + suffix))
-    return aside
+    there = [(suffix, file) for suffix, file in files if file.exists()]
+    for suffix, file in there:
+        with made_beside(aside.with_name(aside.name + suffix)) as made:
+            shutil.copyfile(file, made)
+    for suffix, file in there:
+        if suffix:
+            file.unlink()
+    return aside if there else None

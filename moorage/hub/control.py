@@ -189,7 +189,7 @@ def _locked(folder: HubHome, on_line: Callable[[str], None]) -> Iterator[None]:
     """The hub to ourselves: two starts at once must make one server. Raises HubError, HomeError."""
     with home_errors(folder.lock):
         private_folder(folder.path)
-        private_folder(folder.prefect_home / "storage")  # results: Prefect would let everybody in
+        private_folder(folder.results)  # Prefect would let everybody in
         lock = KernelLock(folder.lock)
         if not lock.take(_SILENT_WAIT_S):
             on_line("another command starts or stops the hub; waiting for it")

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import moorage
+from moorage import bounded
 from moorage.errors import HubError
 from moorage.hub import forms
 from moorage.hub.api import HubAddress
@@ -75,7 +76,7 @@ def fingerprint_of(directory: Path, address: HubAddress) -> str:
     )
     files = [directory / "prefect.yaml", *(file for folder in _CODE for file in (directory / folder).rglob("*.py"))]
     for file in sorted(files):
-        digest.update(f"{file}\0".encode() + file.read_bytes())
+        digest.update(f"{file}\0".encode() + bounded.bytes_of(file, bounded.SETTINGS_BYTES))
     return digest.hexdigest()
 
 

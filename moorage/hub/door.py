@@ -11,13 +11,13 @@ import asyncio
 import base64
 import binascii
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, quote, urlsplit
 
 from moorage.hub import door_page
 from moorage.hub.asgi import Asked, answer, answer_data, content_of, refuse_socket
+from moorage.hub.bodies import replayed
 from moorage.hub.passes import COOKIE_S, ENTER, TOKENS, Passes, same
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ class Door:
                 await refuse_socket(send, _UNAUTHORIZED)
                 return
             if self._authenticates(begun[1]):
-                await self._app(scope, _replayed(begun, receive), _accepted_already(send))
+                await self._app(scope, replayed(begun, receive), _accepted_already(send))
             elif begun[1]["type"] == "websocket.receive":
                 await refuse_socket(send, _UNAUTHORIZED)
 
@@ -204,16 +204,6 @@ def _own_path(given: dict[str, list[str]]) -> str:
 
 async def _show(send: Send, status: int, page: str) -> None:
     await answer(send, status, page, "text/html", door_page.HEADERS)
-
-
-def _replayed(begun: list[Message], receive: Receive) -> Receive:
-    """`receive`, beginning with what was received already."""
-    earlier: Iterator[Message] = iter(begun)
-
-    async def receiving() -> Message:
-        return next(earlier, None) or await receive()
-
-    return receiving
 
 
 def _accepted_already(send: Send) -> Send:

@@ -44,6 +44,8 @@ class WorkerRecord(Frozen):
     auth_digest: str | None = Field(default=None, repr=False)
     """Of the secret that it was given; see `HubAddress.auth_digest`. None: an earlier version started it."""
     version: str
+    engine: dict[str, str] | None = None
+    """Its variables that say which engine it uses. None: an earlier version started it."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,11 @@ class HubHome:
     def prefect_home(self) -> Path:
         """PREFECT_HOME of the hub: its SQLite database, leases, results."""
         return self.path / "prefect"
+
+    @property
+    def results(self) -> Path:
+        """Where Prefect keeps results of runs, each in a file of its own."""
+        return self.prefect_home / "storage"
 
     @property
     def server_log(self) -> Path:
@@ -81,6 +88,16 @@ class HubHome:
     def server_lock(self) -> Path:
         """Held by the server as long as it lives: no two of them use one database."""
         return self.path / "server.lock"
+
+    @property
+    def worker_lock(self) -> Path:
+        """Held by the worker as long as it lives."""
+        return self.path / "worker.lock"
+
+    @property
+    def runner_folder(self) -> Path:
+        """Where the worker keeps what its flow runs are given. Prefect's own is one for all users of the machine."""
+        return self.path / "runner"
 
     def secret(self) -> str:
         """The secret that Moorage made for this hub, `user:password`; made now if there is none. Raises HomeError."""

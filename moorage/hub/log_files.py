@@ -23,6 +23,10 @@ from moorage.model.finding import Finding, Leftover
 
 _PAUSE_S = 5.0
 _BLOCK = 1 << 16
+_KEPT_TIMES = 10
+"""Of the limit, so much of what was written faster than anybody looked is kept when a log is rotated."""
+_MOST_BYTES = 1 << 24
+"""So much of the end of a log is read at most, however many lines are asked for, and however long they are."""
 
 
 def earlier(log: Path) -> Path:
@@ -44,7 +48,7 @@ def rotate(log: Path, limit_bytes: int) -> None:
     with home_errors(log), _alone(log) as ours:
         # Looked at again: another process may have been here in the meantime.
         if ours and _size(log) >= limit_bytes:
-            _copy(log, earlier(log))
+            _copy(log, earlier(log), limit_bytes)
             os.truncate(log, 0)
 
 
@@ -97,8 +101,9 @@ def _end(descriptor: int, lines: int) -> bytes:
     begin = os.fstat(descriptor).st_size
     blocks: list[bytes] = []
     newlines = 0
-    while begin > 0 and newlines <= lines:  # one more than lines: that which ends the line before them
-        size = min(_BLOCK, begin)
+    first = max(0, begin - _MOST_BYTES)
+    while begin > first and newlines <= lines:  # one more than lines: that which ends the line before them
+        size = min(_BLOCK, begin - first)
         begin -= size
         block = os.pread(descriptor, size, begin)
         newlines += block.count(b"\n")
@@ -106,10 +111,12 @@ def _end(descriptor: int, lines: int) -> bytes:
     return b"".join(reversed(blocks))
 
 
-def _copy(log: Path, target: Path) -> None:
+def _copy(log: Path, target: Path, limit_bytes: int) -> None:
+    """The end of it: what was written faster than anybody looked must not be on the disk twice."""
     unfinished = target.with_name(f"{target.name}.unfinished")
     try:
         with log.open("rb") as source, open(unfinished, "wb", opener=_private) as copy:
+            source.seek(max(0, os.fstat(source.fileno()).st_size - _KEPT_TIMES * limit_bytes))
             shutil.copyfileobj(source, copy)
         unfinished.replace(target)
     except BaseException:

@@ -15,6 +15,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from moorage import bounded
 from moorage.adapters.files import PRIVATE_FILE, home_errors, private_folder
 from moorage.model.base import Frozen
 
@@ -66,6 +67,15 @@ def spawn(
         os.close(output)
     _STARTED.append(process)
     return ProcessRecord(pid=process.pid, identity=identity(process.pid) or "", since=datetime.now(UTC))
+
+
+NOBODY = ProcessRecord(pid=0, identity="", since=datetime.fromtimestamp(0, UTC))
+"""Of a process that is about to start: its record is written first."""
+
+
+def this_process() -> ProcessRecord:
+    """A record of the process that asks."""
+    return ProcessRecord(pid=os.getpid(), identity=identity(os.getpid()) or "", since=datetime.now(UTC))
 
 
 def identity(pid: int) -> str | None:
@@ -141,7 +151,7 @@ def _reap() -> None:
 
 def _linux_identity(pid: int) -> str | None:
     try:
-        text = Path(f"/proc/{pid}/stat").read_bytes().decode(errors="replace")
+        text = bounded.text_of(Path(f"/proc/{pid}/stat"))
     except OSError:
         return None
     # The name in parentheses may hold anything, also ")"; the fields begin behind the last one.
@@ -151,5 +161,5 @@ def _linux_identity(pid: int) -> str | None:
 
 def _boot() -> str:
     with suppress(OSError):
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return bounded.text_of(Path("/proc/sys/kernel/random/boot_id")).strip()
     return ""

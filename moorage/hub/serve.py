@@ -9,15 +9,14 @@ from __future__ import annotations
 import argparse
 import hashlib
 import hmac
-import os
 import socket
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moorage.adapters.locks.kernel import KernelLock
-from moorage.hub import process
+from moorage.hub import process, residence
+from moorage.hub.bodies import WholeCharacters
 from moorage.hub.door import Door, Lock
 from moorage.hub.guard import OriginGuard, hosts_of
 from moorage.hub.hub_home import HubHome, ServerRecord
@@ -26,26 +25,26 @@ from moorage.hub.passes import Passes
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-_LOCK_TIMEOUT_S = 10.0
-"""For the last server of this folder to be gone altogether."""
 _BACKLOG = 2048
 """As many connections may wait while Prefect loads: uvicorn's own number."""
 
 
 def main() -> None:
     """Serve until SIGTERM or SIGINT."""
-    from moorage.hub import gc_thread, log_files
+    from moorage.hub import gc_thread, log_files, results
 
     gc_thread.collect_aside()
     arguments = _arguments()
     folder = HubHome(arguments.folder)
-    lock = KernelLock(folder.server_lock)  # until this process ends
-    if not lock.take(_LOCK_TIMEOUT_S):
-        sys.exit(f"{folder.path}: another server is running (pid {lock.holder()})")
+    lock = residence.move_in(folder.server_lock)  # until this process ends
+    if lock is None:
+        sys.exit(f"{folder.path}: another server is running (pid {KernelLock(folder.server_lock).holder()})")
     # Bound before anything else: while Prefect loads, no other program can take the port and be told the secret.
     listener = _listener(arguments.host, arguments.port)
     record = _entered(folder, arguments.port)
     log_files.keep_small(folder, arguments.log_bytes)
+    results.keep_young(folder, arguments.keep_days)
+    residence.leave_with(folder.server_lock)
     _serve(folder, record, listener, any_host=arguments.any_host)
 
 
@@ -83,7 +82,9 @@ def behind_door(app: ASGIApp, folder: HubHome, record: ServerRecord) -> Door:
     own = folder.secret()
     # Both count: with another password, or without the hub's own secret, browsers have to come in again.
     key = hmac.digest(own.encode(), f"cookies {record.auth}".encode(), hashlib.sha256)
-    return Door(app, Lock(record.auth, Passes(key, str(folder.path)), record.ui_url, chosen=record.chosen))
+    return Door(
+        WholeCharacters(app), Lock(record.auth, Passes(key, str(folder.path)), record.ui_url, chosen=record.chosen)
+    )
 
 
 def _listener(host: str, port: int) -> socket.socket:
@@ -100,8 +101,7 @@ def _entered(folder: HubHome, port: int) -> ServerRecord:
     record = folder.server()
     if record is None or record.port != port or not record.auth:
         sys.exit("the command that started this server has given up")
-    me = process.ProcessRecord(pid=os.getpid(), identity=process.identity(os.getpid()) or "", since=datetime.now(UTC))
-    record = record.model_copy(update={"process": me})
+    record = record.model_copy(update={"process": process.this_process()})
     folder.save_server(record)
     return record
 
@@ -112,6 +112,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--port", required=True, type=int, help="port to listen on")
     parser.add_argument("--folder", required=True, type=Path, help="the hub's folder, whose logs are kept small")
     parser.add_argument("--log-bytes", required=True, type=int, help="size at which a log is rotated")
+    parser.add_argument("--keep-days", type=int, default=0, help="age in days at which results go; 0: never")
     parser.add_argument("--any-host", action="store_true", help="serve under any name: a password stands before it")
     return parser.parse_args()
 

@@ -8,12 +8,11 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 import moorage
 from moorage.adapters.probes import SocketProber
 from moorage.errors import HubError
-from moorage.hub import api, process
+from moorage.hub import api, process, residence
 from moorage.hub.address import address_of, is_everywhere, is_loopback, local_names
 from moorage.hub.api import HubAddress
 from moorage.hub.hub_home import HubHome, ServerRecord
@@ -30,8 +29,6 @@ _RACES = 3
 """How often another program may take the port between our check and the server's bind."""
 _LOG_LINES = 20
 _DAY_S = 86_400
-_NOBODY = process.ProcessRecord(pid=0, identity="", since=datetime.fromtimestamp(0, UTC))
-"""A server that is about to start: its record is written first."""
 _TUNING = {
     # A lease in memory leaks its slot for ever if the server restarts while it is held.
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
@@ -48,6 +45,7 @@ def start(folder: HubHome, on_line: Callable[[str], None]) -> HubAddress:
     record = folder.server()
     if record and process.alive(record.process):
         return _until_it_answers(folder, record, on_line)
+    residence.evict(folder.server_lock, _STOP_GRACE_S)  # its record was lost
     if record and record.process.pid:
         on_line(f"the Prefect server (pid {record.process.pid}) has died; starting it again")
     for _ in range(_RACES):
@@ -72,6 +70,7 @@ def stop(folder: HubHome, grace_s: float = _STOP_GRACE_S) -> None:
     if record:
         process.end(record.process, grace_s)
     folder.forget_server()
+    residence.evict(folder.server_lock, grace_s)
 
 
 def end_to_replace(folder: HubHome, grace_s: float = _STOP_GRACE_S) -> None:
@@ -79,7 +78,7 @@ def end_to_replace(folder: HubHome, grace_s: float = _STOP_GRACE_S) -> None:
     record = folder.server()
     if record:
         process.end(record.process, grace_s)
-        folder.save_server(record.model_copy(update={"process": _NOBODY}))
+        folder.save_server(record.model_copy(update={"process": process.NOBODY}))
 
 
 def free_port(host: str, wanted: int) -> int:
@@ -102,7 +101,7 @@ def _launch(folder: HubHome, on_line: Callable[[str], None]) -> ServerRecord:
     base = f"http://{_name_for_url(host)}:{port}"
     local = f"http://127.0.0.1:{port}" if is_everywhere(host) else base
     record = ServerRecord(
-        process=_NOBODY,
+        process=process.NOBODY,
         host=host,
         port=port,
         api_url=f"{local}/api",
@@ -138,6 +137,7 @@ def _holder(port: int) -> str:
 def _command(folder: HubHome, record: ServerRecord) -> list[str]:
     command = [sys.executable, "-m", "moorage.hub.serve", "--host", record.host, "--port", str(record.port)]
     command += ["--folder", str(folder.path), "--log-bytes", str(settings().hub_log_bytes)]
+    command += ["--keep-days", str(settings().hub_keep_days)]
     return command if is_loopback(record.host) else [*command, "--any-host"]
 
 
@@ -177,7 +177,13 @@ def _retention() -> dict[str, str]:
 
 def _until_it_answers(folder: HubHome, record: ServerRecord, on_line: Callable[[str], None]) -> HubAddress:
     address, begun = address_of(record), time.monotonic()
-    while process.alive(record.process) and time.monotonic() < begun + START_TIMEOUT_S:
+    while time.monotonic() < begun + START_TIMEOUT_S:
+        if not process.alive(record.process):
+            found = folder.server()
+            if found is None or not process.alive(found.process):
+                break
+            # One that a killed command had started was there first: it has entered itself in this very record.
+            record, address = found, address_of(found)
         if _entered(folder, record) and api.answers(address, 1.0) and process.alive(record.process):
             _say_ready(address, time.monotonic() - begun, on_line)
             return address

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from moorage import bounded
 from moorage.adapters.files import LocalFiles
 from moorage.hub.collection import block_modules
 from moorage.hub.hub_home import hub_home
@@ -57,7 +58,8 @@ def _blocks() -> list[type[Block]]:
 
 def _written() -> Path:
     """Write `prefect.yaml`, adapted to this machine."""
-    text = rendered(Path("prefect.yaml").read_text(encoding="utf-8"), settings().pool, schedules=settings().schedules)
+    written = bounded.text_of(Path("prefect.yaml"), bounded.SETTINGS_BYTES, errors="strict")
+    text = rendered(written, settings().pool, schedules=settings().schedules)
     return LocalFiles(hub_home().path).write("prefect.yaml", text)
 
 

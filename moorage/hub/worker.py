@@ -15,8 +15,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import moorage
+from moorage.adapters.docker_context import variables
 from moorage.errors import HubError
-from moorage.hub import api, process
+from moorage.hub import api, process, residence
 from moorage.hub.api import HubAddress
 from moorage.hub.hub_home import HubHome, WorkerRecord
 from moorage.hub.log_files import tail
@@ -120,7 +121,7 @@ def start(folder: HubHome, address: HubAddress, on_line: Callable[[str], None]) 
             return
         on_line("the worker is outdated; replacing it")
         stop(folder, _STOP_GRACE_S)
-    elif record:
+    elif record and record.process.pid:
         on_line(f"the worker (pid {record.process.pid}) has died; starting it again")
     _take_up_again(address, on_line)
     _until_on_duty(folder, address, _launch(folder, address, on_line))
@@ -191,6 +192,7 @@ def stop(folder: HubHome, timeout_s: float) -> None:
         for child in left:
             process.send(child, signal.SIGKILL)
     folder.forget_worker()
+    residence.evict(folder.worker_lock, _STOP_GRACE_S)
 
 
 def serves(record: WorkerRecord, address: HubAddress) -> bool:
@@ -210,14 +212,21 @@ def _launch(folder: HubHome, address: HubAddress, on_line: Callable[[str], None]
     on_line(f"starting the worker {worker_name()}")
     command = [sys.executable, "-m", "moorage.hub.worker_process"]
     command += ["--pool", pool_name(), "--name", worker_name()]
+    command += ["--folder", str(folder.path), "--log-bytes", str(settings().hub_log_bytes)]
+    command += ["--keep-days", str(settings().hub_keep_days)]
+    residence.evict(folder.worker_lock, _STOP_GRACE_S)  # its record was lost
+    record = WorkerRecord(
+        process=process.NOBODY,
+        api_url=address.api_url,
+        auth_digest=address.auth_digest,
+        version=moorage.__version__,
+        engine=variables(),
+    )
+    folder.save_worker(record)  # before the worker, which adds itself: see moorage.hub.worker_process
     started = process.spawn(
         command, environment=_environment(address), folder=project_directory(), log=folder.worker_log, umask=0o077
     )
-    record = WorkerRecord(
-        process=started, api_url=address.api_url, auth_digest=address.auth_digest, version=moorage.__version__
-    )
-    folder.save_worker(record)
-    return record
+    return record.model_copy(update={"process": started})
 
 
 def _environment(address: HubAddress) -> dict[str, str]:
@@ -227,12 +236,23 @@ def _environment(address: HubAddress) -> dict[str, str]:
 
 def _until_on_duty(folder: HubHome, address: HubAddress, record: WorkerRecord) -> None:
     deadline = time.monotonic() + _ONLINE_TIMEOUT_S
-    while process.alive(record.process) and time.monotonic() < deadline:
-        if _on_duty(address, record):
+    while time.monotonic() < deadline:
+        if not process.alive(record.process):
+            found = folder.worker()
+            if found is None or not process.alive(found.process):
+                break
+            record = found  # one that a killed command had started was there first
+        if _entered(folder, record) and _on_duty(address, record):
             return
         time.sleep(_POLL_S)
     log = "\n".join(tail(folder.worker_log, _LOG_LINES))
     raise HubError(f"the worker (pid {record.process.pid}) did not come online\n{log}", log=log)
+
+
+def _entered(folder: HubHome, record: WorkerRecord) -> bool:
+    """False: what the server has heard of may be a worker that has been killed since."""
+    found = folder.worker()
+    return found is not None and found.process.pid == record.process.pid
 
 
 def _on_duty(address: HubAddress, record: WorkerRecord) -> bool:

@@ -10,12 +10,23 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import shutil
+import sys
+import tempfile
+import time
 import warnings
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from moorage.adapters.files import private_folder
+from moorage.adapters.locks.kernel import KernelLock
+from moorage.hub import log_files, process, residence, results
+from moorage.hub.api import HubAddress
+from moorage.hub.hub_home import HubHome, WorkerRecord
 from moorage.hub.own_runs import Deployed, check_job_variables, own_entrypoint
-from moorage.hub.worker import TEMPLATE, base_job_template
+from moorage.hub.worker import TEMPLATE, base_job_template, serves
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import PrefectClient
@@ -23,6 +34,7 @@ if TYPE_CHECKING:
     from prefect.client.schemas.responses import DeploymentResponse
     from prefect.workers.process import ProcessWorker
 
+_DAY_S = 86_400
 _ENTRYPOINT = "PREFECT__FLOW_ENTRYPOINT"
 """The process of a run loads the flow that this names, and looks neither at entry point nor pull steps of the API."""
 
@@ -100,20 +112,68 @@ async def _work(pool: str, name: str) -> None:
     await worker.start()
 
 
+def _moved_in(folder: HubHome, log_bytes: int, keep_days: int) -> KernelLock:
+    """The folder is this worker's: its record, its logs, and a place for runs that no other home or user has.
+
+    Prefect keeps what it fetches for runs in `runner_storage` of the machine's folder for temporary files: whoever was
+    first owns it, and the workers of others fail there.
+    """
+    lock = residence.move_in(folder.worker_lock)
+    if lock is None:
+        sys.exit(f"{folder.path}: another worker is running (pid {KernelLock(folder.worker_lock).holder()})")
+    record = folder.worker()
+    if record is None or not _is_for(record):
+        sys.exit("the command that started this worker has given up")
+    folder.save_worker(record.model_copy(update={"process": process.this_process()}))
+    # The server that does so may be another's.
+    log_files.keep_small(folder, log_bytes)
+    results.keep_young(folder, keep_days)
+    residence.leave_with(folder.worker_lock)
+    private_folder(folder.runner_folder)
+    _tidy(folder.runner_folder)
+    tempfile.tempdir = str(folder.runner_folder)  # for this process, not for those that it starts
+    return lock
+
+
+def _is_for(record: WorkerRecord) -> bool:
+    """False: a later command has written it, for another server, or for one with another secret."""
+    url, auth = os.environ.get("PREFECT_API_URL", ""), os.environ.get("PREFECT_API_AUTH_STRING")
+    mine = HubAddress(api_url=url, ui_url="", managed=True, auth=auth)
+    return serves(record, mine) or (not record.auth_digest and record.api_url == url)
+
+
+def _tidy(folder: Path) -> None:
+    """What workers that were killed have left; a run of theirs may still be at what is of today."""
+    for place in (folder, folder / "runner_storage"):
+        for one in place.iterdir() if place.is_dir() else ():
+            with suppress(OSError):
+                if one.name != "runner_storage" and one.stat().st_mtime < time.time() - _DAY_S:
+                    shutil.rmtree(one, ignore_errors=True)
+
+
 def main() -> None:
     """Work until SIGTERM or SIGINT, as `prefect worker start` does."""
+    parser = argparse.ArgumentParser(prog="python -m moorage.hub.worker_process")
+    parser.add_argument("--pool", required=True)
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--folder", required=True, type=Path, help="the hub's folder, whose worker this is")
+    parser.add_argument("--log-bytes", required=True, type=int, help="size at which a log is rotated")
+    parser.add_argument("--keep-days", type=int, default=0, help="age in days at which results go; 0: never")
+    options = parser.parse_args()
+    # Before Prefect is imported, which takes a while: the sooner it is known whose this is, the better.
+    lock = _moved_in(HubHome(options.folder), options.log_bytes, options.keep_days)
+
     from prefect.logging.configuration import setup_logging
     from prefect.plugins import load_prefect_collections
     from prefect.utilities.processutils import setup_signal_handlers_worker
 
-    parser = argparse.ArgumentParser(prog="python -m moorage.hub.worker_process")
-    parser.add_argument("--pool", required=True)
-    parser.add_argument("--name", required=True)
-    options = parser.parse_args()
     setup_logging()
     load_prefect_collections()
     setup_signal_handlers_worker(os.getpid(), "the worker", print)
-    asyncio.run(_work(options.pool, options.name))
+    try:
+        asyncio.run(_work(options.pool, options.name))
+    finally:
+        lock.release()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ class ImageBuilder(Protocol):
     """Builds images, with Compose or Dagger. Either way the image has the same tag, labels, user and entry point."""
 
     def preflight(self) -> Availability:
-        """Whether the builder can be used; takes at most 5 s and has no effects. Raises no MoorageError."""
+        """Whether the builder can be used; takes at most 10 s and has no effects. Raises no MoorageError."""
 
     def build(self, spec: BuildSpec, on_line: Line) -> BuiltImage:
         """Build one image, so that the engine has it under its tag.

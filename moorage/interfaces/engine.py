@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from moorage.model.engine import EnginePlace
 from moorage.model.state import Container, Observed
 
 
@@ -16,8 +17,17 @@ class Engine(Protocol):
     def ping(self) -> str:
         """Version of the engine. Raises EngineUnavailableError."""
 
+    def place(self) -> EnginePlace:
+        """Where it is, and what names it; it is not asked. Raises EngineUnavailableError: its context is gone."""
+
+    def identity(self) -> str:
+        """Its own name for itself, which no other engine has. Empty: it has none. Raises EngineUnavailableError."""
+
     def observe(self, stack: str) -> Observed:
-        """Everything on the engine with Compose's project label for one stack, whether ours or not."""
+        """Everything on the engine with Compose's project label for one stack, whether ours or not.
+
+        A container whose labels make no sense is among `unreadable` only, here and in all other lists.
+        """
 
     def containers(self, stack: str, service: str) -> tuple[Container, ...]:
         """The containers of one service, by replica number."""
@@ -103,11 +113,19 @@ class Engine(Protocol):
         working_dir: str | None = None,
         environment: Sequence[str] = (),
         privileged: bool = False,
+        timeout_s: float | None = None,
     ) -> tuple[int, str]:
-        """Run a command in a running container; returns exit code and end of the output. Raises EngineError."""
+        """Run a command in a running container; returns exit code and end of the output. Raises EngineError.
+
+        The error has `timed_out` if the command has not ended after `timeout_s`; it is killed then, where that is
+        possible. None: it may take as long as it likes.
+        """
 
     def logs(self, container: str, tail: int | None) -> str:
-        """The output of both streams; empty if the container is gone. `tail` None: all of it."""
+        """The output of both streams; empty if the container is gone. `tail` None: all of it.
+
+        Of a very long one (many megabytes) only the end.
+        """
 
     def put_file(self, container: str, path: str, content: bytes, mode: int, uid: int, gid: int) -> None:
         """Write one file into a container, even before its start; missing directories are created."""

@@ -10,10 +10,15 @@ from typing import Protocol
 from moorage.model.generation import GenerationRecord
 from moorage.model.lease import Lease, LeaseKey, Request
 from moorage.model.state import RunHead, RunOutcome, RunRecord, StackRecord
+from moorage.model.unreadable import Unreadable
 
 
 class Store(Protocol):
-    """The registry: stacks, generations, leases, runs, timings. Every method is one transaction."""
+    """The registry: stacks, generations, leases, runs, timings. Every method is one transaction.
+
+    An item that cannot be read is passed over in lists, told of, and among `unreadable`; one that is asked for by its
+    name raises HomeError.
+    """
 
     def lease(
         self,
@@ -51,6 +56,9 @@ class Store(Protocol):
     def release(self, keys: Sequence[LeaseKey]) -> None:
         """Release leases; a key without a lease is not an error."""
 
+    def release_all(self, stack: str) -> None:
+        """Release all leases of a stack, also those that cannot be read."""
+
     def release_run(self, run: str) -> tuple[Lease, ...]:
         """Release the leases that an unfinished run acquired, and return them; leases that it moved are restored."""
 
@@ -72,7 +80,8 @@ class Store(Protocol):
     ) -> None:
         """Commit a run in one write transaction: afterwards all of it is on record, or nothing.
 
-        Saves stack and generations, keeps the run's leases, releases `released`, closes the run.
+        Saves stack and generations, keeps the run's leases, releases `released`, closes the run. The stack's directory
+        does not count as missing any more.
         """
 
     def stack(self, name: str) -> StackRecord | None:
@@ -80,6 +89,9 @@ class Store(Protocol):
 
     def stacks(self) -> tuple[StackRecord, ...]:
         """All stacks, ordered by name."""
+
+    def names(self) -> frozenset[str]:
+        """Names of all stacks on record, also of those whose record cannot be read: what they have is not left over."""
 
     def save_stack(self, record: StackRecord) -> None:
         """Add or replace a stack."""
@@ -92,6 +104,9 @@ class Store(Protocol):
 
     def generations(self, stack: str) -> tuple[GenerationRecord, ...]:
         """The generations of a stack that are on record, newest first."""
+
+    def numbers(self, stack: str) -> frozenset[int]:
+        """Numbers of all generations on record, also of those whose record cannot be read."""
 
     def save_generation(self, record: GenerationRecord) -> None:
         """Add or replace a generation, by (stack, number)."""
@@ -136,6 +151,18 @@ class Store(Protocol):
 
     def timings(self, stack: str, service: str, phase: str, limit: int = 10) -> tuple[float, ...]:
         """The latest timings of a phase, newest first."""
+
+    def note_missing(self, stack: str, path: str, now: datetime) -> datetime:
+        """The directory of a stack is not there: since when that is known. `now`: for the first time."""
+
+    def missing_since(self, stack: str, path: str) -> datetime | None:
+        """Since when it is known that the directory is not there. None: it was not looked for, or was there again."""
+
+    def forget_missing(self, stack: str) -> None:
+        """The directory is there; no error if it was never missing."""
+
+    def unreadable(self, stack: str | None = None) -> tuple[Unreadable, ...]:
+        """What cannot be read of a stack: its record, generations, leases, unfinished runs. None: of all stacks."""
 
     @property
     def set_aside(self) -> Path | None:

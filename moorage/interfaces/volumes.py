@@ -14,8 +14,11 @@ class Volumes(Protocol):
     Content is read and written through a container that is created from an existing image and never started.
     """
 
-    def all(self) -> tuple[Volume, ...]:
-        """All volumes, ordered by name, with their sizes and users."""
+    def all(self, *, sized: bool = False) -> tuple[Volume, ...]:
+        """All volumes, ordered by name, with their users. `sized`: and with their sizes, which takes long.
+
+        A size is None where the engine does not tell it, such as while it measures for somebody else.
+        """
 
     def find(self, name: str) -> Volume | None:
         """A volume, without its size. None: there is no volume of that name."""
@@ -37,8 +40,11 @@ class Volumes(Protocol):
     ) -> None:
         """Run a program in a running container with `stdin`. Raises EngineError with its output if it failed."""
 
+    def helpers(self, stack: str) -> tuple[str, ...]:
+        """Names of the containers of `read` and `write`: under way, or left by a crash or an engine that was late."""
+
     def remove_helpers(self, stack: str) -> None:
-        """Remove containers that `read` or `write` left behind in a crash."""
+        """Remove them."""
 
     def free_bytes(self) -> int | None:
         """Free space where the engine stores volumes. None: not known."""

@@ -238,6 +238,8 @@ class Definition(Frozen):
     """`x-moorage.ttl`: `sweep` removes the stack this long after its start. None: never."""
     builder: str | None = None
     """`x-moorage.builder`: the image builder. None: not set."""
+    dagger_expose: bool = False
+    """`x-moorage.dagger.expose`: published ports of a throw-away stack in Dagger may be open to the network."""
     hidden: Hidden = Hidden()
     whole: Definition | None = Field(default=None, repr=False)
     """Of an `up` of some services, all of them: others may build what these run. None: these are all."""

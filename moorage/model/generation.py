@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from moorage.model.base import Frozen
 from moorage.model.definition import Config, Hidden, Service, Source
@@ -71,12 +71,12 @@ class GenerationRecord(Frozen):
     stack: str
     number: int
     digest: str
-    created_at: datetime
+    created_at: AwareDatetime
     run: str
     outcome: GenerationOutcome
     changed: tuple[str, ...] = ()
     """Services that differ from the generation before."""
-    superseded_at: datetime | None = None
+    superseded_at: AwareDatetime | None = None
     """When another one became the current one. None: it is the current one, never was, or it is not known."""
     time_to_ready_s: float | None = None
     """None: it never became ready."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from typing import Self
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field, model_validator
 
 from moorage.model.base import Frozen
 from moorage.model.definition import Protocol
+
+_HIGHEST = 65535
 
 
 class LeaseKey(Frozen):
@@ -25,16 +27,23 @@ class Lease(Frozen):
 
     key: LeaseKey
     port: int = Field(ge=1, le=65535)
-    count: int = Field(default=1, ge=1)
+    count: int = Field(default=1, ge=1, le=65535)
     wanted: int | None = None
     """The port that the compose file asked for. None: any."""
     host_ip: str = "127.0.0.1"
-    since: datetime
+    since: AwareDatetime
     run: str | None = None
     """The run that acquired it and has not committed yet. None: committed."""
 
     skipped: tuple[int, ...] = ()
     """Ports between the first and the last that are not its own: of a published range, those that others have."""
+
+    @model_validator(mode="after")
+    def _within_all_ports(self) -> Self:
+        if self.port + self.count + len(self.skipped) - 1 > _HIGHEST:
+            message = f"ports {self.port} and {self.count - 1} more end above {_HIGHEST}"
+            raise ValueError(message)
+        return self
 
     @property
     def ports(self) -> tuple[int, ...]:

@@ -6,11 +6,13 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from moorage.model.base import Frozen
 from moorage.model.definition import HealthCheck, Protocol, RestartPolicy
+from moorage.model.engine import EngineRecord
 from moorage.model.step import StepKind
+from moorage.model.unreadable import Unreadable
 
 
 class BoundPort(Frozen):
@@ -107,6 +109,8 @@ class Observed(Frozen):
     several of one name."""
     volume_options: dict[str, VolumeOptions] = Field(default_factory=dict)
     """Name → what each of `volumes` was created with."""
+    unreadable: tuple[Unreadable, ...] = ()
+    """Containers that make no sense: Compose made none of them as they are, and they count as none of the above."""
     one_offs: tuple[Container, ...] = ()
     """Containers of `moorage run` (and `docker compose run`): they are of no service's number."""
 
@@ -158,6 +162,8 @@ class StackStatus(Frozen):
     """Its own networks, which are removed with it."""
     shared_networks: tuple[str, ...] = ()
     """`external` networks that its services use: created by others, and never removed."""
+    engine: str = ""
+    """Address of the engine that was asked, with its context if one names it."""
     notices: tuple[str, ...] = ()
     """What is not as its generation says, without being in the way: a network that a service is not on, a volume that
     keeps its old options."""
@@ -168,15 +174,17 @@ class StackRecord(Frozen):
 
     name: str
     path: str
-    created_at: datetime
+    created_at: AwareDatetime
     generation: int | None = None
     """The current one. None: nothing was committed yet."""
-    expires_at: datetime | None = None
+    expires_at: AwareDatetime | None = None
     """When `sweep` may end it. None: never."""
     repository: str | None = None
     branch: str | None = None
     production: bool = False
     """A deployment tagged `production` has been at it: whatever is done to it needs approval."""
+    engine: EngineRecord | None = None
+    """The engine that it is on. None: written by an earlier version."""
 
 
 class RunOutcome(StrEnum):
@@ -235,8 +243,8 @@ class Span(Frozen):
     kind: StepKind
     service: str | None = None
     needs: tuple[str, ...] = ()
-    began_s: float
-    ended_s: float
+    began_s: float = Field(allow_inf_nan=False)
+    ended_s: float = Field(allow_inf_nan=False)
     outcome: SpanOutcome = SpanOutcome.DONE
 
 
@@ -249,8 +257,8 @@ class RunHead(Frozen):
     services: tuple[str, ...] = ()
     """What it was asked to be about. Empty: all, or it does not matter."""
     outcome: str | None = None
-    started_at: datetime
-    finished_at: datetime | None = None
+    started_at: AwareDatetime
+    finished_at: AwareDatetime | None = None
     has_timeline: bool = False
     """It started something."""
 
@@ -265,7 +273,7 @@ class RunRecord(Frozen):
     host: str
     user: str = ""
     """Account of the user who started it, or of the worker if that executed it. Empty: not known."""
-    started_at: datetime
+    started_at: AwareDatetime
     previous_generation: int | None = None
     generation: int | None = None
     before: dict[str, Any] = Field(default_factory=dict)
@@ -275,7 +283,9 @@ class RunRecord(Frozen):
     spans: tuple[Span, ...] = ()
     """Times of its steps, without those of an undo. Empty: not known, or there were none."""
     flow_run_id: str | None = None
-    finished_at: datetime | None = None
+    engine: EngineRecord | None = None
+    """The engine that it works on. None: written by an earlier version."""
+    finished_at: AwareDatetime | None = None
     """None: it did not finish: whoever takes the lock next recovers it."""
     outcome: RunOutcome | None = None
     """None: not finished. UNDO_INCOMPLETE has no end either."""
@@ -292,7 +302,7 @@ class RunRecord(Frozen):
             id=self.id,
             stack=self.stack,
             operation=self.operation,
-            services=tuple(self.arguments.get("services") or ()),
+            services=_names(self.arguments.get("services")),
             outcome=self.outcome,
             started_at=self.started_at,
             finished_at=self.finished_at,
@@ -303,3 +313,8 @@ class RunRecord(Frozen):
     def by(self) -> str:
         """Who started it, and where: `susan@laptop, pid 12`."""
         return f"{self.user}@{self.host}, pid {self.pid}" if self.user else f"{self.host}, pid {self.pid}"
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    """Names in a record that somebody else may have written."""
+    return tuple(map(str, value)) if isinstance(value, list | tuple) else ()

@@ -6,6 +6,7 @@ the old one neither starts nor finds anybody.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from moorage.model.definition import Config, Service
@@ -89,12 +90,15 @@ def recreated_with(config: Config, changed: Iterable[str]) -> dict[str, str]:
     """Services whose containers are re-created because those of `changed` are → why. Without `changed` themselves."""
     found: dict[str, str] = {}
     first = frozenset(changed)
-    waiting = sorted(first)
+    sharers: dict[str, dict[str, str]] = {}
+    for other, service in sorted(config["services"].items()):
+        for shared, key in shared_with(service or {}):
+            sharers.setdefault(shared, {}).setdefault(other, key)
+    waiting = deque(sorted(first))
     while waiting:
-        name = waiting.pop(0)
-        for other, service in sorted(config["services"].items()):
-            how = next((key for shared, key in shared_with(service or {}) if shared == name), None)
-            if how and other not in found and other not in first:
+        name = waiting.popleft()
+        for other, how in sharers.get(name, {}).items():
+            if other not in found and other not in first:
                 found[other] = f"it shares {_SHARED[how].format(name)}, which is re-created"
                 waiting.append(other)
     return found

@@ -13,3 +13,9 @@ def end_of(output: bytes, most: int) -> bytes:
         if found and rest.strip():
             return rest
     return b""
+
+
+def quoted(foreign: object, most: int = 60) -> str:
+    """Something that others have written, in quotation marks, on one line, without what a terminal would obey."""
+    text = foreign if isinstance(foreign, str) else str(foreign)[: most + 1]
+    return repr(text if len(text) <= most else f"{text[:most]}…")

@@ -49,13 +49,17 @@ def living_in(services: Mapping[str, Service], names: Iterable[str]) -> frozense
 def _asking(
     services: Mapping[str, Service], names: Iterable[str], asks: Callable[[Dependency], bool]
 ) -> frozenset[str]:
+    askers: dict[str, list[str]] = {}
+    for name, service in services.items():
+        for one in service.depends_on:
+            if asks(one):
+                askers.setdefault(one.service, []).append(name)
     first = frozenset(names)
     found: set[str] = set()
     waiting = list(first)
     while waiting:
-        name = waiting.pop()
-        for other, service in services.items():
-            if other not in found and any(d.service == name and asks(d) for d in service.depends_on):
+        for other in askers.get(waiting.pop(), ()):
+            if other not in found:
                 found.add(other)
                 waiting.append(other)
     return frozenset(found - first)

@@ -6,6 +6,9 @@ import re
 from collections.abc import Mapping
 from hashlib import sha256
 
+from moorage.model.unreadable import Unreadable
+from moorage.rules.excerpts import quoted
+
 STACK = "moorage.stack"
 HOME = "moorage.home"
 """The `$MOORAGE_HOME` that has the stack on record: several homes may share one engine."""
@@ -42,8 +45,28 @@ _LONGEST_PART = 100
 
 
 def number_of(marks: Mapping[str, str]) -> int:
-    """Number of a replica, from 1; of an init container its place in the list, from 0."""
-    return int(marks.get(COMPOSE_NUMBER) or marks.get(COMPOSE_HOOK_INDEX) or "1")
+    """Number of a replica, from 1; of an init container its place in the list, from 0. Raises ValueError."""
+    if words := problem(marks):
+        raise ValueError(words)
+    return int(_number(marks)[1])
+
+
+def problem(marks: Mapping[str, str]) -> str | None:
+    """What of a container's labels makes no sense. Anybody may give a container any label. None: nothing."""
+    label, text = _number(marks)
+    return None if re.fullmatch(r"[0-9]{1,9}", text) else f"its label {label} is {quoted(text)}, not a number"
+
+
+def senseless(container: str, stack: str, words: str) -> Unreadable:
+    """A container whose labels make no sense; `container`: its name."""
+    hint = f"Compose did not make it so: `docker rm {container}` removes it, if nobody needs it."
+    return Unreadable(where=f"container {quoted(container)} of stack {stack}", what=words, hint=hint, stack=stack)
+
+
+def _number(marks: Mapping[str, str]) -> tuple[str, str]:
+    """The label that has the number, and the number."""
+    label = COMPOSE_NUMBER if marks.get(COMPOSE_NUMBER) else COMPOSE_HOOK_INDEX
+    return label, marks.get(label) or "1"
 
 
 def ours(labels: Mapping[str, str], stack: str, home: str) -> bool:

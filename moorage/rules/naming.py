@@ -19,7 +19,7 @@ _SHOWN = 60
 
 def validate_name(name: str) -> str:
     """The name itself when it is `[a-z0-9][a-z0-9_-]{0,47}`. Raises DefinitionError, with a name that would do."""
-    if _ALLOWED.fullmatch(name):
+    if is_valid(name):
         return name
     raise DefinitionError(
         f"{_shown(name)} is not a valid stack name: lower-case letters, digits, `-` and `_`, a letter or digit first, "
@@ -27,6 +27,11 @@ def validate_name(name: str) -> str:
         hint=f"Use `{slug(name)}`.",
         key="name",
     )
+
+
+def is_valid(name: str) -> bool:
+    """True: it is a name that a stack may have."""
+    return _ALLOWED.fullmatch(name) is not None
 
 
 def slug(text: str) -> str:

@@ -24,6 +24,7 @@ from moorage.model.image import BuilderName
 from moorage.rules import attachments, keys, published, reach, references
 from moorage.rules.durations import seconds
 from moorage.rules.injecting import injected
+from moorage.rules.patterns import line_pattern
 from moorage.rules.values import refuse_impossible
 from moorage.rules.variables import address_variables, port_variables
 
@@ -39,7 +40,7 @@ _REFERENCE = re.compile(
     r"(?::\w[\w.-]{0,127})?(?:@[A-Za-z][A-Za-z0-9]*(?:[+._-][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,})?",
     re.ASCII,
 )
-_STACK_KEYS = frozenset({"ttl", "builder", "approve", "heal", "secret_files"})
+_STACK_KEYS = frozenset({"ttl", "builder", "approve", "heal", "secret_files", "dagger"})
 _SERVICE_KEYS = frozenset({"ready", "probe"})
 _REPLICAS = range(10_001)
 """A network of an engine has addresses for a tenth of them."""
@@ -84,6 +85,7 @@ def read_definition(
         approve=_yes_or_no(options.get("approve", False), "x-moorage.approve"),
         ttl_s=seconds(options["ttl"], "x-moorage.ttl") if "ttl" in options else None,
         builder=_builder(options.get("builder")),
+        dagger_expose=_dagger_expose(options.get("dagger")),
     )
 
 
@@ -153,6 +155,14 @@ def _builder(value: Any) -> str | None:
         return None if value is None else str(value)
     message = f"x-moorage.builder: {value!r} is not a valid builder"
     raise DefinitionError(message, key="x-moorage.builder", hint=f"Valid values: {', '.join(BuilderName)}.")
+
+
+def _dagger_expose(value: Any) -> bool:
+    where = "x-moorage.dagger"
+    if value is None:
+        return False
+    _refuse_strangers(value, frozenset({"expose"}), where)
+    return _yes_or_no(value.get("expose", False), f"{where}.expose")
 
 
 def _yes_or_no(value: Any, where: str) -> bool:
@@ -241,6 +251,8 @@ def _ready(name: str, value: Any) -> ReadyCheck | None:
         raise DefinitionError(message, service=name, key=where, hint="Give exactly one check per service.")
     fields = _CHECKS[kinds[0]](value[kinds[0]], f"{where}.{kinds[0]}")
     timeout_s = None if timeout is None else seconds(timeout, f"{where}.timeout")
+    if timeout_s == 0:
+        raise DefinitionError(f"{where}.timeout: {timeout!r} is no time at all", service=name, key=f"{where}.timeout")
     return ReadyCheck.model_validate({"check": Check(kinds[0]), "timeout_s": timeout_s, **fields})
 
 
@@ -257,11 +269,7 @@ def _tcp(value: Any, where: str) -> dict[str, Any]:
 
 
 def _log(value: Any, where: str) -> dict[str, Any]:
-    try:
-        re.compile(str(value))
-    except re.error as error:
-        message = f"{where}: {value!r} is not a regular expression: {error}"
-        raise DefinitionError(message, key=where) from None
+    line_pattern(str(value), where)
     return {"pattern": str(value)}
 
 

@@ -24,11 +24,15 @@ def follow(config: Config, projects: Iterable[str]) -> None:
     """
     services = config.get("services") or {}
     names = _names(services, projects)
+    own: dict[str, list[str]] = {}
+    for name, key in names.items():
+        own.setdefault(key, []).append(name)
     for key, service in services.items():
-        others = {name: of for name, of in names.items() if of != key}
-        wanted = _follow_links(service, others)
+        hidden = {name: names.pop(name) for name in own.get(key, ())}  # a service does not refer to itself
+        wanted = _follow_links(service, names)
         for one in (*(service.get("pre_start") or ()), service):
-            wanted |= {**_follow_volumes(one, others), **_follow_namespaces(one, others)}
+            wanted |= {**_follow_volumes(one, names), **_follow_namespaces(one, names)}
+        names |= hidden
         if wanted:
             service["depends_on"] = {**wanted, **(service.get("depends_on") or {})}
 

@@ -96,7 +96,10 @@ def report(name: str) -> Report | None:
     found = _REPORT.fullmatch(name)
     if not found:
         return None
-    at = datetime.strptime(f"{found['at']}+0000", "%Y%m%dT%H%M%S%f%z")
+    try:
+        at = datetime.strptime(f"{found['at']}+0000", "%Y%m%dT%H%M%S%f%z")
+    except ValueError:  # digits, but of no day
+        return None
     return Report(name, found["stack"], at)
 
 

@@ -21,7 +21,7 @@ _ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
 _QUOTED = re.compile(r"(?:\"((?:[^\"\\\n]|\\.?)*)(?:\"|$)|'([^'\n]*)(?:'|$))([ \t]*:)?", re.MULTILINE)
 _NO_WORD = r"\s\"',;{}\[\]=:"
 _LAST_WORD = re.compile(rf"(?<![^{_NO_WORD}])([^{_NO_WORD}]{{8,}}=*)[ \t]*[\"',;}}\]]*[ \t]*$", re.MULTILINE)
-_COMMENT = re.compile(r"[ \t]+#.*")
+_COMMENT = re.compile(r"(?<![ \t])[ \t]+#.*")
 
 
 def says_secret(path: PurePath) -> bool:

@@ -7,14 +7,16 @@ from pathlib import PurePosixPath
 
 from moorage.errors import UnsupportedByBackendError
 from moorage.model.definition import Check, Config, Definition, InjectedFile, Service
-from moorage.model.sandbox import SandboxService
+from moorage.model.sandbox import SandboxHealth, SandboxService
 from moorage.rules import building, graph
+from moorage.rules.durations import seconds
 from moorage.rules.reading import unescaped
 
 _HONOURED = frozenset(
     {
-        *("build", "command", "configs", "depends_on", "entrypoint", "environment", "expose", "hostname", "image"),
-        *("init", "networks", "ports", "scale", "secrets", "tmpfs", "user", "volumes", "working_dir", "x-moorage"),
+        *("build", "command", "configs", "depends_on", "entrypoint", "environment", "expose", "healthcheck"),
+        *("hostname", "image", "init", "networks", "ports", "scale", "secrets", "stop_grace_period", "tmpfs", "user"),
+        *("volumes", "working_dir", "x-moorage"),
     }
 )
 _NEEDLESS = frozenset(
@@ -30,8 +32,7 @@ _NEEDLESS = frozenset(
             "labels",
             "logging",
         ),
-        *("profiles", "pull_policy", "read_only", "restart", "security_opt", "stop_grace_period", "stop_signal"),
-        *("healthcheck", "stdin_open", "tty"),
+        *("profiles", "pull_policy", "read_only", "restart", "security_opt", "stop_signal", "stdin_open", "tty"),
     }
 )
 """Ignored without harm to a test: these keys restrict, describe, or matter only beyond one session."""
@@ -70,16 +71,17 @@ def services_of(definition: Definition) -> tuple[SandboxService, ...]:
     return tuple(_service(definition, config["services"][name], name) for name in order)
 
 
-def notices(definition: Definition) -> tuple[str, ...]:
-    """Notices: which health checks are not run, because no command can be run inside a service."""
-    checked = [name for name, service in definition.config["services"].items() if _has_check(service)]
-    ask = "it counts as ready when its published ports accept connections"
-    return tuple(f"services.{name}.healthcheck: not run inside Dagger; {ask}" for name in checked)
+def notices(definition: Definition, *, exposed: bool) -> tuple[str, ...]:
+    """What is not quite as on Docker. `exposed`: the ports are open to the network."""
+    return tuple(_notices(definition, exposed))
 
 
-def _has_check(service: Config) -> bool:
-    health = service.get("healthcheck") or {}
-    return bool(health.get("test")) and not health.get("disable")
+def _notices(definition: Definition, exposed: bool) -> Iterator[str]:
+    if exposed and any(service.ports for service in definition.services.values()):
+        yield "published ports are open on every address of this machine (0.0.0.0), as `expose` allows"
+    for name, service in definition.config["services"].items():
+        if service.get("stop_signal") not in (None, "SIGTERM", "TERM", "15"):
+            yield f"services.{name}.stop_signal: Dagger sends SIGTERM, not {service['stop_signal']}"
 
 
 def _refusal(key: str, service: str | None, why: str) -> UnsupportedByBackendError:
@@ -108,6 +110,9 @@ def _ports_and_checks(service: Service) -> Iterator[tuple[str, str]]:
             yield "ports", f"tunnels carry TCP, not {port.protocol}"
         if port.host_ip not in (None, "127.0.0.1"):
             yield "ports", "tunnels end at the loopback address"
+    check = service.ready
+    if check and check.check == Check.HTTP and not any(check.port in (None, port.target) for port in service.ports):
+        yield "x-moorage.ready.http", "only published ports can be asked: publish it"
     if service.ready and service.ready.check in (Check.EXEC, Check.LOG):
         yield f"x-moorage.ready.{service.ready.check}", "nothing can be run in a service, and its log cannot be read"
 
@@ -135,8 +140,10 @@ def _service(definition: Definition, service: Config, name: str) -> SandboxServi
         user=str(service.get("user") or ""),
         workdir=str(service.get("working_dir") or ""),
         init=bool(service.get("init")),
-        hostname=name,
+        hostname=str(service.get("hostname") or name),
         exposed=tuple(sorted({port.target for port in typed.ports} | set(_exposed(service)))),
+        asked=tuple(sorted({port.target for port in typed.ports} | _asked(typed))),
+        health=_health(service.get("healthcheck") or {}, f"services.{name}.healthcheck"),
         scratch=(
             *(str(path).partition(":")[0] for path in service.get("tmpfs") or ()),
             *(str(mount["target"]) for mount in mounts if mount["type"] == "tmpfs"),
@@ -149,6 +156,24 @@ def _service(definition: Definition, service: Config, name: str) -> SandboxServi
         needs=graph.dependencies(definition.services, name),
         one_shot=graph.is_one_shot(definition.services, name),
     )
+
+
+def _asked(service: Service) -> set[int]:
+    """The port of `x-moorage.ready.tcp`, which need not be published."""
+    check = service.ready
+    return {check.port} if check and check.check == Check.TCP and check.port else set()
+
+
+def _health(found: Config, where: str) -> SandboxHealth | None:
+    if not found:
+        return None
+    test = found.get("test") or ()
+    if found.get("disable") or list(test) == ["NONE"]:
+        return SandboxHealth(off=True)
+    keys = ("interval", "timeout", "start_period", "start_interval")
+    times = {f"{key}_s": seconds(found[key], f"{where}.{key}") for key in keys if found.get(key)}
+    command = {"args": test[1:], "shell": list(test[:1]) == ["CMD-SHELL"], "retries": found.get("retries")}
+    return SandboxHealth.model_validate({**command, **times})
 
 
 def _exposed(service: Config) -> Iterator[int]:

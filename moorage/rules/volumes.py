@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
+from pathlib import PurePosixPath
 
 from moorage.errors import DefinitionError
 from moorage.model.definition import Config, Service
@@ -13,6 +15,8 @@ from moorage.model.volume import Kind, Volume
 from moorage.rules import graph, labels
 from moorage.rules.planning import image_kind
 from moorage.rules.reading import unescaped
+
+_OF_RESTORE = re.compile(r"\.?before-(?P<run>[0-9a-f]{12})\.tar\.zst(\.sha256|\.(?P=run)\.unfinished)?")
 
 
 def ours(volume: Volume, home: str) -> bool:
@@ -120,3 +124,17 @@ def with_dependents(services: Mapping[str, Service], names: Iterable[str]) -> fr
 def file_name(key: str, at: datetime) -> str:
     """Default file name of a snapshot."""
     return f"{key}-{at:%Y%m%dT%H%M%S}.tar.zst"
+
+
+def copy_name(run: str) -> str:
+    """Name of the file in which a restore keeps what was in the volume."""
+    return f"before-{run}.tar.zst"
+
+
+def restored_by(name: str) -> str | None:
+    """The run of a restore that a file belongs to: its copy, that copy's checksum, or what it is written to first.
+
+    None: it is something else, such as a snapshot that somebody asked for.
+    """
+    found = _OF_RESTORE.fullmatch(PurePosixPath(name).name)
+    return found and found["run"]

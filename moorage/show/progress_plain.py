@@ -18,7 +18,7 @@ _LONG = frozenset({StepKind.BUILD, StepKind.PULL})
 
 def lines(event: Event, board: ProgressState, *, undoing: bool) -> Iterator[str]:
     """The lines for an event, usually one. `undoing`: the event belongs to an undo."""
-    before = f"{event.stack}: " if board.several else ""
+    before = f"{event.stack}: " if board.several and event.stack else ""
     before += "undo: " if undoing and event.step else ""
     for line in _lines(event):
         yield before + line

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from moorage.errors import MoorageError
+from moorage.errors import MoorageError, shortened
 from moorage.model.generation import GenerationRecord
 from moorage.model.lease import Lease
 from moorage.model.state import RunRecord, ServiceStatus, StackRecord, StackStatus
@@ -32,7 +32,8 @@ _SERVICE_HEAD = ("SERVICE", "STATE", "READY", "PORTS", "TIME TO READY", "IMAGE")
 def status_text(status: StackStatus, *, urls: bool = True) -> str:
     """One stack: a summary line and a table of its services. `urls`: show likely HTTP ports as links."""
     generation = f"generation {status.generation}" if status.generation else "no generation yet"
-    head = "  ".join(filter(None, (status.stack, str(status.state), generation, clean(status.path or ""))))
+    at = f"on {clean(status.engine)}" if status.engine else ""
+    head = "  ".join(filter(None, (status.stack, str(status.state), generation, clean(status.path or ""), at)))
     if not status.services:
         return head
     networks = [*status.networks, *(f"{name} (shared)" for name in status.shared_networks)]
@@ -56,8 +57,9 @@ def summary_text(status: StackStatus, elapsed_s: float, flow_run_url: str | None
 
 
 def stacks_text(records: Sequence[StackRecord], states: Mapping[str, str], *, now: datetime | None = None) -> str:
-    """All stacks, for `ls`. `states` by stack name; `now` None: the current time."""
-    if not records:
+    """All stacks, for `ls`. `states` by name, also where no record can be read. `now` None: the current time."""
+    lost = sorted({*states} - {record.name for record in records})
+    if not records and not lost:
         return "no stacks yet; `moorage up` starts one"
     at = now or datetime.now(UTC)
     rows = [
@@ -72,6 +74,7 @@ def stacks_text(records: Sequence[StackRecord], states: Mapping[str, str], *, no
         )
         for record in records
     ]
+    rows += [(clean(name), str(states[name]), "-", "-", "-", "-", "-") for name in lost]
     return table(("STACK", "STATE", "GENERATION", "REPOSITORY", "BRANCH", "EXPIRES", "PATH"), rows)
 
 
@@ -154,15 +157,22 @@ def _steps(steps: Sequence[Step]) -> Iterator[str]:
     digits = len(str(len(steps)))
     name_width = max(len(step.id) for step in steps)
     indent = " " * (digits + name_width + 4)
+    before: set[str] = set()
+    reasons: set[tuple[str, str]] = set()
     for number, step in enumerate(steps, 1):
-        first, *more = _about(step, steps[: number - 1])
+        first, *more = _about(step, before, reasons)
+        before.add(step.id)
+        reasons.add((step.service or "", step.why))
         yield f"{number:>{digits}}  {step.id:<{name_width}}  {first}".rstrip()
         yield from (f"{indent}{line}" for line in more)
 
 
-def _about(step: Step, before: Sequence[Step]) -> list[str]:
-    """Reason, details, dependencies and undo of a step; the same reason only once per service."""
-    known = any(other.service == step.service and other.why == step.why for other in before) if step.service else False
+def _about(step: Step, before: set[str], reasons: set[tuple[str, str]]) -> list[str]:
+    """Reason, details, dependencies and undo of a step; the same reason only once per service.
+
+    `before`: ids of the steps above; `reasons`: theirs, with their services.
+    """
+    known = bool(step.service) and (step.service, step.why) in reasons
     lines = ["" if known else clean(step.why), *map(clean, step.detail)]
     if needs := _needs(step, before):
         lines.append(f"after: {needs}")
@@ -171,9 +181,9 @@ def _about(step: Step, before: Sequence[Step]) -> list[str]:
     return [line for line in lines if line] or [""]
 
 
-def _needs(step: Step, before: Sequence[Step]) -> str:
+def _needs(step: Step, before: set[str]) -> str:
     """Names of the steps that this one waits for. `create` is left out next to services, which imply it."""
-    if len(before) > 2 and set(step.needs) >= {other.id for other in before}:
+    if len(before) > 2 and len(step.needs) >= len(before) and before <= set(step.needs):
         return "all of the above"
     of_services = [need for need in step.needs if need != StepKind.CREATE]
     return ", ".join(of_services or step.needs)
@@ -218,7 +228,7 @@ def error_text(error: MoorageError) -> str:
     fields = error.fields
     message, probe = clean(str(error)).rstrip(), clean(str(fields.get("probe") or "")).rstrip()
     message = message.removesuffix(f"; last probe: {probe}") if probe else message
-    lines = [f"error: {message}", *_facts(fields, probe)]
+    lines = [f"error: {shortened(message)}", *_facts(fields, probe)]
     if log := _log(fields.get("log")):
         title = f"last log lines of {fields['service']}" if fields.get("service") else "last log lines"
         lines += ["", _rule(title), *log, _rule("")]

@@ -15,7 +15,8 @@ compose       `interfaces.Compose` on it
 event_loop    which calls of adapters block the event loop
 faults        the n-th effect fails, or the process dies there; any call raises what is not Moorage's
 store, files  the registry and the files of `$MOORAGE_HOME`, in memory
-world         probes, locks and build contexts
+locks         locks of stacks, which end with their process
+world         probes and build contexts
 """
 
 from moorage.testing.builder import FakeBuilder
@@ -25,11 +26,12 @@ from moorage.testing.engine import FakeEngine
 from moorage.testing.event_loop import LoopGuard
 from moorage.testing.faults import Fault, ForeignFault, Killed, around_every_call, fail_at, faulty
 from moorage.testing.files import MemoryFiles
+from moorage.testing.locks import MemoryLocks
 from moorage.testing.machine import FakeMachine
 from moorage.testing.store import MemoryStore
 from moorage.testing.streams import FakeStreams
 from moorage.testing.volumes import FakeVolumes
-from moorage.testing.world import FakeProber, MemoryContexts, MemoryLocks, fake_world
+from moorage.testing.world import FakeProber, MemoryContexts, fake_world
 
 __all__ = [
     "FakeBuilder",

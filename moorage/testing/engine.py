@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 
 from moorage.errors import EngineError, ImageError, PortTakenError
 from moorage.interfaces import Engine
+from moorage.model.engine import EnginePlace
 from moorage.model.state import Container, Observed, VolumeOptions
 from moorage.rules import labels
 from moorage.rules.excerpts import end_of
@@ -30,14 +31,25 @@ class FakeEngine(Engine):
     def ping(self) -> str:
         return VERSION
 
+    def place(self) -> EnginePlace:
+        return self.machine.place
+
+    def identity(self) -> str:
+        return self.machine.identity
+
     def observe(self, stack: str) -> Observed:
         machine = self.machine
         with machine.mutex:
             return Observed(
                 stack=stack,
-                containers=tuple(_container(box) for box in machine.of_project(stack)),
-                init_containers=tuple(_container(box) for box in machine.init_boxes(stack)),
-                one_offs=tuple(_container(box) for box in machine.of_project(stack, one_off=True)),
+                containers=_containers(machine.of_project(stack)),
+                init_containers=_containers(machine.init_boxes(stack)),
+                one_offs=_containers(machine.of_project(stack, one_off=True)),
+                unreadable=tuple(
+                    labels.senseless(box.name, stack, words)
+                    for box in machine.boxes.values()
+                    if _of(box.labels, stack) and (words := labels.problem(box.labels))
+                ),
                 networks=tuple(sorted(name for name, one in machine.networks.items() if _of(one.labels, stack))),
                 volumes=tuple(sorted(name for name, v in machine.volumes.items() if _of(v.labels, stack))),
                 network_ids={name: (network.id,) for name, network in machine.networks.items()},
@@ -50,12 +62,12 @@ class FakeEngine(Engine):
 
     def containers(self, stack: str, service: str) -> tuple[Container, ...]:
         with self.machine.mutex:
-            found = [_container(box) for box in self.machine.of_project(stack)]
+            found = _containers(self.machine.of_project(stack))
         return tuple(sorted((c for c in found if c.service == service), key=lambda c: c.number))
 
     def init_containers(self, stack: str, service: str) -> tuple[Container, ...]:
         with self.machine.mutex:
-            found = [_container(box) for box in self.machine.init_boxes(stack)]
+            found = _containers(self.machine.init_boxes(stack))
         return tuple(sorted((c for c in found if c.service == service), key=lambda c: c.number))
 
     def stacks(self) -> dict[str, dict[str, str]]:
@@ -228,6 +240,7 @@ class FakeEngine(Engine):
         working_dir: str | None = None,
         environment: Sequence[str] = (),
         privileged: bool = False,
+        timeout_s: float | None = None,
     ) -> tuple[int, str]:
         with self.machine.mutex:
             box = self.machine.existing(container)
@@ -235,6 +248,8 @@ class FakeEngine(Engine):
                 raise EngineError(f"container {box.id} is not running", status=409)
             more = dict(pair.split("=", 1) for pair in environment)
             outcome = programs.run(command, {**box.environment, **more}, self.machine.files_of(box))
+        if outcome.exit_code is None and timeout_s is not None:
+            raise EngineError(f"{' '.join(command)}: no end within {timeout_s:g} s", timed_out=True)
         return outcome.exit_code or 0, end_of("\n".join(outcome.output).encode(), _TAIL_CHARACTERS).decode().strip()
 
     def logs(self, container: str, tail: int | None) -> str:
@@ -257,6 +272,10 @@ def _member(archive: tarfile.TarFile, name: str) -> bytes:
 
 def _of(marks: Mapping[str, str], stack: str) -> bool:
     return marks.get(labels.COMPOSE_PROJECT) == stack
+
+
+def _containers(boxes: Iterable[Box]) -> tuple[Container, ...]:
+    return tuple(_container(box) for box in boxes if not labels.problem(box.labels))
 
 
 def _container(box: Box) -> Container:

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any, cast
 
 from moorage.errors import EngineError, HomeError
-from moorage.interfaces import Engine, Files, Store, World
+from moorage.interfaces import Engine, Files, Store, Volumes, World
 from moorage.testing.compose import FakeCompose
 
 ENGINE_EFFECTS = (
@@ -20,6 +20,7 @@ STORE_EFFECTS = (
     *(
         "lease",
         "release",
+        "release_all",
         "release_run",
         "restore",
         "commit_run",
@@ -31,6 +32,7 @@ STORE_EFFECTS = (
     *("forget_generation", "open_run", "update_run", "close_run", "add_timing", "forget_runs", "forget_timings"),
 )
 FILES_EFFECTS = ("write", "remove", "drop")
+VOLUMES_EFFECTS = ("make", "write", "load", "remove_helpers")
 
 
 class Killed(BaseException):
@@ -78,7 +80,7 @@ def fail_at(n: int, *, kill: bool = False) -> Fault:
 
 
 def faulty(world: World, fault: Callable[[str], None]) -> World:
-    """A world that calls `fault` before every effect on engine, Compose (if fake), store and files."""
+    """A world that calls `fault` before every effect on engine, Compose (if fake), volumes, store and files."""
     compose = world.compose
     if isinstance(compose, FakeCompose):
         compose = compose.seen_by(fault)
@@ -86,6 +88,7 @@ def faulty(world: World, fault: Callable[[str], None]) -> World:
         world,
         engine=cast("Engine", _Seen(world.engine, "engine", ENGINE_EFFECTS, fault)),
         compose=compose,
+        volumes=cast("Volumes", _Seen(world.volumes, "volumes", VOLUMES_EFFECTS, fault)),
         store=cast("Store", _Seen(world.store, "store", STORE_EFFECTS, fault)),
         files=cast("Files", _Seen(world.files, "files", FILES_EFFECTS, fault)),
     )

@@ -35,6 +35,9 @@ class MemoryFiles(Files):
         inside = [name.relative_to(parent) for name in self._texts if parent in name.parents]
         return iter(sorted({name.parts[0] for name in inside if len(name.parts) > 1}))
 
+    def unfinished(self) -> Iterator[str]:
+        return iter(())  # a write is one effect here
+
     def drop(self, folder: str) -> None:
         for name in tuple(self.names(folder)):
             self.remove(name)

@@ -14,6 +14,7 @@ from pathlib import PurePosixPath
 from moorage.errors import EngineError, PortTakenError
 from moorage.interfaces import Clock
 from moorage.model.definition import HealthCheck, RestartPolicy
+from moorage.model.engine import EnginePlace
 from moorage.model.state import Attachment, BoundPort
 from moorage.rules import labels
 
@@ -128,6 +129,8 @@ class FakeMachine:
         self.hidden_ports: set[tuple[int, str]] = set()
         """The same, but not visible until a start fails."""
         self.clock: Clock = clock or RunningClock()
+        self.place = EnginePlace(address="memory:")
+        self.identity = "memory"
         self._numbers = count(1)
 
     def new_id(self) -> str:

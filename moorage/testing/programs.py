@@ -63,6 +63,6 @@ def _do(words: list[str], environment: Mapping[str, str], files: Mapping[str, st
             return 1
         case ["exit", code]:
             return int(code)
-        case ["sleep" | "while" | "httpd" | "nc", *_]:
+        case ["sleep" | "while" | "httpd" | "nc" | "yes", *_]:
             return None
     return NOT_FOUND

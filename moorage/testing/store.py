@@ -11,6 +11,7 @@ from moorage.interfaces import Store
 from moorage.model.generation import GenerationRecord
 from moorage.model.lease import Lease, LeaseKey, Request
 from moorage.model.state import RunHead, RunOutcome, RunRecord, StackRecord
+from moorage.model.unreadable import Unreadable
 from moorage.rules import ports
 from moorage.rules.ports import Holder, LeaseChange, PortView
 
@@ -25,6 +26,7 @@ class MemoryStore(Store):
         self._stacks: dict[str, StackRecord] = {}
         self._generations: dict[tuple[str, int], GenerationRecord] = {}
         self._runs: dict[str, RunRecord] = {}
+        self._missing: dict[str, tuple[str, datetime]] = {}
         self._timings: list[tuple[tuple[str, str, str], float, datetime]] = []
 
     def lease(
@@ -73,6 +75,9 @@ class MemoryStore(Store):
             for key in keys:
                 self._held.pop(key, None)
 
+    def release_all(self, stack: str) -> None:
+        self.release([lease.key for lease in self.leases(stack)])
+
     def release_run(self, run: str) -> tuple[Lease, ...]:
         with self._mutex:
             undone = [holding for holding in self._held.values() if holding.lease.run == run]
@@ -106,6 +111,7 @@ class MemoryStore(Store):
             for generation in generations:
                 self.save_generation(generation)
             self.commit_run(run.id)
+            self.forget_missing(stack.name)
             self.release(released)
             self.update_run(run)
 
@@ -116,6 +122,10 @@ class MemoryStore(Store):
         with self._mutex:
             return tuple(self._stacks[name] for name in sorted(self._stacks))
 
+    def names(self) -> frozenset[str]:
+        with self._mutex:
+            return frozenset(self._stacks)
+
     def save_stack(self, record: StackRecord) -> None:
         with self._mutex:
             self._stacks[record.name] = record
@@ -123,6 +133,7 @@ class MemoryStore(Store):
     def forget_stack(self, name: str) -> None:
         with self._mutex:
             self._stacks.pop(name, None)
+            self._missing.pop(name, None)
             self._generations = {key: kept for key, kept in self._generations.items() if key[0] != name}
             self._timings = [timing for timing in self._timings if timing[0][0] != name]
 
@@ -130,6 +141,9 @@ class MemoryStore(Store):
         with self._mutex:
             found = [record for record in self._generations.values() if record.stack == stack]
         return tuple(sorted(found, key=lambda record: -record.number))
+
+    def numbers(self, stack: str) -> frozenset[int]:
+        return frozenset(record.number for record in self.generations(stack))
 
     def save_generation(self, record: GenerationRecord) -> None:
         with self._mutex:
@@ -212,6 +226,25 @@ class MemoryStore(Store):
         with self._mutex:
             found = [seconds for key, seconds, _ in self._timings if key == (stack, service, phase)]
         return tuple(reversed(found))[:limit]
+
+    def note_missing(self, stack: str, path: str, now: datetime) -> datetime:
+        with self._mutex:
+            known = self._missing.get(stack)
+            if known is None or known[0] != path or known[1] > now:
+                known = self._missing[stack] = (path, now)
+            return known[1]
+
+    def missing_since(self, stack: str, path: str) -> datetime | None:
+        known = self._missing.get(stack)
+        return known[1] if known and known[0] == path else None
+
+    def forget_missing(self, stack: str) -> None:
+        with self._mutex:
+            self._missing.pop(stack, None)
+
+    def unreadable(self, stack: str | None = None) -> tuple[Unreadable, ...]:
+        """Empty: what is in memory can be read."""
+        return ()
 
     @property
     def set_aside(self) -> Path | None:

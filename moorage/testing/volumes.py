@@ -21,9 +21,9 @@ class FakeVolumes(Volumes):
     def __init__(self, machine: FakeMachine) -> None:
         self.machine = machine
 
-    def all(self) -> tuple[Volume, ...]:
+    def all(self, *, sized: bool = False) -> tuple[Volume, ...]:
         with self.machine.mutex:
-            return tuple(self._shown(held, sized=True) for _, held in sorted(self.machine.volumes.items()))
+            return tuple(self._shown(held, sized=sized) for _, held in sorted(self.machine.volumes.items()))
 
     def find(self, name: str) -> Volume | None:
         with self.machine.mutex:
@@ -111,6 +111,10 @@ class FakeVolumes(Volumes):
                 raise EngineError(f"container {box.id} is not running", status=409)
             seen = {**self.machine.files_of(box), **files}
             return programs.run(command, {**box.environment, **environment}, seen)
+
+    def helpers(self, stack: str) -> tuple[str, ...]:
+        """There are none."""
+        return ()
 
     def remove_helpers(self, stack: str) -> None:
         """Does nothing: there are no helpers."""

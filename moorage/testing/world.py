@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Callable, Collection, Mapping
-from datetime import datetime
+from collections.abc import Callable, Collection
 from hashlib import sha256
 from pathlib import Path
 
-from moorage.errors import BusyError
-from moorage.interfaces import Clock, Contexts, Line, Lock, Prober, World
+from moorage.interfaces import Contexts, Prober, World
 from moorage.model.definition import Config
 from moorage.model.event import Event
 from moorage.model.image import Survey
@@ -19,6 +16,7 @@ from moorage.testing.builder import FakeBuilder
 from moorage.testing.compose import FakeCompose
 from moorage.testing.engine import FakeEngine
 from moorage.testing.files import MemoryFiles
+from moorage.testing.locks import MemoryLocks
 from moorage.testing.machine import FakeMachine
 from moorage.testing.store import MemoryStore
 from moorage.testing.streams import FakeStreams
@@ -61,50 +59,6 @@ class FakeProber(Prober):
         """True if neither a (visible) other program nor a running container has the port."""
         with self.machine.mutex:
             return (port, protocol) not in self.machine.busy_ports | self.machine.published()
-
-
-class MemoryLocks:
-    """Locks by stack, within this process; use `MemoryLocks(clock)` as `World.lock`."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._now = clock.now
-        self._locks: dict[str, _Lock] = {}
-
-    def __call__(self, stack: str) -> MemoryLock:
-        """A handle on the lock of one stack."""
-        return MemoryLock(stack, self._locks.setdefault(stack, _Lock()), self._now)
-
-
-class _Lock:
-    def __init__(self) -> None:
-        self.mutex = threading.Lock()
-        self.holder: dict[str, object] | None = None
-
-
-class MemoryLock(Lock):
-    """The lock of one stack in memory."""
-
-    def __init__(self, stack: str, lock: _Lock, now: Callable[[], datetime]) -> None:
-        self._stack = stack
-        self._lock = lock
-        self._now = now
-        self._mine = False
-
-    def acquire(self, operation: str, timeout_s: float, on_wait: Line | None = None) -> MemoryLock:
-        if not self._lock.mutex.acquire(timeout=timeout_s):
-            held = self._lock.holder or {}
-            raise BusyError(f"stack {self._stack}: {held.get('operation')} is running", stack=self._stack)
-        self._lock.holder = {"operation": operation, "pid": 1, "since": self._now()}
-        self._mine = True
-        return self
-
-    def release(self) -> None:
-        if self._mine:
-            self._mine, self._lock.holder = False, None
-            self._lock.mutex.release()
-
-    def held(self) -> Mapping[str, object] | None:
-        return self._lock.holder
 
 
 class MemoryContexts(Contexts):

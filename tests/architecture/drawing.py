@@ -14,7 +14,7 @@ from tests.architecture.house import ROOT, SUBROOMS, imports_of_ours, sources
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 BEGIN, END = "<!-- drawn by `python -m tests.architecture.drawing` -->", "<!-- end of the drawing -->"
 PACKAGES = ("flows", "tasks", "blocks", "moorage")
-GROUND = {"moorage", "moorage.errors", "moorage.settings", "moorage.interfaces", "moorage.__main__"}
+GROUND = {"moorage", "moorage.bounded", "moorage.errors", "moorage.settings", "moorage.interfaces", "moorage.__main__"}
 """Not drawn: what nearly all others use."""
 
 

@@ -33,15 +33,16 @@ PACKAGES = {
 
 # Rooms of moorage: who may import whom. A room may always import itself and `errors`.
 _DECIDES = {"model", "rules"}
-_DOES = _DECIDES | {"interfaces", "settings", "work"}
+_DOES = _DECIDES | {"bounded", "interfaces", "settings", "work"}
 _WIRES = _DOES | {"adapters", "world"}
 ROOMS = {
     "errors": set(),
+    "bounded": set(),
     "settings": set(),
     "interfaces": {"model", "settings"},
     "model": set(),
     "rules": {"model"},
-    "show": {"model"},
+    "show": {"bounded", "model"},
     "work": _DOES,
     "adapters": _DOES,
     "world": _DOES | {"adapters", "show"},  # it wires the redaction of secrets in
@@ -71,13 +72,15 @@ SUBROOMS = {
         "clock": set(),
         "framing": set(),
         "git": set(),
-        "probes": set(),
-        "build_context": {"project_files"},
+        "probes": {"patience"},
+        "build_context": {"context_files", "project_files"},
+        "context_files": set(),
         "project_files": set(),
         "docker_context": set(),
-        "engine": {"docker_context", "framing"},
-        "compose": {"docker_context", "files", "framing", "locks", "project_files"},
-        "dagger": {"build_context"},
+        "patience": set(),
+        "engine": {"docker_context", "framing", "patience"},
+        "compose": {"docker_context", "files", "framing", "locks", "patience", "project_files"},
+        "dagger": {"context_files", "docker_context"},
         "locks": {"files"},
         "registry": {"files", "framing", "locks", "probes"},
     },
@@ -90,11 +93,12 @@ FOREIGN = {
         **dict.fromkeys(("flows/", "tasks/", "blocks/", "moorage/hub/database.py"), ANYWHERE),
         "moorage/hub/": LATE,
     },
-    "docker": {"moorage/adapters/engine/": ANYWHERE, "moorage/adapters/build_context.py": ANYWHERE},
+    "docker": {"moorage/adapters/engine/": ANYWHERE, "moorage/adapters/context_files.py": ANYWHERE},
+    "re2": {"moorage/rules/patterns.py": LATE},
     "zstandard": {"moorage/work/volumes/archive.py": LATE},
     "dagger": {"moorage/adapters/dagger/": LATE},
     "cyclopts": {"moorage/cli/": ANYWHERE},
-    "fcntl": {"moorage/adapters/locks/kernel.py": ANYWHERE},
+    "fcntl": {"moorage/adapters/locks/kernel.py": ANYWHERE, "moorage/adapters/dagger/own_network.py": ANYWHERE},
     "psutil": {"moorage/adapters/compose/orphan_processes.py": LATE, "moorage/hub/process.py": LATE},
 }
 
@@ -376,6 +380,77 @@ def uses_a_shell(source: Source) -> Iterator[str]:
                 isinstance(keyword.value, ast.Constant) and keyword.value.value is False
             ):
                 yield source.says(node.lineno, f"{called}(shell=…) runs a shell")
+
+
+def looks_at_each(source: Source) -> Iterator[str]:
+    """The SDK's lists that look at each thing again: what others remove meanwhile makes them fail."""
+    for node in ast.walk(source.tree):
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func)
+        ignores = any(one.arg == "ignore_removed" for one in node.keywords)
+        if called.endswith("images.list") or (called.endswith("containers.list") and not ignores):
+            yield source.says(
+                node.lineno, f"{called} fails when another test removes one: ask client.api, or ignore_removed"
+            )
+
+
+_READS = {"read_text", "read_bytes", "readlines", "getall"}
+_READS_WHOLE = {"read", "readline", "communicate"}
+"""These without a size read whatever there is."""
+_PATTERNS = {
+    f"re.{name}" for name in ("compile", "search", "match", "fullmatch", "findall", "finditer", "sub", "split")
+}
+_BOUNDED = {
+    "moorage/bounded.py": "the one reader",
+    "moorage/rules/values.py": "its patterns are its own, only handed on",
+    "moorage/work/volumes/archive.py": "packs, and reads through `_Header`",
+    "moorage/adapters/registry/": "`read` is a transaction of its own database",
+    "moorage/hub/log_files.py": "its own files, which begin anew at a size",
+}
+
+
+def reads_without_end(source: Source) -> Iterator[str]:
+    """Files, answers and patterns of others are read through `moorage.bounded` and `rules.patterns`, with a limit."""
+    if source.path.startswith(("moorage/testing/", "moorage/templates/", *_BOUNDED)):
+        return
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Attribute) and ast.unparse(node).endswith("response.content"):
+            yield source.says(node.lineno, "an answer as a whole: read it piece by piece")
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func)
+        name = called.rpartition(".")[2]
+        given = {keyword.arg for keyword in node.keywords}
+        modes = [one.value for one in node.args if isinstance(one, ast.Constant) and isinstance(one.value, str)]
+        if (name in _READS and "resources.files" not in called) or (
+            name in _READS_WHOLE and "." in called and not node.args and not given
+        ):
+            yield source.says(node.lineno, f"{called}() has no limit: use moorage.bounded")
+        if called in {"json.load", "tarfile.open"} and "w" not in [*modes, *_text_values(node)]:
+            yield source.says(node.lineno, f"{called}() has no limit")
+        if called == "subprocess.run" or called.endswith(".check_output") or "capture_output" in given:
+            yield source.says(node.lineno, f"{called}() takes all that a program prints: use bounded.run")
+        if called in _PATTERNS and node.args and not _is_our_own(node.args[0]):
+            yield source.says(node.lineno, f"{called}() of a text that may be anybody's: use rules.patterns")
+        if name == "open" and not called.startswith(("os.", "bounded.")) and called != "tarfile.open":
+            reads = not modes or modes[-1].startswith("r")
+            if (called == "open" or "path" in called.lower() or "file" in called.lower()) and reads and not given:
+                yield source.says(node.lineno, f"{called}() waits for pipes and opens devices: use bounded.open_file")
+
+
+def _text_values(node: ast.Call) -> list[str]:
+    return [str(one.value.value) for one in node.keywords if isinstance(one.value, ast.Constant)]
+
+
+def _is_our_own(pattern: ast.expr) -> bool:
+    """A literal, one made of literals, or a constant of the module."""
+    if isinstance(pattern, ast.Constant | ast.JoinedStr):
+        return True
+    if isinstance(pattern, ast.BinOp):
+        return _is_our_own(pattern.left) and _is_our_own(pattern.right)
+    name = ast.unparse(pattern).split(".")[-1].split("(")[0].strip("_")
+    return name.isupper()
 
 
 _ON_LOOPS = ("moorage/work/", "flows/", "tasks/")

@@ -32,6 +32,7 @@ IMPORT_MAY_COST_S = 0.060
         house.uses_a_shell,
         house.hands_on_keys,
         house.loses_cancels,
+        house.reads_without_end,
         house.blocks_the_loop,
     ],
     ids=lambda rule: rule.__name__,
@@ -41,7 +42,9 @@ def test_house(rule):
     assert [complaint for source in house.sources(*OURS) for complaint in rule(source)] == []
 
 
-@pytest.mark.parametrize("rule", [house.too_long, house.uses_a_shell], ids=lambda rule: rule.__name__)
+@pytest.mark.parametrize(
+    "rule", [house.too_long, house.uses_a_shell, house.looks_at_each], ids=lambda rule: rule.__name__
+)
 def test_tests_and_examples(rule):
     assert [complaint for source in house.sources("tests", "examples", "scripts") for complaint in rule(source)] == []
 
@@ -49,6 +52,15 @@ def test_tests_and_examples(rule):
 @pytest.mark.parametrize(
     ("rule", "path", "text"),
     [
+        (house.reads_without_end, "moorage/work/queries/a.py", "text = path.read_text()"),
+        (house.reads_without_end, "moorage/adapters/a.py", "text = answer.read()"),
+        (house.reads_without_end, "moorage/adapters/a.py", "text = self.response.content"),
+        (house.reads_without_end, "moorage/adapters/a.py", "done = subprocess.run(['git'], env={}, timeout=5)"),
+        (house.reads_without_end, "moorage/adapters/a.py", "out, err = process.communicate()"),
+        (house.reads_without_end, "moorage/cli/a.py", "with path.open('rb') as file: pass"),
+        (house.reads_without_end, "moorage/cli/a.py", "found = json.load(file)"),
+        (house.reads_without_end, "moorage/work/a.py", "tar = tarfile.open(fileobj=file)"),
+        (house.reads_without_end, "moorage/work/a.py", "found = re.search(service.pattern, text)"),
         (house.wrong_package, "moorage/hub/run.py", "def f():\n    import flows.up"),
         (house.wrong_package, "blocks/stack.py", "from tasks.images import build"),
         (house.wrong_package, "tasks/images.py", "from flows import up"),
@@ -94,6 +106,8 @@ def test_tests_and_examples(rule):
         (house.uses_a_shell, "moorage/work/runs/run.py", "import subprocess\nsubprocess.run('ls', shell=True)"),
         (house.uses_a_shell, "moorage/work/runs/run.py", "import os\nos.system('ls')"),
         (house.uses_a_shell, "moorage/work/runs/run.py", "import asyncio\nasyncio.create_subprocess_shell('ls')"),
+        (house.looks_at_each, "tests/engine/test_up.py", "client.containers.list(all=True)"),
+        (house.looks_at_each, "tests/engine/test_up.py", "engine.client.images.list()"),
         (house.hands_on_keys, "moorage/hub/worker.py", "subprocess.run(['ls'])"),
         (house.loses_cancels, "moorage/work/threads.py", "await asyncio.wait_for(one, 1)"),
         (house.hands_on_keys, "moorage/adapters/git.py", "subprocess.Popen(['ls'], env={**os.environ})"),
@@ -123,6 +137,8 @@ def test_rule_bites(rule, path, text):
         (house.impure, "moorage/work/runs/run.py", "import os"),
         (house.too_long, "moorage/work/runs/run.py", 'def f():\n    """' + "x\n" * 60 + '"""\n' + "    x = 1\n" * 60),
         (house.uses_a_shell, "moorage/work/runs/run.py", "import subprocess\nsubprocess.run(['ls'], shell=False)"),
+        (house.looks_at_each, "tests/engine/test_up.py", "client.containers.list(all=True, ignore_removed=True)"),
+        (house.looks_at_each, "tests/engine/test_up.py", "client.api.images()"),
         (house.hands_on_keys, "moorage/adapters/git.py", "subprocess.run([], env=for_programs(os.environ))"),
         (house.hands_on_keys, "moorage/adapters/git.py", "os.environ.get('X'), os.environ['X']"),
         (house.blocks_the_loop, "flows/up.py", "async def f(w):\n    await in_thread(lambda: w.store.stacks())"),

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.contract.dagger_server import FAKE_CLI, Session, SessionServer, processes_with, wait_until
+from tests.contract.dagger_cli import FAKE_CLI, TOKEN, EngineServer, SessionServer
+from tests.contract.dagger_server import Session, processes_with, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +46,7 @@ class FakeCli:
     """A CLI that opens a session of ours, or does whatever `behave` was told."""
 
     path: Path
-    session: Session
+    engine: EngineServer
     seen: Path
     mark: str
     monkeypatch: pytest.MonkeyPatch
@@ -53,6 +54,10 @@ class FakeCli:
     def behave(self, how: str, **environment: str) -> None:
         for name, value in {"FAKE_DAGGER": how, **environment}.items():
             self.monkeypatch.setenv(name, value)
+
+    @property
+    def session(self) -> Session:
+        return self.engine.session
 
     @property
     def environment(self) -> dict[str, Any]:
@@ -69,17 +74,19 @@ class FakeCli:
 def fake_cli(dagger_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCli]:
     """`MOORAGE_DAGGER_CLI` and an engine that can be reached; the test fails if a process is left."""
     made = Session()
-    server = SessionServer(made)
+    engine = EngineServer(made)
     path = tmp_path / "dagger"
     path.write_text(FAKE_CLI.format(python=sys.executable))
     path.chmod(0o755)
     mark = f"mark-{uuid.uuid4().hex}"
-    port, token = server.environment.values()
-    cli = FakeCli(path, made, tmp_path / "seen.json", mark, monkeypatch)
-    cli.behave("", FAKE_PORT=port, FAKE_TOKEN=token, FAKE_DAGGER_SEEN=str(cli.seen), FAKE_DAGGER_MARK=mark)
+    cli = FakeCli(path, engine, tmp_path / "seen.json", mark, monkeypatch)
+    cli.behave("", FAKE_TOKEN=TOKEN, FAKE_DAGGER_SEEN=str(cli.seen), FAKE_DAGGER_MARK=mark)
+    monkeypatch.delenv("NO_COLOR", raising=False)  # of the tests' own environment
     monkeypatch.setenv("MOORAGE_DAGGER_CLI", str(path))
-    monkeypatch.setenv("MOORAGE_DAGGER_RUNNER_HOST", f"tcp://127.0.0.1:{port}")
-    yield cli
-    cli.assert_gone()
-    server.close()
+    monkeypatch.setenv("MOORAGE_DAGGER_RUNNER_HOST", engine.unix)
+    try:
+        yield cli
+        cli.assert_gone()
+    finally:
+        engine.close()
     assert made.problems == []

@@ -2,12 +2,12 @@
 
 Every request is validated against the engine's own schema, and each id against the type that the schema expects.
 Answers come from the schema (an object is what it was asked for, a scalar its type's plainest value), but for what has
-an effect: builds are carried out on the Docker engine, call by call as a Dockerfile; tunnels listen.
+an effect: builds are carried out on the Docker engine, call by call as a Dockerfile; services and tunnels behave as
+`dagger_services.py` says. What a real engine (v0.21.8) was seen to do is done here; nothing else is.
 """
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 import os
@@ -15,11 +15,11 @@ import re
 import tarfile
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,22 @@ import graphql
 from docker.errors import APIError
 from docker.utils.build import exclude_paths
 
+from tests.contract.dagger_services import (
+    TRACE,
+    Attachment,
+    Conduct,
+    Running,
+    Tunnel,
+    exec_error,
+    health_of,
+    host_of,
+    listen_everywhere,
+    told,
+)
+
 SCHEMA = Path(__file__).parent / "dagger" / "schema.graphqls"
-TOKEN = "token-of-the-session"
+IGNORE_FILES = ("{0}.dockerignore", ".dockerignore")
+"""Where `dockerBuild` looks for what is ignored; of each that is not there its log has a line that looks like an error."""
 PLAINEST = {
     "String": "",
     "Int": 0,
@@ -90,9 +104,30 @@ class Session:
     """The field that never answers."""
     fail: dict[str, graphql.GraphQLError] = field(default_factory=dict)
     answers: dict[str, Any] = field(default_factory=lambda: {"version": "v0.21.8"})
-    listening: dict[str, list[ThreadingHTTPServer]] = field(default_factory=dict)
+    """The engine's version need not be the SDK's."""
+    conduct: dict[str, Conduct] = field(default_factory=dict)
+    """How services behave, by host name; others do as they are asked."""
+    healthchecks: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Image → the `HEALTHCHECK` in it."""
+    exposed: dict[str, int] = field(default_factory=dict)
+    """Dockerfile → the port that it exposes: such a port is asked like one of `withExposedPort`."""
+    from_nothing: set[str] = field(default_factory=set)
+    """Dockerfiles whose last stage is `FROM scratch`: built for the engine's platform, whatever was asked for."""
+    running: dict[str, Running] = field(default_factory=dict)
+    """Services by host name, also those that have ended."""
+    tunnels: dict[str, Tunnel] = field(default_factory=dict)
+    """By the id of the tunnel."""
+    attached: Attachment | None = None
+    """The CLI. None: the session is one of `dagger run`, and who opened it listens."""
+    built: set[str] = field(default_factory=set)
+    """Ids of what `dockerBuild` has given."""
     events: list[str] = field(default_factory=list)
     released: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def listening(self) -> list[str]:
+        """Services with a tunnel that is open."""
+        return [one.upstream.name for one in self.tunnels.values() if one.open]
 
     def fields(self, type_: str) -> list[str]:
         return [name for of, name, _ in self.calls if of == type_]
@@ -127,32 +162,54 @@ class Session:
         name = info.field_name
         self._check_ids(info, args)
         self.calls.append((node.type, name, args))
+        if name in ("sync", "exposedPorts", "export"):
+            self._evaluate(node)
         if name in self.fail:
             raise self.fail[name]
         if name == self.hang:
             self.released.wait(60)
-            raise graphql.GraphQLError("too late")
+            raise told("too late")
         if name == "id":
             return self._known(node)
         if name == "node":
             return self.nodes[args["id"]]
         if name in ("sync", "start", "stop"):
-            self._effect(name, node)
+            if node.type == "Service":
+                self._effect(name, node, args)
             return self._known(node)
+        if name == "dockerHealthcheck" and (health_of(_calls(node), self._image_s(node)) or ("NONE",)) == ("NONE",):
+            return None
         of = info.return_type
         while isinstance(of, graphql.GraphQLNonNull):
             of = of.of_type
         if isinstance(of, graphql.GraphQLObjectType):
             return Node(of.name, node, name, json.dumps(args, sort_keys=True))
         if isinstance(of, graphql.GraphQLList):
-            return self.answers.get(name, [])
+            return self._list(name, node)
         return self._scalar(name, node, args, str(of))
+
+    def _list(self, name: str, node: Node) -> Any:
+        if name == "exposedPorts":
+            return [Node("Port", node, name, json.dumps({"port": port})) for port in self._ports_of(node)]
+        if name == "args" and node.call == "dockerHealthcheck":
+            assert node.parent is not None
+            return (health_of(_calls(node.parent), self._image_s(node.parent)) or ())[1:]
+        return self.answers.get(name, [])
 
     def _scalar(self, name: str, node: Node, args: dict[str, Any], of: str) -> Any:
         if name == "export":
             self._export(node, Path(args["path"]))
         if name == "endpoint":
-            return f"localhost:{args['port']}"
+            return f"{'127.0.0.1' if node.call == 'tunnel' else host_of(self.name_of(node))}:{args['port']}"
+        if name == "platform" and node.type == "Container":
+            return self._platform_of(node)
+        if name == "hostname":
+            return host_of(self.name_of(node))
+        if node.call == "dockerHealthcheck" and node.parent is not None:
+            found = health_of(_calls(node.parent), self._image_s(node.parent)) or ()
+            return found[0] == "CMD-SHELL" if name == "shell" else {"retries": 0}.get(name, "0s")
+        if node.type == "Port" and name in ("port", "protocol"):
+            return node.arguments["port"] if name == "port" else "TCP"
         return self.answers.get(name, PLAINEST.get(of, ""))
 
     def _known(self, node: Node) -> str:
@@ -173,16 +230,84 @@ class Session:
 
     # --- effects ---
 
-    def _effect(self, name: str, node: Node) -> None:
-        last = node.call
-        self.events.append(f"{name} {self.name_of(node)}")
-        if last == "tunnel" and name == "start":
-            servers = [_listen(one["frontend"]) for one in node.arguments["ports"]]
-            self.listening[node.id] = servers
-        elif last == "tunnel":
-            for server in self.listening.pop(node.id, []):
-                server.shutdown()
-                server.server_close()
+    def _effect(self, name: str, node: Node, args: dict[str, Any]) -> None:
+        self.events.append(f"{name} {self.name_of(node)}{' by SIGKILL' if args.get('kill') else ''}")
+        if node.call == "tunnel":
+            if name == "start":
+                self._tunnel(node)
+            elif there := self.tunnels.pop(node.id, None):
+                there.close()
+        elif name == "start":
+            self._start(node)
+        elif one := self.running.get(self.name_of(node)):
+            one.stop(bool(args.get("kill")), self.released)
+
+    def _start(self, node: Node) -> None:
+        name = self.name_of(node)
+        if name in self.running and not self.running[name].exited.is_set():
+            return
+        container = node.parent.parent if node.call == "withHostname" and node.parent else node.parent
+        assert container is not None
+        service = next(one for one in node.chain() if one.call == "asService")
+        started = Running(
+            name=name,
+            conduct=self.conduct.get(name) or Conduct(),
+            init=not service.arguments.get("noInit"),
+            ports=tuple(port for port, asked in self._ports_of(container).items() if asked),
+            health=health_of(_calls(container), self._image_s(container)),
+            tell=self.events.append,
+        )
+        for one in container.chain():
+            if one.call == "withServiceBinding":
+                self._bind(started, self.name_of(self.nodes[one.arguments["service"]]))
+        self.running[name] = started
+        try:
+            started.wait(self.released)
+        finally:
+            started.settled.set()
+
+    def _bind(self, started: Running, name: str) -> None:
+        other = self.running.get(name)
+        if other is None or other.exited.is_set():
+            raise told(f"start dependent services: bound service {host_of(name)} exited")
+        other.dependents.append(started)
+
+    def _tunnel(self, node: Node) -> None:
+        upstream = self.running[self.name_of(self.nodes[node.arguments["service"]])]
+        tunnel = self.tunnels[node.id] = Tunnel(upstream)
+        listen = self.attached.listen if self.attached else listen_everywhere
+        for one in node.arguments["ports"]:
+            tunnel.close_all.append(listen(one["frontend"], upstream.answer))
+        upstream.tunnels.append(tunnel)
+
+    def _platform_of(self, container: Node) -> str:
+        origin = next(one for one in container.chain() if one.call in ("container", "dockerBuild"))
+        dockerfile = origin.arguments.get("dockerfile", "Dockerfile") if origin.call == "dockerBuild" else ""
+        asked = None if dockerfile in self.from_nothing else origin.arguments.get("platform")
+        return str(asked or PLAINEST["Platform"])
+
+    def _ports_of(self, container: Node) -> dict[int, bool]:
+        """Port → whether the engine asks it before a service counts as started."""
+        found: dict[int, bool] = {}
+        for one in container.chain():
+            if one.call == "dockerBuild" and (port := self.exposed.get(one.arguments.get("dockerfile", "Dockerfile"))):
+                found[port] = True
+            if one.call == "withExposedPort":
+                found[one.arguments["port"]] = not one.arguments.get("experimentalSkipHealthcheck")
+        return found
+
+    def _image_s(self, container: Node) -> tuple[str, ...] | None:
+        names = [one.arguments["address"] for one in container.chain() if one.call == "from"]
+        return self.healthchecks.get(names[-1]) if names else None
+
+    def end(self) -> None:
+        """The client has gone: services are killed, none is asked to end (`StopSessionServices`)."""
+        for one in self.running.values():
+            if not one.exited.is_set():
+                self.events.append(f"kill {one.name} at the end of the session")
+                one.end(137)
+        for tunnel in self.tunnels.values():
+            tunnel.close()
 
     def name_of(self, node: Node) -> str:
         """`tunnel of db`, `db`: services by their host names."""
@@ -190,6 +315,19 @@ class Session:
             return f"tunnel of {self.name_of(self.nodes[node.arguments['service']])}"
         names = [one.arguments["hostname"] for one in node.chain() if one.call == "withHostname"]
         return names[-1] if names else node.type
+
+    def _evaluate(self, node: Node) -> None:
+        """What is lazy until now is done; builds are carried out by the kitchen where there is one."""
+        for one in node.chain() if self.docker is None else ():
+            if one.call == "dockerBuild" and one.id not in self.built:
+                self.built.add(one.id)
+                self.miss_ignore_files(Path("/nowhere"), one.arguments.get("dockerfile", "Dockerfile"))
+
+    def miss_ignore_files(self, context: Path, dockerfile: str) -> None:
+        """`applyDockerIgnore` looks for both files, whatever the client has left out; the log tells what it missed."""
+        for name in (pattern.format(dockerfile) for pattern in IGNORE_FILES):
+            if self.attached and not (context / name).exists():
+                self.attached.say(f"19  : ┆ ┆ ! stat {name}: no such file or directory{TRACE}")
 
     def _export(self, tarball: Node, path: Path) -> None:
         if self.docker is None:
@@ -205,10 +343,12 @@ class Session:
 
     def close(self) -> None:
         self.released.set()
-        for servers in self.listening.values():
-            for server in servers:
-                server.shutdown()
-                server.server_close()
+        self.attached = None
+        self.end()
+
+
+def _calls(container: Node) -> Iterator[tuple[str, dict[str, Any]]]:
+    return ((one.call, one.arguments) for one in container.chain())
 
 
 class Kitchen:
@@ -259,12 +399,13 @@ class Kitchen:
                 return "ENTRYPOINT []"
             case "withDefaultArgs":
                 return f"CMD {json.dumps(args['args'])}"
-        raise graphql.GraphQLError(f"the kitchen has no recipe for {call}")
+        raise told(f"the kitchen has no recipe for {call}")
 
     def _docker_build(self, node: Node) -> str:
         context = self._directory(node.parent)
         args = node.arguments
         name = args.get("dockerfile", "Dockerfile")
+        self.session.miss_ignore_files(context, name)
         if (own := context / f"{name}.dockerignore").exists():  # BuildKit's rule, which the classic builder lacks
             (context / ".dockerignore").write_text(own.read_text() + ".dockerignore\n")
         values = {one["name"]: one["value"] for one in args.get("buildArgs", [])}
@@ -274,9 +415,8 @@ class Kitchen:
         said = list(self.session.docker.api.build(path=str(context), rm=True, forcerm=True, decode=True, **options))
         for line in said:
             if "error" in line:
-                extensions = {"_type": "EXEC_ERROR", "cmd": ["build"], "exitCode": 1, "stderr": "", "path": []}
-                extensions["stdout"] = "".join(str(one.get("stream", "")) for one in said)
-                raise graphql.GraphQLError(line["error"], extensions=extensions)
+                stdout = "".join(str(one.get("stream", "")) for one in said)
+                raise exec_error(f"failed to clone built container state: {line['error']}: ", 1, stdout)
         return str(next(line["aux"]["ID"] for line in reversed(said) if "ID" in line.get("aux", {})))
 
     def _directory(self, node: Node | None) -> Path:
@@ -307,109 +447,6 @@ class Kitchen:
         folder = self.folder / f"d{self.count}"
         folder.mkdir(parents=True)
         return folder
-
-
-def _listen(port: int) -> ThreadingHTTPServer:
-    """A service at the end of its tunnel: answers every GET."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_args: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-    return server
-
-
-class SessionServer(ThreadingHTTPServer):
-    """The session over HTTP, as `dagger session` offers it."""
-
-    daemon_threads = True
-
-    def __init__(self, session: Session) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.session = session
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return {"DAGGER_SESSION_PORT": str(self.server_address[1]), "DAGGER_SESSION_TOKEN": TOKEN}
-
-    def close(self) -> None:
-        self.session.close()
-        self.shutdown()
-        self.server_close()
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: SessionServer
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        expected = base64.b64encode(f"{TOKEN}:".encode()).decode()
-        if self.path != "/query" or self.headers["Authorization"] != f"Basic {expected}":
-            self.server.session.problems.append(f"{self.path} without the session's token")
-            self._send(401, "{}")
-            return
-        try:
-            self._send(200, self.server.session.answer(json.loads(body)))
-        except Exception as error:  # noqa: BLE001 - a mistake of this server must not look like one of the engine
-            self.server.session.problems.append(repr(error))
-            self._send(500, "{}")
-
-    def _send(self, status: int, text: str) -> None:
-        with suppress(OSError):  # whoever asked has been ended
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(text.encode())))
-            self.end_headers()
-            self.wfile.write(text.encode())
-
-    def log_message(self, *_args: Any) -> None:
-        pass
-
-
-FAKE_CLI = '''\
-#!{python}
-"""A Dagger CLI that behaves as FAKE_DAGGER says."""
-import json, os, subprocess, sys, time
-mode = os.environ.get("FAKE_DAGGER", "")
-if sys.argv[1] == "version":
-    if mode == "silent":
-        time.sleep(60)
-    print("dagger v0.20.3 (image) linux/amd64" if mode == "old" else "dagger v0.21.11 (image) linux/amd64")
-    sys.exit(0)
-with open(os.environ["FAKE_DAGGER_SEEN"], "w") as file:
-    json.dump({{name: value for name, value in os.environ.items()}}, file)
-if mode == "crash":
-    sys.exit("panic: the engine exploded")
-if mode == "garbage":
-    print("Welcome to Dagger!", flush=True)
-    sys.exit(0)
-child = subprocess.Popen(["sleep", "600"])  # as the docker command that starts the engine's container
-open(os.path.join(os.environ["TMPDIR"], "half-written"), "w").close()
-if mode == "hang":
-    time.sleep(600)
-if mode == "noisy":
-    for number in range(20000):
-        print("engine line", number, "x" * 60, file=sys.stderr)
-    sys.stderr.flush()
-print(json.dumps({{"port": int(os.environ["FAKE_PORT"]), "session_token": os.environ["FAKE_TOKEN"]}}), flush=True)
-if mode == "dies":
-    time.sleep(float(os.environ.get("FAKE_DAGGER_LIFE", "1")))
-    sys.exit("panic: out of disk")
-sys.stdin.read()
-if mode == "never-ends":
-    time.sleep(600)
-child.kill()
-'''
 
 
 def processes_with(mark: str) -> list[int]:

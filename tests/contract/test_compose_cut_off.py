@@ -70,5 +70,5 @@ def test_a_program_that_is_gone_since_it_was_found(tmp_path: Path) -> None:
     compose = compose_that("exit 0", tmp_path)
     compose.version()
     (tmp_path / "docker-compose").write_text("not a program")
-    with pytest.raises(MoorageError, match="compose cannot be used: OSError"):
+    with pytest.raises(MoorageError, match="compose cannot be used: "):
         compose.config(Source(directory=tmp_path), "x", {})

@@ -278,12 +278,49 @@ def test_what_compose_cannot_write_as_json_is_read_all_the_same(written, wanted,
     source = reader.source({"services": {"web": web}})
     config = compose.config(source, "shop", {})
     service = config["services"]["web"]
-    assert sorted(service["build"].get("ssh") or []) == wanted
+    assert service["build"].get("ssh", []) == wanted
     assert "x-moorage" not in service
     assert reading.service_extensions(compose.raw_config(source)) == {"web": {"ready": {"log": "up"}}}
     again = tmp_path / "again.yaml"
     again.write_text(composing.file_text(config))
     assert compose.config(source.model_copy(update={"files": (again,)}), "shop", {})["services"]["web"] == service
+
+
+MAPPINGS = {
+    "image": "tiny:1",
+    "build": {
+        "context": ".",
+        "ssh": {"default": None, "k": "/keys/k", "a": "/keys/a", "z": "/keys/z"},
+        "args": {"D": "1", "B": "2", "C": "3"},
+        "additional_contexts": {"c": ".", "a": ".", "b": "."},
+        "extra_hosts": {"h1": "192.0.2.1", "h2": ["192.0.2.2", "192.0.2.3"], "h3": "192.0.2.4"},
+        "labels": {"z": "1", "b": "2", "a": "3"},
+        "ulimits": {"nproc": 3, "core": 3, "nofile": 3},
+    },
+    "environment": {"D": "1", "B": "2", "C": "3"},
+    "extra_hosts": {"h1": "192.0.2.1", "h2": ["192.0.2.2", "192.0.2.3"], "h3": "192.0.2.4"},
+    "sysctls": {"net.z": 1, "net.a": 2, "net.b": 3},
+    "annotations": {"z": "1", "b": "2", "a": "3"},
+    "labels": {"z": "1", "b": "2", "a": "3"},
+    "depends_on": ["c", "a", "b"],
+    "networks": {"n3": {"aliases": ["z", "a", "y"]}, "n1": {"driver_opts": {"z": "1", "a": "2"}}, "n2": None},
+    "ports": ["3000-3003", "80-81:80-81/udp"],
+    "ulimits": {"nproc": 3, "core": 3, "nofile": 3},
+    "logging": {"driver": "json-file", "options": {"z": "1", "a": "2"}},
+    "x-moorage": {"ready": {"log": "up"}},
+}
+"""Every form in which Compose takes names in no order and may print a list."""
+
+
+def test_what_compose_reads_twice_is_twice_the_same(tmp_path):
+    """A program in Go gives what a map holds in another order every time; a build would be another one every time."""
+    compose = ComposeCli(Settings())
+    reader = Bench("shop", None, compose, None, "tiny:1", tmp_path)
+    others = {name: {"image": "tiny:1"} for name in "abc"}
+    networks = {"n1": None, "n2": None, "n3": {"driver_opts": {"z": "1", "a": "2"}}}
+    source = reader.source({"services": {"web": MAPPINGS, **others}, "networks": networks})
+    read = [json.dumps([compose.config(source, "shop", {}), compose.raw_config(source)]) for _ in range(8)]
+    assert len(set(read)) == 1
 
 
 ENUM = {"image": "tiny:1", "pull_policy": "${POLICY:-missing}"}

@@ -10,5 +10,5 @@ from tests import compose_schema
 
 def test_compose_knows_no_other_keys() -> None:
     """`python -m tests.compose_schema` renews them; then `tests/unit/test_keys.py` says what is to be looked at."""
-    program = Path(find_program(None)[0][-1])
+    program = Path(find_program(None).program[-1])
     assert compose_schema.keys_of(compose_schema.schema_in(program)) == compose_schema.known()

@@ -22,6 +22,7 @@ from moorage.settings import Settings
 from moorage.testing import FakeEngine, FakeMachine
 from tests.contract import dagger_server
 from tests.contract.dagger_server import SCHEMA, Session, wait_until
+from tests.contract.dagger_services import exec_error
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "dagger" / "schema.graphqls"
 SOON = {"dagger_connect_timeout_s": 20.0}
@@ -109,7 +110,8 @@ def test_every_part_of_a_build_is_passed_on(session, engine, context, monkeypatc
         labels={"k": "v"},
     )
     assert found.image_id == engine.image("shop-web:latest")[0]
-    (asked,) = session.arguments_of("dockerBuild")
+    asked, *again = session.arguments_of("dockerBuild")
+    assert all(one == asked for one in again)
     assert asked["buildArgs"] == [{"name": "A", "value": "1"}]
     assert (asked["target"], asked["platform"], asked["dockerfile"]) == ("last", "linux/arm64", "Dockerfile")
     names = {one["name"]: one["plaintext"] for one in session.arguments_of("setSecret")}
@@ -122,6 +124,15 @@ def test_every_part_of_a_build_is_passed_on(session, engine, context, monkeypatc
     assert session.fields("File") == ["export"]
     order = [name for _, name, _ in session.calls]
     assert order.index("withRegistryAuth") < order.index("dockerBuild")
+
+
+def test_a_platform_that_the_engine_passes_over(session, engine, context):
+    """It builds `FROM scratch` for its own: an image that says so under the name of another must not come of it."""
+    session.from_nothing.add("Dockerfile")
+    with pytest.raises(ImageError, match="asked for linux/arm64, Dagger built for linux/amd64"):
+        built(engine, context, platforms=["linux/arm64"])
+    assert engine.image("shop-web:latest") is None
+    built(engine, context, platforms=["linux/amd64"])
 
 
 def test_what_is_ignored_is_not_sent(session, engine, context):
@@ -142,9 +153,9 @@ def test_what_it_has_nothing_for_is_refused_before_a_session(session, engine, co
 
 
 def test_a_command_that_fails_shows_its_output(session, engine, context):
-    extensions = {"_type": "EXEC_ERROR", "cmd": ["make"], "exitCode": 2, "stdout": "cc x.c", "stderr": "x.c:1: no"}
-    session.fail["export"] = graphql.GraphQLError('process "make" did not complete successfully', extensions=extensions)
-    with pytest.raises(ImageError, match=r"services\.web: build failed: process \"make\" did not") as caught:
+    said = 'process "make" did not complete successfully: '
+    session.fail["export"] = exec_error(f"failed to clone built container state: {said}", 2, "cc x.c\n", "x.c:1: no\n")
+    with pytest.raises(ImageError, match=r"services\.web: build failed: process \"make\" did not .*: 2$") as caught:
         built(engine, context)
     assert "x.c:1: no" in caught.value.fields["log"]
     assert "cc x.c" in caught.value.fields["log"]
@@ -175,6 +186,16 @@ def test_an_engine_that_is_too_old(session, engine, context):
         built(engine, context)
 
 
+def test_a_command_s_output_comes_before_the_engine_s(fake_cli, engine, context):
+    """The engine's own log is long, and of an ignore file that nobody has it tells as of an error."""
+    fake_cli.session.fail["export"] = exec_error("", 3, stderr="about to fail\n")
+    with pytest.raises(ImageError) as caught:
+        built(engine, context)
+    log = caught.value.fields["log"]
+    assert log.splitlines()[:2] == ["$ x", "about to fail"]
+    assert "traceparent" not in log
+
+
 # --- the CLI -------------------------------------------------------------------------------------------------
 
 
@@ -184,7 +205,9 @@ def test_the_cli_opens_a_session_and_leaves_other_engines_alone(fake_cli, engine
     found = fake_cli.environment
     assert {found[name] for name in ("DAGGER_LEAVE_OLD_ENGINE", "DO_NOT_TRACK", "DAGGER_NO_NAG")} == {"1"}
     assert found["OTEL_SDK_DISABLED"] == "true"
-    assert found["_EXPERIMENTAL_DAGGER_RUNNER_HOST"].startswith("tcp://127.0.0.1:")
+    assert found["NO_COLOR"] == "1"
+    assert not [line for line in said if "\x1b" in line or "traceparent" in line]
+    assert found["_EXPERIMENTAL_DAGGER_RUNNER_HOST"] == fake_cli.engine.unix
     assert fake_cli.session.fields("File") == ["export"]
     look = DaggerLook(Settings(), engine).preflight()
     assert (look.usable, look.version) == (True, "0.21.11")
@@ -278,12 +301,19 @@ def test_a_session_whose_moorage_was_killed_ends_by_itself(fake_cli, dagger_fold
     ("how", "reason"),
     [("old", r"the CLI is 0\.20\.3, but 0\.21\.1 or later"), ("silent", "no answer within")],
 )
-def test_a_cli_that_cannot_be_used_is_seen_before(fake_cli, engine, how, reason):
+def test_a_cli_that_cannot_be_used_is_seen_before(fake_cli, engine, monkeypatch, how, reason):
+    monkeypatch.setattr("moorage.adapters.dagger.preflight._VERSION_S", 1.0 if how == "silent" else 8.0)
     fake_cli.behave(how)
     found = DaggerLook(Settings(), engine).preflight()
     assert not found.usable
     assert re.search(reason, found.reason)
     assert found.hint
+
+
+def test_a_cli_that_is_slow_to_tell_its_version_can_be_used(fake_cli, engine):
+    """On a busy machine it took more than a second."""
+    fake_cli.behave("", FAKE_DAGGER_VERSION_TAKES="2.5")
+    assert DaggerLook(Settings(), engine).preflight().usable
 
 
 @pytest.mark.parametrize(
@@ -353,9 +383,9 @@ def test_errors_of_the_transport_may_pass(engine, context):
 # --- all of it -----------------------------------------------------------------------------------------------
 
 OURS_OR_PYTHON_S = {
-    *("do", "items", "pop", "get", "is_dir", "Platform", "BuildArg", "PortForward"),
-    *("_secret", "_named_secret", "_built", "_from_recipe", "_from_dockerfile", "_prepared", "_with_mounts", "_tunnel"),
-    *("_default_command",),
+    *("do", "items", "pop", "get", "is_dir", "Platform", "BuildArg", "PortForward", "open", "close"),
+    *("_secret", "_named_secret", "_built", "_from_recipe", "_from_dockerfile", "_container", "_with_mounts"),
+    *("_with_checks", "_check_platform", "_tunnel", "sleep", "partition", "_default_command", "Relay"),
 }
 
 
@@ -382,6 +412,10 @@ def test_no_call_goes_unchecked(session, engine, context):
     service |= {"secret_environment": {"S": "v"}, "entrypoint": ["e"], "own_entrypoint": False, "init": True}
     service |= {"scratch": ["/t"], "volumes": ["/v"], "ports": [1], "copies": {"/d": str(context)}, "bindings": {}}
     service |= {"files": [{"target": "/f", "content": "c", "uid": 0, "gid": 0, "mode": 0o400}], "hostname": "db"}
+    service |= {"asked": [1], "health": {"args": ["x"], "shell": True, "interval": "1.000s"}}
+    given, off = {"health": {"interval": "1.000s"}}, {"health": {"off": True}}
+    session.exposed["f"] = 9
+    session.healthchecks["x"] = ("CMD", "check")
     copied = {"copies": {"/f": str(context / "Dockerfile")}}
     session.answers["defaultArgs"] = ["run"]
     with DaggerChild({}, 60) as child:
@@ -390,8 +424,11 @@ def test_no_call_goes_unchecked(session, engine, context):
             {"do": "build", **made},
             {"do": "build", **common, "recipe": recipe},
             {"do": "build", **common, "recipe": {**recipe, "command": [], "build": []}},
+            {"do": "prepare", "name": "db", **service},
             {"do": "start", "name": "db", **service, "tunnels": [{"backend": 1, "frontend": free_port()}]},
-            {"do": "start", "name": "web", **service, **copied, "build": made, "bindings": {"db": "db"}, "tunnels": []},
+            {"do": "prepare", "name": "web", **service, **copied, "build": made, "bindings": {"db": "db"}, **off},
+            {"do": "start", "name": "web", **service, "tunnels": []},
+            {"do": "prepare", "name": "cache", **service, **given},
             {"do": "run", "name": "once", **service, "bindings": {"db": "db"}},
             {"do": "stop", "name": "web", "kill": False},
             {"do": "stop", "name": "db", "kill": True},

@@ -21,6 +21,7 @@ from moorage.model.definition import Source
 from moorage.rules import labels
 from moorage.settings import Settings
 from moorage.testing import FakeCompose, FakeEngine, FakeMachine
+from moorage.testing.machine import Box
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,6 +54,9 @@ class RealEyes:
         image, _ = self.client.images.build(fileobj=io.BytesIO("\n".join(lines).encode()), tag=tag, rm=True)
         return str(image.id)
 
+    def add_container(self, name: str, image: str, marks: dict[str, str]) -> None:
+        self.client.containers.create(image, SLEEP, name=name, labels=marks)
+
 
 class FakeEyes:
     """The same on the machine in memory."""
@@ -71,6 +75,9 @@ class FakeEyes:
 
     def make_image(self, tag: str, base: str, marks: dict[str, str]) -> str:
         return self.machine.add_image(tag, labels=marks)
+
+    def add_container(self, name: str, image: str, marks: dict[str, str]) -> None:
+        self.machine.add_box(Box(name, name, self.machine.tags[image], marks, tuple(SLEEP)))
 
 
 @dataclass
@@ -151,6 +158,30 @@ def free_port():
 def published(first, last=None):
     text = f"{first}-{last}" if last else str(first)
     return [{"target": 80, "published": text, "host_ip": "127.0.0.1", "protocol": "tcp", "mode": "ingress"}]
+
+
+class TestLabelsThatMakeNoSense:
+    """Anybody may give a container any label."""
+
+    @pytest.mark.parametrize("number", ["seven", "-1", "1" * 30, "\u0663", "1\n"])
+    def test_such_a_container_hides_no_other(self, bench, number):
+        good = bench.started()
+        name = f"{bench.stack}-odd"
+        marks = {
+            labels.COMPOSE_PROJECT: bench.stack,
+            labels.COMPOSE_SERVICE: "web",
+            labels.COMPOSE_NUMBER: number,
+            labels.COMPOSE_ONEOFF: "False",
+        }
+        bench.eyes.add_container(name, bench.image, marks)
+        found = bench.engine.observe(bench.stack)
+        assert [one.id for one in found.containers] == [good.id]
+        assert [one.id for one in bench.engine.containers(bench.stack, "web")] == [good.id]
+        (told,) = found.unreadable
+        assert name in told.where
+        assert labels.COMPOSE_NUMBER in told.what
+        assert f"docker rm {name}" in told.hint
+        assert "\n" not in told.said
 
 
 class TestCreate:
@@ -720,6 +751,13 @@ class TestExecAndLogs:
         found = bench.started(environment={"A": "of the service"})
         assert bench.engine.exec(found.id, ["sh", "-c", "echo $A"]) == (0, "of the service")
         assert bench.engine.exec(found.id, ["sh", "-c", "echo $A"], environment=["A=its own"]) == (0, "its own")
+
+    @pytest.mark.parametrize("program", [["sleep", "600"], ["yes", "a" * 1000]], ids=["silent", "loud"])
+    def test_one_that_does_not_end_is_ended(self, bench, program):
+        found = bench.started()
+        with pytest.raises(EngineError, match=r"no end within 0\.5 s") as caught:
+            bench.engine.exec(found.id, program, timeout_s=0.5)
+        assert caught.value.fields["timed_out"]
 
     def test_not_while_it_does_not_run(self, bench):
         bench.create({"web": bench.service()})

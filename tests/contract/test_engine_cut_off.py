@@ -23,6 +23,8 @@ from tests.contract.scripted_engine import TROUBLE, ScriptedEngine
 HOME = "0123456789ab"
 ENGINE: dict[str, Callable[[DockerEngine], Any]] = {
     "ping": lambda e: e.ping(),
+    "place": lambda e: e.place(),
+    "identity": lambda e: e.identity(),
     "observe": lambda e: e.observe("s"),
     "containers": lambda e: e.containers("s", "web"),
     "init_containers": lambda e: e.init_containers("s", "web"),
@@ -64,6 +66,7 @@ VOLUMES: dict[str, Callable[[DockerVolumes], Any]] = {
     "write": lambda v: v.write("x", "i", "s", [b"tar"]),
     "dump": lambda v: list(v.dump("c", ["true"], {})),
     "load": lambda v: v.load("c", ["true"], {}, [b"in"]),
+    "helpers": lambda v: v.helpers("s"),
     "remove_helpers": lambda v: v.remove_helpers("s"),
     "free_bytes": lambda v: v.free_bytes(),
 }

@@ -48,6 +48,29 @@ def test_removed(files):
     assert list(files.names("a")) == []
 
 
+def test_nothing_is_unfinished(files):
+    files.write("a/b", "x")
+    assert list(files.unfinished()) == []
+
+
+def test_what_a_killed_write_has_left_is_found_when_it_is_old(on_disk):
+    for name in ("a", "generations/shop/1.json", "failures/x.json"):
+        on_disk.write(name, "whole")
+    left = [on_disk.root / one for one in (".unfinished-1", "failures/.unfinished-2", "generations/shop/.unfinished-3")]
+    for number, one in enumerate(left):
+        one.write_text("half")
+        os.utime(one, times=(number, number))
+    (on_disk.root / "failures" / ".unfinished-4").write_text("it is written just now")
+    (on_disk.root / "failures" / ".unfinished-5").mkdir()
+    os.utime(on_disk.root / "failures" / ".unfinished-5", times=(0, 0))
+    names = list(on_disk.unfinished())
+    assert names == sorted(str(one.relative_to(on_disk.root)) for one in left)
+    for name in names:
+        on_disk.remove(name)
+    assert list(on_disk.unfinished()) == []
+    assert list(on_disk.names("failures")) == ["failures/x.json"]
+
+
 def test_dropped(files):
     for name in ("all/a/b", "all/a/c", "all/d/e/f"):
         files.write(name, "x")
@@ -128,3 +151,35 @@ def test_a_file_where_a_folder_should_be(on_disk):
     with pytest.raises(HomeError):
         on_disk.write("a/b", "x")
     assert on_disk.read("a/b") is None
+
+
+class TestSomethingElseInPlaceOfAFile:
+    """What is not a file is said, at once; what cannot be looked at hides no other."""
+
+    def test_a_pipe_a_folder_and_a_device_are_not_read(self, on_disk):
+        on_disk.write("failures/good.json", "{}")
+        os.mkfifo(on_disk.root / "failures/pipe.json")
+        (on_disk.root / "failures/folder.json").mkdir()
+        (on_disk.root / "failures/device.json").symlink_to("/dev/zero")
+        (on_disk.root / "failures/itself.json").symlink_to("itself.json")
+        for name in ("pipe", "folder", "device", "itself"):
+            with pytest.raises(HomeError, match=name):
+                on_disk.read(f"failures/{name}.json")
+        assert list(on_disk.names("failures")) == ["failures/good.json"]
+
+    def test_nothing_is_removed_behind_a_link(self, on_disk, tmp_path):
+        (tmp_path / "elsewhere" / "sub").mkdir(parents=True)
+        precious = tmp_path / "elsewhere" / "1.json"
+        precious.write_text("precious")
+        on_disk.write("generations/shop/1.json", "{}")
+        (on_disk.root / "generations/linked").symlink_to(tmp_path / "elsewhere")
+        for act in (
+            lambda: on_disk.remove("generations/linked/1.json"),
+            lambda: on_disk.drop("generations/linked"),
+            lambda: on_disk.drop("generations/linked/sub"),
+        ):
+            with pytest.raises(HomeError):
+                act()
+        assert precious.read_text() == "precious"
+        on_disk.drop("generations/shop")
+        assert list(on_disk.folders("generations")) == ["linked"]

@@ -15,7 +15,7 @@ import time
 import pytest
 
 from moorage.adapters.locks.stack import StackLock
-from moorage.errors import BusyError
+from moorage.errors import BusyError, HomeError
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_held_by_us_until_released(folder):
         assert (held["operation"], held["pid"]) == ("up", os.getpid())
         assert held["since"].endswith("+00:00")
     assert lock.held() is None
-    assert [file.name for file in folder.iterdir()] == ["shop.lock"]
+    assert list(folder.iterdir()) == [], "a name that never comes again leaves nothing"
 
 
 def test_each_stack_has_its_own(folder):
@@ -221,3 +221,15 @@ def test_one_at_a_time(folder):
     for worker in workers:
         worker.join()
     assert most == [1]
+
+
+@pytest.mark.parametrize("name", ["../poetry", "a/b", "..", "", "a\0b"])
+def test_a_name_that_leads_elsewhere_is_refused(tmp_path, name):
+    """Anybody may write a name onto a volume: the file of a lock goes when it is given back."""
+    folder = tmp_path / "locks"
+    others = tmp_path / "poetry.lock"
+    others.write_text("somebody's")
+    with pytest.raises(HomeError, match="name"):
+        StackLock(folder, name).acquire("volumes prune", 0)
+    assert others.read_text() == "somebody's"
+    assert list(tmp_path.iterdir()) == [others]

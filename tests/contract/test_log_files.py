@@ -184,3 +184,26 @@ class TestTail:
         assert log_files.last_lines(log, 1) == ("d",)
         assert log_files.last_lines(log, 9) == ("a", "b", "c", "d")
         assert log_files.tail(log, 3) == ("d",), "of one process only: what it said when it ended"
+
+
+def test_no_more_of_the_end_is_read_than_fits(log, monkeypatch):
+    """One line that has no end, and more lines than anybody reads."""
+    monkeypatch.setattr(log_files, "_MOST_BYTES", 100_000)
+    with log.open("wb") as file:
+        file.truncate(1 << 40)
+        file.seek(0, os.SEEK_END)
+        file.write(b"\nlast\n")
+    (first, last) = log_files.tail(log, 1_000_000)
+    assert (len(first), last) == (100_000 - len("\nlast\n"), "last")
+    assert log_files.tail(log, 1) == ("last",)
+
+
+def test_what_was_written_too_fast_is_not_copied_whole(log):
+    with log.open("wb") as file:
+        file.truncate(1 << 40)
+        file.seek(0, os.SEEK_END)
+        file.write(b"\nlast\n")
+    log_files.rotate(log, LIMIT)
+    kept = log_files.earlier(log)
+    assert kept.stat().st_size == 10 * LIMIT
+    assert log_files.tail(kept, 1) == ("last",)

@@ -51,6 +51,7 @@ def test_two_homes_hold_it_one_after_the_other(tmp_path, address, folder):
         with pytest.raises(BusyError, match=rf"another \$MOORAGE_HOME on this engine \(pid {os.getpid()}\)"):
             two.acquire("up", 0)
         assert two.held() is None, "in its own home nobody has it"
+        assert list(two.path.parent.iterdir()) == [], "and no trace"
     with two.acquire("up", 0):
         pass
     assert list(folder.iterdir()) == [], "no trace"
@@ -115,3 +116,23 @@ def test_what_a_stranger_puts_there_is_not_taken_for_it(trap, tmp_path, address,
     assert not MachineLock(address, "shop", (folder, elsewhere)).take()
     assert victim.read_text() == "untouched"
     assert MachineLock(address, "shop", (folder, tmp_path / "nowhere")).take(), "no place: no such lock"
+
+
+def test_one_that_is_removed_before_it_is_opened_is_made_again(monkeypatch, tmp_path, address):
+    """Its last holder tidies up just then. Another folder would be another lock: two would have the name."""
+    folders = (tmp_path / "first", tmp_path / "second")
+    for one in folders:
+        one.mkdir()
+    make, calls = MachineLock._make, []
+
+    def removed_at_once(lock, path):
+        make(lock, path)
+        calls.append(path)
+        if len(calls) == 1:
+            path.unlink()
+
+    monkeypatch.setattr(MachineLock, "_make", removed_at_once)
+    lock = MachineLock(address, "shop", folders)
+    assert lock.take()
+    assert [list(one.iterdir()) != [] for one in folders] == [True, False]
+    assert not MachineLock(address, "shop", folders).take()

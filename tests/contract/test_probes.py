@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -182,6 +183,11 @@ class TestTcp:
     def test_closed_after_a_moment_is_not_ready(self, server):
         assert "closes" in PROBER.tcp("127.0.0.1", server(lambda _connection: time.sleep(0.03)), 1)
 
+    def test_closed_after_a_moment_of_a_busy_machine_is_not_ready(self, server, monkeypatch):
+        cores = os.cpu_count() or 1
+        monkeypatch.setattr(os, "getloadavg", lambda: (50.0 * cores, 0.0, 0.0))
+        assert "closes" in PROBER.tcp("127.0.0.1", server(lambda _connection: time.sleep(0.3)), 1)
+
     def test_reset_is_not_ready(self, server):
         def reset(connection):
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
@@ -245,6 +251,21 @@ class TestHttp:
 
     def test_no_answer_in_time(self, url):
         assert PROBER.http(url + "/slow", 0.2, None) == f"{url}/slow: no answer in 0.2 s"
+
+    @pytest.mark.parametrize(
+        ("begin", "piece"), [(b"HTTP/1.1 200 OK\r\nX: ", b"y"), (b"", b"HTTP/1.1 100 Continue\r\n\r\n")]
+    )
+    def test_an_answer_drop_by_drop(self, server, begin, piece):
+        def drip(connection):
+            with suppress(OSError):
+                connection.sendall(begin)
+                for _ in range(60):
+                    connection.sendall(piece)
+                    time.sleep(0.05)
+                connection.sendall(b"\r\n\r\n" if begin else b"HTTP/1.1 200 OK\r\n\r\n")
+
+        url = f"http://127.0.0.1:{server(drip)}/"
+        assert PROBER.http(url, 0.5, None) == f"{url}: no answer in 0.5 s"
 
     def test_not_http(self, server):
         port = server(lambda connection: connection.sendall(b"220 smtp\r\n\r\n"))

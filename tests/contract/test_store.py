@@ -392,3 +392,38 @@ class TestInheritance:
         seen = store.preview((want(8000, "web"),), taken=NONE_TAKEN, bindable=lambda *_: True, complete=True, now=NOW)
         assert ports_of(seen) == [8000]
         assert store.leases() == before
+
+
+def test_a_directory_that_is_missing_is_remembered_from_the_first_look(store):
+    later = NOW + timedelta(minutes=10)
+    assert store.missing_since("shop", "/shop") is None
+    assert store.note_missing("shop", "/shop", NOW) == NOW
+    assert store.note_missing("shop", "/shop", later) == NOW
+    assert store.missing_since("shop", "/shop") == NOW
+    assert store.missing_since("shop", "/elsewhere") is None, "it has moved: that is another directory"
+    assert store.note_missing("shop", "/elsewhere", later) == later
+    assert store.note_missing("shop", "/elsewhere", NOW) == NOW, "a clock that was set back"
+    store.forget_missing("shop")
+    store.forget_missing("shop")
+    assert store.missing_since("shop", "/elsewhere") is None
+    store.note_missing("shop", "/shop", NOW)
+    store.forget_stack("shop")
+    assert store.missing_since("shop", "/shop") is None
+
+
+def test_a_directory_that_a_stack_was_started_from_is_not_missing_any_more(store):
+    """Else one that is moved for a moment months later would have been missing all the time."""
+    store.note_missing("shop", "/shop", NOW)
+    store.note_missing("blog", "/blog", NOW)
+    run = RunRecord(id="r1", stack="shop", operation="up", pid=1, host="h", started_at=NOW)
+    store.commit(run, StackRecord(name="shop", path="/shop", created_at=NOW), [], [])
+    assert store.missing_since("shop", "/shop") is None
+    assert store.missing_since("blog", "/blog") == NOW
+
+
+def test_all_leases_of_a_stack_are_released(store):
+    lease(store, want(8000, "a"), want(8001, "b"))
+    lease(store, want(8002, stack="blog"))
+    store.release_all("shop")
+    store.release_all("never there")
+    assert ports_of(store.leases()) == [8002]

@@ -27,6 +27,7 @@ HOW = {"taken": frozenset(), "bindable": lambda *_: True, "now": NOW}
 CALLS = {
     "leases of a stack": lambda store: store.leases("shop"),
     "release": lambda store: store.release([KEY]),
+    "release_all": lambda store: store.release_all("shop"),
     "release_run": lambda store: store.release_run("r1"),
     "commit_run": lambda store: store.commit_run("r1"),
     "commit": lambda store: store.commit(RUN, STACK, [GENERATION], [KEY]),
@@ -34,6 +35,7 @@ CALLS = {
     "save_stack": lambda store: store.save_stack(STACK),
     "forget_stack": lambda store: store.forget_stack("shop"),
     "generations": lambda store: store.generations("shop"),
+    "numbers": lambda store: store.numbers("shop"),
     "save_generation": lambda store: store.save_generation(GENERATION),
     "forget_generation": lambda store: store.forget_generation("shop", 1),
     "open_run": lambda store: store.open_run(RUN),
@@ -49,6 +51,10 @@ CALLS = {
     "add_timing": lambda store: store.add_timing("shop", "web", 1, "ready", 1.5, NOW),
     "timings": lambda store: store.timings("shop", "web", "ready"),
     "old_timings": lambda store: store.old_timings("shop", timedelta(days=1)),
+    "note_missing": lambda store: store.note_missing("shop", "/shop", NOW),
+    "missing_since": lambda store: store.missing_since("shop", "/shop"),
+    "forget_missing": lambda store: store.forget_missing("shop"),
+    "unreadable of a stack": lambda store: store.unreadable("shop"),
     "forget_timings": lambda store: store.forget_timings("shop", timedelta(days=1)),
 }
 WHOLE_TABLES = {
@@ -58,6 +64,9 @@ WHOLE_TABLES = {
     "leases": lambda store: store.leases(),
     "restore": lambda store: store.restore([]),
     "stacks": lambda store: store.stacks(),
+    "names": lambda store: store.names(),
+    # For `sweep`: all there is, once.
+    "unreadable": lambda store: store.unreadable(),
     # The last ones in the order of the table: as many rows as are asked for.
     "runs": lambda store: store.runs(None),
     # Has one row at most.

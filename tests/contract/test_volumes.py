@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,7 +125,7 @@ def test_no_such_image(place):
 def test_sizes_and_users(place):
     place.bench.create({"web": place.bench.service(volumes=["data:/data"])}, volumes={"data": None})
     place.write(("a", b"x" * 1000))
-    found = next(one for one in place.volumes.all() if one.name == place.name)
+    found = _measured(place)
     assert found.size_bytes >= 1000
     [user] = found.users
     assert (user.stack, user.service, user.running) == (place.bench.stack, "web", False)
@@ -179,8 +181,14 @@ class TestTheRealOne:
         container = place.bench.started()
         with pytest.raises(EngineError, match="enough"):
             place.volumes.load(
-                container.id, ["sh", "-c", "echo enough >&2; exit 1"], {}, (b"x" * 65536 for _ in range(500))
+                container.id, ["sh", "-c", "echo enough >&2; exit 1"], {}, itertools.repeat(b"x" * 65536)
             )
+
+    def test_a_program_that_closes_its_output_and_reads_on(self, place):
+        container = place.bench.started()
+        closed = "exec > /dev/null 2>&1; sleep 0.3; cat > /got"
+        place.volumes.load(container.id, ["sh", "-c", closed], {}, (b"x" * 65536 for _ in range(100)))
+        assert b"".join(place.volumes.dump(container.id, ["sh", "-c", "wc -c < /got"], {})) == b"6553600\n"
 
     def test_the_first_words_are_not_lost(self, place):
         container = place.bench.started()
@@ -190,3 +198,19 @@ class TestTheRealOne:
 
     def test_room(self, place):
         assert place.volumes.free_bytes() is None or place.volumes.free_bytes() > 0
+
+
+def _measured(place: Place) -> Volume:
+    """The volume with its size: tests beside this one may have the engine measure, too."""
+    while True:
+        found: Volume = next(one for one in place.volumes.all(sized=True) if one.name == place.name)
+        if found.size_bytes is not None:
+            return found
+
+
+def test_many_ask_at_once(place: Place) -> None:
+    """Engines before 23 measure for one only, and refuse the others."""
+    place.make()
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: place.volumes.all(sized=True), range(24)))
+    assert all(place.name in {one.name for one in each} for each in found)

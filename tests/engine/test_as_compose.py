@@ -39,6 +39,7 @@ DIFFERENCES = {
     "Config.Labels": "ours beside Compose's, and Compose's hash and file of what it was made from; others are compared",
     "HostConfig.PortBindings": "leased ports, on 127.0.0.1 unless the file names an address; which are published is compared",
     "HostConfig.Binds, HostConfig.Mounts, Config.Env": "their order",
+    "HostConfig.Ulimits, HostConfig.ExtraHosts": "their order, which is another one each time `docker compose up` runs",
     "Mounts.*.Source": "of a volume: it has the project's name in it, or is a number",
 }
 """What is not compared as it is, and why: printed at the end of the tests."""
@@ -244,7 +245,7 @@ def described(client: docker.DockerClient, name: str, *, built: bool) -> dict[st
     config |= {"Image": "", "Env": sorted(config["Env"] or ())}
     config["Labels"] = {key: value for key, value in marks.items() if not key.startswith(_OURS)}
     host |= {"PortBindings": sorted(host["PortBindings"] or ()), "Binds": sorted(host["Binds"] or ())}
-    host["Mounts"] = sorted(host.get("Mounts") or (), key=str)
+    host |= {key: sorted(host.get(key) or (), key=str) for key in ("Mounts", "Ulimits", "ExtraHosts")}
     result["Status"] = plain["State"]["Status"]
     result["Image"] = "" if built else plain["Image"]
     result["Mounts"] = sorted(
@@ -308,7 +309,7 @@ def test_up_makes_what_compose_makes(
 def _by_compose(folder: Path, text: str, name: str, client: docker.DockerClient) -> tuple[dict[str, Any] | None, str]:
     """What Compose makes, and what it says. None: it fails."""
     (folder / "compose.yaml").write_text(text)
-    compose = [*find_program(None)[0], "-p", name, "--profile", "p"]
+    compose = [*find_program(None).program, "-p", name, "--profile", "p"]
 
     def call(*arguments: str) -> subprocess.CompletedProcess[str]:
         env = {key: value for key, value in os.environ.items() if not key.startswith("COMPOSE")}

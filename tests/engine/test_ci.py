@@ -56,7 +56,7 @@ def _written(project: Project, image: str, backend: str) -> Project:
 def nothing_left(machine_state: MachineState, moorage_home: Path) -> Iterator[None]:
     """Each of these tests ends with no container, network, volume, image, lease, record or lock of its stack."""
     yield
-    tags = [tag for image in machine_state.client.images.list() for tag in image.tags]
+    tags = [tag for image in machine_state.client.api.images() for tag in image["RepoTags"] or ()]
     assert [tag for tag in tags if machine_state.prefix in tag] == []
     assert _leases(moorage_home) == []
     assert list((moorage_home / "temporary").glob("*")) == []

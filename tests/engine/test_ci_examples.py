@@ -199,7 +199,7 @@ def test_a_stack_without_a_file(shop: Project, tiny_image: str, docker_client: d
     redis = dict(line.split("=", 1) for line in _base_images())["REDIS_IMAGE"]
     image = f"{shop.name}-shop"
     dockerfile = f"FROM {tiny_image}\nCMD httpd -f -p 8000\n".encode()
-    docker_client.images.build(fileobj=io.BytesIO(dockerfile), tag=image)
+    docker_client.images.build(fileobj=io.BytesIO(dockerfile), tag=image, rm=True)
     here = text.replace('image="redis:7"', f'image="{redis}"').replace('image="shop"', f'image="{image}"')
     shop.write("stack.py", here.replace("shop = Stack(", f'shop = Stack(name="{shop.name}",'))
     ((code, said),) = run_steps(shop.path, ["python stack.py"], {})

@@ -61,7 +61,7 @@ def test_up_says_all_there_is_to_know(two, docker_compose):
     found = two.moorage("up", "--json").json
     assert set(found) == {
         "stack", "path", "state", "generation", "services", "networks", "shared_networks", "elapsed_s", "changed", "flow_run_id",
-        "flow_run_url", "notices",
+        "flow_run_url", "notices", "engine",
     }  # fmt: skip
     assert (found["stack"], found["path"], found["state"], found["generation"]) == (
         two.name,

@@ -370,7 +370,7 @@ def test_a_compose_that_hangs_is_ended_with_its_children(stack, tmp_path, settin
     fake.chmod(0o755)
     s = stack(WEB)
     compose = ComposeCli(settings.model_copy(update={"compose": fake, "compose_timeout_s": 0.5}))
-    with pytest.raises(DefinitionError, match=r"no answer within 0\.5 s"):
+    with pytest.raises(DefinitionError, match=r"no answer within [\d.]+ s"):
         compose.config(s.request().source, s.name, {})
     group = (tmp_path / "pid").read_text().strip()
     assert eventually(lambda: not alive_in_group(group)), "the whole group was killed"

@@ -102,7 +102,8 @@ async def test_killed_for_lack_of_memory(stack, machine_state):
     s = stack(
         failing(
             ["sh", "-c", f"echo allocating; exec sh -c '{allocate}; code=$?; sleep 3; exit $code'"],
-            "mem_limit: 8m\n            memswap_limit: 8m",
+            # Never ready: how soon it is killed depends on the machine.
+            "mem_limit: 8m\n            memswap_limit: 8m\n            x-moorage: {ready: {exec: ['false']}}",
         )
     )
     with nothing_left(s, machine_state):
@@ -114,14 +115,18 @@ async def test_killed_for_lack_of_memory(stack, machine_state):
 
 
 async def test_killed_for_lack_of_memory_while_others_start(stack, machine_state):
+    """It is ready, then the other starts, then it is killed, and only then the other is ready."""
     allocate = "head -c 200000000 /dev/zero | tail -c 150000000 > /dev/null"
-    slow = ["sh", "-c", "sleep 4; touch /tmp/up; exec sleep infinity"]
+    killed = f"until test -e /both/started; do sleep 0.1; done; {allocate}; code=$?; touch /both/killed; exit $code"
+    last = "touch /both/started; until test -e /both/killed; do sleep 0.1; done; sleep 4; touch /tmp/up; exec sleep infinity"
     s = stack(f"""
         services:
-          db: {{image: "${{TINY_IMAGE}}", command: {json.dumps(slow)}, stop_grace_period: 0s,
+          db: {{image: "${{TINY_IMAGE}}", command: {json.dumps(["sh", "-c", last])}, stop_grace_period: 0s,
+               volumes: ["both:/both"], depends_on: {{web: {{condition: service_healthy}}}},
                x-moorage: {{ready: {{exec: [test, -e, /tmp/up]}}}}}}
-          web: {{image: "${{TINY_IMAGE}}", command: {json.dumps(["sh", "-c", f"sleep 1; {allocate}; code=$?; sleep 1; exit $code"])},
+          web: {{image: "${{TINY_IMAGE}}", command: {json.dumps(["sh", "-c", killed.replace("$", "$$")])}, volumes: ["both:/both"],
                 mem_limit: 8m, memswap_limit: 8m, x-moorage: {{ready: {{exec: "true"}}}}}}
+        volumes: {{both: {{}}}}
     """)
     with nothing_left(s, machine_state):
         error = await s.fails(NotReadyError)

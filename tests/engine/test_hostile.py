@@ -8,6 +8,7 @@ import os
 
 import pytest
 
+from moorage.adapters.engine import client
 from moorage.errors import DefinitionError, MoorageError
 from moorage.show.text import error_text
 from moorage.work.definitions import resolve
@@ -283,6 +284,18 @@ async def test_a_service_with_a_very_long_name(stack, machine_state):
         assert len(s.containers()) == 1
         await s.down(volumes=True, release_ports=True)
     machine_state.assert_same()
+
+
+async def test_of_a_log_without_end_the_end_is_read(stack, monkeypatch):
+    script = "i=0; while [ $$i -lt 3000 ]; do echo line $$i; i=$$((i+1)); done; sleep 600"
+    s = stack(
+        f"services: {{web: {{image: '${{TINY_IMAGE}}', init: true, command: [sh, -c, '{script}'], x-moorage: {{ready: {{log: 'line 2999'}}}}}}}}"
+    )
+    await s.up()
+    monkeypatch.setattr(client, "_LOG_BYTES", 1000)
+    lines = s.world.engine.logs(s.container("web").id, None).splitlines()
+    assert lines[-1] == "line 2999"
+    assert 50 < len(lines) < 101
 
 
 async def test_a_log_full_of_control_characters(stack, machine_state):

@@ -40,5 +40,5 @@ def test_the_engine_takes_none_of_them(project: Project, tiny_image: str, record
 
 
 def _compose(project: Project, *arguments: str) -> int:
-    command = [*find_program(None)[0], "-p", project.name, *arguments]
+    command = [*find_program(None).program, "-p", project.name, *arguments]
     return subprocess.run(command, cwd=project.path, capture_output=True, check=False).returncode

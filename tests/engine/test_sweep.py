@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -18,6 +20,7 @@ from moorage.model.finding import Finding, Leftover
 from moorage.model.lease import LeaseKey, Request
 from moorage.model.request import SweepRequest
 from moorage.rules import labels
+from moorage.work.operations import leftovers
 from moorage.work.operations.sweep import sweep
 from moorage.work.operations.up import up
 from moorage.work.runs.context import Context
@@ -110,6 +113,12 @@ async def found(world, **how: bool) -> list[Finding]:
     return await sweep(Context(world), SweepRequest(**how))
 
 
+async def found_again(world, **how: bool) -> list[Finding]:
+    """What a second sweep finds, after the time for which a stack without a directory is left alone."""
+    await found(world)
+    return await found(replace(world, settings=world.settings.model_copy(update={"sweep_again_s": 0.0})), **how)
+
+
 def of(findings: list[Finding], stack: str) -> dict[Leftover, Finding]:
     return {one.kind: one for one in findings if one.stack == stack}
 
@@ -153,7 +162,7 @@ async def test_what_is_not_ours_is_never_touched(state, stack, strangers):
             await s.down(volumes=True, release_ports=True)
     plant(strangers, s.name)
     before = strangers.now()
-    findings = await found(s.world, volumes=True)
+    findings = await found_again(s.world, volumes=True)
     assert not [one for one in findings if one.error], findings
     assert strangers.now() == before
     assert s.world.store.unfinished_runs() == ()
@@ -207,6 +216,11 @@ async def test_only_a_look(stack, machine_state):
     lease(s.world, f"{s.name}-nobody")
     s.client.images.get(s.container("web").image.id).tag(f"{labels.pin_prefix(s.name)}old", tag="id-0123456789ab")
     before = (machine_state.now(), s.ids(), gone.ids(), s.world.store.leases(), s.world.store.stacks(), tags(s))
+    first = of(await found(s.world, dry_run=True), gone.name)[Leftover.STACK]
+    assert "a sweep ends it if that is still so" in first.what
+    assert f"moorage down --name {gone.name}" in first.left
+    assert s.world.store.missing_since(gone.name, str(gone.path)) is None, "a look writes nothing down"
+    s.world.store.note_missing(gone.name, str(gone.path), s.world.clock.now() - timedelta(hours=1))
     looked = await found(s.world, dry_run=True)
     after = (machine_state.now(), s.ids(), gone.ids(), s.world.store.leases(), s.world.store.stacks(), tags(s))
     assert after == before
@@ -227,7 +241,7 @@ async def test_a_stack_whose_directory_is_gone(stack, machine_state):
     s = stack(WEB)
     await s.up()
     shutil.rmtree(s.path)
-    finding = of(await found(s.world), s.name)[Leftover.STACK]
+    finding = of(await found_again(s.world), s.name)[Leftover.STACK]
     assert finding.swept
     assert str(s.path) in finding.what
     assert f"volumes stay: {s.name}_data" in finding.what
@@ -241,8 +255,45 @@ async def test_its_volumes_too_when_asked_for(stack, machine_state):
     s = stack(WEB)
     await s.up()
     shutil.rmtree(s.path)
-    assert of(await found(s.world, volumes=True), s.name)[Leftover.STACK].swept
+    assert of(await found_again(s.world, volumes=True), s.name)[Leftover.STACK].swept
     machine_state.assert_same()
+
+
+async def test_a_directory_that_is_moved_for_a_moment_costs_nothing(stack, machine_state):
+    """Not even if it is missing twice: between the two looks it was there again."""
+    s = stack(WEB)
+    await s.up()
+    running, aside = s.ids(), s.path.with_name(f"{s.path.name}-aside")
+    for _ in range(2):
+        s.path.rename(aside)
+        finding = of(await found(s.world), s.name)[Leftover.STACK]
+        assert (finding.swept, finding.error) == (False, None)
+        assert finding.left
+        aside.rename(s.path)
+        assert await found(s.world) == []
+    assert s.ids() == running
+    await s.down(volumes=True, release_ports=True)
+    machine_state.assert_same()
+
+
+async def test_a_directory_that_cannot_be_looked_at_is_not_gone(stack, monkeypatch):
+    """A network drive whose server is away: ESTALE, ENOTCONN, EACCES, or no answer at all."""
+    s = stack(WEB)
+    await s.up()
+    running, real = s.ids(), leftovers._is_directory
+    for number in (errno.ESTALE, errno.ENOTCONN, errno.EACCES, errno.EIO, errno.ELOOP):
+
+        def away(path: str, number: int = number) -> bool:
+            if path == str(s.path):
+                raise OSError(number, os.strerror(number))
+            return real(path)
+
+        monkeypatch.setattr(leftovers, "_is_directory", away)
+        finding = of(await found_again(s.world), s.name)[Leftover.STACK]
+        assert os.strerror(number) in str(finding.error)
+        assert s.ids() == running
+    monkeypatch.setattr(leftovers, "_is_directory", real)
+    await s.down(volumes=True, release_ports=True)
 
 
 async def test_a_stack_whose_time_has_passed(stack, machine_state):
@@ -285,6 +336,24 @@ async def test_image_tags_that_no_generation_uses(stack, tiny_image, docker_clie
     await s.down(volumes=True, release_ports=True)
 
 
+async def test_what_an_engine_made_too_late_for_a_snapshot_is_removed(stack, tiny_image, machine_state):
+    s = stack(WEB)
+    await s.up()
+    marks = {labels.HELPER: s.name, labels.HOME: s.world.home}
+    late = [s.client.containers.create(tiny_image, ["-"], labels=marks).name for _ in range(2)]
+    others = s.client.containers.create(tiny_image, ["-"], labels={**marks, labels.HOME: OTHER_HOME})
+    try:
+        (finding,) = await found(s.world)
+        assert (finding.kind, finding.what, finding.swept) == (Leftover.HELPERS, ", ".join(sorted(late)), True)
+        assert {one.name for one in s.client.containers.list(all=True, ignore_removed=True)} & {*late, others.name} == {
+            others.name
+        }
+    finally:
+        others.remove(force=True)
+    await s.down(volumes=True, release_ports=True)
+    machine_state.assert_same()
+
+
 async def test_what_is_under_way_is_left_alone(stack, machine_state):
     """A run holds the lock: its leases, its unfinished record and its containers are its own business."""
     s = stack(WEB)
@@ -296,7 +365,8 @@ async def test_what_is_under_way_is_left_alone(stack, machine_state):
     held.acquire("up", 1)
     coming.acquire("up", 1)
     try:
-        assert await found(s.world) == []
+        (finding,) = await found(s.world)
+        assert (finding.stack, finding.swept, finding.left) == (s.name, False, "another run holds it")
         assert machine_state.now() == before
         assert s.world.store.leases(f"{s.name}-coming")
     finally:

@@ -114,7 +114,9 @@ def test_sweep_ends_the_stacks_of_removed_worktrees_and_nothing_else(shop, docke
     shutil.rmtree(foreign.path)
     git(shop.path, "worktree", "remove", "--force", str(tree))
     shutil.rmtree(deleted)
-    found = shop.moorage("sweep", "--json").json
+    looked = shop.moorage("sweep", "--json").json
+    assert sorted(one["stack"] for one in looked if one["kind"] == "stack" and one["left"]) == sorted(stacks)
+    found = shop.moorage("sweep", "--json", MOORAGE_SWEEP_AGAIN_S="0").json
     assert sorted(one["stack"] for one in found if one["kind"] == "stack" and one["swept"]) == sorted(stacks)
     assert not [one for stack in stacks for one in names(docker_client, stack)]
     left = docker_client.containers.get(f"{foreign.name}-web-1")

@@ -13,14 +13,24 @@ from typing import TYPE_CHECKING, Any
 from requests.exceptions import ChunkedEncodingError
 
 from moorage.errors import EngineError, MoorageError
-from moorage.model.request import DownRequest, RestartRequest, RollbackRequest, StartRequest, StopRequest
+from moorage.model.request import (
+    DownRequest,
+    RestartRequest,
+    RestoreRequest,
+    RollbackRequest,
+    StartRequest,
+    StopRequest,
+    SweepRequest,
+)
 from moorage.settings import Settings
 from moorage.work.definitions.request import UpRequest, source_of
 from moorage.work.operations.down import down
 from moorage.work.operations.restart import restart
+from moorage.work.operations.restore import restore
 from moorage.work.operations.rollback import rollback
 from moorage.work.operations.start import start
 from moorage.work.operations.stop import stop
+from moorage.work.operations.sweep import sweep
 from moorage.work.operations.up import up
 from moorage.work.runs.context import Context
 from moorage.work.runs.scheduler import directly
@@ -57,6 +67,8 @@ class Deed:
     lock_timeout_s: float = 60.0
     to: int | None = None
     recreate: bool = False
+    source: Path | None = None
+    """What is restored."""
 
 
 def settings_of(deed: Deed) -> Settings:
@@ -92,6 +104,13 @@ async def do(world: World, deed: Deed, act_of: Any = None) -> None:
             await restart(Context(world, step_runner=act_of), RestartRequest(stack=stack, recreate=deed.recreate))
         case "rollback":
             await rollback(Context(world, step_runner=act_of), RollbackRequest(stack=stack, to=deed.to))
+        case "restore":
+            assert deed.source
+            await restore(
+                Context(world, step_runner=act_of), RestoreRequest(stack=stack, source=deed.source, force=True)
+            )
+        case "sweep":
+            await sweep(Context(world), SweepRequest())
         case other:
             raise ValueError(other)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 
 import docker
 import pytest
-from docker.errors import DockerException
 
 from moorage.errors import EngineUnavailableError, MoorageError
 from moorage.model.event import Action, Event
@@ -39,6 +37,7 @@ from moorage.work.queries.status import status
 from moorage.work.runs.context import Context
 from moorage.world import open_world
 from tests.conftest import run_in
+from tests.faults.own_engine import PATIENCE_S, OwnEngine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -47,7 +46,6 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.engine, pytest.mark.exhaustive, pytest.mark.timeout(600)]
 
-PATIENCE_S = 120
 TWO = """
     services:
       db: {{image: "{image}", command: [sleep, infinity], stop_grace_period: 0s, volumes: ["data:/data"],
@@ -88,73 +86,6 @@ services:
   other: {{image: "{image}", command: [sleep, infinity], stop_grace_period: 0s}}
 volumes: {{data: {{}}}}
 """
-
-
-class OwnEngine:
-    """A dockerd that is started, killed and started again; `ended` at the end, with all it has made."""
-
-    def __init__(self, place: Path) -> None:
-        self.place = place
-        self.address = f"unix://{place}/docker.sock"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Returns when it answers."""
-        command = ["unshare", "--net", "dockerd", f"--host={self.address}", f"--data-root={self.place}/data"]
-        command += [f"--exec-root={self.place}/exec", f"--pidfile={self.place}/pid"]
-        with (self.place / "log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-        deadline = time.monotonic() + PATIENCE_S
-        while not self._answers():
-            assert self._process.poll() is None, (self.place / "log").read_text()[-3000:]
-            assert time.monotonic() < deadline, (self.place / "log").read_text()[-3000:]
-            time.sleep(0.1)
-        inside = ["nsenter", "--target", str(self._process.pid), "--net"]
-        subprocess.run([*inside, "ip", "link", "set", "lo", "up"], check=True)
-
-    def stop(self, number: signal.Signals) -> None:
-        """Returns when it is gone."""
-        assert self._process
-        self._process.send_signal(number)
-        self._process.wait(PATIENCE_S)
-        (self.place / "pid").unlink(missing_ok=True)
-        if number == signal.SIGKILL:
-            # Its containerd dies with it, but where nobody reaps it the next dockerd takes the zombie for alive.
-            (self.place / "exec" / "containerd" / "containerd.pid").unlink(missing_ok=True)
-
-    def restart(self, number: signal.Signals) -> None:
-        """Gone and there again."""
-        self.stop(number)
-        self.start()
-
-    def end(self) -> None:
-        """Remove all that is there, then the engine, then its files."""
-        if not self._answers():
-            self.start()
-        client = self.client()
-        for container in client.containers.list(all=True, ignore_removed=True):
-            container.remove(force=True, v=True)
-        for network in client.networks.list(filters={"type": "custom"}):
-            network.remove()
-        client.close()
-        self.stop(signal.SIGTERM)
-        for mount in reversed([line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]):
-            if mount.startswith(f"{self.place}/"):
-                subprocess.run(["umount", "-l", mount], check=True)
-        shutil.rmtree(self.place)
-
-    def client(self) -> docker.DockerClient:
-        """Other eyes than Moorage's."""
-        return docker.DockerClient(base_url=self.address, timeout=30)
-
-    def _answers(self) -> bool:
-        try:
-            client = self.client()
-            client.ping()
-            client.close()
-        except (DockerException, OSError):
-            return False
-        return True
 
 
 @pytest.fixture(scope="module")

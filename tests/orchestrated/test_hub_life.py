@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -308,3 +309,38 @@ def test_a_server_of_the_environment_that_does_not_answer(own: OwnHub, variable:
     assert url in failed["message"]
     assert f"unset {variable}" in failed["hint"]
     assert own.processes() == {}
+
+
+def killed_as_soon_as(own: OwnHub, module: str) -> None:
+    """`hub start` is killed when it has started a process, which has not entered itself anywhere yet."""
+    command = [str(Path(sys.executable).with_name("moorage")), "hub", "start"]
+    env = os.environ | own.env | {"MOORAGE_HOME": str(own.home)}
+    starting = subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL, start_new_session=True)
+    while not any(f"-m {module} " in words for words in own.processes().values()):
+        assert starting.poll() is None
+        time.sleep(0.01)
+    starting.kill()
+    starting.wait()
+
+
+def test_a_start_that_is_killed_leaves_no_server_that_nobody_ends(own: OwnHub) -> None:
+    killed_as_soon_as(own, "moorage.hub.serve")
+    wait_for(lambda: bool((found := own.folder.server()) and process.alive(found.process)))
+    own.folder.forget_server()  # as if not even that had been written
+    own.stop(timeout_s=1)
+    assert own.processes() == {}
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("module", ["moorage.hub.serve", "moorage.hub.worker_process"])
+def test_starts_that_are_killed_are_taken_up_or_ended(own: OwnHub, module: str) -> None:
+    """Killed, the next one too, then a start that lives: one server, one worker. And a stop in place of the start."""
+    for _ in range(2):
+        killed_as_soon_as(own, module)
+    own.start()
+    wait_for(lambda: len(own.processes()) == 2)
+    own.stop(timeout_s=1)
+    assert own.processes() == {}
+    killed_as_soon_as(own, module)
+    own.stop(timeout_s=1)
+    wait_for(lambda: own.processes() == {})

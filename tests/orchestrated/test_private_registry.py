@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import urllib.error
-import urllib.request
 from base64 import b64encode
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import docker
 import pytest
 
-from tests.orchestrated.conftest import create_run, wait_for, wait_for_state
+from tests.orchestrated.conftest import create_run, wait_for_state
 from tests.orchestrated.test_forms import places_of, save_block
+from tests.private_registry import PASSWORD, USER, only_there, serving
 
 if TYPE_CHECKING:
     from moorage.hub.api import HubAddress
@@ -24,36 +21,12 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.orchestrated, pytest.mark.engine, pytest.mark.timeout(600)]
 
-USER, PASSWORD = "ada", "reg-8sK_most.unlikely-41"
-SCRIPT = Path(__file__).parents[2] / "scripts" / "registry"
-
 
 @pytest.fixture
 def registry(tmp_path: Path, free_port: int) -> Iterator[str]:
     """`127.0.0.1:PORT` of a registry that wants a password."""
-    port = free_port
-    subprocess.run([SCRIPT], check=True, capture_output=True, timeout=120)
-    command = [SCRIPT, str(tmp_path / "registry"), str(port), USER]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, text=True) as serving:
-        assert serving.stdin is not None
-        serving.stdin.write(PASSWORD)
-        serving.stdin.close()
-        try:
-            wait_for(lambda: _asks_for_a_password(port))
-            yield f"127.0.0.1:{port}"
-        finally:
-            serving.terminate()
-
-
-def _asks_for_a_password(port: int) -> bool:
-    try:
-        urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"http://127.0.0.1:{port}/v2/", timeout=60)
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code == 401
-    except OSError:
-        return False
-    return False
+    with serving(tmp_path / "registry", free_port) as address:
+        yield address
 
 
 @pytest.fixture
@@ -61,14 +34,8 @@ def private_image(
     registry: str, docker_client: docker.DockerClient, tiny_image: str, stack_prefix: str
 ) -> Iterator[str]:
     """An image that is in the registry only."""
-    name = f"{registry}/{stack_prefix}"
-    docker_client.images.get(tiny_image).tag(name, "1")
-    said = docker_client.images.push(name, "1", auth_config={"username": USER, "password": PASSWORD})
-    assert '"error"' not in said, said
-    docker_client.images.remove(f"{name}:1", noprune=True)
-    yield f"{name}:1"
-    with suppress(docker.errors.ImageNotFound):
-        docker_client.images.remove(f"{name}:1", noprune=True)
+    with only_there(docker_client, tiny_image, f"{registry}/{stack_prefix}") as name:
+        yield name
 
 
 @pytest.mark.exhaustive

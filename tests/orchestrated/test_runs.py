@@ -181,7 +181,7 @@ def test_build_makes_images_and_starts_nothing(
     tasks = api.call(hub_address, "POST", "/task_runs/filter", {"flow_runs": {"id": {"any_": [build]}}})
     assert [one["name"] for one in tasks] == ["build web"]
     machine_state.assert_same()
-    (image,) = machine_state.client.images.list(filters={"reference": f"*{project.name}*"})
-    assert machine_state.client.containers.run(image.id, "cat /built", remove=True) == b"built\n"
+    (image,) = machine_state.client.api.images(filters={"reference": f"*{project.name}*"})
+    assert machine_state.client.containers.run(image["Id"], "cat /built", remove=True) == b"built\n"
     steps = project.moorage("plan", "--json").json["steps"]
     assert "build" not in {step["kind"] for step in steps}, "the next start does not wait for it"

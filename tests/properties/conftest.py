@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 
-pytest.register_assert_rewrite("tests.properties.transactions")
-
-from moorage.work import threads  # noqa: E402 - after what concerns imports
-from moorage.work.queries import readiness  # noqa: E402 - the same
-from moorage.work.runs import wait  # noqa: E402 - the same
-from tests.properties.memory import CLOCK  # noqa: E402 - the same
+from moorage.work import threads
+from moorage.work.operations import leftovers
+from moorage.work.queries import readiness
+from moorage.work.runs import wait
+from tests.properties.memory import CLOCK
 
 
 class Inline(Executor):
@@ -44,4 +43,5 @@ def without_threads_and_time(monkeypatch):
     monkeypatch.setattr(threads, "_POOL", inline)
     monkeypatch.setattr(wait, "in_thread_with_timeout", at_once)
     monkeypatch.setattr(readiness, "in_thread_with_timeout", at_once)
+    monkeypatch.setattr(leftovers, "in_thread_with_timeout", at_once)
     monkeypatch.setattr(asyncio, "sleep", sleep)

@@ -13,13 +13,14 @@ from typing import Any, Self
 import requests
 import urllib3
 
+from moorage.adapters.files import LocalFiles
 from moorage.errors import MoorageError, RunError
 from moorage.interfaces import World
 from moorage.model.definition import Source
 from moorage.model.request import HealRequest, RestoreRequest, RollbackRequest, SnapshotRequest, SweepRequest
 from moorage.model.step import Operation
 from moorage.rules import labels
-from moorage.testing import ForeignFault, MemoryFiles, around_every_call
+from moorage.testing import ForeignFault, around_every_call
 from moorage.work.definitions.request import UpRequest
 from moorage.work.operations.build import build
 from moorage.work.operations.heal import heal
@@ -112,9 +113,9 @@ def orphaned(stack: Transactions) -> None:
 
 
 def with_snapshot(stack: Transactions) -> None:
-    """A snapshot, and content that was written after it. Snapshots lie on a true disk."""
-    stack.files = MemoryFiles(stack.folder / "home")
-    (stack.folder / "home" / "snapshots" / STACK).mkdir(parents=True)
+    """A snapshot, and content that was written after it. Snapshots lie on a true disk, so the home does too."""
+    stack.files = LocalFiles(stack.folder / "home")
+    (stack.folder / "home").mkdir()
     stack.write({"db": service(volumes=["data:/data"]), "web": service(ports=["8000:80"], depends_on=["db"])})
     asyncio.run(stack.up(stack.world()))
     stack.machine.put(stack.machine.existing(f"{STACK}-db-1"), "/data/kept", f"what {STACK}-db-1 wrote")

@@ -140,14 +140,14 @@ def condition(box: Any) -> str:
     return "ended" if (box.state, box.exit_code) == ("exited", 0) else "runs" if box.running else "off"
 
 
-def look(machine: FakeMachine, store: MemoryStore) -> Look:
+def look(machine: FakeMachine, store: MemoryStore, stack: str = STACK) -> Look:
     def content(volume: str) -> tuple[int, tuple[tuple[str, str], ...]]:
         found = machine.volumes[volume]
         return found.token, tuple(sorted(found.files.items()))
 
-    boxes = sorted(machine.of_project(STACK), key=lambda box: box.name)
+    boxes = sorted(machine.of_project(stack), key=lambda box: box.name)
     there = {box.labels[labels.COMPOSE_SERVICE] for box in boxes}
-    record = store.stack(STACK)
+    record = store.stack(stack)
     return Look(
         containers=[
             (
@@ -163,14 +163,14 @@ def look(machine: FakeMachine, store: MemoryStore) -> Look:
             )
             for box in boxes
         ],
-        networks=sorted(n for n, one in machine.networks.items() if one.labels.get(labels.STACK) == STACK),
-        volumes={n: content(n) for n, v in machine.volumes.items() if v.labels.get(labels.STACK) == STACK},
-        tags=sorted(tag for tag in machine.tags if tag.startswith(labels.pin_prefix(STACK))),
-        leases=[(lease.key, lease.port, lease.count, lease.run) for lease in store.leases(STACK)],
-        generation=(record and record.generation, sorted(g.number for g in store.generations(STACK))),
+        networks=sorted(n for n, one in machine.networks.items() if one.labels.get(labels.STACK) == stack),
+        volumes={n: content(n) for n, v in machine.volumes.items() if v.labels.get(labels.STACK) == stack},
+        tags=sorted(tag for tag in machine.tags if tag.startswith(labels.pin_prefix(stack))),
+        leases=[(lease.key, lease.port, lease.count, lease.run) for lease in store.leases(stack)],
+        generation=(record and record.generation, sorted(g.number for g in store.generations(stack))),
         init_containers=sorted(
             box.name
-            for box in machine.init_boxes(STACK)
+            for box in machine.init_boxes(stack)
             if box.state != "created" or box.labels[labels.COMPOSE_SERVICE] not in there
         ),
         anonymous=sorted(volume.token for name, volume in machine.volumes.items() if machine.is_anonymous(name)),

@@ -333,6 +333,9 @@ def test_a_sweep_leaves_it_alone_unless_its_time_is_over(stack: Transactions) ->
     gone = record.model_copy(update={"path": f"{record.path}/elsewhere"})
     stack.store.save_stack(gone)
     (finding,) = asyncio.run(sweep(Context(stack.world()), SweepRequest(volumes=True)))
+    assert (finding.swept, finding.error) == (False, None)
+    CLOCK.advance(stack.world().settings.sweep_again_s)
+    (finding,) = asyncio.run(sweep(Context(stack.world()), SweepRequest(volumes=True)))
     assert not finding.swept
     assert f"moorage down --name {STACK}" in str(finding.error)
     stack.store.save_stack(record)

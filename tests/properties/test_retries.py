@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from moorage.errors import ImageError, MoorageError, TransientImageError
+from moorage.errors import EngineUnavailableError, ImageError, MoorageError, TransientImageError
 from moorage.interfaces import World
 from moorage.model.definition import Source
 from moorage.model.event import Action, Event
@@ -88,3 +88,43 @@ def test_what_does_not_pass_is_not_tried_again(stack: Transactions) -> None:
         brought_up(stack, ImageError("no such image", service="web"), 1)
     assert caught.value.registry.pulls == 1
     assert not [event for event in caught.value.events if event.action == Action.RETRY]
+
+
+class Flaky:
+    """An engine that loses one answer, or one question, to a call of a name."""
+
+    def __init__(self, engine, call: str, *, done: bool) -> None:
+        self._engine, self._call, self._done = engine, call, done
+        self.calls: list[str] = []
+
+    def __getattr__(self, name: str):
+        found = getattr(self._engine, name)
+        if name not in ("start", "exec"):
+            return found
+
+        def called(*arguments, **options):
+            lost = name == self._call and name not in self.calls
+            self.calls.append(name)
+            if lost and not self._done:
+                raise EngineUnavailableError("the connection ended")
+            answer = found(*arguments, **options)
+            if lost:
+                raise EngineUnavailableError("the connection ended")
+            return answer
+
+        return called
+
+
+@pytest.mark.parametrize("done", [False, True], ids=["question lost", "answer lost"])
+@pytest.mark.parametrize("call", ["start", "exec"])
+def test_an_engine_that_is_away_for_a_moment_costs_no_start_and_no_hook(stack: Transactions, call, done) -> None:
+    """A step that is tried again goes on from what is there: the hook of a container that has started is still due."""
+    stack.write({"web": service(post_start=[{"command": ["true"]}])})
+    world: World = stack.world()
+    engine, events = Flaky(world.engine, call, done=done), []
+    world = replace(world, engine=engine, emit=events.append)
+    result = asyncio.run(up(Context(world), UpRequest(source=Source(directory=stack.folder))))
+    assert result.status.state == "running"
+    assert [event.step for event in events if event.action == Action.RETRY] == ["start web"]
+    assert engine.calls.count("exec") == (2 if call == "exec" else 1)
+    assert engine.calls.count("start") == (1 if call == "exec" or done else 2)

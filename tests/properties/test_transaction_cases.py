@@ -485,6 +485,18 @@ def test_another_hook_makes_another_container(stack, kind):
         assert stack.look().generation[0] == 3
 
 
+def test_a_hook_without_end_fails_the_start(stack):
+    brought_up(stack)
+    before = stack.look()
+    stack.write({**stack.services, "web": service(post_start=[{"command": ["sleep", "600"]}])})
+    world = stack.world()
+    world = replace(world, settings=world.settings.model_copy(update={"hook_timeout_s": 0.5}))
+    with pytest.raises(RunError, match=r"services\.web\.post_start: sleep 600: has not ended within 0\.5 s") as caught:
+        asyncio.run(stack.up(world))
+    assert "MOORAGE_HOOK_TIMEOUT_S" in str(caught.value.hint)
+    stack.same(before, "after the undo")
+
+
 def test_names_of_replacements_that_were_cut_off(stack):
     """Compose makes the new container under another name; it keeps that when Compose dies before it renames it."""
     brought_up(stack)

@@ -77,7 +77,7 @@ class Transactions(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp(prefix="moorage-stack-"))
         self.machine = FakeMachine(CLOCK)
         self.store = MemoryStore()
-        self.files = MemoryFiles()
+        self.files: Any = MemoryFiles()
         self.services: dict[str, Any] = {}
 
     @initialize()

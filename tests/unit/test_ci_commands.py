@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from moorage.cli import output
+from moorage.cli.world import note
 from moorage.errors import DefinitionError, ImageError, NotReadyError
 from moorage.model.event import Action, Event
 from moorage.model.log import LogLine
@@ -78,6 +79,14 @@ def test_reports(hostile: str, capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr()
     assert obeyed(printed.err) == obeyed(printed.out) == []
     assert json.dumps(hostile)[1:-1] in json.dumps([error.as_dict() for error in errors])
+
+
+def test_notes_of_no_stack(hostile: str, capsys: pytest.CaptureFixture[str]) -> None:
+    note(Event(at=datetime.now(UTC), stack="", action=Action.NOTICE, message=hostile))
+    printed = capsys.readouterr().err
+    assert printed.startswith("note: before")
+    assert obeyed(printed) == []
+    assert not {"\x1b", "\r"} & {*printed}
 
 
 def test_json_says_the_same_as_before(hostile: str, capsys: pytest.CaptureFixture[str]) -> None:

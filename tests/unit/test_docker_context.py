@@ -7,10 +7,11 @@ from hashlib import sha256
 
 import pytest
 
-from moorage.adapters.docker_context import DEFAULT, endpoint
+from moorage.adapters.docker_context import DEFAULT, Endpoint, endpoint
 from moorage.adapters.engine.client import DockerEngine
 from moorage.errors import EngineUnavailableError
 from moorage.settings import Settings
+from moorage.world import open_world
 
 
 @pytest.fixture
@@ -31,7 +32,12 @@ def folder(tmp_path, monkeypatch):
 def test_the_current_context(folder):
     found = endpoint()
     assert (found.address, found.context) == (f"unix://{folder}/one.sock", "one")
-    assert found.environment() == {"DOCKER_HOST": found.address}
+    assert found.environment() == {
+        "DOCKER_HOST": found.address,
+        "DOCKER_CERT_PATH": "",
+        "DOCKER_TLS": "",
+        "DOCKER_TLS_VERIFY": "",
+    }, "what is left of another engine's TLS is overruled"
     assert DockerEngine(Settings()).address == found.address
 
 
@@ -58,11 +64,59 @@ def test_no_context_is_docker_s_own_socket(folder, config):
 def test_a_context_with_certificates(folder):
     tls = folder / "contexts/tls" / sha256(b"one").hexdigest() / "docker"
     tls.mkdir(parents=True)
+    with pytest.raises(EngineUnavailableError, match=r"not the authority's, `ca\.pem`"):
+        endpoint()
+    (tls / "ca.pem").touch()
     assert endpoint().environment() == {
         "DOCKER_HOST": f"unix://{folder}/one.sock",
         "DOCKER_CERT_PATH": str(tls),
+        "DOCKER_TLS": "1",
         "DOCKER_TLS_VERIFY": "1",
     }
+
+
+def test_a_context_that_is_not_checked(folder):
+    """Docker's programs would speak to it without TLS at all if `DOCKER_TLS` did not say so."""
+    key = sha256(b"one").hexdigest()
+    docker = {"Host": "tcp://127.0.0.1:1", "SkipTLSVerify": True}
+    (folder / "contexts/meta" / key / "meta.json").write_text(json.dumps({"Endpoints": {"docker": docker}}))
+    found = endpoint()
+    assert (found.environment()["DOCKER_TLS"], found.environment()["DOCKER_TLS_VERIFY"]) == ("1", "")
+    assert (found.authority, found.pair) == (None, None)
+
+
+def test_certificates_alone_do_not_switch_tls_on(folder, monkeypatch):
+    """As Docker's programs have it; the SDK would, and the two of them would speak to it in different ways."""
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
+    monkeypatch.setenv("DOCKER_CERT_PATH", str(folder / "certificates"))
+    assert endpoint().certificates is None
+    monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
+    assert (endpoint().certificates, endpoint().verified) == (folder / "certificates", True)
+
+
+def test_one_world_stays_with_one_engine(folder):
+    """`docker context use` in the midst of a run: the SDK was connected already, and Compose would have gone there."""
+    world = open_world(settings=Settings(home=folder / "home"))
+    first = world.engine.place()
+    (folder / "config.json").write_text('{"currentContext": "two"}')
+    assert world.engine.place() == first
+    assert world.compose._chosen.endpoint.address == first.address
+    assert open_world(settings=Settings(home=folder / "home")).engine.place() != first
+
+
+@pytest.mark.parametrize(
+    ("address", "machine"),
+    [
+        ("unix:///var/run/docker.sock", None),
+        ("tcp://127.0.0.1:2375", None),
+        ("tcp://localhost:2375", None),
+        ("ssh://me@localhost", None),
+        ("tcp://192.0.2.1:2376", "192.0.2.1"),
+        ("ssh://me@no-such-host.invalid:22", "no-such-host.invalid"),
+    ],
+)
+def test_which_machine_an_engine_is_on(address, machine):
+    assert Endpoint(address).machine == machine
 
 
 def test_a_context_that_is_gone_is_an_engine_that_is_away(folder):

@@ -322,3 +322,13 @@ def test_an_error_message_cannot_command_the_terminal():
 def test_text_needs_no_rich():
     code = "import sys, moorage.show.text, moorage.show.redaction, moorage.show.progress; print('rich' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_of_a_message_that_quotes_a_megabyte_beginning_and_end_are_shown():
+    message = f"services.web.pull_policy: '{'x' * 1_000_000}' is not possible"
+    shown = error_text(DefinitionError(message, hint="Mend it."))
+    assert shown.startswith("error: services.web.pull_policy: 'xxx")
+    assert shown.endswith("xxx' is not possible\n→ Mend it.")
+    assert "characters …" in shown
+    assert len(shown) < 7000
+    assert error_text(DefinitionError("x" * 5000)) == f"error: {'x' * 5000}"

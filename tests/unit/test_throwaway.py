@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from moorage.errors import UnsupportedByBackendError
+from moorage.model.sandbox import SandboxHealth
 from moorage.rules import reading, throwaway
 from tests.unit.test_reading import SOURCE
 
@@ -12,7 +13,8 @@ from tests.unit.test_reading import SOURCE
 def definition(volumes=None, networks=None, **services):
     named = {name: {"image": "x", **service} for name, service in services.items()}
     config = {"name": "shop", "services": named, "volumes": volumes or {}, "networks": networks or {}}
-    return reading.read_definition(config, config, {}, {}, SOURCE)
+    extensions = {name: service["x-moorage"] for name, service in services.items() if "x-moorage" in service}
+    return reading.read_definition(config, config, extensions, {}, SOURCE)
 
 
 def part(**service):
@@ -117,7 +119,35 @@ def test_services_come_in_order_and_are_bound_to_all_they_stand_on():
     assert throwaway.bindings(by_name["web"], by_name) == {"api": "api", "backend": "api", "db": "db"}
 
 
-def test_health_checks_that_are_not_run_are_said():
-    said = throwaway.notices(definition(web={"healthcheck": {"test": ["CMD", "x"]}}, db={}))
-    assert len(said) == 1
-    assert said[0].startswith("services.web.healthcheck: not run inside Dagger")
+def test_health_checks_as_the_definition_has_them():
+    assert part().health is None
+    for off in ({"disable": True}, {"test": ["NONE"]}):
+        assert part(healthcheck=off).health == SandboxHealth(off=True)
+    shell = part(healthcheck={"test": ["CMD-SHELL", "echo $$HOME"], "interval": "1m30s", "retries": 2}).health
+    assert (shell.args, shell.shell, shell.interval_s, shell.retries) == (("echo $HOME",), True, 90.0, 2)
+    assert shell.deadline_s == 2 * (90 + 30)
+    assert part(healthcheck={"timeout": "5s"}).health == SandboxHealth(timeout_s=5.0)
+
+
+def test_which_ports_make_it_ready():
+    ports = [{"target": 8000, "published": "8000", "protocol": "tcp"}]
+    assert part(ports=ports, expose=["9000"]).asked == (8000,)
+    assert part(ports=ports, **{"x-moorage": {"ready": {"tcp": 9000}}}).asked == (8000, 9000)
+
+
+def test_a_page_that_nobody_outside_can_ask_for_is_refused():
+    with pytest.raises(UnsupportedByBackendError, match=r"web\.x-moorage\.ready\.http.*: publish it"):
+        part(**{"x-moorage": {"ready": {"http": "/"}}})
+
+
+def test_what_is_not_as_on_docker_is_said():
+    ports = [{"target": 80, "protocol": "tcp"}]
+    found = definition(web={"healthcheck": {"test": ["CMD", "x"]}, "ports": ports}, db={"stop_signal": "SIGINT"})
+    assert throwaway.notices(found, exposed=False) == ("services.db.stop_signal: Dagger sends SIGTERM, not SIGINT",)
+    assert "every address of this machine" in throwaway.notices(found, exposed=True)[0]
+    assert throwaway.notices(definition(web={}), exposed=True) == ()
+
+
+def test_a_host_name_is_the_service_s_own_or_its_name():
+    assert (part(hostname="www").hostname, part().hostname) == ("www", "web")
+    assert throwaway.bindings(part(), {}) == {}

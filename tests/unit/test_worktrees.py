@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 
 from moorage.adapters import git
+from moorage.cli import worktree_removal
 from moorage.errors import DefinitionError
+from moorage.testing import MemoryFiles
 from tests.unit.test_git import run_git
 
 
@@ -150,3 +160,61 @@ def test_only_a_checkout_runs_what_the_configuration_names(shop, tmp_path):
         mark.rmdir()
     git.remove(shop, tmp_path / "side", force=False)
     assert list(ran.iterdir()) == []
+
+
+def test_ctrl_c_leaves_no_working_tree_begun(shop, tmp_path):
+    """git, asked to end, removes what it has begun; killed, it leaves a locked working tree that nobody can remove."""
+    started = tmp_path / "started"
+    run_git(shop, "config", "filter.slow.smudge", f"touch '{started}'; exec sleep 60")
+    (shop / ".gitattributes").write_text("a filter=slow\n")
+    (shop / "a").write_text("a\n")
+    run_git(shop, "add", ".")
+    run_git(shop, "commit", "-q", "-m", "second")
+    program = (
+        "import signal, sys; from pathlib import Path; from moorage.adapters import git;"
+        "signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "git.add(Path(sys.argv[1]), Path(sys.argv[2]), 'new', None)"
+    )
+    adding = subprocess.Popen([sys.executable, "-c", program, str(shop), str(tmp_path / "new")], stderr=subprocess.PIPE)
+    while not started.exists():
+        assert adding.poll() is None
+        time.sleep(0.01)
+    adding.send_signal(2)
+    assert b"KeyboardInterrupt" in adding.communicate()[1]
+    assert [tree.path for tree in git.listed(shop)] == [shop]
+    assert not (tmp_path / "new").exists()
+
+
+def cut_off(shop: Path, path: Path, monkeypatch: pytest.MonkeyPatch, removed: Callable[[], None]) -> SimpleNamespace:
+    """A working tree of the branch `other`, its removal begun and cut off; the world that has that on record."""
+    (shop / "a").write_text("a\n")
+    run_git(shop, "add", ".")
+    run_git(shop, "commit", "-q", "-m", "second")
+    git.add(shop, path, "other", None)
+    tree = next(one for one in git.listed(shop) if not one.main)
+    world = SimpleNamespace(files=MemoryFiles())
+
+    def cut(*_arguments: object, **_options: object) -> None:
+        removed()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(git, "remove", cut)
+    with pytest.raises(KeyboardInterrupt):
+        worktree_removal.begin(world, shop, tree, (), force=False)
+    return world
+
+
+def test_a_removal_is_found_again_whatever_the_bytes_of_its_path(shop, tmp_path, monkeypatch):
+    path = tmp_path / os.fsdecode(b"w\xff")
+    world = cut_off(shop, path, monkeypatch, (path / "a").unlink)
+    begun = worktree_removal.begun(world, shop, "other")
+    assert begun is not None
+    assert begun.path == str(path)
+
+
+def test_work_in_a_working_tree_of_which_nothing_was_removed_is_not_lost(shop, tmp_path, monkeypatch):
+    """Ctrl-C came before git had removed anything, and somebody has gone on working there."""
+    world = cut_off(shop, tmp_path / "w", monkeypatch, lambda: None)
+    (tmp_path / "w" / "new").write_text("work of a day")
+    assert worktree_removal.begun(world, shop, "other") is None
+    assert not [*world.files.names("worktrees")]

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
+from moorage import bounded
 from moorage.adapters.project_files import text_of
 from moorage.errors import DefinitionError
 from moorage.interfaces import Compose
@@ -23,10 +24,15 @@ from moorage.rules.variables import names_before_ports
 
 Read = Callable[[Mapping[str, str], str | None], str]
 """Compose's canonical YAML for an environment and a name (None: the project's own)."""
-_FILE = re.compile(r"[\w./+][\w./+-]*\.(?:ya?ml|json)\b")
+_WORD = re.compile(r"[\w./+-]+")
+_ENDING = re.compile(r"\.(?:ya?ml|json)\b")
 _NAME = re.compile(r"^[\"']?name[\"']?[ \t]*:", re.MULTILINE)
 _TEXTS = frozenset({"timestamp", "value", "merge"})
 _MOST_FILES = 100
+_LARGEST_FILE = 16 << 20
+"""100 000 services take 3 MiB."""
+MOST_LEVELS = 100
+"""Deepest that mappings and lists may be in each other; Compose's own keys come to nine."""
 _FIRST_PORT = 50_000
 
 
@@ -61,9 +67,45 @@ def parsed(text: str) -> Config:
         found = yaml.load(text, Loader=Loader)  # noqa: S506 - it is a safe one
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from None
+    except RecursionError:
+        raise too_deep() from None
     if not isinstance(found, dict):
         raise TypeError(f"{type(found).__name__}, not a mapping")
+    refuse_depth(found)
     return found
+
+
+def too_deep() -> DefinitionError:
+    """The error for a definition that nobody has written by hand."""
+    message = f"something in the definition is nested more than {MOST_LEVELS} levels deep"
+    return DefinitionError(message, hint="`docker compose config` shows it.")
+
+
+def refuse_large(source: Source) -> None:
+    """Raises DefinitionError for a file that Compose would read into memory as a whole, before it looks at it.
+
+    The limit of its memory does not stop that on every kernel.
+    """
+    for path in (*_files(source), *source.env_files, source.directory / ".env"):
+        with suppress(OSError, ValueError):
+            if path.stat().st_size > _LARGEST_FILE:
+                message = f"{path}: larger than {bounded.amount(_LARGEST_FILE)}"
+                raise DefinitionError(message, file=str(path), hint="Is that the file that was meant?")
+
+
+def refuse_depth(config: Config) -> None:
+    """Raises DefinitionError: who walks through it would come to the end of the stack."""
+    level: list[Any] = [config]
+    for _ in range(MOST_LEVELS):
+        level = [one for value in level for one in _within(value)]
+        if not level:
+            return
+    raise too_deep()
+
+
+def _within(value: Any) -> Iterable[Any]:
+    inner: Iterable[Any] = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return (one for one in inner if isinstance(one, dict | list))
 
 
 def _files(source: Source) -> tuple[Path, ...]:
@@ -80,7 +122,14 @@ def _texts(files: list[Path], directory: Path) -> Iterator[tuple[Path, str]]:
         seen.add(path)
         text, _ = text_of(path)
         yield path, text
-        waiting += [folder / name for name in _FILE.findall(text) for folder in (path.parent, directory)]
+        waiting += [folder / name for name in _names_in(text) for folder in (path.parent, directory)]
+
+
+def _names_in(text: str) -> Iterator[str]:
+    """What may be the name of a file with a definition. A word is looked at once, however long it is."""
+    for word in _WORD.findall(text):
+        if endings := list(_ENDING.finditer(word)):
+            yield word[: endings[-1].end()].lstrip("-")
 
 
 def _with_services(error: DefinitionError, compose: Compose, source: Source, texts: Iterable[str]) -> DefinitionError:

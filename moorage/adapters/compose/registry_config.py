@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from moorage import bounded
 from moorage.adapters.docker_context import own_folder
 from moorage.adapters.files import PRIVATE_FILE, home_errors, private_folder
 from moorage.adapters.locks.kernel import KernelLock, open_existing
@@ -78,7 +79,7 @@ def _fill(folder: Path, own: Path | None, logins: Sequence[RegistryLogin]) -> No
     config: dict[str, Any] = {}
     if own and own.is_dir():
         with suppress(OSError, ValueError):  # the CLI ignores an unreadable file too
-            found = json.loads((own / _CONFIG).read_text(encoding="utf-8"))
+            found = bounded.json_of(own / _CONFIG)
             config = found if isinstance(found, dict) else {}
         for entry in own.iterdir():
             if entry.name not in (_CONFIG, _ALIVE):

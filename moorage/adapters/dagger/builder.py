@@ -8,7 +8,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from moorage.adapters.build_context import ignored
+from moorage import bounded
+from moorage.adapters.context_files import ignored
 from moorage.adapters.dagger.child import DaggerChild, DaggerFailedError
 from moorage.adapters.dagger.preflight import DaggerLook
 from moorage.errors import DefinitionError, ImageError, TransientImageError
@@ -127,7 +128,7 @@ def _ssh_agent(spec: BuildSpec) -> str:
 
 def _read(file: Path, spec: BuildSpec) -> str:
     try:
-        return file.read_text(encoding="utf-8")
+        return bounded.text_of(file, bounded.SETTINGS_BYTES, errors="strict")
     except (OSError, UnicodeDecodeError) as error:
         message = f"services.{spec.service}.build: {file}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}"
         raise DefinitionError(message, service=spec.service, file=str(file)) from None

@@ -5,21 +5,23 @@ from __future__ import annotations
 import json
 import os
 import queue
+import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from moorage.adapters.dagger.session import SCRATCH
+from moorage.adapters.dagger.session import HANDED, SCRATCH
 from moorage.errors import BackendUnavailableError
 from moorage.model.image import RegistryLogin
 from moorage.rules.environments import for_programs
@@ -30,11 +32,14 @@ _QUIET = {
     "DO_NOT_TRACK": "1",
     "DAGGER_NO_NAG": "1",
     "OTEL_SDK_DISABLED": "true",
+    "NO_COLOR": "1",
 }
 OLDEST_ENGINE = (0, 21, 1)
 _CLOSE_S = 15.0
 _TERM_S = 3.0
 _LINES = 60
+_SHOWN = 40
+"""Lines of a failed command's output and of the log behind it: all of them fit where the end of a log is shown."""
 HINT = "`moorage doctor` checks CLI and engine; `--builder compose` builds without Dagger."
 
 
@@ -47,10 +52,20 @@ class DaggerFailedError(Exception):
         self.facts = dict(facts)
 
     @property
+    def output(self) -> str:
+        """Output of the failed command. Empty: it printed nothing, or no command failed."""
+        texts = (str(self.facts.get(name) or "").strip("\n") for name in ("stdout", "stderr"))
+        return "\n".join(text for text in texts if text)
+
+    @property
     def log(self) -> str:
-        """Output of the failed command, and the end of the CLI's log."""
-        output = [str(self.facts.get(name) or "") for name in ("stdout", "stderr")]
-        return "\n".join(part for part in (*output, *self.facts.get("log", ())) if part)
+        """The failed command and its output, and then, as far as there is room, the end of the CLI's log."""
+        command = self.facts.get("command")
+        output = [f"$ {shlex.join(map(str, command))}"] if command else []
+        output += self.output.splitlines()
+        trace = [str(line) for line in self.facts.get("log") or ()]
+        room = max(_SHOWN - len(output), 0) if output else len(trace)
+        return "\n".join([*output, *trace[len(trace) - min(room, len(trace)) :]])
 
 
 class DaggerChild:
@@ -62,11 +77,15 @@ class DaggerChild:
         connect_timeout_s: float,
         on_line: Callable[[str], None] = lambda _line: None,
         logins: Iterable[RegistryLogin] = (),
+        *,
+        own_network: bool = False,
     ) -> None:
         self._environment = environment
         self._connect_timeout_s = connect_timeout_s
         self._on_line = on_line
         self._logins = logins
+        self._own_network = own_network
+        self._hand: socket.socket | None = None
         self._numbers = count(1)
         self._answers: dict[int, queue.SimpleQueue[dict[str, Any]]] = {}
         self._guard = threading.Lock()
@@ -90,15 +109,20 @@ class DaggerChild:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._close(grace_s=0 if kind else _CLOSE_S)
 
-    def ask(self, request: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
-        """Send a request and return its answer. Raises DaggerFailedError, also if the session ends; TimeoutError."""
+    def ask(
+        self, request: Mapping[str, Any], timeout_s: float, listeners: Sequence[socket.socket] = ()
+    ) -> dict[str, Any]:
+        """Send a request and return its answer. `listeners` go with it, to a session with a network of its own.
+
+        Raises DaggerFailedError, also if the session ends; TimeoutError.
+        """
         number = next(self._numbers)
         answers: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         with self._guard:
             if self._ended:
                 raise DaggerFailedError(self._end_of_session())
             self._answers[number] = answers
-        self._send({**request, "id": number})
+        self._send({**request, "id": number, "handed": len(listeners)}, listeners)
         return self._answer(answers, timeout_s)
 
     def abort(self) -> None:
@@ -113,11 +137,16 @@ class DaggerChild:
     def _open(self) -> None:
         opened: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._answers[0] = opened
-        scratch = {SCRATCH: str(self.folder), "TMPDIR": str(self.folder)}
+        own = {SCRATCH: str(self.folder), "TMPDIR": str(self.folder)}
+        theirs = None
+        if self._own_network:
+            self._hand, theirs = socket.socketpair()
+            own[HANDED] = str(theirs.fileno())
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "moorage.adapters.dagger.session"],
             cwd=self.folder,
-            env={**for_programs(os.environ), **_QUIET, **self._environment, **scratch},
+            env={**for_programs(os.environ), **_QUIET, **self._environment, **own},
+            pass_fds=[theirs.fileno()] if theirs else [],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -125,6 +154,8 @@ class DaggerChild:
             errors="replace",
             start_new_session=True,  # Ctrl-C must not reach it, and the group can be ended as a whole
         )
+        if theirs:
+            theirs.close()
         self._reader = threading.Thread(target=self._read, args=(self._process,), daemon=True, name="moorage-dagger")
         self._reader.start()
         if self._aborted.is_set():  # `abort` was called before there was a process
@@ -157,9 +188,11 @@ class DaggerChild:
         answer: dict[str, Any] = got.get("done", got.get("ready", {}))
         return answer
 
-    def _send(self, request: Mapping[str, Any]) -> None:
+    def _send(self, request: Mapping[str, Any], listeners: Sequence[socket.socket] = ()) -> None:
         stdin = self._process.stdin if self._process else None
         with self._guard, suppress(OSError, ValueError):  # it has ended: the reader answers pending requests
+            if self._hand and listeners:
+                socket.send_fds(self._hand, [b"."], [one.fileno() for one in listeners])
             if stdin:
                 stdin.write(json.dumps(request) + "\n")
                 stdin.flush()
@@ -201,6 +234,8 @@ class DaggerChild:
             self._reader.join(_TERM_S)
             if process.stdout and not self._reader.is_alive():
                 process.stdout.close()
+        if self._hand:
+            self._hand.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _kill(self, number: int) -> None:

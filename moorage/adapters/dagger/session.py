@@ -12,23 +12,36 @@ import contextlib
 import io
 import json
 import os
+import re
 import shutil
 import signal
+import socket
 import sys
 import threading
 from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TextIO
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     import dagger
 
 SCRATCH = "MOORAGE_DAGGER_SCRATCH"
 """Folder for temporary files of a session; our parent removes it, or, if it was killed, this program."""
+HANDED = "MOORAGE_DAGGER_HANDED"
+"""Number of the socket over which listeners are handed to a session with a network of its own. None: it has none."""
+RUNNER = "_EXPERIMENTAL_DAGGER_RUNNER_HOST"
 _TAIL_LINES = 60
+_OF_THE_ENGINE = re.compile(r" ?\[traceparent:[0-9a-f-]+\]|\x1b\[[0-9;]*m|failed to clone built container state: ")
+"""What the engine adds to messages for its own traces, colours, and the function in which a build's error passed by."""
 _CLOSING_S = 20.0
 _GIVING_UP_S = 1.0
 """How long a session that never opened may take to end."""
+
+
+def plain(text: str) -> str:
+    """A text of the engine or the CLI without what only they can use."""
+    return _OF_THE_ENGINE.sub("", text)
 
 
 class Tail(io.StringIO):
@@ -41,7 +54,7 @@ class Tail(io.StringIO):
 
     def write(self, text: str) -> int:
         """Keep and pass on lines that are not empty."""
-        for line in text.splitlines():
+        for line in map(plain, text.splitlines()):
             if line.strip():
                 self.lines.append(line.rstrip())
                 say(self._out, line=line.rstrip())
@@ -112,7 +125,8 @@ def described(error: BaseException, tail: Iterable[str]) -> dict[str, Any]:
         if not type(seen.__context__).__module__.startswith("dagger"):
             break
         seen = seen.__context__
-    facts: dict[str, Any] = {"kind": type(seen).__name__, "message": str(seen) or repr(seen), "log": list(tail)}
+    message = plain(str(seen)) or repr(seen)
+    facts: dict[str, Any] = {"kind": type(seen).__name__, "message": message, "log": list(tail)}
     for name in ("command", "exit_code", "stdout", "stderr"):  # an ExecError's
         if hasattr(seen, name):
             facts[name] = getattr(seen, name)
@@ -122,10 +136,36 @@ def described(error: BaseException, tail: Iterable[str]) -> dict[str, Any]:
 def _read(loop: asyncio.AbstractEventLoop, requests: asyncio.Queue[dict[str, Any] | None]) -> None:
     """Pass requests on; when the input ends, the session has some time to close, then everything is killed."""
     for line in sys.stdin:
-        loop.call_soon_threadsafe(requests.put_nowait, json.loads(line))
+        request = json.loads(line)
+        request["listeners"] = _handed(request.get("handed", 0))
+        loop.call_soon_threadsafe(requests.put_nowait, request)
     with contextlib.suppress(RuntimeError):  # it has already ended
         loop.call_soon_threadsafe(requests.put_nowait, None)
     threading.Timer(_CLOSING_S if _opened.is_set() else _GIVING_UP_S, _kill_all).start()
+
+
+def _handed(number: int) -> list[socket.socket]:
+    """The listeners of a request: they come in the order of the requests."""
+    if not number:
+        return []
+    with socket.socket(fileno=os.dup(int(os.environ[HANDED]))) as way:
+        _, descriptors, _, _ = socket.recv_fds(way, 1, number)
+    return [socket.socket(fileno=one) for one in descriptors]
+
+
+def _entered_own_network(out: TextIO) -> bool:
+    """Leave the machine's network, with a way to an engine that is reached over it; if that fails, say why."""
+    from moorage.adapters.dagger import own_network, relay
+
+    at = urlsplit(os.environ.get(RUNNER, ""))
+    try:
+        if at.scheme == "tcp":
+            os.environ[RUNNER] = relay.stay_outside(at.hostname or "", at.port or 0)
+        own_network.enter()
+    except OSError as error:
+        say(out, failed={"kind": "OSError", "message": f"no network of its own: {error}", "log": []})
+        return False
+    return True
 
 
 def _kill_all() -> None:
@@ -151,7 +191,8 @@ def main() -> None:
     out = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # output of libraries must not mix with answers
     try:
-        asyncio.run(_main(out))
+        if not os.environ.get(HANDED) or _entered_own_network(out):
+            asyncio.run(_main(out))
     finally:
         _remove_scratch()
         os._exit(0)  # threads of the SDK may hang together with the CLI

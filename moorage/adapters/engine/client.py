@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import http.client
-import math
-import os
 import re
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,18 +16,21 @@ import docker
 import requests
 import urllib3
 from docker.errors import APIError, DockerException, NotFound
-from docker.utils import kwargs_from_env
 
-from moorage.adapters.docker_context import DEFAULT, Endpoint, endpoint
+from moorage import bounded
+from moorage.adapters.docker_context import DEFAULT, ChosenEngine
 from moorage.adapters.engine.archive import archive_of
-from moorage.adapters.engine.exec import output_of
+from moorage.adapters.engine.connecting import PatientClient
+from moorage.adapters.engine.exec import End, exit_code_of, output_of
+from moorage.adapters.engine.left_processes import MARK, end_left, new_mark
 from moorage.adapters.framing import every_call
+from moorage.adapters.patience import patient_s
 from moorage.errors import EngineError, EngineUnavailableError, ImageError, MoorageError, PortTakenError, said
 from moorage.interfaces import Engine
 from moorage.model.definition import HealthCheck, RestartPolicy
+from moorage.model.engine import EnginePlace
 from moorage.model.state import Attachment, BoundPort, Container, Observed, VolumeOptions
-from moorage.rules import labels
-from moorage.rules.environments import for_programs
+from moorage.rules import labels, patience
 from moorage.rules.excerpts import end_of
 from moorage.settings import Settings
 
@@ -39,23 +41,43 @@ _NEVER = "0001-01-01"
 
 _BROKEN_OFF = (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException)
 """What the layers below the SDK raise when an answer is late, cut off or garbled."""
+_SENSELESS = (ValueError, LookupError, TypeError, AttributeError, struct.error)
+"""What comes of an answer in which something else stands than an engine says."""
+_CONNECT_PAUSE_S = 0.2
 _END_BYTES = 4096
 """Of the output of a program that is run in a container: it is told what was last said."""
+_LOG_BYTES = 16 << 20
+"""Of a log: reports show some hundred lines of it, but a line has as many bytes as a service likes."""
+
+
+def _is_busy(error: Exception) -> bool:
+    """Whether the engine was there and did not answer in time, or could not take one more connection."""
+    said = str(error)
+    return "timed out" in said or "Resource temporarily unavailable" in said
 
 
 @every_call(lambda engine: engine.translating(), but=("speaking", "translating", "unavailable"))
 class DockerEngine(Engine):
     """`Engine` by the Docker SDK. Safe to call from many threads."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        on_wait: Callable[[str], None] = lambda _words: None,
+        chosen: ChosenEngine | None = None,
+    ) -> None:
+        """`on_wait` is told what it waits for longer than usual. `chosen` None: what the process is told when asked."""
         self._settings = settings
+        self._on_wait = on_wait
+        self._chosen = chosen or ChosenEngine()
         self._connected: docker.APIClient | None = None
+        self._identity: str | None = None
 
     @property
     def address(self) -> str:
         """Address of the engine; where its context is gone, what Docker would use without one."""
         try:
-            return endpoint().address
+            return self._chosen.endpoint.address
         except EngineUnavailableError:
             return DEFAULT
 
@@ -63,9 +85,22 @@ class DockerEngine(Engine):
         with self.speaking():
             return str(self.client.version()["Version"])
 
+    def place(self) -> EnginePlace:
+        found = self._chosen.endpoint
+        return EnginePlace(address=found.address, context=found.context, machine=found.machine)
+
+    def identity(self) -> str:
+        if self._identity is None:
+            with self.speaking():
+                said = self.client.info()
+            # The id alone is that of all engines of a machine up to version 22, and of a machine and its copy.
+            parts = [str(said.get(key) or "") for key in ("ID", "Name", "DockerRootDir")]
+            self._identity = " ".join(parts) if parts[0] else ""
+        return self._identity
+
     def observe(self, stack: str) -> Observed:
         chosen = {"label": [f"{labels.COMPOSE_PROJECT}={stack}"]}
-        found = self._containers(chosen["label"])
+        found, unreadable = self._containers(chosen["label"])
         with self.speaking():
             networks = self.client.networks()
             volumes = self.client.volumes(filters=chosen)["Volumes"] or []
@@ -78,22 +113,26 @@ class DockerEngine(Engine):
             network_ids=_ids_by_name(networks),
             volume_options={volume["Name"]: _volume_options(volume) for volume in volumes},
             one_offs=tuple(one for one in found if _kind(one.labels) == _ONE_OFF),
+            unreadable=tuple(labels.senseless(name, stack, words) for name, words in unreadable.items()),
         )
 
     def containers(self, stack: str, service: str) -> tuple[Container, ...]:
         chosen = [f"{labels.COMPOSE_PROJECT}={stack}", f"{labels.COMPOSE_SERVICE}={service}"]
-        found = (one for one in self._containers(chosen) if _kind(one.labels) == _LASTING)
+        found = (one for one in self._containers(chosen)[0] if _kind(one.labels) == _LASTING)
         return tuple(sorted(found, key=lambda c: c.number))
 
     def init_containers(self, stack: str, service: str) -> tuple[Container, ...]:
         chosen = [f"{labels.COMPOSE_PROJECT}={stack}", f"{labels.COMPOSE_SERVICE}={service}", labels.COMPOSE_HOOK]
-        return tuple(sorted(self._containers(chosen), key=lambda c: c.number))
+        return tuple(sorted(self._containers(chosen)[0], key=lambda c: c.number))
 
-    def _containers(self, chosen: list[str]) -> tuple[Container, ...]:
-        """Containers of every kind, by labels."""
+    def _containers(self, chosen: list[str]) -> tuple[tuple[Container, ...], dict[str, str]]:
+        """Containers of every kind, by labels; and those whose labels make no sense: name → what is wrong."""
         with self.speaking():
             listed = self.client.containers(all=True, filters={"label": chosen})
-        return tuple(container for container in (self.inspect(entry["Id"]) for entry in listed) if container)
+        wrong = {entry["Id"]: words for entry in listed if (words := labels.problem(entry.get("Labels") or {}))}
+        found = (self.inspect(entry["Id"]) for entry in listed if entry["Id"] not in wrong)
+        names = {_name_of(entry): wrong[entry["Id"]] for entry in listed if entry["Id"] in wrong}
+        return tuple(container for container in found if container), names
 
     def stacks(self) -> dict[str, dict[str, str]]:
         with self.speaking():
@@ -123,7 +162,7 @@ class DockerEngine(Engine):
         with self.speaking():
             listed = self.client.containers()
         return {
-            (port["PublicPort"], port["Type"]): entry["Names"][0].lstrip("/")
+            (port["PublicPort"], port["Type"]): _name_of(entry)
             for entry in listed
             for port in entry["Ports"] or ()
             if "PublicPort" in port
@@ -219,7 +258,7 @@ class DockerEngine(Engine):
     def load(self, file: Path) -> str:
         """Load the one image of an archive; gives its id. Raises ImageError."""
         try:
-            archive = file.open("rb")
+            archive = bounded.open_file(file)
         except OSError as error:
             raise ImageError(f"{file}: {error.strerror}", hint="Build it again.") from error
         with archive:
@@ -258,28 +297,38 @@ class DockerEngine(Engine):
         working_dir: str | None = None,
         environment: Sequence[str] = (),
         privileged: bool = False,
+        timeout_s: float | None = None,
     ) -> tuple[int, str]:
         with self.speaking():
+            mark = new_mark()
             made = self.client.exec_create(
                 container,
                 list(command),
                 user=user,
                 workdir=working_dir,
-                environment=list(environment) or None,
+                environment=[*environment, *([f"{MARK}={mark}"] if timeout_s is not None else ())] or None,
                 privileged=privileged,
             )
-            output = output_of(self.client, made["Id"])
-            code = self.client.exec_inspect(made["Id"])["ExitCode"]
-        return -1 if code is None else code, end_of(output, _END_BYTES).decode(errors="replace").strip()
+            until = None if timeout_s is None else time.monotonic() + timeout_s
+            try:
+                output = output_of(self.client, made["Id"], _END_BYTES, timeout_s)
+                code = exit_code_of(self.client, made["Id"], until)
+            except TimeoutError:
+                end_left(self.client, made["Id"], container, mark, user)
+                words = f"{' '.join(command)[:200]}: no end within {timeout_s:g} s"
+                raise EngineError(words, timed_out=True) from None
+        return code, end_of(output, _END_BYTES).decode(errors="replace").strip()
 
     def logs(self, container: str, tail: int | None) -> str:
+        kept = End(_LOG_BYTES)
         with self.speaking():
             try:
-                output = self.client.logs(container, tail="all" if tail is None else tail)
+                wanted: Any = "all" if tail is None else tail
+                for piece in self.client.logs(container, tail=wanted, stream=True, follow=False):
+                    kept.add(piece)
             except NotFound:
                 return ""
-        text: str = output.decode(errors="replace")
-        return text
+        return end_of(kept.bytes(), _LOG_BYTES).decode(errors="replace")
 
     def put_file(self, container: str, path: str, content: bytes, mode: int, uid: int, gid: int) -> None:
         with self.speaking():
@@ -293,23 +342,31 @@ class DockerEngine(Engine):
         return self._connected
 
     def _connect(self) -> docker.APIClient:
-        try:
-            options = _options(endpoint())
-            client = docker.APIClient(
-                **options, timeout=math.ceil(self._settings.connect_timeout_s), num_pools=8, max_pool_size=64
-            )
-        except DockerException as error:
-            raise self.unavailable(error) from None
-        client.timeout = math.ceil(self._settings.engine_timeout_s)
-        return client
+        """Connect; an engine that is too busy to answer is asked again for as long as this machine is busy."""
+        began, limit_s = time.monotonic(), self._settings.connect_timeout_s
+        while True:
+            try:
+                client = PatientClient(self._chosen.endpoint, limit_s)
+            except MoorageError:
+                raise
+            except (DockerException, *_BROKEN_OFF, OSError, *_SENSELESS) as error:
+                waited_s = time.monotonic() - began
+                if not _is_busy(error) or waited_s >= patient_s(self._settings.connect_timeout_s):
+                    raise self.unavailable(error) from None
+                self._on_wait(patience.words(f"the engine at {self.address} has not answered", waited_s))
+                limit_s = max(self._settings.connect_timeout_s, waited_s)
+                time.sleep(_CONNECT_PAUSE_S)
+            else:
+                client.limit_s, client.patient = self._settings.engine_timeout_s, True
+                return client
 
     def unavailable(self, error: Exception) -> EngineUnavailableError:
         """The error for an engine that does not answer."""
-        cause = str(error).removeprefix("Error while fetching server API version: ")
+        cause = str(error)
         if found := re.search(
-            r"Error\(\d+, ['\"]([^'\"]+)['\"]\)", cause
+            r"Error\((?:\d+, )?['\"]([^'\"]+)['\"]\)\)*$", cause
         ):  # ('Connection aborted.', PermissionError(13, '…'))
-            cause = found[1].lower()
+            cause = found[1] if found[1].startswith("ssh:") else found[1].lower()
         hint = "Start it (`scripts/engine` of the project, or `systemctl start docker`), or set DOCKER_HOST."
         if context := self._context():
             hint = f"It is that of the context {context!r}: `docker context use` chooses another one."
@@ -322,7 +379,7 @@ class DockerEngine(Engine):
 
     def _context(self) -> str | None:
         try:
-            return endpoint().context
+            return self._chosen.endpoint.context
         except EngineUnavailableError:
             return None
 
@@ -345,7 +402,7 @@ class DockerEngine(Engine):
             raise EngineError(str(error)) from None
         except (*_BROKEN_OFF, OSError) as error:  # many of the former are OSErrors or ValueErrors too
             raise self.unavailable(error) from error
-        except (ValueError, LookupError, TypeError, AttributeError, struct.error) as error:
+        except _SENSELESS as error:
             raise EngineError(f"the engine's answer makes no sense: {said(error)}") from error
 
 
@@ -359,11 +416,6 @@ def _ignoring_missing(*statuses: int) -> Iterator[None]:
     except APIError as error:
         if error.status_code not in statuses:
             raise
-
-
-def _options(found: Endpoint) -> dict[str, Any]:
-    """How the SDK gets to the engine."""
-    return {"base_url": found.address, **kwargs_from_env({**for_programs(os.environ), **found.environment()})}
 
 
 def _explanation(error: APIError) -> str:
@@ -384,6 +436,11 @@ def _kind(marks: Mapping[str, str]) -> str:
     if labels.COMPOSE_HOOK in marks:
         return _INIT
     return {"False": _LASTING, "True": _ONE_OFF}.get(marks.get(labels.COMPOSE_ONEOFF, ""), "")
+
+
+def _name_of(entry: Mapping[str, Any]) -> str:
+    """Name of a container in a list; the id of one that is just being removed, and has none any more."""
+    return str((entry.get("Names") or [entry["Id"][:12]])[0]).lstrip("/")
 
 
 def _container(raw: Mapping[str, Any]) -> Container:

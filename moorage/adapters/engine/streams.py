@@ -30,6 +30,8 @@ _STAMP = len("2026-01-01T00:00:00.000000000Z ")
 _ENTRY = 16 * 1024
 """The engine cuts longer lines into entries of this size."""
 _CHUNK = 64 * 1024
+_LONGEST_FRAME = 1 << 20
+"""Most that is kept of one frame: an entry is much shorter, but its length could say four gigabytes."""
 _NEVER = "0001-01-01"
 
 
@@ -117,11 +119,18 @@ def _of_frames(raw: Any) -> Iterator[LogRecord]:
     """Each frame is one entry of one stream."""
     while len(header := raw.read(_HEADER.size)) == _HEADER.size:
         kind, length = _HEADER.unpack(header)
-        frame = raw.read(length)
-        if len(frame) < length:
+        frame = raw.read(min(length, _LONGEST_FRAME))
+        if len(frame) < min(length, _LONGEST_FRAME) or not _skipped(raw, length - len(frame)):
             return  # cut off: the next request gets the whole entry
         if length >= _STAMP:
             yield LogRecord(_nanoseconds(frame), _STREAMS.get(kind, "stdout"), frame[_STAMP:])
+
+
+def _skipped(raw: Any, left: int) -> bool:
+    """Read what nobody wants. False: it was cut off."""
+    while left > 0 and (piece := raw.read(min(left, _LONGEST_FRAME))):
+        left -= len(piece)
+    return left <= 0
 
 
 def _of_terminal(response: Any) -> Iterator[LogRecord]:

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from typing import Any
 
-from docker.errors import NotFound
+from docker.errors import APIError, NotFound
 
 from moorage.adapters.engine.client import DockerEngine
-from moorage.adapters.engine.exec import Conversation
+from moorage.adapters.engine.conversation import Conversation
 from moorage.adapters.framing import every_call
 from moorage.errors import EngineError, MoorageError
 from moorage.interfaces import Volumes
@@ -24,6 +24,8 @@ from moorage.model.volume import ROOT, Volume, VolumeUser
 from moorage.rules import labels
 
 _CHUNK = 1 << 18
+
+_MEASURES_ALREADY = "disk usage operation is already running"
 
 
 @every_call(lambda adapter: adapter._engine.translating(), but=("write", "load"))  # noqa: SLF001 - its own
@@ -34,11 +36,10 @@ class DockerVolumes(Volumes):
         self._engine = engine
         self._home = home
 
-    def all(self) -> tuple[Volume, ...]:
+    def all(self, *, sized: bool = False) -> tuple[Volume, ...]:
         with self._engine.speaking() as client:
             listed = client.volumes()["Volumes"] or []
-            # From API 1.42 on, engines compute only what is asked for; older ones ignore `type`.
-            measured = _measured(client)
+            measured = _measured(client) if sized else []
             users = _users(client.containers(all=True))
         sizes = {one["Name"]: (one.get("UsageData") or {}).get("Size", -1) for one in measured}
         return tuple(_volume(raw, users, sizes) for raw in sorted(listed, key=lambda raw: str(raw["Name"])))
@@ -66,7 +67,6 @@ class DockerVolumes(Volumes):
 
     def dump(self, container: str, command: Sequence[str], environment: Mapping[str, str]) -> Iterator[bytes]:
         with self._engine.speaking() as client, closing(Conversation(client, container, command, environment)) as it:
-            it.end_input()
             yield from it.output()
             it.check()
 
@@ -77,17 +77,20 @@ class DockerVolumes(Volumes):
         with (
             _feeding(stdin) as chunks,
             self._engine.speaking() as client,
-            closing(Conversation(client, container, command, environment)) as it,
+            closing(Conversation(client, container, command, environment, stdin=True)) as it,
         ):
             it.answer(chunks)
             it.check()
 
-    def remove_helpers(self, stack: str) -> None:
+    def helpers(self, stack: str) -> tuple[str, ...]:
         marks = [f"{labels.HELPER}={stack}", f"{labels.HOME}={self._home}"]
         with self._engine.speaking() as client:
-            left = client.containers(all=True, filters={"label": marks})
-        for one in left:
-            self._engine.remove(one["Id"], volumes=True)
+            listed = client.containers(all=True, filters={"label": marks})
+        return tuple(sorted((one.get("Names") or [one["Id"]])[0].lstrip("/") for one in listed))
+
+    def remove_helpers(self, stack: str) -> None:
+        for name in self.helpers(stack):
+            self._engine.remove(name, volumes=True)
 
     def free_bytes(self) -> int | None:
         """None if the engine's volumes are not in a directory of this machine."""
@@ -108,18 +111,28 @@ class DockerVolumes(Volumes):
             host = client.create_host_config(binds={volume: {"bind": f"/{ROOT}", "mode": "rw"}}, network_mode="none")
             marks = {labels.HELPER: stack, labels.HOME: self._home}
             name = f"moorage-volume-{secrets.token_hex(6)}"
-            made = client.create_container(image, ["-"], host_config=host, labels=marks, name=name)
         try:
-            yield made["Id"]
-        finally:
+            with self._engine.speaking() as client:
+                client.create_container(image, ["-"], host_config=host, labels=marks, name=name)
+            yield name
+        finally:  # by its name: it is there too where only the answer to its creation was lost
             with suppress(NotFound):
-                self._engine.remove(made["Id"], volumes=True)
+                self._engine.remove(name, volumes=True)
 
 
 def _measured(client: Any) -> list[dict[str, Any]]:
-    """`client.df()` measures images and containers too, which takes long."""
+    """`client.df()` measures images and containers too, which takes long. Empty: the engine measures for another.
+
+    From API 1.42 on, engines compute only what is asked for, and once for all who ask; older ones ignore `type`, and
+    refuse a second one who asks. A size is only told, so nothing fails for it.
+    """
     answer = client._get(client._url("/system/df"), params={"type": "volume"})  # noqa: SLF001
-    return client._result(answer, json=True)["Volumes"] or []  # noqa: SLF001
+    try:
+        return client._result(answer, json=True)["Volumes"] or []  # noqa: SLF001
+    except APIError as error:
+        if _MEASURES_ALREADY not in str(error):
+            raise
+        return []
 
 
 @contextmanager

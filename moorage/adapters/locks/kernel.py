@@ -12,10 +12,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from moorage import bounded
 from moorage.adapters.files import PRIVATE_FILE
 
 _POLL_S = 0.01
-_TRIES = 20
+TRIES = 20
 """How often a file may be gone again by the time its lock is ours: its last holder has tidied up."""
 
 
@@ -81,14 +82,14 @@ class KernelLock:
         """The process that has it, by the kernel's list. None: nobody, or it cannot be seen."""
         with suppress(OSError, ValueError, IndexError):
             inode = self.path.stat(follow_symlinks=False).st_ino
-            for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
+            for line in bounded.text_of(Path("/proc/locks"), bounded.REPORT_BYTES).splitlines():
                 words = line.split()
                 if words[1] == "FLOCK" and words[5].rpartition(":")[2] == str(inode):
                     return int(words[4])
         return None
 
     def _take(self) -> bool:
-        for _ in range(_TRIES):
+        for _ in range(TRIES):
             descriptor = self._opener(self.path)
             try:
                 locked = _flock(descriptor, fcntl.LOCK_EX)

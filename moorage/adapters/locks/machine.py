@@ -14,7 +14,7 @@ from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
-from moorage.adapters.locks.kernel import KernelLock, open_existing
+from moorage.adapters.locks.kernel import TRIES, KernelLock, open_existing
 
 FOLDERS = (Path("/run/lock"), Path(tempfile.gettempdir()))
 _UNIX = "unix://"
@@ -50,16 +50,21 @@ class MachineLock:
 
     def _open(self, path: Path) -> int:
         """The file, made if need be. Raises OSError, also for one that is not to be trusted."""
-        try:
-            descriptor = open_existing(path)
-        except FileNotFoundError:
-            self._make(path)
-            descriptor = open_existing(path)
+        descriptor = self._opened(path)
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode) or not self._trusted(found):
             os.close(descriptor)
             raise PermissionError(path)
         return descriptor
+
+    def _opened(self, path: Path) -> int:
+        """Its last holder may remove it just when it was made: that is no reason to take another folder's."""
+        for _ in range(TRIES):
+            try:
+                return open_existing(path)
+            except FileNotFoundError:
+                self._make(path)
+        return open_existing(path)
 
     def _make(self, path: Path) -> None:
         """Create the file with its final owner, group and mode, because two processes may do this at the same time."""

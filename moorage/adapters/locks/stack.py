@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from moorage.adapters.files import LocalFiles, home_errors, private_folder
 from moorage.adapters.locks.kernel import KernelLock
-from moorage.errors import BusyError
+from moorage.errors import BusyError, HomeError
 from moorage.interfaces import Lock
 
 if TYPE_CHECKING:
@@ -27,13 +27,15 @@ _UNSIGNED_WAIT_S = 1.0
 
 
 class StackLock(Lock):
-    """The lock of one stack, `<folder>/<stack>.lock`.
+    """The lock of one stack, `<folder>/<stack>.lock`. Raises HomeError for a name whose file would lie elsewhere.
 
     One object holds it once at a time; it may be released from another thread than the one that acquired it. Child
     processes do not inherit it.
     """
 
     def __init__(self, folder: Path, stack: str, guard: MachineLock | None = None) -> None:
+        if stack in ("", ".", "..") or "/" in stack or "\0" in stack:  # a file that goes when the lock is given back
+            raise HomeError(f"{stack[:60]!r} is not a name that a lock can have", path=str(folder))
         self.stack = stack
         self._guard = guard
         """Lock of the same name for other homes on the engine. None: other homes are not considered."""
@@ -74,7 +76,7 @@ class StackLock(Lock):
             # Remove the name first, then free the lock: the next holder writes its own name.
             with suppress(Exception):
                 self._files.remove(self._holder_name)
-            self._lock.release()
+            self._lock.release(remove=True)  # each name that there ever was would else leave a file
 
     def held(self) -> dict[str, Any] | None:
         """Who holds the lock now: `operation`, `pid`, `since` (None where not known). None: nobody. Does not wait."""
@@ -94,7 +96,7 @@ class StackLock(Lock):
                 return False
         if self._guard and not self._guard.take():
             self._elsewhere = True
-            self._lock.release()
+            self._lock.release(remove=True)
             return False
         self._ours = True
         return True

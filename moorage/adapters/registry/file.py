@@ -256,6 +256,8 @@ def _connect(path: Path) -> sqlite3.Connection:
         isolation_level=None,
         check_same_thread=False,
     )
+    # One text that is not UTF-8 would else end the reading of all rows.
+    connection.text_factory = lambda text: text.decode(errors="replace")
     # In WAL mode a crash of the process loses nothing; with FULL a power cut loses nothing either.
     connection.execute("PRAGMA synchronous = FULL")
     return connection
@@ -307,6 +309,7 @@ def _read_only(path: Path) -> Iterator[sqlite3.Connection]:
     # Data that is still in the write-ahead log can be read only together with the log.
     mode = "mode=ro" if _has_content(waiting) else "immutable=1"
     connection = sqlite3.connect(f"file:{quote(os.fsencode(path))}?{mode}", uri=True, isolation_level=None)
+    connection.text_factory = lambda text: text.decode(errors="replace")
     try:
         yield connection
     finally:

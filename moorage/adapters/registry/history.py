@@ -8,7 +8,10 @@ from pathlib import Path
 
 from moorage.adapters.files import home_error, made_beside
 
-_TABLES = {"stacks": "name", "generations": "stack", "leases": "stack", "runs": "stack", "timings": "stack"}
+_TABLES = {
+    "stacks": "name",
+    **dict.fromkeys(("generations", "leases", "runs", "timings", "missing_directories"), "stack"),
+}
 
 
 def copy_history(database: Path, target: Path, stack: str) -> None:

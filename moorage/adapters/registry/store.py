@@ -5,27 +5,31 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from moorage.adapters.framing import every_call
 from moorage.adapters.probes import holder_of
+from moorage.adapters.registry import rows
 from moorage.adapters.registry.file import SqliteFile
+from moorage.adapters.registry.rows import Tell
 from moorage.errors import HomeError, said
 from moorage.interfaces import Store
 from moorage.model.generation import GenerationRecord
 from moorage.model.lease import Lease, LeaseKey, Request
 from moorage.model.state import RunHead, RunOutcome, RunRecord, StackRecord
+from moorage.model.unreadable import Unreadable
 from moorage.rules import ports
 from moorage.rules.ports import Holder, LeaseChange, PortView
 from moorage.settings import settings
+
+_Read = TypeVar("_Read")
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -70,9 +74,13 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # Ports between the first and the last that are not the lease's own: a JSON list.
         "ALTER TABLE leases ADD COLUMN skipped TEXT NOT NULL DEFAULT '[]'",
     ),
+    (
+        # Stacks whose directory was not there when `sweep` looked, and since when.
+        """CREATE TABLE missing_directories (
+            stack TEXT PRIMARY KEY, path TEXT NOT NULL, since TEXT NOT NULL) WITHOUT ROWID""",
+    ),
 )
 """What makes version n of the file out of version n - 1. Only ever add to the end."""
-_LEASE = "stack, service, target, protocol, slot, port, count, wanted, host_ip, since, run, previous, skipped"
 _SAVE_STACK = "INSERT OR REPLACE INTO stacks VALUES (?, ?)"
 _SAVE_GENERATION = "INSERT OR REPLACE INTO generations VALUES (?, ?, ?)"
 _HEAD = "id, stack, operation, services, outcome, started_at, finished_at, has_timeline"
@@ -83,16 +91,23 @@ _SAVE_RUN = (
     "excluded.finished_at, excluded.has_timeline, excluded.record)"
 )
 # The index by name: to have them in order, SQLite would rather go through the whole table.
-_UNFINISHED = "SELECT record FROM runs INDEXED BY unfinished WHERE finished_at IS NULL ORDER BY rowid"
-_UNFINISHED_OF = "SELECT record FROM runs INDEXED BY unfinished WHERE finished_at IS NULL AND stack = ? ORDER BY rowid"
-_RECORD_OF_RUN = "SELECT record FROM runs WHERE id = ?"
+_RUN = f"id, stack, {rows.RECORD}"
+_UNFINISHED = f"SELECT {_RUN} FROM runs INDEXED BY unfinished WHERE finished_at IS NULL ORDER BY rowid"  # noqa: S608
+_UNFINISHED_OF = f"SELECT {_RUN} FROM runs INDEXED BY unfinished WHERE finished_at IS NULL AND stack = ? ORDER BY rowid"  # noqa: S608
+_ONE_RUN = f"SELECT {_RUN} FROM runs WHERE id = ?"  # noqa: S608
+_STACKS = f"SELECT name, {rows.RECORD} FROM stacks"  # noqa: S608
+_GENERATIONS = f"SELECT stack, number, {rows.RECORD} FROM generations"  # noqa: S608
 _HEADS = f"SELECT {_HEAD} FROM runs INDEXED BY run_heads WHERE stack = ? ORDER BY rowid DESC"  # noqa: S608
 _HEADS_OF_GONE = (
     f"SELECT {_HEAD} FROM runs INDEXED BY run_heads WHERE stack IN "  # noqa: S608
     "(SELECT DISTINCT stack FROM runs INDEXED BY runs_of_stack EXCEPT SELECT name FROM stacks) ORDER BY rowid DESC"
 )
+_END_UNREADABLE = "UPDATE runs SET outcome = ?, finished_at = ? WHERE id = ?"
 _COMMIT_LEASES = "UPDATE leases SET run = NULL, previous = NULL WHERE run = ?"
-_LEASES_OF_RUN = f"SELECT {_LEASE} FROM leases WHERE run = ?"  # noqa: S608  column names, ours
+_FORGET_MISSING = "DELETE FROM missing_directories WHERE stack = ?"
+_LEASES_OF_RUN = f"SELECT {rows.LEASE} FROM leases WHERE run = ?"  # noqa: S608  column names, ours
+_MOST_NOTED = 20
+"""So many unreadable rows are told of one by one; `sweep` tells of all."""
 
 
 @contextmanager
@@ -123,6 +138,9 @@ class SqliteStore(Store):
         timeout_s: float = 60.0,
     ) -> None:
         self._file = SqliteFile(path, MIGRATIONS, timeout_s)
+        self._noted: set[Unreadable] = set()
+        self.on_unreadable: Tell = lambda _found: None
+        """Is told each row that cannot be read and is passed over, once."""
         self._any_port = any_port
         self._process_at = process_at
 
@@ -141,7 +159,7 @@ class SqliteStore(Store):
     ) -> tuple[Lease, ...]:
 
         def work(connection: sqlite3.Connection) -> tuple[Lease, ...]:
-            held = _holdings(connection, {request.key.stack for request in requests})
+            held = self._holdings(connection, {request.key.stack for request in requests})
             market = self._market(connection, taken, bindable, strict=strict)
             holdings = ports.allocate(requests, held, market, run, now, complete=complete)
             changed = [holding for holding in holdings if held.get(holding.lease.key) != holding]
@@ -162,7 +180,7 @@ class SqliteStore(Store):
     ) -> tuple[Lease, ...]:
 
         def work(connection: sqlite3.Connection) -> tuple[Lease, ...]:
-            held = _holdings(connection, {request.key.stack for request in requests})
+            held = self._holdings(connection, {request.key.stack for request in requests})
             market = self._market(connection, taken, bindable, strict=strict)
             return tuple(
                 holding.lease for holding in ports.allocate(requests, held, market, None, now, complete=complete)
@@ -171,18 +189,22 @@ class SqliteStore(Store):
         return self._file.read(work)
 
     def leases(self, stack: str | None = None) -> tuple[Lease, ...]:
-        found = self._file.read(lambda connection: _holdings(connection, None if stack is None else {stack}))
+        found = self._file.read(lambda connection: self._holdings(connection, None if stack is None else {stack}))
         return tuple(sorted((holding.lease for holding in found.values()), key=_by_port))
 
     def release(self, keys: Sequence[LeaseKey]) -> None:
         self._file.write(lambda connection: _delete_leases(connection, keys))
 
+    def release_all(self, stack: str) -> None:
+        self._change("DELETE FROM leases WHERE stack = ?", stack)
+
     def release_run(self, run: str) -> tuple[Lease, ...]:
 
         def work(connection: sqlite3.Connection) -> tuple[Lease, ...]:
-            undone = [_holding(row) for row in connection.execute(_LEASES_OF_RUN, (run,))]
+            found = connection.execute(_LEASES_OF_RUN, (run,)).fetchall()
+            undone = list(rows.readable(found, rows.holding, rows.named_lease, self._note))
             # Delete all first, then insert the old ones: two leases that swapped their ports would collide.
-            _delete_leases(connection, [holding.lease.key for holding in undone])
+            connection.execute("DELETE FROM leases WHERE run = ?", (run,))
             _write_holdings(connection, [holding.restored for holding in undone if holding.restored])
             return tuple(sorted((holding.lease for holding in undone if holding.given_back), key=_by_port))
 
@@ -203,15 +225,16 @@ class SqliteStore(Store):
             connection.execute(_SAVE_STACK, (stack.name, stack.model_dump_json()))
             connection.executemany(_SAVE_GENERATION, [(g.stack, g.number, g.model_dump_json()) for g in generations])
             connection.execute(_COMMIT_LEASES, (run.id,))
+            connection.execute(_FORGET_MISSING, (stack.name,))
             _delete_leases(connection, released)
-            connection.execute(_SAVE_RUN, _run_row(run))
+            connection.execute(_SAVE_RUN, rows.of_run(run))
 
         self._file.write(work)
 
     def restore(self, leases: Sequence[Lease]) -> tuple[Lease, ...]:
 
         def work(connection: sqlite3.Connection) -> tuple[Lease, ...]:
-            held = _holdings(connection, None)
+            held = self._holdings(connection, None)
             restored = ports.compatible(leases, held.values())
             _write_holdings(connection, [LeaseChange(lease) for lease in restored])
             return restored
@@ -232,11 +255,15 @@ class SqliteStore(Store):
     # Stacks and generations
 
     def stack(self, name: str) -> StackRecord | None:
-        found = self._texts("SELECT record FROM stacks WHERE name = ?", name)
-        return StackRecord.model_validate_json(found[0]) if found else None
+        found = self._rows(f"{_STACKS} WHERE name = ?", name)
+        return self._one(found, rows.stack, rows.named_stack)
 
     def stacks(self) -> tuple[StackRecord, ...]:
-        return tuple(map(StackRecord.model_validate_json, self._texts("SELECT record FROM stacks ORDER BY name")))
+        found = self._rows(f"{_STACKS} ORDER BY name")
+        return tuple(rows.readable(found, rows.stack, rows.named_stack, self._note))
+
+    def names(self) -> frozenset[str]:
+        return frozenset(str(name) for (name,) in self._rows("SELECT name FROM stacks"))
 
     def save_stack(self, record: StackRecord) -> None:
         self._change(_SAVE_STACK, record.name, record.model_dump_json())
@@ -247,12 +274,17 @@ class SqliteStore(Store):
             connection.execute("DELETE FROM stacks WHERE name = ?", (name,))
             connection.execute("DELETE FROM generations WHERE stack = ?", (name,))
             connection.execute("DELETE FROM timings WHERE stack = ?", (name,))
+            connection.execute(_FORGET_MISSING, (name,))
 
         self._file.write(work)
 
     def generations(self, stack: str) -> tuple[GenerationRecord, ...]:
-        found = self._texts("SELECT record FROM generations WHERE stack = ? ORDER BY number DESC", stack)
-        return tuple(map(GenerationRecord.model_validate_json, found))
+        found = self._rows(f"{_GENERATIONS} WHERE stack = ? ORDER BY number DESC", stack)
+        return tuple(rows.readable(found, rows.generation, rows.named_generation, self._note))
+
+    def numbers(self, stack: str) -> frozenset[int]:
+        found = self._rows("SELECT number FROM generations WHERE stack = ?", stack)
+        return frozenset(number for (number,) in found if isinstance(number, int))
 
     def save_generation(self, record: GenerationRecord) -> None:
         self._change(_SAVE_GENERATION, record.stack, record.number, record.model_dump_json())
@@ -266,41 +298,47 @@ class SqliteStore(Store):
         self.update_run(record)
 
     def update_run(self, record: RunRecord) -> None:
-        self._change(_SAVE_RUN, *_run_row(record))
+        self._change(_SAVE_RUN, *rows.of_run(record))
 
     def close_run(self, run: str, outcome: RunOutcome, now: datetime) -> None:
         """The run has ended; no error if it is not on record."""
 
         def work(connection: sqlite3.Connection) -> None:
-            for (text,) in connection.execute(_RECORD_OF_RUN, (run,)).fetchall():
-                ended = RunRecord.model_validate_json(text).model_copy(update={"outcome": outcome, "finished_at": now})
-                connection.execute(_SAVE_RUN, _run_row(ended))
+            for row in connection.execute(_ONE_RUN, (run,)).fetchall():
+                try:
+                    ended = rows.run(row).model_copy(update={"outcome": outcome, "finished_at": now})
+                except rows.SENSELESS:  # the record stays as it is, for whoever can read it
+                    connection.execute(_END_UNREADABLE, (outcome, now.isoformat(), run))
+                else:
+                    connection.execute(_SAVE_RUN, rows.of_run(ended))
 
         self._file.write(work)
 
     def unfinished_runs(self, stack: str | None = None) -> tuple[RunRecord, ...]:
         """Runs without an end, oldest first."""
-        found = self._texts(_UNFINISHED) if stack is None else self._texts(_UNFINISHED_OF, stack)
-        return tuple(map(RunRecord.model_validate_json, found))
+        return tuple(rows.readable(self._unfinished(stack), rows.run, rows.named_run, self._note))
+
+    def _unfinished(self, stack: str | None) -> list[rows.Row]:
+        return self._rows(_UNFINISHED) if stack is None else self._rows(_UNFINISHED_OF, stack)
 
     def run(self, identifier: str) -> RunRecord | None:
         """One run, by its whole id. None: not on record."""
-        found = self._texts(_RECORD_OF_RUN, identifier)
-        return RunRecord.model_validate_json(found[0]) if found else None
+        return self._one(self._rows(_ONE_RUN, identifier), rows.run, rows.named_run)
 
     def runs(self, stack: str | None, limit: int | None = 50) -> tuple[RunRecord, ...]:
         """The last runs, newest first. `stack` None: of all stacks. `limit` None: all that are kept."""
         most = -1 if limit is None else limit
         if stack is None:
-            found = self._texts("SELECT record FROM runs ORDER BY rowid DESC LIMIT ?", most)
+            found = self._rows(f"SELECT {_RUN} FROM runs ORDER BY rowid DESC LIMIT ?", most)  # noqa: S608
         else:
-            found = self._texts("SELECT record FROM runs WHERE stack = ? ORDER BY rowid DESC LIMIT ?", stack, most)
-        return tuple(map(RunRecord.model_validate_json, found))
+            question = f"SELECT {_RUN} FROM runs WHERE stack = ? ORDER BY rowid DESC LIMIT ?"  # noqa: S608
+            found = self._rows(question, stack, most)
+        return tuple(rows.readable(found, rows.run, rows.named_run, self._note))
 
     def run_heads(self, stack: str | None) -> tuple[RunHead, ...]:
         """All runs of a stack, without what they did, newest first. None: of all stacks that are not on record."""
-        question, values = (_HEADS_OF_GONE, ()) if stack is None else (_HEADS, (stack,))
-        return tuple(map(_head, self._file.read(lambda c: c.execute(question, values).fetchall())))
+        found = self._rows(_HEADS_OF_GONE) if stack is None else self._rows(_HEADS, stack)
+        return tuple(rows.readable(found, rows.head, rows.named_run, self._note))
 
     def forget_runs(self, runs: Sequence[str]) -> None:
         """Remove runs by id; one that has not ended stays, one that is gone is no error."""
@@ -335,10 +373,47 @@ class SqliteStore(Store):
         question = (
             "SELECT seconds FROM timings WHERE stack = ? AND service = ? AND phase = ? ORDER BY rowid DESC LIMIT ?"
         )
-        found = self._file.read(
-            lambda connection: connection.execute(question, (stack, service, phase, limit)).fetchall()
-        )
-        return tuple(seconds for (seconds,) in found)
+        found = self._rows(question, stack, service, phase, limit)
+        return tuple(rows.readable(found, rows.seconds, rows.named_timing, self._note))
+
+    # Directories that are missing
+
+    def note_missing(self, stack: str, path: str, now: datetime) -> datetime:
+
+        def work(connection: sqlite3.Connection) -> datetime:
+            question = "SELECT since FROM missing_directories WHERE stack = ? AND path = ?"
+            found = connection.execute(question, (stack, path)).fetchone()
+            since = rows.instant(found[0]) if found else None
+            if since is not None and since <= now:
+                return since
+            values = (stack, path, now.isoformat())
+            connection.execute("INSERT OR REPLACE INTO missing_directories VALUES (?, ?, ?)", values)
+            return now
+
+        return self._file.write(work)
+
+    def missing_since(self, stack: str, path: str) -> datetime | None:
+        question = "SELECT since FROM missing_directories WHERE stack = ? AND path = ?"
+        return next((rows.instant(since) for (since,) in self._rows(question, stack, path)), None)
+
+    def forget_missing(self, stack: str) -> None:
+        self._change(_FORGET_MISSING, stack)
+
+    # What cannot be read
+
+    def unreadable(self, stack: str | None = None) -> tuple[Unreadable, ...]:
+        found: list[Unreadable] = []
+        of = "" if stack is None else " WHERE {} = ?"
+        values = () if stack is None else (stack,)
+        for question, column, read, named in _READ:
+            read_rows = self._rows(question + of.format(column), *values)
+            for _ in rows.readable(read_rows, read, named, found.append):
+                pass
+        for row in self._unfinished(stack):
+            bad = rows.readable([row], rows.run, rows.named_run, found.append)
+            if not tuple(bad):
+                found[-1] = found[-1].model_copy(update={"run": str(row[0])})
+        return tuple(found)
 
     # The file
 
@@ -361,35 +436,33 @@ class SqliteStore(Store):
     def close(self) -> None:
         self._file.close()
 
-    def _texts(self, question: str, *values: Any) -> list[str]:
-        return self._file.read(lambda connection: [text for (text,) in connection.execute(question, values)])
+    def _rows(self, question: str, *values: Any) -> list[rows.Row]:
+        return self._file.read(lambda connection: connection.execute(question, values).fetchall())
+
+    def _one(self, found: list[rows.Row], read: Callable[[rows.Row], _Read], named: rows.Named) -> _Read | None:
+        """What was asked for by its name. None: it is not there. Raises HomeError: it cannot be read."""
+        bad: list[Unreadable] = []
+        read_rows = list(rows.readable(found, read, named, bad.append))
+        for one in bad:
+            raise HomeError(f"{self.path}: {one.where}: {one.what}", hint=one.hint, path=str(self.path))
+        return read_rows[0] if read_rows else None
+
+    def _holdings(self, connection: sqlite3.Connection, stacks: set[str] | None) -> dict[LeaseKey, LeaseChange]:
+        """The leases on record of some stacks. None: of all."""
+        where, values = "", tuple(stacks or ())
+        if stacks is not None:
+            where = f" WHERE stack IN ({', '.join('?' * len(values))})"
+        found = connection.execute(f"SELECT {rows.LEASE} FROM leases{where}", values)  # noqa: S608  question marks
+        read = rows.readable(found, rows.holding, rows.named_lease, self._note)
+        return {holding.lease.key: holding for holding in read}
+
+    def _note(self, found: Unreadable) -> None:
+        if found not in self._noted and len(self._noted) < _MOST_NOTED:
+            self._noted.add(found)
+            self.on_unreadable(found)
 
     def _change(self, statement: str, *values: Any) -> None:
         self._file.write(lambda connection: connection.execute(statement, values).close())
-
-
-def _holdings(connection: sqlite3.Connection, stacks: set[str] | None) -> dict[LeaseKey, LeaseChange]:
-    """The leases on record of some stacks. None: of all."""
-    where, values = "", tuple(stacks or ())
-    if stacks is not None:
-        where = f" WHERE stack IN ({', '.join('?' * len(values))})"
-    rows = connection.execute(f"SELECT {_LEASE} FROM leases{where}", values)  # noqa: S608  question marks
-    return {holding.lease.key: holding for holding in map(_holding, rows)}
-
-
-def _holding(row: Sequence[Any]) -> LeaseChange:
-    stack, service, target, protocol, slot, port, count, wanted, host_ip, since, run, previous, skipped = row
-    lease = Lease(
-        key=LeaseKey(stack=stack, service=service, target=target, protocol=protocol, slot=slot),
-        port=port,
-        count=count,
-        wanted=wanted,
-        host_ip=host_ip,
-        since=datetime.fromisoformat(since),
-        run=run,
-        skipped=json.loads(skipped),
-    )
-    return LeaseChange(lease, Lease.model_validate_json(previous) if previous else None)
 
 
 def _leased(connection: sqlite3.Connection) -> dict[tuple[int, str], list[Holder]]:
@@ -397,11 +470,8 @@ def _leased(connection: sqlite3.Connection) -> dict[tuple[int, str], list[Holder
     leased: dict[tuple[int, str], list[Holder]] = {}
     question = "SELECT stack, service, target, protocol, slot, host_ip, port, count, skipped, previous FROM leases"
     for *holder, port, count, skipped, previous in connection.execute(question):
-        others = json.loads(skipped)
-        every = range(port, port + count + len(others))
-        ports.note(leased, Holder(*holder), [one for one in every if one not in others])
-        if previous:
-            lease = Lease.model_validate_json(previous)
+        ports.note(leased, Holder(*holder), rows.leased_ports(port, count, skipped))
+        if lease := rows.previous(previous):
             ports.note(leased, ports.holder(lease), lease.ports)
     return leased
 
@@ -409,66 +479,34 @@ def _leased(connection: sqlite3.Connection) -> dict[tuple[int, str], list[Holder
 def _write_holdings(connection: sqlite3.Connection, holdings: Sequence[LeaseChange]) -> None:
     replaced = [lease.key for holding in holdings for lease in holding.leases]
     _delete_leases(connection, replaced)
-    connection.executemany(f"INSERT INTO leases ({_LEASE}) VALUES ({', '.join('?' * 13)})", map(_row, holdings))  # noqa: S608
-
-
-def _row(holding: LeaseChange) -> tuple[Any, ...]:
-    lease, previous = holding.lease, holding.previous
-    return (
-        *_key(lease.key),
-        lease.port,
-        lease.count,
-        lease.wanted,
-        lease.host_ip,
-        lease.since.isoformat(),
-        lease.run,
-        previous.model_dump_json() if previous else None,
-        json.dumps(lease.skipped),
-    )
+    values = map(rows.of_lease, holdings)
+    connection.executemany(f"INSERT INTO leases ({rows.LEASE}) VALUES ({', '.join('?' * 13)})", values)  # noqa: S608
 
 
 def _delete_leases(connection: sqlite3.Connection, keys: Sequence[LeaseKey]) -> None:
     connection.executemany(
         "DELETE FROM leases WHERE stack = ? AND service = ? AND target = ? AND protocol = ? AND slot = ?",
-        map(_key, keys),
-    )
-
-
-def _run_row(record: RunRecord) -> tuple[Any, ...]:
-    head = record.head
-    return (
-        *(head.id, head.stack, head.operation, json.dumps(head.services), head.outcome),
-        *(head.started_at.isoformat(), head.finished_at.isoformat() if head.finished_at else None, head.has_timeline),
-        record.model_dump_json(),
-    )
-
-
-def _head(row: Sequence[Any]) -> RunHead:
-    identifier, stack, operation, services, outcome, started_at, finished_at, has_timeline = row
-    return RunHead(
-        id=identifier,
-        stack=stack,
-        operation=operation,
-        services=tuple(json.loads(services)),
-        outcome=outcome,
-        started_at=datetime.fromisoformat(started_at),
-        finished_at=datetime.fromisoformat(finished_at) if finished_at else None,
-        has_timeline=bool(has_timeline),
+        map(rows.key, keys),
     )
 
 
 def _old_timings(connection: sqlite3.Connection, what: str, stack: str, age: timedelta) -> int:
     """Count or delete timings that are old beside the newest one of their stack."""
-    (newest,) = connection.execute("SELECT max(at) FROM timings WHERE stack = ?", (stack,)).fetchone()
+    (latest,) = connection.execute("SELECT max(at) FROM timings WHERE stack = ?", (stack,)).fetchone()
+    newest = rows.instant(latest)
     if newest is None:
         return 0
-    since = (datetime.fromisoformat(newest) - age).isoformat()
+    since = (newest - age).isoformat()
     found = connection.execute(f"{what} FROM timings WHERE stack = ? AND at < ?", (stack, since)).fetchone()
     return int(found[0]) if found else 0
 
 
-def _key(key: LeaseKey) -> tuple[str, str, int, str, int]:
-    return key.stack, key.service, key.target, key.protocol, key.slot
+_READ: tuple[tuple[str, str, Callable[[rows.Row], object], rows.Named], ...] = (
+    (_STACKS, "name", rows.stack, rows.named_stack),
+    (_GENERATIONS, "stack", rows.generation, rows.named_generation),
+    (f"SELECT {rows.LEASE} FROM leases", "stack", rows.holding, rows.named_lease),  # noqa: S608
+)
+"""What there is besides runs: the question, the column that says of which stack, and how a row is read."""
 
 
 def _by_port(lease: Lease) -> tuple[int, str, str]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from string import Template
 from typing import NamedTuple
 
+from moorage import bounded
 from moorage.errors import DefinitionError
 from moorage.rules.secret_files import assigned
 
@@ -68,11 +70,18 @@ def _listed(text: str, separator: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(separator) if part.strip())
 
 
+def beginning(file: Path) -> str:
+    """What an env file says, as far as it is read; nothing of one that is not there."""
+    with suppress(OSError):
+        return bounded.beginning_of(file, bounded.TEXT_BYTES)[0].decode(errors="replace")
+    return ""
+
+
 def _set_in(files: Iterable[Path], environment: Mapping[str, str]) -> dict[str, str]:
     """The two variables that say which files to read, so that Compose cannot be asked for them."""
     found: dict[str, str] = {}
     for file in files:
-        text = file.read_text(errors="replace") if os.path.isfile(file) else ""
+        text = beginning(file)
         if _FILE not in text:
             continue
         for name, value in assigned(text):

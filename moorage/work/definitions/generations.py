@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from moorage.errors import ImageError, MoorageError, PortError
+from moorage.errors import HomeError, ImageError, MoorageError, PortError
 from moorage.interfaces import World
+from moorage.interfaces.files import NOT_A_FILE
 from moorage.model.definition import Config, Definition, Hidden, Service
 from moorage.model.generation import Generation, GenerationOutcome, GenerationRecord, PinnedImage
 from moorage.model.lease import Lease
 from moorage.model.state import RunOutcome, RunRecord
 from moorage.model.step import Operation
+from moorage.model.unreadable import Unreadable
 from moorage.rules import composing, labels, part, reading, retention
 from moorage.work.definitions import hidden
 
 if TYPE_CHECKING:
     from moorage.rules.planning import Desired  # those who only read need no planning
 
+_MOST_DIGITS = 9
 _ENDINGS = ("json", "compose.json")
 """The files of a generation: itself, and what Compose reads."""
 
@@ -71,7 +74,20 @@ def _number(world: World, stack: str, run: RunRecord | None) -> int:
     """The next free number; a run that pins again, because a port was taken, stays with its own."""
     known = world.store.generations(stack)
     own = [record.number for record in known if run and record.run == run.id]
-    return own[0] if own else max((record.number for record in known), default=0) + 1
+    return own[0] if own else max(_taken(world, stack), default=0) + 1
+
+
+def _taken(world: World, stack: str) -> frozenset[int]:
+    """Numbers that are in use, also of what cannot be read: its files are not written over."""
+    return world.store.numbers(stack) | {number for number, _ in _files(world, stack)}
+
+
+def _files(world: World, stack: str) -> Iterator[tuple[int, str]]:
+    """(number, name) of the files of the generations of a stack."""
+    for name in world.files.names(f"generations/{stack}"):
+        number, _, ending = PurePosixPath(name).name.partition(".")
+        if ending in _ENDINGS and number.isascii() and number.isdecimal() and len(number) <= _MOST_DIGITS:
+            yield int(number), name
 
 
 def _record(generation: Generation, previous: Generation | None, run: RunRecord | None) -> GenerationRecord:
@@ -120,11 +136,37 @@ def _compose_name(generation: Generation) -> str:
 
 def read(world: World, stack: str, number: int) -> Generation | None:
     """A generation. None: it is not on disk (pruned, or never there), or its file makes no sense."""
-    text = world.files.read(f"generations/{stack}/{number}.json")
+    try:
+        text = world.files.read(f"generations/{stack}/{number}.json")
+    except HomeError as error:
+        if error.fields.get("reason") != NOT_A_FILE:
+            raise
+        return None
     try:
         return Generation.model_validate_json(text) if text else None
-    except ValueError:  # damaged, or of another version: the stack must not be stuck with it
+    except (ValueError, RecursionError):  # damaged, or of another version: the stack must not be stuck with it
         return None
+
+
+def unreadable(world: World, stack: str, only: int | None = None) -> tuple[Unreadable, ...]:
+    """The generations on record whose file is there and makes no sense. `only`: this one; None: of all of them."""
+    numbers = sorted(world.store.numbers(stack)) if only is None else [only]
+    return tuple(_damaged(world, stack, number) for number in numbers if _is_damaged(world, stack, number))
+
+
+def _is_damaged(world: World, stack: str, number: int) -> bool:
+    try:
+        text = world.files.read(f"generations/{stack}/{number}.json")
+    except MoorageError:
+        return True
+    return text is not None and read(world, stack, number) is None
+
+
+def _damaged(world: World, stack: str, number: int) -> Unreadable:
+    file = f"{world.settings.home}/generations/{stack}/{number}.json"
+    what = "it is damaged, or of another version"
+    hint = "Nothing can go back to it; `moorage up` makes a new one."
+    return Unreadable(where=f"generation {number} of stack {stack}, {file}", what=what, hint=hint, stack=stack)
 
 
 def current(world: World, stack: str) -> Generation | None:
@@ -191,13 +233,16 @@ def forget(world: World, stack: str, number: int) -> None:
         world.files.remove(f"generations/{stack}/{number}.{ending}")
 
 
+def strays(world: World, stack: str) -> dict[str, int]:
+    """Files of generations that are not on record, with their numbers: a process died over them."""
+    known = world.store.numbers(stack)
+    return {name: number for number, name in _files(world, stack) if number not in known}
+
+
 def remove_strays(world: World, stack: str) -> None:
-    """Remove the files of generations that are not on record: a process died over them."""
-    known = {one.number for one in world.store.generations(stack)}
-    for name in tuple(world.files.names(f"generations/{stack}")):
-        number, _, ending = PurePosixPath(name).name.partition(".")
-        if ending in _ENDINGS and number.isdigit() and int(number) not in known:
-            world.files.remove(name)
+    """Remove them."""
+    for name in strays(world, stack):
+        world.files.remove(name)
 
 
 def prune(world: World, stack: str) -> None:
@@ -219,7 +264,9 @@ def surplus(world: World, stack: str) -> tuple[int, ...]:
 
 def superfluous_tags(world: World, stack: str) -> tuple[str, ...]:
     """Image tags of a stack that none of its generations uses."""
-    stored = (read(world, stack, one.number) for one in world.store.generations(stack))
+    if unreadable(world, stack):  # nobody knows what it uses
+        return ()
+    stored = (read(world, stack, number) for number in world.store.numbers(stack))
     used = {image.tag for generation in stored if generation for image in generation.images.values()}
     return tuple(tag for tag in world.engine.tags(labels.pin_prefix(stack)) if tag not in used)
 

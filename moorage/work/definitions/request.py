@@ -16,7 +16,7 @@ from moorage.model.base import Frozen
 from moorage.model.definition import FILE_NAMES, Config, Source
 from moorage.model.image import ImageWish
 from moorage.rules import labels, naming
-from moorage.work.definitions.compose_variables import ENV_FILE, choices, env_files_from
+from moorage.work.definitions.compose_variables import ENV_FILE, beginning, choices, env_files_from
 
 _NAME_KEY = "COMPOSE_PROJECT_NAME"
 _HASHED = re.compile("-[0-9a-f]{6}$")
@@ -107,13 +107,23 @@ def source_of(
         raise DefinitionError(message, file=str(place), hint="Name one with --project-directory.")
     if directory is None and not files and not chosen.env_files:
         chosen = chosen._replace(env_files=env_files_from(folders, place))
-    return Source(
+    source = Source(
         directory=place,
         called=_called(directory, chosen.files, place),
         files=paths,
         profiles=chosen.profiles,
         env_files=tuple(here / file for file in chosen.env_files),
     )
+    _refuse_lost_names(source)
+    return source
+
+
+def _refuse_lost_names(source: Source) -> None:
+    """Engine, Compose and Prefect are told paths as JSON, which has only UTF-8: they would be told another one."""
+    for path in (source.directory, *source.files, *source.env_files):
+        if os.fsencode(path).decode(errors="ignore") != str(path):
+            message = f"{path}: its name is not UTF-8, and neither the engine nor Prefect takes such a path"
+            raise DefinitionError(message, file=str(path), hint="Rename it.")
 
 
 def _place(here: Path, files: Sequence[Path]) -> Path:
@@ -196,7 +206,7 @@ def _name_in_environment(world: World, source: Source) -> str | None:
     if name := {**os.environ, **dict(source.environment)}.get(_NAME_KEY):
         return name
     files = source.env_files or (source.directory / ENV_FILE,)
-    mentioned = any(os.path.isfile(file) and _NAME_KEY in file.read_text(errors="replace") for file in files)
+    mentioned = any(_NAME_KEY in beginning(file) for file in files)
     return world.compose.variables(source, [_NAME_KEY]).get(_NAME_KEY) if mentioned else None
 
 

@@ -97,8 +97,8 @@ def _resolved(world: World, request: UpRequest, raw: Config, name: str) -> Resol
 
 
 def _real(path: Path) -> Path:
-    """Where a path leads; `Path.resolve` raises where links go round in a circle."""
-    return Path(os.path.realpath(path))
+    """Where a path leads; `Path.resolve` raises where links go round in a circle. One with a NUL leads nowhere."""
+    return path if "\0" in str(path) else Path(os.path.realpath(path))
 
 
 def _read(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from moorage import bounded
 from moorage.errors import HomeError, MoorageError
 from moorage.interfaces import World
 from moorage.model.state import Container, StackStatus
@@ -73,7 +74,7 @@ def save_failure(artifacts: Artifacts, error: MoorageError) -> dict[str, Any] | 
     if not (path := error.fields.get("report")):
         return None
     try:
-        report: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+        report: dict[str, Any] = bounded.json_of(Path(path), bounded.REPORT_BYTES)
     except (OSError, ValueError):
         return None
     artifacts.write_json("failure.json", report)

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
+from moorage import bounded
 from moorage.errors import DefinitionError, EngineError, MoorageError, NotReadyError
 from moorage.interfaces import World
 from moorage.model.definition import Check, Definition, PortMapping, Service
@@ -30,11 +31,11 @@ Tell = Callable[[str], None]
 class Sandbox(Protocol):
     """A session in which services run. Dagger's adapter is `adapters/dagger/sandbox.py`."""
 
-    def preflight(self) -> Availability:
-        """Whether it can be used; takes at most 5 s and has no effects."""
+    def preflight(self, *, expose: bool) -> Availability:
+        """Whether it can be used, and unless `expose` with ports that only this machine reaches; has no effects."""
 
-    def open(self) -> None:
-        """Open the session. Raises BackendUnavailableError."""
+    def open(self, *, expose: bool) -> None:
+        """Open the session. `expose`: its ports may be open to the network. Raises BackendUnavailableError."""
 
     def start(
         self,
@@ -42,17 +43,19 @@ class Sandbox(Protocol):
         build: BuildSpec | None,
         bound: dict[str, str],
         tunnels: Sequence[tuple[int, int]],
+        ready_s: float,
     ) -> None:
         """Start a service and its `tunnels` (port inside, loopback port). `build` None: it has an image.
 
-        Raises RunError with its output.
+        Returns when its health check has succeeded, or without one its ports accept connections. Raises RunError;
+        NotReadyError with its output if it ends before, or `ready_s` have passed since it had an image.
         """
 
     def run(self, service: SandboxService, build: BuildSpec | None, bound: dict[str, str]) -> str:
         """Run a one-shot to completion; returns its output. Raises RunError."""
 
-    def stop(self, name: str) -> None:
-        """Close the tunnels of a service, then stop it with its stop signal. Raises MoorageError."""
+    def stop(self, name: str, grace_s: float) -> bool:
+        """Close the tunnels of a service, then stop it. False: it had to be killed. Raises MoorageError."""
 
     def log(self, service: str | None = None) -> list[str]:
         """The last known log lines of a service. None: of the session."""
@@ -64,8 +67,10 @@ class Sandbox(Protocol):
 class Throwaway:
     """One throw-away stack, from its leases to its end."""
 
-    def __init__(self, world: World, sandbox: Sandbox, request: UpRequest) -> None:
+    def __init__(self, world: World, sandbox: Sandbox, request: UpRequest, *, expose: bool = False) -> None:
         self.world = world
+        self.expose = expose
+        """Whether published ports may be open to the network: as asked, or as the definition says."""
         self.sandbox = sandbox
         self.request = request
         self.stack = str(request.name)
@@ -85,7 +90,9 @@ class Throwaway:
         for name, service in definition.services.items():
             if service.builds:
                 building.refuse_unhonoured(self._build(definition, name), BuilderName.DAGGER)
-        found = self.sandbox.preflight()
+        published = any(service.ports for service in definition.services.values())
+        self.expose = self.expose or definition.dagger_expose or not published
+        found = self.sandbox.preflight(expose=self.expose)
         if not found.usable:
             raise images.unavailable(found)
         self._leases = self._lease(definition)
@@ -110,9 +117,9 @@ class Throwaway:
             raise
 
     def _up(self, tell: Tell) -> StackStatus:
-        for notice in throwaway.notices(self.definition):
+        for notice in throwaway.notices(self.definition, exposed=self.expose):
             tell(f"note: {notice}")
-        self.sandbox.open()
+        self.sandbox.open(expose=self.expose)
         by_name = {part.name: part for part in self.parts}
         for part in self.parts:
             began = time.monotonic()
@@ -125,14 +132,24 @@ class Throwaway:
         """Stop all services in reverse order, close the session, release the ports: each even if one before failed."""
         try:
             for name in reversed(self.started):
-                with suppress(MoorageError):  # the end of the session ends everything in it
-                    self.sandbox.stop(name)
-                    tell(f"{name}: stopped")
+                tell(f"{name}: {self._stopped(name)}")
         finally:
             try:
                 self.sandbox.close()
             finally:
-                self.world.store.release([lease.key for lease in self.world.store.leases(self.stack)])
+                self.world.store.release_all(self.stack)
+
+    def _stopped(self, name: str) -> str:
+        """Stop a service; returns what became of it."""
+        grace_s = self.definition.services[name].stop_grace_s
+        grace_s = float(self.world.settings.stop_grace_s) if grace_s is None else grace_s
+        try:
+            if self.sandbox.stop(name, grace_s):
+                return "stopped"
+        except MoorageError as error:
+            error.censor(self._hide)
+            return f"not stopped, the end of the session ends it: {error}"
+        return f"killed: it ignored SIGTERM for {grace_s:g} s (`init: true` passes signals on)"
 
     def _lease(self, definition: Definition) -> tuple[Lease, ...]:
         taken: frozenset[tuple[int, str]] = frozenset()
@@ -155,8 +172,9 @@ class Throwaway:
             return
         ports = self._ports(part.name)
         self.started.append(part.name)  # before its start, so that an interrupted start is stopped too
-        self.sandbox.start(part, build, bound, [(port.target, port.published) for port in ports])
-        self._wait(self.definition.services[part.name], ports)
+        limit_s = self._limit_s(part)
+        self.sandbox.start(part, build, bound, [(port.target, port.published) for port in ports], limit_s)
+        self._wait(self.definition.services[part.name], ports, limit_s)
 
     def _build(self, definition: Definition, service: str) -> BuildSpec:
         here = (_NO_FILE, definition.config)
@@ -173,14 +191,17 @@ class Throwaway:
 
         return tuple(bound(port) for port in self.definition.services[service].ports)
 
-    def _wait(self, service: Service, ports: Sequence[BoundPort]) -> None:
-        """Wait until the ports pass the service's own check, or else accept connections. Raises NotReadyError."""
+    def _limit_s(self, part: SandboxService) -> float:
+        """Longest time for a service to become ready: as asked, as it says, else as long as its check may take."""
+        ready = self.definition.services[part.name].ready
+        usual_s = self.world.settings.ready_timeout_s
+        if part.health and not part.health.off:
+            usual_s = max(usual_s, part.health.deadline_s)
+        return self.request.wait_timeout_s or (ready and ready.timeout_s) or usual_s
+
+    def _wait(self, service: Service, ports: Sequence[BoundPort], limit_s: float) -> None:
+        """Wait until a started service passes an http check of its own. Raises NotReadyError."""
         began = time.monotonic()
-        limit_s = (
-            self.request.wait_timeout_s
-            or (service.ready and service.ready.timeout_s)
-            or self.world.settings.ready_timeout_s
-        )
         while (answer := self._ask(service, ports)) is not None:
             if time.monotonic() - began >= limit_s:
                 log = "\n".join(self.sandbox.log(service.name) or self.sandbox.log())
@@ -190,15 +211,13 @@ class Throwaway:
             time.sleep(_PAUSE_S)
 
     def _ask(self, service: Service, ports: Sequence[BoundPort]) -> str | None:
-        """Probe once. None: ready."""
+        """Probe once. None: ready. A connection says nothing: a tunnel accepts before its service listens."""
         check = service.ready
-        wanted = [port for port in ports if not check or check.port in (None, port.target)]
-        if check and check.check == Check.HTTP and wanted:
-            path = check.path if check.path.startswith("/") else f"/{check.path}"
-            url = f"http://{wanted[0].host_ip}:{wanted[0].published}{path}"
-            return self.world.prober.http(url, _PROBE_S, check.status)
-        looks = (self.world.prober.tcp(port.host_ip, port.published, _PROBE_S) for port in wanted)
-        return next((answer for answer in looks if answer), None)
+        if check is None or check.check != Check.HTTP:
+            return None
+        port = next(port for port in ports if check.port in (None, port.target))
+        path = check.path if check.path.startswith("/") else f"/{check.path}"
+        return self.world.prober.http(f"http://{port.host_ip}:{port.published}{path}", _PROBE_S, check.status)
 
     def _status(self) -> StackStatus:
         services = {
@@ -233,7 +252,7 @@ def _with_contents(part: SandboxService) -> SandboxService:
 
 def _text(path: str, service: str) -> str:
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return bounded.text_of(Path(path), bounded.SETTINGS_BYTES, errors="strict")
     except (OSError, UnicodeDecodeError) as error:
         message = f"services.{service}: {path}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}"
         raise DefinitionError(message, service=service, file=path) from None

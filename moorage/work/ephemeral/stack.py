@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -49,12 +48,7 @@ class EphemeralStack:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        try:
-            with suppress(Exception):  # it does no harm if it stays; how the block ended must not be hidden
-                if self.world.files.read(_file(self.stack)) is None:
-                    self.world.files.remove(f"locks/{naming.owner_lock(self.stack)}.lock")
-        finally:
-            self._lock.release()
+        self._lock.release()
 
     async def remove(self) -> None:
         """Remove the stack with volumes, leases and records."""

@@ -99,7 +99,7 @@ async def _make(context: Context, request: UpRequest, services: Sequence[str], c
     run = Run(context, Operation.UP, resolved.name, resolved.request)
     async with locked(run, recover):
         await in_thread(lambda: intermediate.remove_left_behind(run.world, run.stack))
-        planned = await plan_up(run.world, resolved)
+        planned = await plan_up(run.world, resolved, to_start=False)
         steps = [step for step in planned.plan.steps if step.kind in _MAKES]
         makes = tuple(step for step in steps if chosen(planned.desired, step))
         planned = replace(planned, plan=planned.plan.model_copy(update={"steps": makes}))

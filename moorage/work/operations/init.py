@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 
+from moorage import bounded
 from moorage.errors import HomeError, MoorageError
 
 _FOLDERS = ("flows", "tasks", "blocks")
@@ -22,7 +23,9 @@ def write_project(source: Path, target: Path, *, force: bool) -> list[str]:
 
     Raises MoorageError before anything is written if one of them is there with other content, unless `force`.
     """
-    return write_files({name: (source / name).read_bytes() for name in _names(source)}, target, force=force)
+    return write_files(
+        {name: bounded.bytes_of(source / name, bounded.SETTINGS_BYTES) for name in _names(source)}, target, force=force
+    )
 
 
 def write_files(contents: Mapping[str, bytes], target: Path, *, force: bool) -> list[str]:
@@ -59,7 +62,7 @@ def _leads_away(target: Path, name: str) -> bool:
 def _differs(ours: bytes, theirs: Path) -> bool:
     """True: there is something else. What cannot be read counts as something else."""
     try:
-        return theirs.read_bytes() != ours
+        return bounded.bytes_of(theirs, bounded.SETTINGS_BYTES) != ours
     except FileNotFoundError:
         return False
     except OSError:

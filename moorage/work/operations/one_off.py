@@ -42,7 +42,7 @@ async def prepare(context: Context, request: UpRequest, service: str) -> OneOff:
     world = context.world
     alone = request.model_copy(update={"services": (service,), "no_deps": True})
     resolved = await in_thread(lambda: resolve(world, alone))
-    planned = await plan_up(world, resolved)
+    planned = await plan_up(world, resolved, to_start=False)
     if planned.desired.images[service].action:
         await build(context, alone)
     return await in_thread(lambda: _written(world, resolved, planned.desired.definition, service))

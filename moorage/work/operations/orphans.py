@@ -19,12 +19,11 @@ _FOLDER = "temporary"
 
 @foreign_errors_named()
 async def remove(world: World, stack: str) -> None:
-    """Remove all of a stack: containers, networks, volumes, images built for it, leases, records, its lock."""
+    """Remove all of a stack: containers, networks, volumes, images built for it, leases, records."""
     if await in_thread(lambda: _is_there(world, stack)):
         grace_s = world.settings.undo_grace_s
         await down(Context(world), DownRequest(stack=stack, volumes=True, release_ports=True, timeout_s=grace_s))
     await in_thread(lambda: _untag(world, stack))
-    await in_thread(lambda: world.files.remove(f"locks/{stack}.lock"))
 
 
 def _is_there(world: World, stack: str) -> bool:
@@ -49,7 +48,7 @@ def _untag(world: World, stack: str) -> None:
 def orphans(world: World) -> list[str]:
     """Names of the stacks whose process has ended without removing them; nothing is removed."""
     stacks = [PurePosixPath(name).stem for name in world.files.names(_FOLDER)]
-    return [stack for stack in stacks if not world.lock(naming.owner_lock(stack)).held()]
+    return [one for one in stacks if not naming.is_valid(one) or not world.lock(naming.owner_lock(one)).held()]
 
 
 @foreign_errors_named()
@@ -57,17 +56,24 @@ async def remove_orphans(world: World, on_orphan: Callable[[str], None] = lambda
     """Remove the stacks whose process has ended without doing so; gives their names.
 
     Costs the listing of one folder when there are none. `on_orphan` is told each name before the work. Raises
-    MoorageError; what is left then is found again by the next call.
+    MoorageError, when the others are removed; what is left then is found again by the next call.
     """
     removed = []
+    failed: list[Exception] = []
     for name in await in_thread(lambda: tuple(world.files.names(_FOLDER))):
         stack = PurePosixPath(name).stem
-        if await _remove_orphan(world, stack, on_orphan):
-            removed.append(stack)
+        try:
+            if naming.is_valid(stack) and await remove_orphan(world, stack, on_orphan):
+                removed.append(stack)
+        except Exception as error:  # noqa: BLE001 - the others go; it is raised at the end
+            failed.append(error)
+    if failed:
+        raise failed[0]
     return removed
 
 
-async def _remove_orphan(world: World, stack: str, on_orphan: Callable[[str], None]) -> bool:
+async def remove_orphan(world: World, stack: str, on_orphan: Callable[[str], None] = lambda _stack: None) -> bool:
+    """Remove one of them. False: its process lives, or another one is at it."""
     lock = world.lock(naming.owner_lock(stack))
     if not await in_thread(lambda: _taken(lock)):
         return False
@@ -78,7 +84,7 @@ async def _remove_orphan(world: World, stack: str, on_orphan: Callable[[str], No
         await remove(world, stack)
         await in_thread(lambda: world.files.remove(_file(stack)))
     finally:
-        await uncancelled(in_thread(lambda: _given_back(world, stack, lock)))
+        await uncancelled(in_thread(lock.release))
     return True
 
 
@@ -91,13 +97,6 @@ def _taken(lock: Lock) -> bool:
     except BusyError:
         return False
     return True
-
-
-def _given_back(world: World, stack: str, lock: Lock) -> None:
-    try:
-        world.files.remove(f"locks/{naming.owner_lock(stack)}.lock")
-    finally:
-        lock.release()
 
 
 def _file(stack: str) -> str:

@@ -14,6 +14,7 @@ from moorage.model.lease import Lease, LeaseKey
 from moorage.model.state import Container, Observed, StackRecord
 from moorage.rules import labels, undo
 from moorage.work.definitions import generations
+from moorage.work.queries import engines
 
 _BY = "rebuilt from its file"
 
@@ -57,6 +58,7 @@ def _put_back(world: World, observed: Observed) -> bool:
             path=directory,
             created_at=known[0].created_at if known else _oldest(ours, world),
             generation=current.number if current else None,
+            engine=engines.of(world) if ours else None,
         )
     )
     now = world.clock.now()

@@ -7,18 +7,21 @@ from collections.abc import Sequence
 from moorage.errors import PortError
 from moorage.interfaces import World
 from moorage.model.lease import Lease
+from moorage.work.queries import engines
 from moorage.work.queries.ports import _chosen
 
 
 def release(world: World, stack: str, which: Sequence[str]) -> tuple[Lease, ...]:
     """Give back the leases of a stack, or those of some services or ports.
 
-    Raises PortError, and then nothing is released: a container has one of the ports, be it stopped; BusyError: a run
-    is under way.
+    Raises PortError, and then nothing is released: a container has one of the ports, be it stopped, or a run that did
+    not finish may need it; BusyError: a run is under way.
     """
     lock = world.lock(stack)
     lock.acquire("ports release", world.settings.lock_timeout_s)
     try:
+        engines.refuse(world, stack)
+        _check_finished(world, stack)
         leases = _chosen(world.store.leases(stack), stack, which)
         for lease in leases:
             _check_unused(world, lease)
@@ -26,6 +29,16 @@ def release(world: World, stack: str, which: Sequence[str]) -> tuple[Lease, ...]
     finally:
         lock.release()
     return leases
+
+
+def _check_finished(world: World, stack: str) -> None:
+    """What ends a run that was cut off brings back what there was when it began, with its ports."""
+    if runs := world.store.unfinished_runs(stack):
+        raise PortError(
+            f"{stack}: `{runs[0].operation}` did not finish and may need its ports",
+            hint=f"`moorage sweep` ends it; then `moorage ports release {stack}` can release them.",
+            stack=stack,
+        )
 
 
 def _check_unused(world: World, lease: Lease) -> None:

@@ -43,20 +43,20 @@ async def restore(context: Context, request: RestoreRequest) -> tuple[Subject, S
     Raises ArchiveError, DefinitionError, RunError, UndoIncompleteError.
     """
     with Reader(request.source.absolute()) as reader:
-        found = await in_thread(lambda: reader.verify(_limit(context.world)))
+        found = await in_thread(lambda: reader.verify(_limit(context.world), context.world.settings.archive_ratio))
         run = lifecycle.new_run(context, Operation.RESTORE, request.stack, None)
         async with locked(run, recover):
             observed = await lifecycle.look(run)
             about = await in_thread(
                 lambda: volume_copies.subject(run, request.volume or found.manifest.volume, observed)
             )
-            empty = await in_thread(lambda: volume_copies.refuse_irreplaceable(about, found, force=request.force))
-            facts = await in_thread(lambda: _facts(about, observed, empty=empty))
+            await in_thread(lambda: volume_copies.refuse_irreplaceable(about, found, force=request.force))
+            facts = await in_thread(lambda: _facts(about, observed))
             await in_thread(lambda: run.open(observed, facts))
             async with _put_back_on_failure(run, facts):
-                await _replace(about, reader, found, facts)
+                await _replace(about, reader, found, facts, force=request.force)
                 await uncancelled(close(run, RunOutcome.COMMITTED))
-        await in_thread(lambda: volume_copies.discard(run, Path(facts["safety"])))
+            await uncancelled(in_thread(lambda: volume_copies.discard(run)))
         return about, found
 
 
@@ -66,39 +66,42 @@ def _limit(world: World) -> int:
     return limit if free is None else min(limit, free)
 
 
-def _facts(about: Subject, observed: Observed, *, empty: bool) -> dict[str, Any]:
+def _facts(about: Subject, observed: Observed) -> dict[str, Any]:
     """What undoes the restore, also after a crash."""
     run = about.run
     affected = rules.with_dependents(run.services, about.users)
-    safety = run.world.settings.home.expanduser().absolute() / "snapshots" / run.stack / f"before-{run.id}.tar.zst"
     return {
         "services": sorted(affected & rules.running_services(observed)),
         "users": list(about.users),
         "volume": about.volume.model_dump(mode="json"),
         "image": about.image,
         "generation": about.generation.number,
-        "empty": empty,
-        "safety": str(safety),
+        "safety": str(volume_copies.safety_copy(run)),
         "emptied": False,
     }
 
 
-async def _replace(about: Subject, reader: Reader, found: Snapshot, facts: dict[str, Any]) -> None:
+async def _replace(about: Subject, reader: Reader, found: Snapshot, facts: dict[str, Any], *, force: bool) -> None:
     run, name = about.run, about.volume.name
     if facts["services"]:
         await carry_out(run, lifecycle.stop_plan(run, about.observed, facts["services"]))
     run.tell(Action.STARTED, f"restore {about.key}", found.path)
-    if not facts["empty"]:
-        await in_thread(lambda: _make_folder(run))
-        safety = Path(facts["safety"])
-        await copying.interruptible(lambda stop: volume_copies.take_files(about, safety, True, stop))
+    await in_thread(lambda: volume_copies.make_folder(run, Path(facts["safety"])))
+    copy = await copying.interruptible(lambda stop: volume_copies.take_safety(about, Path(facts["safety"]), stop))
+    if not force and copy.contents.members > 1:  # a service has written to it before it was stopped
+        raise volume_copies.not_empty(about)
+    await in_thread(lambda: volume_copies.note(run, {**facts, "emptied": True}))
+    # Only now: an undo that knew more than the record would empty what a recovery of that undo takes for whole.
     facts["emptied"] = True
-    await in_thread(lambda: _note(run, facts))
     await volume_copies.renew(run, about.volume, about.users)
     if found.manifest.kind == Kind.FILES:
-        await copying.interruptible(lambda stop: volume_copies.fill(run, name, facts["image"], reader, found, stop))
+        await copying.interruptible(lambda stop: volume_copies.fill(run, name, facts["image"], reader, stop))
+        if found.contents.members <= 1:  # else the engine copies into it what the image has there
+            await _compare(about, facts["image"], found)
     if about.users:
         await volume_copies.create(run, about.generation)
+    if found.manifest.kind == Kind.FILES and found.contents.members > 1:
+        await _compare(about, facts["image"], found)
     if found.manifest.kind == Kind.POSTGRES:
         await volume_copies.wake(run, about.users)
         await volume_copies.load_dump(about, reader, found)
@@ -106,16 +109,14 @@ async def _replace(about: Subject, reader: Reader, found: Snapshot, facts: dict[
     await volume_copies.wake(run, facts["services"])
 
 
-def _make_folder(run: Run) -> None:
-    run.world.files.write(f"snapshots/{run.stack}/.place", "")
-    run.world.files.remove(f"snapshots/{run.stack}/.place")
+async def _compare(about: Subject, image: str, wanted: Snapshot) -> None:
+    await copying.interruptible(lambda _: volume_copies.compare(about.run, about.volume, image, wanted))
 
 
-def _note(run: Run, facts: dict[str, Any]) -> None:
-    """From here on an undo has something to put back."""
-    assert run.record is not None  # noqa: S101 - written down before
-    run.record = run.record.model_copy(update={"arguments": dict(facts)})
-    run.world.store.update_run(run.record)
+async def _undo(run: Run, facts: dict[str, Any]) -> None:
+    await volume_copies.put_back(run, facts)
+    await close(run, RunOutcome.UNDONE)
+    await in_thread(lambda: volume_copies.discard(run))
 
 
 @asynccontextmanager
@@ -125,7 +126,7 @@ async def _put_back_on_failure(run: Run, facts: dict[str, Any]) -> AsyncIterator
     except BaseException as error:
         run.tell(Action.NOTICE, message="undoing")
         try:
-            await uncancelled(volume_copies.put_back(run, facts, RunOutcome.UNDONE))
+            await uncancelled(_undo(run, facts))
         except Exception as problem:  # noqa: BLE001 - whatever it is, the undo is incomplete
             cause = "interrupted" if isinstance(error, asyncio.CancelledError) else said(error)
             raise UndoIncompleteError(

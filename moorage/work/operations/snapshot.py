@@ -44,11 +44,14 @@ async def snapshot(context: Context, request: SnapshotRequest) -> Snapshot:
         kind = rules.way(run.services, about.users, running=bool(about.running))
         kind = Kind.FILES if request.as_files else kind
         resting = about.running if kind == Kind.FILES else ()
-        target = await in_thread(lambda: _target(context.world, about, request))
-        await in_thread(lambda: archive.refuse_existing(target, force=request.force))
+        target = _target(context.world, about, request)
+        if request.target:
+            await in_thread(lambda: archive.refuse_existing(target, force=request.force))
         part = archive.unfinished(target, run.id)
         await in_thread(lambda: run.open(observed, {"services": list(resting), "unfinished": str(part)}))
         async with _resting(run, observed, resting):
+            if not request.target:
+                await in_thread(lambda: volume_copies.make_folder(run, target))
             take = volume_copies.take_dump if kind == Kind.POSTGRES else volume_copies.take_files
             run.tell(Action.STARTED, f"snapshot {about.key}", f"{about.volume.name} as {kind}")
             found = await copying.interruptible(lambda stop: take(about, target, request.force, stop))
@@ -59,11 +62,7 @@ async def snapshot(context: Context, request: SnapshotRequest) -> Snapshot:
 def _target(world: World, about: Subject, request: SnapshotRequest) -> Path:
     if request.target:
         return request.target.absolute()
-    # Through `files`, so that the folder is made the way all of them are.
-    name = f"snapshots/{about.run.stack}/{rules.file_name(about.key, world.clock.now())}"
-    place = world.files.write(f"{name}.place", "")
-    world.files.remove(f"{name}.place")
-    return place.with_suffix("").absolute()
+    return volume_copies.own_folder(about.run) / rules.file_name(about.key, world.clock.now())
 
 
 @asynccontextmanager
@@ -89,7 +88,7 @@ async def _resting(run: Run, observed: Observed, names: tuple[str, ...]) -> Asyn
         ) from None
     except Exception as error:
         if awake or isinstance(error, RunError):  # what keeps a service itself from starting would do so again
-            await uncancelled(close(run, outcome))
+            await uncancelled(close(run, outcome if awake else RunOutcome.FAILED))
         if isinstance(error, OSError):
             words = f"{error.filename or 'the snapshot'}: {error.strerror or error}"
             raise ArchiveError(words, reason="disk") from error

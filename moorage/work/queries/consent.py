@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from moorage.errors import HomeError
 from moorage.interfaces import World
 from moorage.model.state import RunOutcome
 from moorage.model.step import Operation
@@ -29,7 +30,10 @@ def _asked_for(world: World, stack: str) -> bool:
         return True
     starts = (one for one in world.store.run_heads(stack) if one.operation == Operation.UP)
     committed = next((one for one in starts if one.outcome == RunOutcome.COMMITTED), None)
-    made_it = world.store.run(committed.id) if committed else None
+    try:
+        made_it = world.store.run(committed.id) if committed else None
+    except HomeError:  # its record cannot be read: it may have asked
+        return True
     if made_it is None:
         return False
     # Versions before 0.2 wrote it down as `wish`.

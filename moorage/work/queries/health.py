@@ -7,6 +7,7 @@ from functools import partial
 
 from moorage.interfaces import World
 from moorage.model.definition import Service
+from moorage.model.event import Action, Event
 from moorage.model.generation import Generation
 from moorage.model.health import CheckResult, Drift, Health
 from moorage.model.state import Container, Observed
@@ -21,6 +22,8 @@ from moorage.work.threads import in_thread
 async def health(world: World, stack: str) -> Health:
     """Run every service's check now, and compare what runs with the generation. Touches nothing."""
     observed = await in_thread(lambda: world.engine.observe(stack))
+    for one in observed.unreadable:
+        world.emit(Event(at=world.clock.now(), stack="", action=Action.NOTICE, message=one.said))
     generation = await in_thread(lambda: generations.current(world, stack))
     known = generation or await in_thread(lambda: generations.known(world, stack))
     services = dict(known.services) if known else {}

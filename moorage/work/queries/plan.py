@@ -10,7 +10,7 @@ from moorage.interfaces import World
 from moorage.model.lease import Lease
 from moorage.model.state import Observed, StackState, StackStatus
 from moorage.model.step import Plan
-from moorage.rules import composing, graph, planning, volumes
+from moorage.rules import composing, engines, graph, planning, volumes
 from moorage.rules.planning import Desired
 from moorage.work.definitions import generations, sharing
 from moorage.work.definitions.request import displaced_by
@@ -45,12 +45,17 @@ def preview_leases(
     )
 
 
-async def plan_up(world: World, resolved: Resolved, excluded: frozenset[tuple[int, str]] = frozenset()) -> PlannedUp:
+async def plan_up(
+    world: World, resolved: Resolved, excluded: frozenset[tuple[int, str]] = frozenset(), *, to_start: bool = True
+) -> PlannedUp:
     """The plan of an `up` from what is there now. Touches nothing. `excluded` ports are not to be leased.
 
-    Raises DefinitionError: dependencies in a circle, a name that another stack has.
+    `to_start` False: only images are made, so that no port has to be reached. Raises DefinitionError: dependencies in a
+    circle, a name that another stack has, ports on another machine.
     """
     graph.order(resolved.definition.services)
+    if to_start:
+        await in_thread(lambda: engines.refuse_far(resolved.definition.services, world.engine.place()))
     leases = await in_thread(lambda: preview_leases(world, resolved, excluded))
     desired, observed = await asyncio.gather(
         in_thread(lambda: desire(world, resolved, leases)),

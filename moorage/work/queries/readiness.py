@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from dataclasses import dataclass
 from functools import partial
 
 from moorage.errors import EngineError
 from moorage.interfaces import World
 from moorage.model.definition import Service
-from moorage.model.log import LogSpan
 from moorage.model.state import Container, Observed
 from moorage.rules import attachments, drift, endings, graph, readiness
 from moorage.rules.known_images import NOT_THERE
 from moorage.rules.readiness import Probe, Way
+from moorage.work.queries import log_search
 from moorage.work.threads import in_thread, in_thread_with_timeout
 
 _LEAST_S = 0.1
+_ENDING_S = 15.0
+"""How much longer a command in a container gets that is being ended there: a process that exits meanwhile leaves it."""
 _LOOK_S = 5.0
 """How long a look may take at something that should be ready already."""
 
@@ -39,45 +40,40 @@ async def asked(world: World, container: Container, probe: Probe, waited_s: floa
     began = world.clock.monotonic()
     for part in probe.parts:
         timeout_s = max(_LEAST_S, min(part.timeout_s, left_s - (world.clock.monotonic() - began)))
+        limit_s = timeout_s + (_ENDING_S if part.way == Way.EXEC else 0.0)
         try:
-            wrong = await in_thread_with_timeout(partial(ask, world, container, part, waited_s), timeout_s)
-        except TimeoutError:
+            wrong = await in_thread_with_timeout(partial(ask, world, container, part, waited_s, timeout_s), limit_s)
+        except (TimeoutError, EngineError) as error:
+            # Another error: the container ended between the look and the question, and the next look says so.
+            if isinstance(error, EngineError) and not error.fields.get("timed_out"):
+                return Answer(str(error))
             cut_short = timeout_s < part.timeout_s
             words = f"{part.source}: no answer within {timeout_s:g} s"
             return Answer(words, health_failed=not cut_short and part.health is not None, cut_short=cut_short)
-        except EngineError as error:  # the container ended between the look and the question: the next look says so
-            return Answer(str(error))
         if wrong is not None:
             return Answer(wrong, health_failed=part.health is not None)
     return Answer(None)
 
 
-def ask(world: World, container: Container, probe: Probe, waited_s: float) -> str | None:
-    """Ask once, one check alone. None: ready. Else what was wrong."""
+def ask(world: World, container: Container, probe: Probe, waited_s: float, timeout_s: float) -> str | None:
+    """Ask once, one check alone, which ends after `timeout_s`. None: ready. Else what was wrong."""
     match probe.way:
         case Way.EXEC:
-            code, output = world.engine.exec(container.id, probe.command)
+            code, output = world.engine.exec(container.id, probe.command, timeout_s=timeout_s)
             if probe.instead and code in NOT_THERE:
-                return ask(world, container, probe.instead, waited_s)
+                return ask(world, container, probe.instead, waited_s, timeout_s)
             return None if code == 0 else f"{probe.source}: exit code {code}: {output}".rstrip(": ")
         case Way.TCP | Way.HTTP:
             return _ask_network(world, container, probe)
         case Way.LOG:
             pattern = probe.ready.pattern if probe.ready else ""
-            found = re.search(pattern, _written(world, container), re.MULTILINE)
+            found = log_search.found(world, container, pattern, timeout_s)
             return None if found else f"no log line matches {pattern!r}"
         case Way.STAY:
             up_s = (world.clock.now() - container.started_at).total_seconds() if container.started_at else waited_s
             return None if up_s >= world.settings.settle_s else "has only just started"
         case Way.EXIT:
             return "has not ended yet"
-
-
-def _written(world: World, container: Container) -> str:
-    """What it wrote since its last end: what an earlier start wrote says nothing of this one."""
-    since_ns = int(container.finished_at.timestamp() * 1e6) * 1000 if container.finished_at else None
-    records = world.streams.log(container.id, LogSpan(since_ns=since_ns), on_open=lambda _close: None)
-    return b"".join(record.data for record in records).decode(errors="replace")
 
 
 def _ask_network(world: World, container: Container, probe: Probe) -> str | None:

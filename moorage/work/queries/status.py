@@ -7,9 +7,10 @@ import asyncio
 from moorage.interfaces import World
 from moorage.model.definition import Service
 from moorage.model.generation import Generation
-from moorage.model.state import Container, Observed, ServiceStatus, StackState, StackStatus
+from moorage.model.state import Container, Observed, ServiceStatus, StackRecord, StackState, StackStatus
 from moorage.rules import attachments, composing, drift, endings, graph, volumes
 from moorage.work.definitions import generations
+from moorage.work.queries import engines
 from moorage.work.queries.readiness import is_over, is_ready
 from moorage.work.threads import in_thread
 
@@ -37,8 +38,26 @@ async def status(world: World, stack: str, *, ask: bool = True) -> StackStatus:
         services=found,
         networks=observed.networks,
         shared_networks=composing.shared_networks(generation.config) if generation else (),
-        notices=notices_of(generation, observed) if generation else (),
+        engine=await in_thread(lambda: world.engine.place().words),
+        notices=(
+            *await in_thread(lambda: _elsewhere(world, stack)),
+            *(notices_of(generation, observed) if generation else ()),
+            *(one.said for one in observed.unreadable),
+            *await in_thread(lambda: _damaged(world, record, generation)),
+        ),
     )
+
+
+def _elsewhere(world: World, stack: str) -> tuple[str, ...]:
+    other = engines.elsewhere(world, stack)
+    return (f"it is on the engine at {other.address}, which was not asked",) if other else ()
+
+
+def _damaged(world: World, record: StackRecord | None, generation: Generation | None) -> tuple[str, ...]:
+    """What cannot be read of the current generation, without which its services are those that have containers."""
+    if record is None or record.generation is None or generation is not None:
+        return ()
+    return tuple(one.said for one in generations.unreadable(world, record.name, record.generation))
 
 
 def notices_of(generation: Generation, observed: Observed) -> tuple[str, ...]:

@@ -14,7 +14,9 @@ def listed(world: World, stack: str | None) -> tuple[Volume, ...]:
     """Our volumes, and others that our stacks mount; of one stack, or of all (None)."""
     records = [record.name for record in world.store.stacks()]
     used = {name: key for record in records for key, name in _names(world, record).items()}
-    found = [v for v in world.volumes.all() if rules.ours(v, world.home) or v.name in used or _uses(v, records)]
+    found = [
+        v for v in world.volumes.all(sized=True) if rules.ours(v, world.home) or v.name in used or _uses(v, records)
+    ]
     return tuple(v for v in found if stack is None or stack in (v.stack, *(user.stack for user in v.users)))
 
 

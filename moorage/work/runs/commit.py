@@ -77,6 +77,7 @@ def status_of_committed(run: Run) -> StackStatus:
         generation=generation.number,
         services=services,
         networks=observed.networks,
+        engine=run.record.engine.words if run.record and run.record.engine else "",
         shared_networks=composing.shared_networks(generation.config),
         notices=notices_of(generation, observed),
     )
@@ -196,6 +197,7 @@ def _stack_record(run: Run, generation: Generation) -> StackRecord:
         repository=repository,
         branch=branch,
         production=run.context.for_production or (known is not None and known.production),
+        engine=run.record.engine if run.record else None,
     )
 
 

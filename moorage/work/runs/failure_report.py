@@ -7,8 +7,9 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from moorage.errors import MoorageError, said
+from moorage.errors import HomeError, MoorageError, said
 from moorage.interfaces import World
+from moorage.model.event import Action, Event
 from moorage.model.state import Container
 from moorage.rules import retention
 from moorage.work.queries.last_lines import last_lines
@@ -65,6 +66,18 @@ def _service(run: Run, container: Container) -> dict[str, Any]:
 def last_report(world: World, stack: str) -> dict[str, Any] | None:
     """The newest failure report of a stack, secrets hidden in it, its file as `file`. None: there is none."""
     found = [report for name in world.files.names("failures") if (report := retention.report(name))]
-    newest = max((report for report in found if report.stack == stack), key=lambda one: one.at, default=None)
-    text = world.files.read(newest.name) if newest else None
-    return {**json.loads(text), "file": newest.name} if newest and text else None
+    newest_first = sorted((one for one in found if one.stack == stack), key=lambda one: one.at, reverse=True)
+    read = (_read(world, one.name) for one in newest_first)
+    return next((report for report in read if report), None)
+
+
+def _read(world: World, name: str) -> dict[str, Any] | None:
+    """A report, its file as `file`. None: it is gone, or damaged, which is told."""
+    try:
+        text = world.files.read(name)
+        report = json.loads(text) if text else None
+    except (HomeError, ValueError, RecursionError) as error:
+        message = f"{name}: this failure report cannot be read and is left out: {said(error)}"
+        world.emit(Event(at=world.clock.now(), stack="", action=Action.NOTICE, message=message))
+        return None
+    return {**report, "file": name} if isinstance(report, dict) else None

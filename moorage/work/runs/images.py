@@ -25,7 +25,7 @@ from moorage.work.runs.run import Run
 from moorage.work.threads import in_thread
 
 _NO_FILE = Path()
-_OF_COMPOSE = re.compile(r"\s*(?:Image \S+ \w+|.*\bbuildx\b.*)\s*$")
+_OF_COMPOSE = re.compile(r"^\s*Image \S+ \w+\s*$|\bbuildx\b")
 
 
 def chosen(world: World, request: UpRequest | None, definition: Definition) -> BuilderName:
@@ -167,10 +167,10 @@ def _teller(step: Step, run: Run) -> Callable[[str], None]:
 
 def _tell(step: Step, run: Run, told: set[str], line: str) -> None:
     """What Compose says of itself it says several times: once is enough. A build's own lines are all told."""
-    if of_compose := _OF_COMPOSE.match(line):
+    if _OF_COMPOSE.search(line):
         if line in told:
             return
-        told.add(of_compose.string)
+        told.add(line)
     if line.strip():
         run.tell(Action.PROGRESS, step.id, line, service=step.service)
 

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Sequence
 from functools import partial
 
-from moorage.errors import EngineError, RunError
+from moorage.errors import EngineError, EngineUnavailableError, RunError
 from moorage.model.definition import Service
 from moorage.model.event import Action
 from moorage.model.state import Container
@@ -54,6 +54,8 @@ async def _run_one(step: Step, run: Run, service: Service, container: Container)
     where = f"services.{service.name}.pre_start[{container.number}]"
     try:
         await in_thread(partial(_begin, run, service, container))
+    except EngineUnavailableError:  # perhaps of a moment: the step is tried again
+        raise
     except EngineError as error:
         raise await _failure(run, service, container, f"{where}: the engine cannot start it: {error}") from None
     ended = await _until_ended(run, service, container, where)

@@ -157,14 +157,17 @@ async def take_down(run: Run, plan: Plan, request: DownRequest) -> None:
 def _forget(world: World, request: DownRequest) -> None:
     """With `--release-ports`, it has no claim left: neither to ports nor to be one for production.
 
-    With `--volumes` besides, nothing of the stack is left, not even its record.
+    With `--volumes` besides, nothing of the stack is left, not even its record. In any case it runs nowhere any more,
+    and may come up on another engine.
     """
     stack = request.stack
+    record = world.store.stack(stack)
+    changed: dict[str, Any] = {} if request.services else {"engine": None}
     if request.release_ports:
-        world.store.release([lease.key for lease in world.store.leases(stack)])
-        record = world.store.stack(stack)
-        if record and record.production:
-            world.store.save_stack(record.model_copy(update={"production": False}))
+        world.store.release_all(stack)
+        changed["production"] = False
+    if record and any(getattr(record, name) != value for name, value in changed.items()):
+        world.store.save_stack(record.model_copy(update=changed))
     if request.release_ports and request.volumes:
         generations.forget_all(world, stack)
         world.store.forget_stack(stack)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from moorage.errors import EngineError, EngineUnavailableError
-from moorage.model.event import Action
+from moorage.interfaces import Engine
 from moorage.rules import labels, undo
 from moorage.rules.undo import Placeholder
 from moorage.work.runs.run import Run
@@ -35,17 +35,20 @@ def hold_places(run: Run, holders: Iterable[Placeholder]) -> None:
     """Keep number and anonymous volumes of what is gone, for what Compose creates in its place.
 
     Compose hands volumes on from a container to its replacement only: where the failed definition had no place for one,
-    the service would have lost it.
+    the service would have lost it. Raises EngineError: that must not be taken for an undo.
     """
     for holder in holders:
         image = run.generation.images.get(holder.service) if run.generation else None
-        try:
-            if image:
-                run.world.engine.hold(holder.name, image.tag, holder.labels, holder.volumes)
-        except EngineUnavailableError:
-            raise
-        except EngineError as error:
-            message = (
-                f"services.{holder.service}: {undo.plain_name(holder.name, run.stack)} cannot be restored: {error}"
-            )
-            run.tell(Action.NOTICE, message=message)
+        if image:
+            _held(run.world.engine, holder, image.tag)
+
+
+def _held(engine: Engine, holder: Placeholder, image: str) -> None:
+    """Once more if it fails: an engine that is busy may refuse for a moment what an undo cannot do without."""
+    try:
+        engine.hold(holder.name, image, holder.labels, holder.volumes)
+    except EngineUnavailableError:
+        raise
+    except EngineError:
+        if holder.name not in engine.named("container"):  # else it was done, and the answer is wrong
+            engine.hold(holder.name, image, holder.labels, holder.volumes)

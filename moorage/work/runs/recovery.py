@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from moorage.errors import EngineUnavailableError, HomeError, MoorageError, said
+from collections.abc import Mapping
+from typing import Any
+
+from moorage.errors import EngineUnavailableError, HomeError, RunError, UndoIncompleteError, said
 from moorage.model.event import Action
 from moorage.model.request import DownRequest, RestartRequest
 from moorage.model.state import RunOutcome, RunRecord
 from moorage.model.step import Operation
+from moorage.rules.excerpts import quoted
 from moorage.work.runs import lifecycle, reapply, volume_copies
 from moorage.work.runs.commit import after_commit, commit
 from moorage.work.runs.context import Context
@@ -17,52 +21,87 @@ from moorage.work.runs.transaction import undo_and_close
 from moorage.work.runs.undo import undo
 from moorage.work.threads import in_thread
 
+_KNOWN = frozenset(operation.value for operation in Operation)
 _TRIES = 2
-"""So often a recovery that meets what nobody expects is tried: doing it again finishes what was cut off."""
+"""So often a recovery is tried that leaves something: doing it again finishes what was cut off, or refused once."""
 
 
-async def recover(context: Context, record: RunRecord) -> None:
-    """Bring a run that did not finish to an end; to be called with the stack's lock held.
+async def recover(context: Context, record: RunRecord) -> list[str]:
+    """Bring a run that did not finish to an end; to be called with the stack's lock held. Gives what is left, in words.
 
     What cannot be done is told and left: the stack must not be blocked by it for ever. Raises EngineUnavailableError,
-    HomeError; then the next one tries again.
+    HomeError; then the next one tries again. So it does where a volume has not got back what was in it
+    (UndoIncompleteError): nothing may run on it. Where that is lost, it is told once.
     """
+    if record.operation not in _KNOWN:
+        return await _closed(context, record, [_unknown_operation(record)])
+    lost: UndoIncompleteError | None
     for _ in range(_TRIES):
-        run = _run_of(context.alone, record)
+        run, lost = _run_of(context.alone, record), None
         try:
             left = await _carry_on(run, record)
         except (EngineUnavailableError, HomeError):
             raise
-        except MoorageError as error:
+        except UndoIncompleteError as error:
+            if not error.fields.get("lost"):
+                raise
+            left, lost = [str(error)], error
+            break
+        except RunError as error:
             left = [str(error)]
-        except Exception as error:  # noqa: BLE001 - of a moment, or a bug: then the next try meets it too
+            if error.fields.get("reason") != "not started":  # a service's own failure: another try comes to the same
+                break
+        except Exception as error:  # noqa: BLE001 - of a moment, or for good: then the next try meets it too
             left = [said(error)]
-            continue
-        break
+        if not left:
+            break
+    await _closed(context, record, left)
+    if lost:
+        raise lost
+    if run.operation == Operation.RESTORE:
+        await in_thread(lambda: volume_copies.discard(run))
+    return left
+
+
+async def _closed(context: Context, record: RunRecord, left: list[str]) -> list[str]:
+    """Say what is left of a run, and close it."""
+    world = context.world
     if left:
+        run = lifecycle.new_run(context.alone, Operation.SWEEP, record.stack, None)
         run.tell(Action.NOTICE, message=f"the recovery is incomplete: {'; '.join(left)}")
     outcome = RunOutcome.RECOVERY_INCOMPLETE if left else RunOutcome.RECOVERED
-    await in_thread(lambda: run.world.store.close_run(record.id, outcome, run.world.clock.now()))
+    await in_thread(lambda: world.store.close_run(record.id, outcome, world.clock.now()))
+    return left
+
+
+def _unknown_operation(record: RunRecord) -> str:
+    """Of a newer version, most likely. Nobody knows what it was to do."""
+    return f"run {record.id}: its operation {quoted(record.operation)} is unknown; what it did stays"
 
 
 def _run_of(context: Context, record: RunRecord) -> Run:
     """The run again, under its old id: what it leased and pinned is its own."""
-    run = lifecycle.new_run(context, Operation(record.operation), record.stack, record.arguments.get("grace_s"))
+    run = lifecycle.new_run(context, Operation(record.operation), record.stack, _seconds(record.arguments))
     run.id, run.record, run.force = record.id, record, bool(record.arguments.get("force"))
     run.flow_run_id = record.flow_run_id
     return run
+
+
+def _seconds(arguments: Mapping[str, Any]) -> float | None:
+    grace_s = arguments.get("grace_s")
+    return grace_s if isinstance(grace_s, int | float) else None
 
 
 async def _carry_on(run: Run, record: RunRecord) -> list[str]:
     """Undo or go on. Gives what is left."""
     if run.operation == Operation.UP or record.outcome == RunOutcome.UNDO_INCOMPLETE:
         return await undo(run.context, record)
+    if run.operation == Operation.RESTORE:
+        await volume_copies.put_back(run, record.arguments)
+        return []
     await in_thread(lambda: run.world.compose.end_strays(run.stack))
     if run.operation == Operation.ROLLBACK:
         return await _roll_on(run, record)
-    if run.operation == Operation.RESTORE:
-        await volume_copies.put_back(run, record.arguments, RunOutcome.RECOVERED)
-        return []
     asked = record.arguments
     observed, names = await lifecycle.look(run), list(asked.get("services") or ())
     match run.operation:
@@ -77,7 +116,7 @@ async def _carry_on(run: Run, record: RunRecord) -> list[str]:
             )
             await lifecycle.take_down(run, (await lifecycle.plan_down(run, request)).plan, request)
         case Operation.SNAPSHOT:
-            await volume_copies.tidy_up(run, asked.get("unfinished"))
+            await volume_copies.tidy_up(run, asked.get("unfinished"), record.id)
             await volume_copies.wake(run, names)
         case Operation.HEAL:
             anew = frozenset(asked.get("anew") or ()) - lifecycle.done_already(run, observed)

@@ -34,6 +34,12 @@ async def remove(step: Step, run: Run) -> str:
     return f"{len(mine)} containers, {len(observed.networks)} networks"
 
 
+async def remove_unasked(run: Run, names: Iterable[str]) -> None:
+    """Compose also makes what others depend on, be it that `down SERVICE` had taken it away."""
+    for name in sorted(names):
+        await _remove_service(name, run)
+
+
 async def _remove_service(service: str, run: Run) -> str:
     containers = await in_thread(lambda: run.world.engine.containers(run.stack, service))
     containers += await in_thread(lambda: run.world.engine.init_containers(run.stack, service))

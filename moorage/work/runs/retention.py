@@ -64,7 +64,7 @@ def surplus_reports(world: World, stack: str | None) -> tuple[Report, ...]:
     if stack is not None:
         own = [report for report in found if report.stack == stack]
         return retention.surplus_reports(own, settings.keep_failures, retention.before(now, settings.keep_days))
-    on_record = {record.name for record in world.store.stacks()}
+    on_record = world.store.names()
     gone = [report for report in found if report.stack not in on_record]
     return retention.surplus_reports(gone, settings.keep_failures, retention.before(now, settings.keep_gone_days))
 

@@ -21,6 +21,7 @@ from moorage.rules.planning import Desired
 from moorage.rules.undo import snapshot
 from moorage.work.definitions import generations
 from moorage.work.definitions.request import UpRequest
+from moorage.work.queries import engines
 from moorage.work.queries.plan import PlannedUp
 from moorage.work.runs import retention
 from moorage.work.runs.context import Context
@@ -46,6 +47,8 @@ class Run:
         self.ready_s: dict[str, float] = {}
         """Service → seconds from the start of its containers to ready."""
         self.started: dict[str, float] = {}
+        self.unhooked: set[str] = set()
+        """Ids of containers that this run has begun to start and whose post_start hooks have not all been run."""
         self.spans: list[Span] = []
         self.missed: set[str] = set()
         """Services that did not become ready and that nobody requires."""
@@ -116,6 +119,11 @@ class Run:
             return any(one.id == self.id and one.outcome == outcome for one in self.world.store.runs(self.stack))
         return False
 
+    def _is_on_record(self) -> bool:
+        with suppress(Exception):
+            return self.world.store.run(self.id) is not None
+        return False
+
     def tell(self, action: Action, step: str = "", message: str = "", **facts: Any) -> None:
         """Send an event. `facts`: service, elapsed_s; the rest goes to `details`.
 
@@ -160,8 +168,14 @@ class Run:
             ),
             arguments=arguments or {},
             flow_run_id=self.flow_run_id,
+            engine=engines.of(self.world),
         )
-        store.open_run(record)
+        try:
+            store.open_run(record)
+        except Exception:
+            # The registry knows whether it is done, not the call: a record that nobody knows of would stay open.
+            if not self._is_on_record():
+                raise
         self.record = record
         retention.make_room_for_runs(self.world, self.stack)
 

@@ -8,7 +8,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
-from moorage.errors import EngineError, MoorageError, NotReadyError, PortTakenError, RunError, said
+from moorage.errors import (
+    EngineError,
+    EngineUnavailableError,
+    MoorageError,
+    NotReadyError,
+    PortTakenError,
+    RunError,
+    said,
+)
 from moorage.model.definition import Hook, Service
 from moorage.model.event import Action
 from moorage.model.lease import Lease
@@ -120,7 +128,7 @@ async def start(step: Step, run: Run) -> str:
     run.started[service.name] = run.world.clock.monotonic()
     one_shot = graph.is_one_shot(run.services, service.name) and service.name not in run.again
     once = one_shot or run.leaves_ended
-    waiting = [c for c in containers if _is_to_start(run, c, once)]
+    waiting = [c for c in containers if _is_to_start(run, c, once) or (c.is_up and c.id in run.unhooked)]
     if not waiting:
         return "already running"
     first = await init_containers.run_all(step, run, service, containers)
@@ -151,31 +159,49 @@ def _advice(service: Service, complaint: str) -> str | None:
 
 
 def _start(run: Run, service: Service, container: Container, ranges: Sequence[Lease]) -> None:
+    if container.state != "running":  # else it was this run, which lost the engine's answer or a hook's
+        _begin(run, service, container, ranges)
+    for hook in service.post_start:
+        _run_hook(run, service.name, "post_start", container, hook)
+    run.unhooked.discard(container.id)
+
+
+def _begin(run: Run, service: Service, container: Container, ranges: Sequence[Lease]) -> None:
     engine = run.world.engine
+    run.unhooked.add(container.id)
     try:
         for file in service.inject:
             engine.put_file(container.id, file.target, file.content.encode(), file.mode, file.uid, file.gid)
         port_ranges.start(run, container, ranges)
     except PortTakenError as error:
         raise error.with_fields(service=service.name) from None
+    except EngineUnavailableError:  # perhaps of a moment: the step is tried again
+        raise
     except EngineError as error:
         log = last_lines(run.world, container.id, LOG_LINES)
         message = f"services.{service.name}: the engine cannot start it: {error}"
         hint = _advice(service, str(error)) or error.hint
         raise RunError(message, service=service.name, reason="not started", log=log, hint=hint) from None
-    for hook in service.post_start:
-        _run_hook(run, service.name, "post_start", container, hook)
 
 
 def _run_hook(run: Run, service: str, kind: str, container: Container, hook: Hook) -> None:
-    code, output = run.world.engine.exec(
-        container.id,
-        hook.command,
-        user=hook.user,
-        working_dir=hook.working_dir,
-        environment=hook.environment,
-        privileged=hook.privileged,
-    )
+    limit_s = run.world.settings.hook_timeout_s
+    try:
+        code, output = run.world.engine.exec(
+            container.id,
+            hook.command,
+            user=hook.user,
+            working_dir=hook.working_dir,
+            environment=hook.environment,
+            privileged=hook.privileged,
+            timeout_s=limit_s,
+        )
+    except EngineError as error:
+        if not error.fields.get("timed_out"):
+            raise
+        message = f"services.{service}.{kind}: {' '.join(hook.command)}: has not ended within {limit_s:g} s"
+        hint = "Does it wait for something? MOORAGE_HOOK_TIMEOUT_S gives it more time."
+        raise RunError(message, service=service, reason=f"{kind} failed", hint=hint) from None
     if code:
         message = f"services.{service}.{kind}: {' '.join(hook.command)}: exit code {code}: {output}"
         raise RunError(message, service=service, reason=f"{kind} failed", exit_code_of_service=code, probe=output)

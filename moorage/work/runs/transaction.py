@@ -28,7 +28,7 @@ from moorage.interfaces import Lock, World
 from moorage.model.event import Action
 from moorage.model.state import RunOutcome, RunRecord, Span, SpanOutcome
 from moorage.model.step import StepKind
-from moorage.work.queries import ports
+from moorage.work.queries import engines, ports
 from moorage.work.runs import failure_report
 from moorage.work.runs.commit import keep
 from moorage.work.runs.context import Context
@@ -39,7 +39,7 @@ from moorage.work.runs.wait import IN_THE_REPORT
 from moorage.work.threads import in_thread, to_the_end, uncancelled
 
 T = TypeVar("T")
-Recover = Callable[[Context, RunRecord], Awaitable[None]]
+Recover = Callable[[Context, RunRecord], Awaitable[list[str]]]
 
 _LOCK_POLL_S = 0.1
 _ENGINE_BACK_S = 30.0
@@ -55,10 +55,12 @@ async def locked(run: Run, recover: Recover) -> AsyncIterator[None]:
     lock = world.lock(run.stack)
     try:
         await _acquire(run, lock)
+        await in_thread(lambda: engines.refuse(world, run.stack))
         for record in await in_thread(lambda: world.store.unfinished_runs(run.stack)):
             message = f"recovering: {record.operation} of {record.started_at:%H:%M:%S} did not finish"
             run.tell(Action.NOTICE, message=message, recovering=record.operation)
             await to_the_end(recover(run.context, record))
+        await in_thread(partial(_close_unreadable, run))
         run.began = world.clock.monotonic()
         yield
     except MoorageError:
@@ -67,6 +69,15 @@ async def locked(run: Run, recover: Recover) -> AsyncIterator[None]:
         raise named(run, error) from error
     finally:
         await uncancelled(in_thread(partial(_release, run, lock)))
+
+
+def _close_unreadable(run: Run) -> None:
+    """A run whose record cannot be read is not carried on by anybody: told once, and closed. Its row stays as it is."""
+    store = run.world.store
+    for one in store.unreadable(run.stack):
+        if one.run is not None:
+            run.tell(Action.NOTICE, message=f"the recovery is incomplete: {one.said}")
+            store.close_run(one.run, RunOutcome.RECOVERY_INCOMPLETE, run.world.clock.now())
 
 
 def _release(run: Run, lock: Lock) -> None:

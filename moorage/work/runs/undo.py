@@ -22,6 +22,7 @@ from moorage.rules import undo as rules
 from moorage.work.definitions import generations
 from moorage.work.runs import intermediate, placeholders
 from moorage.work.runs.context import Context
+from moorage.work.runs.removal import remove_unasked
 from moorage.work.runs.run import Run
 from moorage.work.runs.scheduler import carry_out
 from moorage.work.threads import in_thread
@@ -56,7 +57,7 @@ def _as_committed(world: World, record: RunRecord, generation: Generation) -> Ru
     """The record as if the ports of the committed generation had been leased, not those of the start that was kept."""
     leases = rules.leases_of(generation, world.clock.now(), None)
     world.store.release_run(record.id)
-    world.store.release([one.key for one in world.store.leases(record.stack)])
+    world.store.release_all(record.stack)
     return record.model_copy(
         update={"before": {**record.before, "leases": [one.model_dump(mode="json") for one in leases]}}
     )
@@ -69,7 +70,7 @@ def _as_first(context: Context, record: RunRecord) -> RunRecord:
         Action.NOTICE, message="the failed start that was kept is removed too"
     )
     world.store.release_run(record.id)
-    world.store.release([lease.key for lease in world.store.leases(record.stack)])
+    world.store.release_all(record.stack)
     empty = {"containers": {}, "networks": [], "tags": [], "leases": [], "on_record": False}
     return record.model_copy(update={"before": {**record.before, **empty}})
 
@@ -111,6 +112,8 @@ async def _apply_again(context: Context, record: RunRecord, generation: Generati
         await in_thread(lambda: _remove_new_networks(world, record))
         steps = rules.reapply_steps(run.stack, run.operation, run.services, active, "undo", halting)
         await carry_out(run, Plan(stack=run.stack, operation=run.operation, steps=steps))
+        if not all_of_it:
+            await remove_unasked(run, wanted - had)
     except EngineUnavailableError:
         raise
     except MoorageError as error:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import tarfile
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -21,8 +22,10 @@ from typing import Any, BinaryIO, Self
 
 from pydantic import ValidationError
 
+from moorage import bounded
 from moorage.errors import ArchiveError
 from moorage.model.volume import ROOT, Contents, Manifest, Snapshot
+from moorage.rules.excerpts import quoted
 from moorage.work.volumes.tar import BLOCK, CHUNK, Chunks, Forward, Member, Tally, header, members
 
 MANIFEST = "moorage.json"
@@ -31,6 +34,10 @@ _DUMPS = "postgres"
 _LARGEST_NOTE = 1 << 20
 """Manifest and end are read into memory."""
 _LARGEST_WINDOW = 1 << 27
+_READ_IN_SECONDS = 4 << 30
+_MEMBERS_IN_SECONDS = 400_000
+_BLOCKS = 16_000
+"""At a ratio of 1000, an empty file has to take 16 bytes of the snapshot."""
 
 
 class Writer:
@@ -142,6 +149,21 @@ def unfinished(target: Path, run: str) -> Path:
     return target.with_name(f".{target.name}.{run}.unfinished")
 
 
+def remove_unfinished(path: Any, run: str) -> None:
+    """Remove what `unfinished` names, by a path that was written down; no error if it is gone. Raises ArchiveError."""
+    file = Path(path) if isinstance(path, str) and "\0" not in path else Path()
+    ending = f".{run}.unfinished"
+    named = file.name.startswith(".") and file.name.endswith(ending) and len(file.name) > len(ending) + 1
+    if not file.is_absolute() or ".." in file.parts or not named:
+        message = f"{quoted(path, 200)} is not the unfinished file of a snapshot; nothing was removed"
+        raise ArchiveError(message, reason="unsafe", hint="Look at it, and remove it yourself if it is one.")
+    with suppress(FileNotFoundError, NotADirectoryError):
+        if not stat.S_ISREG(file.lstat().st_mode):
+            message = f"{file} is not a regular file; nothing was removed"
+            raise ArchiveError(message, reason="unsafe", hint="Look at it, and remove it yourself.")
+        file.unlink()
+
+
 def checksum_file(target: Path) -> Path:
     """The checksum file of a snapshot, in the format of `sha256sum --check`."""
     return target.with_name(f"{target.name}.sha256")
@@ -205,28 +227,34 @@ class Reader:
 
     def __enter__(self) -> Self:
         try:
-            self._file = self.path.open("rb")
+            self._file = bounded.open_file(self.path)
         except OSError as error:
-            raise ArchiveError(f"{self.path}: {error.strerror}", path=str(self.path), reason="unreadable") from None
+            raise self._unreadable(error) from None
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._file.close()
 
-    def verify(self, limit_bytes: int | None = None) -> Snapshot:
-        """Read the whole file. Raises ArchiveError: it is incomplete, or must not be unpacked."""
+    def verify(self, limit_bytes: int | None = None, most_ratio: int | None = None) -> Snapshot:
+        """Read the whole file. Raises ArchiveError: it is incomplete, or must not be unpacked.
+
+        `most_ratio`: how many bytes may come of one, where that takes more than seconds. None: it is our own.
+        """
         try:
-            sha256, size = self._sum_of_file()
-            tally = Tally((ROOT, _DUMPS), limit_bytes)
+            size = os.fstat(self._file.fileno()).st_size
+            tally = _tally(size, limit_bytes, most_ratio)
             found: dict[str, Any] = {}
             for info, content in self._members(found):
                 tally.check(info)
                 for _ in tally.watch(info, content):
                     pass
-            self._verified = self._judge(found, tally, sha256, size)
+            self._refuse_rest(size)
+            self._verified = self._judge(found, tally, self._sum_of_file(), size)
         except ArchiveError as error:
             error.args = (f"{self.path}: {error}",)
             raise error.with_fields(path=str(self.path)) from None
+        except OSError as error:
+            raise self._unreadable(error) from None
         return self._verified
 
     def members(self) -> Iterator[Member]:
@@ -242,24 +270,32 @@ class Reader:
         if tally.contents().digest != self._verified.contents.digest:
             raise ArchiveError(f"{self.path} has changed while it was read", path=str(self.path), reason="changed")
 
+    def _unreadable(self, error: OSError) -> ArchiveError:
+        return ArchiveError(f"{self.path}: {error.strerror}", path=str(self.path), reason="unreadable")
+
+    def _refuse_rest(self, size: int) -> None:
+        """A file that goes on after its last frame may be a terabyte, and its sum would be asked for."""
+        if self._file.tell() < size:
+            raise ArchiveError("there is data after its end", reason="damaged")
+
     def stream(self, name: str) -> Iterator[bytes]:
         """The content of `postgres/NAME.…`, its parts in order."""
         for info, content in self.members():
             if info.name.rpartition(".")[0] == f"{_DUMPS}/{name}":
                 yield from content
 
-    def _sum_of_file(self) -> tuple[str, int]:
-        """(SHA-256, size). Raises ArchiveError if the file beside it says otherwise."""
+    def _sum_of_file(self) -> str:
+        """SHA-256 of a file that is known to have an end. Raises ArchiveError if the file beside it says otherwise."""
         self._file.seek(0)
-        sha256, size = hashlib.file_digest(self._file, "sha256").hexdigest(), self._file.tell()
+        sha256 = hashlib.file_digest(self._file, "sha256").hexdigest()
         try:
-            said = checksum_file(self.path).read_text(errors="replace").split()
-        except (OSError, ValueError):
-            return sha256, size
+            said = bounded.text_of(checksum_file(self.path)).split()
+        except OSError:
+            return sha256
         if said and said[0].lower() != sha256:
             message = f"its checksum is {sha256}, not {said[0][:64]} as {checksum_file(self.path).name} says"
             raise ArchiveError(message, reason="damaged")
-        return sha256, size
+        return sha256
 
     def _members(self, found: dict[str, Any]) -> Iterator[Member]:
         """All members except ours, which are put into `found`."""
@@ -300,6 +336,15 @@ class Reader:
         if said != tally.contents(found[END][1]):
             raise ArchiveError("its content does not match its checksum", reason="damaged")
         return Snapshot(path=str(self.path), size_bytes=size, sha256=sha256, manifest=manifest, contents=said)
+
+
+def _tally(size: int, limit_bytes: int | None, most_ratio: int | None) -> Tally:
+    """Counts the members of a file of this size, within the limits."""
+    if most_ratio is None:
+        return Tally((ROOT, _DUMPS), limit_bytes)
+    of_size = max(_READ_IN_SECONDS, size * most_ratio)
+    members = max(_MEMBERS_IN_SECONDS, size * most_ratio // _BLOCKS)
+    return Tally((ROOT, _DUMPS), of_size if limit_bytes is None else min(limit_bytes, of_size), members)
 
 
 def _refuse_more(forward: Forward) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from typing import TypeVar
 
 from moorage.interfaces import World
@@ -37,17 +38,23 @@ async def interruptible(copy: Callable[[threading.Event], T]) -> T:
         raise asyncio.CancelledError from None
 
 
+def read(world: World, volume: str, image: str, stack: str) -> Generator[bytes, None, None]:
+    """A volume as a tar stream. To be closed: a reader may stop before its end, and what it opened has to go."""
+    yield from world.volumes.read(volume, image, stack)
+
+
 def content_of(world: World, volume: str, image: str, stack: str) -> Contents:
     """Content of a volume, to compare with a snapshot."""
     tally = Tally()
-    for info, content in tar.members(tar.stream_of(world.volumes.read(volume, image, stack))):
-        tally.check(info)
-        for _ in tally.watch(info, content):
-            pass
+    with closing(read(world, volume, image, stack)) as stream:
+        for info, content in tar.members(tar.stream_of(stream)):
+            tally.check(info)
+            for _ in tally.watch(info, content):
+                pass
     return tally.contents()
 
 
 def is_empty(world: World, volume: str, image: str, stack: str) -> bool:
     """True if the volume is empty."""
-    stream = world.volumes.read(volume, image, stack)
-    return all(info.name == ROOT for info, _ in tar.members(tar.stream_of(stream)))
+    with closing(read(world, volume, image, stack)) as stream:
+        return all(info.name == ROOT for info, _ in tar.members(tar.stream_of(stream)))

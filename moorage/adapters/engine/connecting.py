@@ -1,0 +1,75 @@
+"""The SDK's client as we use it: one version of the API, time limits of a busy machine, TLS and ssh as Docker's own.
+
+The SDK itself would speak whatever version the engine has newest, so that each engine answers in other words. We speak
+one that all engines from 25 to 29 know, and to an older one its own newest.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import docker
+from docker.errors import DockerException
+from docker.tls import TLSConfig
+from docker.utils import version_lt
+
+from moorage.adapters.docker_context import Endpoint
+from moorage.adapters.engine.ssh import SshAdapter
+from moorage.adapters.patience import patient_s
+
+API = "1.44"
+"""The oldest version that engine 29 answers; `tests/contract/test_engine_versions.py` has what we take from answers."""
+_SSH = "ssh://"
+_THROUGH_SSH = "http+docker://by-ssh"
+
+
+class PatientClient(docker.APIClient):
+    """The SDK's client, whose time limit is that of a machine as busy as this one is when a call begins."""
+
+    limit_s: float
+    patient = False
+    """Not while it connects: that is tried again."""
+
+    def __init__(self, endpoint: Endpoint, limit_s: float) -> None:
+        """Asks the engine for its versions. `limit_s`: how long it may take to answer."""
+        far = endpoint.address.startswith(_SSH)
+        options: dict[str, Any] = {"base_url": "http://localhost:80" if far else endpoint.address}
+        if endpoint.certificates and not far:
+            options["tls"] = _tls(endpoint)
+        super().__init__(**options, version=API, timeout=math.ceil(limit_s), num_pools=8, max_pool_size=64)
+        if far:
+            self._custom_adapter = SshAdapter(endpoint.address)
+            self.mount("http+docker://", self._custom_adapter)
+            self.base_url = _THROUGH_SSH
+        self._version = _agreed(self.version(api_version=False))
+
+    def merge_environment_settings(self, *asked: Any) -> Any:
+        """Proxies by the environment; but its `REQUESTS_CA_BUNDLE` has certificates of websites, not of engines."""
+        return {**super().merge_environment_settings(*asked), "verify": self.verify}
+
+    @property
+    def timeout(self) -> int:
+        """The limit of the next call, in seconds."""
+        return math.ceil(patient_s(self.limit_s) if self.patient else self.limit_s)
+
+    @timeout.setter
+    def timeout(self, value: float) -> None:
+        self.limit_s = value
+
+
+def _agreed(said: dict[str, Any]) -> str:
+    """The version to speak; with an engine that no longer knows ours, the oldest that it knows."""
+    newest, oldest = str(said["ApiVersion"]), str(said.get("MinAPIVersion") or API)
+    if version_lt(newest, API):
+        return newest
+    return oldest if version_lt(API, oldest) else API
+
+
+def _tls(endpoint: Endpoint) -> TLSConfig:
+    """Raises DockerException: the certificate that the engine's is checked against is not there."""
+    if endpoint.authority and not Path(endpoint.authority).is_file():
+        message = f"no such file: {endpoint.authority}; DOCKER_CERT_PATH names the folder that it is looked for in"
+        raise DockerException(message)
+    return TLSConfig(client_cert=endpoint.pair, ca_cert=endpoint.authority, verify=endpoint.authority is not None)
