@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from moorage import bounded
+from moorage.adapters.patience import more_s_than
 from moorage.errors import DefinitionError
 from moorage.model.base import Frozen
 from moorage.rules.environments import for_programs
@@ -125,7 +126,8 @@ def _branch_in_rebase(git_dir: Path) -> str | None:
 def _ask_git(top: Path) -> str:
     for question in (["symbolic-ref", "--short", "--quiet", "HEAD"], ["rev-parse", "--short", "HEAD"]):
         command = ["git", *_NO_PROGRAMS, "-C", str(top), *question]
-        answer = bounded.run(command, {**_environment(), **_NO_NETWORK}, _GIT_TIMEOUT_S)
+        more_s = more_s_than(_GIT_TIMEOUT_S)
+        answer = bounded.run(command, {**_environment(), **_NO_NETWORK}, _GIT_TIMEOUT_S, more_s=more_s)
         if answer.returncode == 0 and answer.stdout.strip():
             return answer.stdout.strip()
     return ""
@@ -251,7 +253,7 @@ def _run(
 ) -> subprocess.CompletedProcess[str]:
     try:
         command = ["git", *options, "-C", str(directory), *arguments]
-        return bounded.run(command, {**_environment(), **environment}, _TIMEOUT_S)
+        return bounded.run(command, {**_environment(), **environment}, _TIMEOUT_S, more_s=more_s_than(_TIMEOUT_S))
     except FileNotFoundError:
         raise DefinitionError("there is no `git` on PATH", hint="Install git.") from None
     except subprocess.TimeoutExpired:

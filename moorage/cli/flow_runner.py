@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any, TypeVar
 
+from moorage.adapters.patience import patient_s
 from moorage.cli.output import patient_remarks, remark
 from moorage.cli.process import hung_threads
 from moorage.cli.signals import InterruptibleRun, LoopThread
@@ -171,7 +172,7 @@ def _until_body_ends(attendance: InterruptibleRun[Any], outcome: Outcome, addres
     while not outcome.ended.is_set():
         if attendance.wait(None if outcome.began.is_set() else _BEGIN_S):
             return
-        if not outcome.began.is_set() and not api.answers(address, _HEALTH_S):
+        if not outcome.began.is_set() and not api.answers(address, patient_s(_HEALTH_S)):
             hung_threads.set()
             raise HubError(f"the Prefect API at {address.api_url} has stopped answering", api_url=address.api_url)
 
@@ -185,7 +186,7 @@ def _failed_outside(attendance: InterruptibleRun[Any], address: HubAddress) -> d
     except Exception as error:
         if told := explained(error, address):
             raise told from error
-        if api.answers(address, _HEALTH_S):
+        if api.answers(address, patient_s(_HEALTH_S)):
             raise
         message = f"the Prefect API at {address.api_url} has stopped answering: {error}"
         raise HubError(message, api_url=address.api_url) from error
@@ -194,7 +195,7 @@ def _failed_outside(attendance: InterruptibleRun[Any], address: HubAddress) -> d
 
 def _until_written_down(attendance: InterruptibleRun[Any]) -> None:
     """Wait a short while for Prefect's bookkeeping; if that fails, it changes nothing about the stack."""
-    if not attendance.wait(_HISTORY_S):
+    if not attendance.wait(patient_s(_HISTORY_S)):
         hung_threads.set()
         remark("note: the Prefect API does not answer: the history of this run is incomplete")
         return

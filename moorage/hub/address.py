@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 
+from moorage.adapters.patience import patient_s
 from moorage.errors import HubError
 from moorage.hub import api
 from moorage.hub.api import HubAddress
@@ -13,7 +14,7 @@ from moorage.hub.process import alive
 from moorage.settings import settings
 
 _HEALTH_TIMEOUT_S = 10.0
-"""For a server whose process lives: on a busy machine its answer takes seconds. One that is gone refuses at once."""
+"""For a server whose process lives, longer on a busy machine. One that is gone refuses at once."""
 _FOREIGN_TIMEOUT_S = 5.0
 """A server that is not ours may be on the other side of the world."""
 
@@ -28,7 +29,7 @@ def find() -> HubAddress | None:
     record = hub_home().server()
     if wanted and not (record and is_of(record, wanted)):
         return _foreign(wanted)
-    if record and alive(record.process) and api.answers(address_of(record), _HEALTH_TIMEOUT_S):
+    if record and alive(record.process) and api.answers(address_of(record), patient_s(_HEALTH_TIMEOUT_S)):
         return address_of(record)
     return None
 
@@ -48,7 +49,7 @@ def silent() -> str:
     record = hub_home().server()
     if wanted_url() or record is None or not alive(record.process):
         return ""
-    return f"the hub runs (pid {record.process.pid}), but does not answer within {_HEALTH_TIMEOUT_S:g} s"
+    return f"the hub runs (pid {record.process.pid}), but does not answer within {patient_s(_HEALTH_TIMEOUT_S):.3g} s"
 
 
 def wanted_url() -> str | None:
@@ -79,7 +80,7 @@ def _foreign(api_url: str) -> HubAddress:
         auth=os.environ.get("PREFECT_API_AUTH_STRING") or None,
         managed=False,
     )
-    if not api.answers(address, _FOREIGN_TIMEOUT_S):
+    if not api.answers(address, patient_s(_FOREIGN_TIMEOUT_S)):
         variable = "MOORAGE_API_URL" if settings().api_url else "PREFECT_API_URL"
         raise HubError(
             f"the Prefect API at {api_url}, named by {variable}, does not answer",

@@ -15,6 +15,7 @@ from pydantic import SecretStr
 import moorage
 from moorage.adapters.files import home_errors, private_folder
 from moorage.adapters.locks.kernel import KernelLock
+from moorage.adapters.patience import Patience
 from moorage.errors import HubError
 from moorage.hub import backup as backups
 from moorage.hub import deployments, draining, entrance, process, server, takeover, worker
@@ -26,7 +27,7 @@ from moorage.hub.process import ProcessRecord
 from moorage.model.base import Frozen
 
 _LOCK_TIMEOUT_S = server.START_TIMEOUT_S + 60.0
-_SILENT_WAIT_S = 0.1
+_SILENT_WAIT_S, _LOOK_S = 0.1, 1.0
 
 
 class ProcessState(StrEnum):
@@ -193,8 +194,11 @@ def _locked(folder: HubHome, on_line: Callable[[str], None]) -> Iterator[None]:
         lock = KernelLock(folder.lock)
         if not lock.take(_SILENT_WAIT_S):
             on_line("another command starts or stops the hub; waiting for it")
-            if not lock.take(_LOCK_TIMEOUT_S):
-                raise HubError("another command has been starting or stopping the hub for minutes")
+            patience = Patience("the other command has not ended", _LOCK_TIMEOUT_S, on_line)
+            while not lock.take(_LOOK_S):
+                if not patience.lasts():
+                    message = f"another command has been starting or stopping the hub for {patience.waited_s():.0f} s"
+                    raise HubError(message, hint=f"It holds {folder.lock}: `fuser -v` shows which.")
     try:
         yield
     finally:

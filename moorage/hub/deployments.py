@@ -7,11 +7,12 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import moorage
 from moorage import bounded
+from moorage.adapters.patience import Patience
 from moorage.errors import HubError
 from moorage.hub import forms
 from moorage.hub.api import HubAddress
@@ -23,6 +24,7 @@ from moorage.hub.worker import pool_name
 from moorage.settings import settings
 
 _TIMEOUT_S = 120.0
+_LOOK_S = 1.0
 _LOG_LINES = 20
 _CODE = ("flows", "tasks", "blocks")
 
@@ -39,7 +41,7 @@ def brought_up_to_date(folder: HubHome, address: HubAddress, on_line: Callable[[
     process = _begin(folder, address)
     try:
         yield
-        _finish(process, folder)
+        _finish(process, folder, on_line)
     finally:
         process.kill()
         process.wait()
@@ -93,11 +95,20 @@ def _begin(folder: HubHome, address: HubAddress) -> subprocess.Popen[bytes]:
         )
 
 
-def _finish(process: subprocess.Popen[bytes], folder: HubHome) -> None:
-    try:
-        code = process.wait(_TIMEOUT_S)
-    except subprocess.TimeoutExpired as error:
-        raise HubError(f"deploying the flows took more than {_TIMEOUT_S:g} s") from error
+def _finish(process: subprocess.Popen[bytes], folder: HubHome, on_line: Callable[[str], None]) -> None:
+    patience = Patience("the flows have not been deployed", _TIMEOUT_S, on_line)
+    while (code := _code_of(process)) is None and patience.lasts():
+        pass
+    log = "\n".join(tail(folder.deploy_log, _LOG_LINES)) if code != 0 else ""
+    if code is None:
+        message = f"the flows were not deployed within {patience.waited_s():.0f} s\n{log}"
+        raise HubError(message, hint="Run `moorage hub start` again; it carries on from here.", log=log)
     if code:
-        log = "\n".join(tail(folder.deploy_log, _LOG_LINES))
         raise HubError(f"the flows could not be deployed\n{log}", log=log)
+
+
+def _code_of(process: subprocess.Popen[bytes]) -> int | None:
+    """Waits a moment. None: it has not ended."""
+    with suppress(subprocess.TimeoutExpired):
+        return process.wait(_LOOK_S)
+    return None

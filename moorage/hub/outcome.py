@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
+from moorage.adapters.patience import patient_s
 from moorage.errors import DefinitionError, MoorageError
 from moorage.hub import api
 from moorage.hub.address import address_of, is_of
@@ -84,5 +85,5 @@ def explained(error: Exception, address: HubAddress) -> MoorageError | None:
 
 def is_cancelled(address: HubAddress, flow_run_id: str) -> bool:
     """True if the flow run is being cancelled, or was set to Cancelled. Raises HubError."""
-    found = api.call(address, "GET", f"/flow_runs/{flow_run_id}", timeout_s=_TIMEOUT_S)
+    found = api.call(address, "GET", f"/flow_runs/{flow_run_id}", timeout_s=patient_s(_TIMEOUT_S))
     return bool(found) and found.get("state_type") in _ASKING_TO_END

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from moorage import bounded
 from moorage.adapters.files import PRIVATE_FILE, home_errors, private_folder
+from moorage.adapters.patience import Patience
 from moorage.model.base import Frozen
 
 _POLL_S = 0.02
@@ -96,7 +97,10 @@ def alive(record: ProcessRecord | None) -> bool:
 
 
 def end(record: ProcessRecord, grace_s: float) -> bool:
-    """Send SIGTERM, after `grace_s` SIGKILL; returns when it is gone. True: SIGTERM was enough (or it was gone)."""
+    """Send SIGTERM, after `grace_s` SIGKILL; returns when it is gone. True: SIGTERM was enough (or it was gone).
+
+    On a busy machine it has longer.
+    """
     send(record, signal.SIGTERM)
     if gone(record, grace_s):
         return True
@@ -113,10 +117,10 @@ def send(record: ProcessRecord, number: signal.Signals) -> None:
 
 
 def gone(record: ProcessRecord, timeout_s: float) -> bool:
-    """Wait until the process has ended. False: it is still running after `timeout_s`."""
-    deadline = time.monotonic() + timeout_s
+    """Wait until the process has ended. False: it is still running after `timeout_s`, on a busy machine longer."""
+    patience = Patience(f"process {record.pid} has not ended", timeout_s)
     while alive(record):
-        if time.monotonic() >= deadline:
+        if not patience.lasts():
             return False
         time.sleep(_POLL_S)
     _reap()

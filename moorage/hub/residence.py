@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from moorage import bounded
 from moorage.adapters.locks.kernel import KernelLock
+from moorage.adapters.patience import patient_s
 from moorage.hub import process
 from moorage.hub.process import ProcessRecord
 
@@ -30,7 +31,7 @@ _LOOK_S = 5.0
 def move_in(path: Path) -> KernelLock | None:
     """Take the lock of a folder until this process ends, signed with who has it. None: another one has it."""
     lock = KernelLock(path)
-    if not lock.take(_LOCK_TIMEOUT_S):
+    if not lock.take(_LOCK_TIMEOUT_S) and not lock.take(patient_s(_LOCK_TIMEOUT_S) - _LOCK_TIMEOUT_S):
         return None
     path.write_text(process.this_process().model_dump_json(), encoding="utf-8")
     return lock

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 
 import moorage
+from moorage.adapters.patience import Patience, patient_s
 from moorage.adapters.probes import SocketProber
 from moorage.errors import HubError
 from moorage.hub import api, process, residence
@@ -22,6 +23,7 @@ from moorage.rules.environments import without_project
 from moorage.settings import settings
 
 START_TIMEOUT_S = 90.0
+"""On a machine that is not busy."""
 _STOP_GRACE_S = 10.0
 _POLL_S = 0.1
 _PORTS_TRIED = 200
@@ -40,7 +42,7 @@ _TUNING = {
 def start(folder: HubHome, on_line: Callable[[str], None]) -> HubAddress:
     """Start the server if it is not running. Call this with the hub's lock held.
 
-    Waits until it answers, at most `START_TIMEOUT_S`. Raises HubError with the end of its log.
+    Waits until it answers: `START_TIMEOUT_S`, longer on a busy machine. Raises HubError with the end of its log.
     """
     record = folder.server()
     if record and process.alive(record.process):
@@ -176,19 +178,20 @@ def _retention() -> dict[str, str]:
 
 
 def _until_it_answers(folder: HubHome, record: ServerRecord, on_line: Callable[[str], None]) -> HubAddress:
-    address, begun = address_of(record), time.monotonic()
-    while time.monotonic() < begun + START_TIMEOUT_S:
+    address = address_of(record)
+    patience = Patience("the Prefect server has not answered", START_TIMEOUT_S, on_line)
+    while patience.lasts():
         if not process.alive(record.process):
             found = folder.server()
             if found is None or not process.alive(found.process):
                 break
             # One that a killed command had started was there first: it has entered itself in this very record.
             record, address = found, address_of(found)
-        if _entered(folder, record) and api.answers(address, 1.0) and process.alive(record.process):
-            _say_ready(address, time.monotonic() - begun, on_line)
+        if _entered(folder, record) and api.answers(address, patient_s(1.0)) and process.alive(record.process):
+            _say_ready(address, patience.waited_s(), on_line)
             return address
         time.sleep(_POLL_S)
-    raise _not_answering(folder, record)
+    raise _not_answering(folder, record, patience.waited_s())
 
 
 def _entered(folder: HubHome, record: ServerRecord) -> bool:
@@ -202,10 +205,10 @@ def _say_ready(address: HubAddress, waited_s: float, on_line: Callable[[str], No
         on_line(f"the Prefect server answers on {address.ui_url} after {waited_s:.1f} s")
 
 
-def _not_answering(folder: HubHome, record: ServerRecord) -> HubError:
+def _not_answering(folder: HubHome, record: ServerRecord, waited_s: float) -> HubError:
     log = "\n".join(tail(folder.server_log, _LOG_LINES))
     if process.alive(record.process):
-        what = f"does not answer on {record.api_url} after {START_TIMEOUT_S:g} s"
+        what = f"does not answer on {record.api_url} after {waited_s:.0f} s"
         hint = "Run `moorage hub stop`, then try again."
     else:
         what, hint = "ended while it was starting", None

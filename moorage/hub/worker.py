@@ -16,6 +16,7 @@ from typing import Any
 
 import moorage
 from moorage.adapters.docker_context import variables
+from moorage.adapters.patience import Patience
 from moorage.errors import HubError
 from moorage.hub import api, process, residence
 from moorage.hub.api import HubAddress
@@ -124,7 +125,7 @@ def start(folder: HubHome, address: HubAddress, on_line: Callable[[str], None]) 
     elif record and record.process.pid:
         on_line(f"the worker (pid {record.process.pid}) has died; starting it again")
     _take_up_again(address, on_line)
-    _until_on_duty(folder, address, _launch(folder, address, on_line))
+    _until_on_duty(folder, address, _launch(folder, address, on_line), on_line)
 
 
 def _take_up_again(address: HubAddress, on_line: Callable[[str], None]) -> None:
@@ -234,9 +235,9 @@ def _environment(address: HubAddress) -> dict[str, str]:
     return whole_environment(address) | tuning
 
 
-def _until_on_duty(folder: HubHome, address: HubAddress, record: WorkerRecord) -> None:
-    deadline = time.monotonic() + _ONLINE_TIMEOUT_S
-    while time.monotonic() < deadline:
+def _until_on_duty(folder: HubHome, address: HubAddress, record: WorkerRecord, on_line: Callable[[str], None]) -> None:
+    patience = Patience("the worker has not come online", _ONLINE_TIMEOUT_S, on_line)
+    while patience.lasts():
         if not process.alive(record.process):
             found = folder.worker()
             if found is None or not process.alive(found.process):
@@ -246,7 +247,11 @@ def _until_on_duty(folder: HubHome, address: HubAddress, record: WorkerRecord) -
             return
         time.sleep(_POLL_S)
     log = "\n".join(tail(folder.worker_log, _LOG_LINES))
-    raise HubError(f"the worker (pid {record.process.pid}) did not come online\n{log}", log=log)
+    if process.alive(record.process):
+        what, hint = f"did not come online within {patience.waited_s():.0f} s", "Run `moorage hub start` again."
+    else:
+        what, hint = "ended before it came online", None
+    raise HubError(f"the worker (pid {record.process.pid}) {what}\n{log}", hint=hint, log=log)
 
 
 def _entered(folder: HubHome, record: WorkerRecord) -> bool:

@@ -34,7 +34,7 @@ from moorage.adapters.compose.orphan_processes import end_strays, is_in_a_comman
 from moorage.adapters.compose.registry_config import logged_in, remove_left_behind
 from moorage.adapters.docker_context import ChosenEngine, own_folder
 from moorage.adapters.framing import every_call
-from moorage.adapters.patience import patient_s
+from moorage.adapters.patience import more_s_than, patient_s
 from moorage.errors import ComposeUnavailableError, DefinitionError, MoorageError, said
 from moorage.interfaces import Compose
 from moorage.interfaces.compose import unheard
@@ -484,15 +484,11 @@ def _docker_with_plugin() -> str | None:
     return docker if docker and any((folder / "docker-compose").exists() for folder in folders) else None
 
 
-def _version_more_s(waited_s: float) -> float:
-    return patient_s(_VERSION_S) - waited_s
-
-
 def _version_of(program: tuple[str, ...]) -> tuple[str, str]:
     """(version, "") or ("", why not)."""
     try:
         done = bounded.run(
-            [*program, "version", "--short"], for_programs(os.environ), _VERSION_S, more_s=_version_more_s
+            [*program, "version", "--short"], for_programs(os.environ), _VERSION_S, more_s=more_s_than(_VERSION_S)
         )
     except subprocess.TimeoutExpired as error:
         return "", f"it did not say its version within {error.timeout:.0f} s"
