@@ -90,7 +90,7 @@ def test_a_server_that_takes_longer_is_waited_for(folder, lines, load, a_process
 
 def test_a_server_that_hangs_is_given_up(folder, lines, load, a_process, monkeypatch) -> None:
     monkeypatch.setattr(server, "START_TIMEOUT_S", 0.2)
-    with pytest.raises(HubError, match="does not answer on .* after 0 s"):
+    with pytest.raises(HubError, match=r"does not answer on .* after 0 s"):
         server._until_it_answers(folder, of_server(folder, a_process.pid), lines.append)
     assert not lines, "the machine is not busy"
 
@@ -142,7 +142,7 @@ def test_a_deployment_that_hangs_is_given_up_and_it_says_what_next(folder, lines
     monkeypatch.setattr(deployments, "_LOOK_S", 0.02)
     folder.deploy_log.parent.mkdir(parents=True, exist_ok=True)
     folder.deploy_log.write_text("block service\n")
-    with pytest.raises(HubError, match="(?s)the flows were not deployed within .*block service") as found:
+    with pytest.raises(HubError, match=r"(?s)the flows were not deployed within .*block service") as found:
         deployments._finish(a_process, folder, lines.append)
     assert "hub start" in (found.value.hint or "")
 
