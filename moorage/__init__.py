@@ -22,4 +22,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
+    from moorage import systems
+
+    systems.check()
     return getattr(import_module("moorage.running_stack" if name == "RunningStack" else "moorage.stack"), name)

@@ -59,6 +59,13 @@ _LEAVES_ORPHANS = frozenset({"sweep"})
 
 def main() -> None:
     """Run the command of this process and exit with its code."""
+    from moorage import systems
+    from moorage.errors import MoorageError
+
+    try:
+        systems.check()
+    except MoorageError as error:
+        sys.exit(f"error: {error}\n→ {error.hint}")
     from moorage.cli import process
 
     process.begin()

@@ -37,6 +37,7 @@ _DOES = _DECIDES | {"bounded", "interfaces", "settings", "work"}
 _WIRES = _DOES | {"adapters", "world"}
 ROOMS = {
     "errors": set(),
+    "systems": set(),
     "bounded": set(),
     "settings": set(),
     "interfaces": {"model", "settings"},
@@ -51,9 +52,9 @@ ROOMS = {
     "stack": _WIRES | {"running_stack"},
     "pytest_plugin": _WIRES | {"running_stack", "stack", "show"},
     "hub": _WIRES | {"__init__"},
-    "cli": _WIRES | {"show", "hub", "__init__"},
+    "cli": _WIRES | {"show", "hub", "systems", "__init__"},
     "__main__": {"cli"},
-    "__init__": {"running_stack", "stack"},
+    "__init__": {"running_stack", "stack", "systems"},
 }
 
 # Rooms of `work` and of `adapters`: who may import whom, besides themselves.
@@ -71,7 +72,7 @@ SUBROOMS = {
         "files": set(),
         "clock": set(),
         "framing": set(),
-        "git": set(),
+        "git": {"patience"},
         "probes": {"patience"},
         "build_context": {"context_files", "project_files"},
         "context_files": set(),
@@ -98,7 +99,11 @@ FOREIGN = {
     "zstandard": {"moorage/work/volumes/archive.py": LATE},
     "dagger": {"moorage/adapters/dagger/": LATE},
     "cyclopts": {"moorage/cli/": ANYWHERE},
-    "fcntl": {"moorage/adapters/locks/kernel.py": ANYWHERE, "moorage/adapters/dagger/own_network.py": ANYWHERE},
+    "fcntl": {
+        "moorage/adapters/locks/kernel.py": ANYWHERE,
+        "moorage/adapters/dagger/own_network.py": ANYWHERE,
+        "moorage/systems.py": LATE,
+    },
     "psutil": {"moorage/adapters/compose/orphan_processes.py": LATE, "moorage/hub/process.py": LATE},
 }
 
