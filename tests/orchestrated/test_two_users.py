@@ -20,7 +20,7 @@ from tests.other_user import MOORAGE, NOBODY, OtherUser
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-pytestmark = [pytest.mark.orchestrated, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.orchestrated, pytest.mark.timeout(1800)]
 
 PATIENCE_S = 500
 COMPOSE = """
