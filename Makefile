@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 BIN := .venv/bin
 DEMO := --project-directory examples/commandcenter
-SCRIPTS := scripts/venv scripts/engine scripts/base-images scripts/browser scripts/registry \
+SCRIPTS := scripts/venv scripts/engine scripts/base-images scripts/browser scripts/registry scripts/machines scripts/machines.d/inside \
   $(wildcard scripts/base-images.d/*/build scripts/base-images.d/*/entrypoint) .ci/run
 # More for pytest, as in: make test PYTEST_ARGS='-k ports -x'
 PYTEST_ARGS ?=
@@ -28,13 +28,16 @@ TORTURE_S ?= 3600
 WHEEL ?=
 # More for `make lock`, as in: make lock LOCK_ARGS=--upgrade
 LOCK_ARGS ?=
+# Bare machines for `make test-machines`, and what runs on them if not the usual, as in: MACHINES=debian-13 MACHINES_RUN='demo test-unit'
+MACHINES ?=
+MACHINES_RUN ?=
 UV_VERSION := 0.13.8
 
 .PHONY: help
 help: ## show this list
 	@echo 'usage: make TARGET'
 	@echo
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 } /^##@ / { printf "\n%s\n", substr($$0, 5) }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 } /^##@ / { printf "\n%s\n", substr($$0, 5) }' $(MAKEFILE_LIST)
 
 ##@ to use it
 
@@ -62,12 +65,15 @@ demo-down: setup ## remove the demo with its volumes and ports, stop the hub
 
 ##@ to test it
 
-.PHONY: test test-unit wheel packaging faults torture test-dagger bench
+.PHONY: test test-unit test-machines wheel packaging faults torture test-dagger bench
 test: engine setup images browser ## every test, on a real engine (fails without one)
 	@$(BIN)/pytest -n $(JOBS) --dist worksteal --durations=20 -m '$(NOT_IN_TEST)' $(PYTEST_ARGS)
 
 test-unit: setup ## the fast tests: no engine, no Prefect server
 	@$(BIN)/pytest -q -m '$(NOT_IN_TEST)' $(FAST_TESTS) $(PYTEST_ARGS)
+
+test-machines: ## `make demo` and the tests on bare Debian and Ubuntu machines, in fresh clones of what is committed (root; hours)
+	@scripts/machines $(if $(MACHINES_RUN),--run '$(MACHINES_RUN)') $(MACHINES)
 
 wheel: setup ## build the wheel into dist/ (unless WHEEL names one)
 	@if [[ -z '$(WHEEL)' ]]; then rm -rf dist && $(BIN)/hatchling build --target wheel 2>&1 | tail -n 1; fi
