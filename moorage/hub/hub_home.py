@@ -65,6 +65,11 @@ class HubHome:
         return self.prefect_home / "storage"
 
     @property
+    def pages(self) -> Path:
+        """Prefect's pages, of a user who is not the one who has installed it."""
+        return self.path / "pages"
+
+    @property
     def server_log(self) -> Path:
         """Output of the server."""
         return self.path / "server.log"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import socket
@@ -116,7 +117,7 @@ def _launch(folder: HubHome, on_line: Callable[[str], None]) -> ServerRecord:
     folder.save_server(record)  # before the server, which reads it and adds itself: see moorage.hub.serve
     started = process.spawn(
         _command(folder, record),
-        environment=_environment(record),
+        environment=_environment(folder, record),
         folder=folder.path,
         log=folder.server_log,
         umask=0o077,
@@ -143,7 +144,7 @@ def _command(folder: HubHome, record: ServerRecord) -> list[str]:
     return command if is_loopback(record.host) else [*command, "--any-host"]
 
 
-def _environment(record: ServerRecord) -> dict[str, str]:
+def _environment(folder: HubHome, record: ServerRecord) -> dict[str, str]:
     address = address_of(record)
     own = (record.ui_url, *(f"http://{name}:{record.port}" for name in local_names(record.host)))
     origins = dict.fromkeys([*own, *filter(None, settings().hub_origins.replace(" ", "").split(","))])
@@ -154,7 +155,8 @@ def _environment(record: ServerRecord) -> dict[str, str]:
         "PREFECT_SERVER_API_HOST": record.host,
         "PREFECT_SERVER_API_PORT": str(record.port),
     }
-    tuning = {key: os.environ.get(key, value) for key, value in (_TUNING | _retention()).items()}
+    usual = _TUNING | _retention() | _place_of_pages(folder)
+    tuning = {key: os.environ.get(key, value) for key, value in usual.items()}
     found = {
         **without_foreign(without_project(os.environ), address),
         **run_environment(address, quiet=False),
@@ -164,6 +166,18 @@ def _environment(record: ServerRecord) -> dict[str, str]:
     # The door asks for the secret; with this variable the UI would ask for it, too.
     found.pop("PREFECT_SERVER_API_AUTH_STRING", None)
     return found
+
+
+def _place_of_pages(folder: HubHome) -> dict[str, str]:
+    """Prefect's setting for where it keeps its pages, which it writes anew for each server.
+
+    By itself it does so where it is installed. That is right for whoever has installed it; for others it may not be
+    writable, and if it is (root), what they write there could not be read by its owner any more.
+    """
+    found = importlib.util.find_spec("prefect")
+    if found is None or not found.origin or os.stat(found.origin).st_uid == os.geteuid():
+        return {}
+    return {"PREFECT_SERVER_UI_STATIC_DIRECTORY": str(folder.pages)}
 
 
 def _retention() -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import stat
@@ -94,6 +95,17 @@ def other(environment: dict[str, str]) -> Iterator[User]:
     account.close()
 
 
+def first_page(user: User) -> str:
+    """What a browser gets that has come in."""
+    record = user.hub.server()
+    assert record
+    assert record.auth
+    asked = urllib.request.Request(f"{record.ui_url}/")
+    asked.add_header("Authorization", f"Basic {base64.b64encode(record.auth.encode()).decode()}")
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(asked, timeout=60) as answer:
+        return answer.read().decode()
+
+
 def answer_at(port: int) -> str:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(f"http://127.0.0.1:{port}/", timeout=60) as answer:
@@ -137,6 +149,8 @@ def test_both_have_a_hub_and_a_stack_at_the_same_time(
     hubs = [user.begin("hub", "start", "--json") for user in users]
     addresses = [json_of(hub)["ui_url"] for hub in hubs]
     assert len(set(addresses)) == 2, "each has a hub of its own, though both want the same port"
+    for user in users:
+        assert "<title>" in first_page(user), "and its pages, though Prefect is installed once"
 
     ups = [user.begin("up", "--json") for user in users]
     ports = [port_of(json_of(up)) for up in ups]
