@@ -9,6 +9,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import moorage
 from moorage.adapters.patience import Patience, patient_s
@@ -175,7 +176,7 @@ def _place_of_pages(folder: HubHome) -> dict[str, str]:
     writable, and if it is (root), what they write there could not be read by its owner any more.
     """
     found = importlib.util.find_spec("prefect")
-    if found is None or not found.origin or os.stat(found.origin).st_uid == os.geteuid():
+    if found is None or not found.origin or Path(found.origin).stat().st_uid == os.geteuid():
         return {}
     return {"PREFECT_SERVER_UI_STATIC_DIRECTORY": str(folder.pages)}
 
