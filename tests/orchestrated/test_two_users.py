@@ -128,13 +128,10 @@ def the_name_is_of_who_took_it_first(first: User, second: User, image: str) -> N
     text = (second.project / "compose.yaml").read_text()
     mine = yaml.safe_load(text)["name"]
     (second.project / "compose.yaml").write_text(text.replace(mine, name))
-    late = second.begin("up", "--json")
-    out, err = late.communicate(timeout=PATIENCE_S)
-    assert late.returncode == 2, out + err
-    told = json.loads(out)
-    assert name in told["message"], told
-    assert told["hint"], "it says what to do"
-    for arguments in (("down", "--volumes"), ("sweep", "--volumes")):
+    late = second.moorage("up")
+    assert late["stack"].startswith(f"{name}-"), "a copy of a project gets a name of its own"
+    assert port_of(late) != port_of(first.moorage("status"))
+    for arguments in (("down", "--volumes", "--release-ports"), ("down", "--name", name), ("sweep", "--volumes")):
         second.begin(*arguments).communicate(timeout=PATIENCE_S)
     (second.project / "compose.yaml").write_text(text)
 
