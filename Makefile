@@ -28,7 +28,6 @@ TORTURE_S ?= 3600
 WHEEL ?=
 # More for `make lock`, as in: make lock LOCK_ARGS=--upgrade
 LOCK_ARGS ?=
-UV_VERSION := 0.13.8
 
 .PHONY: help
 help: ## show this list
@@ -110,7 +109,6 @@ format: setup ## let ruff format the code and fix what it can
 	@$(BIN)/ruff check --fix .
 
 lock: setup ## write requirements.lock again from pyproject.toml (LOCK_ARGS=--upgrade: newest versions)
-	@$(BIN)/pip install --quiet uv==$(UV_VERSION)
 	@UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-emit-find-links --extra compose --extra dagger --extra docker-blocks --group dev \
 	  --output-file requirements.lock $(LOCK_ARGS) pyproject.toml

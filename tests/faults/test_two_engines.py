@@ -85,6 +85,10 @@ class Far:
         (config / "config.json").write_text(json.dumps({"currentContext": CONTEXT}))
         return {"DOCKER_CONFIG": str(config), "DOCKER_HOST": ""}
 
+    def trusted(self) -> dict[str, str]:
+        """The same without `ca.pem`; this machine, as far as the command can see, trusts the engine's authority."""
+        return {**self.context(files=KEYS[1:]), "SSL_CERT_FILE": str(self.keys / "ca.pem")}
+
     def variables(self) -> dict[str, str]:
         """The environment that names it without a context."""
         return {"DOCKER_HOST": self.address, "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": str(self.keys)}
@@ -166,6 +170,8 @@ def named(both: Both, how: str) -> Iterator[None]:
         "the current context": both.far.context,
         "DOCKER_CONTEXT": lambda: {**both.far.context(), "DOCKER_CONTEXT": CONTEXT},
         "a context that is not checked": lambda: both.far.context(unchecked=True),
+        "a context that is not checked, without an authority": lambda: both.far.context(unchecked=True, files=KEYS[1:]),
+        "a context of an authority that the machine trusts": both.far.trusted,
         "DOCKER_HOST": both.far.variables,
         "ssh": both.far.ssh,
         "a context through ssh": lambda: {**both.far.ssh(), **both.far.context("ssh://me@far-host", files=())},
@@ -177,6 +183,7 @@ def named(both: Both, how: str) -> Iterator[None]:
 
 WAYS = (
     *("the current context", "DOCKER_CONTEXT", "a context that is not checked", "DOCKER_HOST"),
+    *("a context that is not checked, without an authority", "a context of an authority that the machine trusts"),
     *("ssh", "a context through ssh"),
 )
 
