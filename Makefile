@@ -10,8 +10,8 @@ unexport PYTHONDONTWRITEBYTECODE
 
 BIN := .venv/bin
 DEMO := --project-directory examples/commandcenter
-SCRIPTS := scripts/venv scripts/engine scripts/base-images scripts/browser scripts/registry \
-  $(wildcard scripts/base-images.d/*/build scripts/base-images.d/*/entrypoint) .ci/run
+SCRIPTS := scripts/venv scripts/engine scripts/base-images scripts/browser scripts/shells scripts/registry \
+  deploy/devcontainer/src/moorage/install.sh $(wildcard scripts/base-images.d/*/build scripts/base-images.d/*/entrypoint) .ci/run
 # More for pytest, as in: make test PYTEST_ARGS='-k ports -x'
 PYTEST_ARGS ?=
 # How many tests run at once: they keep two cores busy, more make nothing faster.
@@ -96,10 +96,13 @@ bench: engine setup images ## measure (one at a time: they share the machine's c
 .PHONY: check lint types format lock ci clean
 check: lint types test-unit ## lint, types and the fast tests
 
-lint: setup ## ruff (all rules) and shellcheck
+lint: setup ## ruff (all rules), shellcheck, and the schemas of action.yml and of files for CI servers
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/shellcheck $(SCRIPTS)
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-actions action.yml
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml examples/github-actions.yml
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.gitlab-ci examples/gitlab-ci.yml
 
 types: setup ## mypy --strict
 	@$(BIN)/mypy

@@ -85,7 +85,7 @@ class Runner:
         script.write_text(self._filled(step["run"], known))
         files = {name: self.temp / f"{name}-{number}" for name in ("GITHUB_ENV", "GITHUB_PATH", "GITHUB_OUTPUT")}
         for file in files.values():
-            file.touch()
+            file.write_text("")
         env = {name: self._filled(str(value), known) for name, value in step.get("env", {}).items()}
         process = subprocess.Popen(
             [*SHELL, str(script)],
@@ -197,7 +197,7 @@ def _pairs(file: Path) -> dict[str, str]:
     for line in lines:
         name, sign, end = line.partition("<<")
         if sign and "=" not in name:
-            found[name] = "\n".join(iter(lambda end=end: next(lines), end))
+            found[name] = "\n".join(iter(lines.__next__, end))
         else:
             name, sign, value = line.partition("=")
             assert sign, f"the runner would refuse {line!r}"

@@ -8,16 +8,15 @@ import shlex
 import signal
 import subprocess
 import sys
-import sysconfig
 import time
-import venv
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import yaml
 
-from tests.action import Ran, Runner, kill
+from tests.action import SHELL, Ran, Runner, kill
 from tests.conftest import ROOT
 
 if TYPE_CHECKING:
@@ -37,19 +36,6 @@ HOSTILE = (
     f"'; touch {MARK}; '",
     f"; touch {MARK} #",
 )
-
-
-@pytest.fixture(scope="module")
-def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Python whose environment has all that pip would have to fetch, but no Moorage of its own."""
-    place = tmp_path_factory.mktemp("python")
-    venv.EnvBuilder(with_pip=False, symlinks=True).create(place)
-    site = Path(sysconfig.get_path("purelib", "venv", {"base": str(place), "platbase": str(place)}))
-    (site / "libraries.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
-    compose = Path(sys.executable).with_name("docker-compose")
-    if compose.exists():
-        (place / "bin" / compose.name).symlink_to(compose)
-    return place / "bin" / "python"
 
 
 @pytest.fixture
@@ -108,25 +94,74 @@ def test_a_failing_command_fails_the_step(job: Runner, python: Path) -> None:
 
 def test_a_stack_that_does_not_come_up(job: Runner, python: Path, tiny_image: str) -> None:
     (shop,) = (job.workspace / "services").iterdir()
-    (shop / "other.yaml").write_text(WEB.format(image=tiny_image, ready="{exec: [cat, /no-such], timeout: 1s}"))
-    ran = job.run(inputs(job, python, "echo it ran", files="compose.yaml\nother.yaml\n"))
+    (shop / "other.yaml").write_text(WEB.format(image=tiny_image, ready="{exec: [cat, /no-such], timeout: 5s}"))
+    ran = job.run(inputs(job, python, "echo it ran", files="other.yaml"))
     assert codes(ran) == [0, 5, 0], ran
     assert f"::error file=services/{shop.name}/" in ran[1].output
     assert "no-such" in job.summary.read_text()
     assert "it ran" not in ran[1].output
 
 
-@pytest.mark.parametrize("key", ["stack", "files", "artifacts", "junit", "timeout", "version", "python"])
-def test_inputs_are_no_shell(job: Runner, python: Path, key: str) -> None:
-    """Whatever stands in an input, as it may come from the title of a pull request: none of it is run."""
-    for text in (*HOSTILE, f"x\nmoorage=/bin/{MARK}", f"--help\n{HOSTILE[0]}"):
-        given = inputs(job, python, "true")
-        if key == "stack":  # the runner itself would look for the folder
-            (job.workspace / text).mkdir(exist_ok=True)
-        ran = Runner(job.workspace, job.temp, job.env).run({**given, key: text})
-        assert not list(job.workspace.parent.rglob(MARK)), (text, ran)
-        if key not in {"junit", "artifacts"}:
-            assert any(code for code in codes(ran)), (text, ran)
+@dataclass
+class Recorded:
+    """A runner whose Moorage only writes down how it was called: what is tested is what the shell makes of inputs."""
+
+    job: Runner
+    place: Path
+
+    def calls(self, **given: str) -> tuple[list[Ran], list[list[str]]]:
+        """Runs the steps; gives what they came to, and directory and arguments of each call of the program."""
+        for old in self.place.glob("call-*"):
+            old.unlink()
+        ran = Runner(self.job.workspace, self.job.temp, {}).run({"python": str(self.place / "python"), **given})
+        assert not list(self.job.workspace.parent.rglob(MARK)), (given, ran)
+        written = sorted(self.place.glob("call-*"), key=lambda one: one.stat().st_mtime_ns)
+        return ran, [one.read_text().split("\0")[:-1] for one in written]
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> Recorded:
+    for name in ("place", "space", "temp"):
+        (tmp_path / name).mkdir()
+    place = tmp_path / "place"
+    python = f"case $* in *sysconfig*) echo {place} ;; esac"
+    program = f'printf "%s\\0" "$PWD" "$@" >"$(mktemp {place}/call-XXXXXX)"'
+    for name, text in {"python": python, "moorage": program}.items():
+        (place / name).write_text(f"#!/bin/bash\n{text}\n")
+        (place / name).chmod(0o755)
+    return Recorded(Runner(tmp_path / "space", tmp_path / "temp", {}), place)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_inputs_are_no_shell(recorded: Recorded, text: str) -> None:
+    """Whatever stands in an input, as it may come from the title of a pull request: it arrives, and is not run."""
+    space = recorded.job.workspace
+    (space / text).mkdir()
+    given = {"stack": text, "artifacts": f"a/{text}", "junit": text, "timeout": text, "files": f"{text}\n\nb.yaml\n"}
+    ran, (ci, ls) = recorded.calls(command=text, **given)
+    assert codes(ran) == [0, 0, 0]
+    assert ci[:2] == [str(space / text), "ci"]
+    assert ci[2:7] == [
+        f"--artifacts={space}/a/{text}", f"--file={text}", "--file=b.yaml", f"--junit={space}/{text}", f"--timeout={text}",
+    ]  # fmt: skip
+    assert ci[7:] == ["--", *SHELL, "-c", text], "the command is for the shell to read, but none of ours does"
+    assert ls[1:] == ["ls"]
+    for key, why in {"version": "version is a version", "python": "There is no"}.items():
+        ran, calls = recorded.calls(command="true", **{key: text})
+        assert (codes(ran), calls) == ([1, None, None], [])
+        assert why in ran[0].output
+
+
+@pytest.mark.parametrize("key", ["artifacts", "python"])
+def test_an_input_writes_no_other_output(recorded: Recorded, key: str) -> None:
+    ran, calls = recorded.calls(command="true", **{key: f"x\nmoorage={recorded.place}/{MARK}"})
+    assert (codes(ran), calls) == ([1, None, None], [])
+    assert f"{key} is one line" in ran[0].output
+
+
+def test_an_input_of_the_runner_s_own_path(recorded: Recorded) -> None:
+    _, (ci, _) = recorded.calls(command="true", artifacts="/some/where", junit="/else")
+    assert {"--artifacts=/some/where", "--junit=/else"} < set(ci)
 
 
 def test_a_cancelled_job_leaves_nothing(
