@@ -72,7 +72,7 @@ def image(docker_client: docker.DockerClient, wheel: Path, stack_prefix: str, tm
         detach=True,
         network_mode="none",
         volumes=binds,
-        environment={"PYTHONPATH": str(libraries), "PIP_NO_INDEX": "1", "PIP_ROOT_USER_ACTION": "ignore"},
+        environment={"PYTHONPATH": str(libraries), "PIP_NO_INDEX": "1", "PIP_NO_DEPS": "1"},
     )
     one = Image(container, str(wheel))
     one.sh(f"useradd --create-home --shell /bin/bash {USER} && : >/home/{USER}/.bashrc")
