@@ -258,6 +258,32 @@ def test_ports_are_refused_and_nothing_is_done(both):
         assert set(both.far_away().values()) == {0}
 
 
+def test_what_else_would_be_asked_over_the_network_is_told(both):
+    """`ci` refuses ports and probes as `up` does; what has none works there, and no verb makes up an address."""
+    moorage, image = both.project.moorage, both.image
+    web = "services: {{web: {{image: '{image}', init: true, command: httpd -f -p 80, {more}}}}}"
+    probe = "x-moorage: {ready: {http: ':80/'}}"
+    with named(both, "DOCKER_HOST"):
+        for key, more in {"ports": "ports: ['80']", "x-moorage.ready": probe}.items():
+            both.project.compose(web.format(image=image, more=more))
+            for verb in (["up"], ["ci", "--name-prefix", both.project.name, "--", "true"]):
+                refused = moorage(*verb, exit_code=2)
+                assert f"services.web.{key}" in refused.stderr, refused
+                assert "is on another machine" in refused.stderr
+                assert "run moorage on that machine" in refused.stderr
+            assert set(both.far_away().values()) == {0}
+        both.project.compose(web.format(image=image, more="x-moorage: {ready: {exec: 'true'}}"))
+        there = moorage("ci", "--name-prefix", both.project.name, "--", "sh", "-c", "env; exit 9", exit_code=9).stdout
+        assert "MOORAGE_STACK=" in there
+        assert "MOORAGE_URL_" not in there
+        assert both.far_away()["containers"] == 0
+        moorage("up")
+        assert moorage("env").stdout.strip() == ""
+        assert json.loads(moorage("ports", "--json").stdout) == []
+        assert "publishes no port" in moorage("open", "web", exit_code=2).stderr
+        moorage("health")
+
+
 def test_a_stack_on_another_engine_is_not_taken_for_gone(both):
     """What came up there, and is then looked at from here: nothing is forgotten, nothing is said to be done."""
     moorage, elsewhere = both.project.moorage, both.far.context()
