@@ -13,6 +13,8 @@ from cyclopts import Parameter
 
 from moorage.errors import MoorageError
 from moorage.interfaces import World
+from moorage.model.definition import Source
+from moorage.work.definitions.request import source_of
 
 
 def services(line: Any) -> list[str]:
@@ -43,26 +45,23 @@ StackName = Annotated[str | None, Parameter(completer=stacks)]
 
 def _defined(world: World, line: Any) -> set[str]:
     with suppress(MoorageError):
-        source = _request(line).source
-        config = world.compose.raw_config(source.model_copy(update={"profiles": ("*",)}))
-        return set(config.get("services") or ())
+        return set(world.compose.raw_config(_source(line)).get("services") or ())
     return set()
 
 
 def _on_record(world: World, named: str | None, line: Any) -> set[str]:
     from moorage.work.definitions import generations
 
-    directory = "" if named else str(_request(line).source.directory)
+    directory = "" if named else str(_source(line).directory)
     mine = [record.name for record in world.store.stacks() if record.name == named or record.path == directory]
     known = [generations.known(world, name) for name in mine]
     return {service for generation in known if generation for service in generation.services}
 
 
-def _request(line: Any) -> Any:
-    from moorage.cli.options import Selection, request_of
-
+def _source(line: Any) -> Source:
+    """What the line is about, with the services of all profiles: naming one switches it on."""
     directory = _value(line, "project-directory")
-    return request_of(Selection(file=_values(line, "file"), project_directory=Path(directory) if directory else None))
+    return source_of(Path(directory) if directory else None, _values(line, "file"), ["*"], _values(line, "env-file"))
 
 
 def _value(line: Any, option: str) -> str | None:
