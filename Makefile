@@ -10,7 +10,8 @@ unexport PYTHONDONTWRITEBYTECODE
 
 BIN := .venv/bin
 DEMO := --project-directory examples/commandcenter
-SCRIPTS := scripts/venv scripts/engine scripts/base-images scripts/browser scripts/registry scripts/machines scripts/machines.d/inside \
+SCRIPTS := scripts/venv scripts/engine scripts/base-images scripts/browser scripts/shells scripts/registry scripts/machines \
+  scripts/machines.d/inside deploy/devcontainer/src/moorage/install.sh \
   $(wildcard scripts/base-images.d/*/build scripts/base-images.d/*/entrypoint) .ci/run
 # More for pytest, as in: make test PYTEST_ARGS='-k ports -x'
 PYTEST_ARGS ?=
@@ -31,7 +32,6 @@ LOCK_ARGS ?=
 # Bare machines for `make test-machines`, and what runs on them if not the usual, as in: MACHINES=debian-13 MACHINES_RUN='demo test-unit'
 MACHINES ?=
 MACHINES_RUN ?=
-UV_VERSION := 0.13.8
 
 .PHONY: help
 help: ## show this list
@@ -103,10 +103,13 @@ bench: engine setup images ## measure (one at a time: they share the machine's c
 .PHONY: check lint types format lock ci clean
 check: lint types test-unit ## lint, types and the fast tests
 
-lint: setup ## ruff (all rules) and shellcheck
+lint: setup ## ruff (all rules), shellcheck, and the schemas of action.yml and of files for CI servers
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/shellcheck $(SCRIPTS)
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-actions action.yml
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml examples/github-actions.yml
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.gitlab-ci examples/gitlab-ci.yml
 
 types: setup ## mypy --strict
 	@$(BIN)/mypy
@@ -116,7 +119,6 @@ format: setup ## let ruff format the code and fix what it can
 	@$(BIN)/ruff check --fix .
 
 lock: setup ## write requirements.lock again from pyproject.toml (LOCK_ARGS=--upgrade: newest versions)
-	@$(BIN)/pip install --quiet uv==$(UV_VERSION)
 	@UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-emit-find-links --extra compose --extra dagger --extra docker-blocks --group dev \
 	  --output-file requirements.lock $(LOCK_ARGS) pyproject.toml

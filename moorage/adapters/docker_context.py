@@ -34,7 +34,7 @@ class Endpoint:
     context: str | None = None
     """The context that it is taken from. None: from `DOCKER_HOST`, or it is Docker's default."""
     certificates: Path | None = None
-    """Folder with `ca.pem`, `cert.pem` and `key.pem`, as far as they are needed. None: it is spoken to without TLS."""
+    """Folder with `ca.pem`, `cert.pem` and `key.pem`, as far as there are any. None: it is spoken to without TLS."""
     verified: bool = True
     """False: the engine's certificate is not to be checked."""
 
@@ -46,17 +46,29 @@ class Endpoint:
 
     @property
     def authority(self) -> str | None:
-        """The certificates that the engine's own is checked against. None: it is not checked."""
-        return str(self.certificates / _CA) if self.certificates and self.verified else None
+        """The file of certificates that the engine's own is checked against, if `verified`.
+
+        None: those that the machine trusts, as Docker's programs have it for a context without `ca.pem`.
+        """
+        if self.certificates is None or (self.context is not None and not self._has_authority):
+            return None
+        return str(self.certificates / _CA)
+
+    @property
+    def _has_authority(self) -> bool:
+        return self.certificates is not None and (self.certificates / _CA).is_file()
 
     def environment(self) -> dict[str, str]:
         """The variables that tell Docker's programs the same. Empty: they have been told.
 
-        What is left in the environment of another engine's TLS is overruled: a context has its own, or none.
+        What is left in the environment of another engine's TLS is overruled: a context has its own, or none. Variables
+        cannot say that there is no `ca.pem`: it is looked for wherever there is TLS.
         """
         if self.context is None:
             return {}
         secure = self.certificates is not None
+        if secure and not self._has_authority:
+            return {"DOCKER_CONTEXT": self.context, "DOCKER_HOST": ""}
         return {
             "DOCKER_HOST": self.address,
             "DOCKER_CERT_PATH": str(self.certificates or ""),
@@ -134,9 +146,6 @@ def _of_context(contexts: Path, name: str) -> Endpoint:
         raise EngineUnavailableError(message, hint="`docker context ls` lists them, `docker context use` chooses one.")
     certificates, unchecked = contexts / "tls" / key / "docker", bool(docker.get("SkipTLSVerify"))
     secure = certificates.is_dir() or unchecked
-    if secure and not unchecked and not (certificates / _CA).is_file():
-        message = f"docker context {name!r}: it has certificates, but not the authority's, `{_CA}`, in {certificates}"
-        raise EngineUnavailableError(message, hint=f"`docker context update {name} --docker host=…,ca=FILE` adds it.")
     return Endpoint(
         address=str(docker.get("Host") or DEFAULT),
         context=name,

@@ -124,9 +124,9 @@ def _show_os_error(error: OSError) -> int:
 
 
 def _ends_orphans(arguments: Sequence[str]) -> bool:
-    """True for a verb that does something; False for questions about the command itself, such as `--version`."""
+    """True for a verb that does something; False for `--version` and the like, and for a shell at TAB."""
     verb = "".join(arguments[:1])
-    return verb.strip("-") == verb != "" and verb not in _LEAVES_ORPHANS and not _asks_for_help(arguments)
+    return verb.strip("-_") == verb != "" and verb not in _LEAVES_ORPHANS and not _asks_for_help(arguments)
 
 
 def _all_about(verb: str) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from moorage.cli.completion import ServiceName
 from moorage.cli.image_verbs import make_images
 from moorage.cli.options import LockTimeout, Selection, request_of
 from moorage.errors import DefinitionError
@@ -15,7 +16,7 @@ from moorage.model.image import BuilderName, ImageWish
 
 
 def build(
-    *services: str,
+    *services: ServiceName,
     selection: Selection = Selection(),  # noqa: B008 - frozen
     build_arg: Annotated[
         list[str] | None, Parameter(help="Build argument KEY=VALUE, or KEY with its value in the environment.")

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from moorage.cli.completion import ServiceName
 from moorage.cli.options import Selection
 from moorage.cli.output import as_json, remark, say
 from moorage.cli.target import target_of
@@ -17,7 +18,7 @@ from moorage.work.queries.status import status
 
 
 def env(
-    *services: str,
+    *services: ServiceName,
     selection: Selection = Selection(),  # noqa: B008 - frozen
     form: Annotated[
         Literal["shell", "dotenv", "json"], Parameter(name="--format", help="Output format.", show_default=True)

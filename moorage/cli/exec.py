@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from moorage.adapters.compose.cli import find_program
 from moorage.adapters.docker_context import endpoint
 from moorage.cli.command_apart import become, options_of
+from moorage.cli.completion import ServiceName
 from moorage.cli.options import Selection, known_stack_of
 from moorage.cli.world import open_world
 from moorage.errors import DefinitionError, MoorageError
@@ -18,7 +19,7 @@ from moorage.work.queries.logs import chosen
 
 
 def exec(  # noqa: A001 - the verb's name
-    service: str,
+    service: ServiceName,
     *command: Annotated[str, Parameter(allow_leading_hyphen=True)],
     selection: Selection = Selection(),  # noqa: B008 - frozen
     index: Annotated[int, Parameter(help="Number of the replica.", show_default=True)] = 1,

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from moorage.cli.completion import ServiceName
 from moorage.cli.options import Selection
 from moorage.cli.output import as_json, say
 from moorage.cli.target import target_of
@@ -16,7 +17,7 @@ from moorage.model.health import Health
 
 
 def health(
-    *services: str,
+    *services: ServiceName,
     selection: Selection = Selection(),  # noqa: B008 - frozen
     heal: Annotated[
         bool, Parameter(help="Repair drift now, including services that automatic healing has given up.")

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from moorage.cli.completion import StackName
 from moorage.cli.options import Selection
 from moorage.cli.output import as_json, say
 from moorage.cli.target import whole_stack_of
@@ -14,7 +15,7 @@ from moorage.model.state import RunRecord
 
 
 def history(
-    stack: str | None = None,
+    stack: StackName = None,
     *,
     runs: Annotated[
         bool, Parameter(help="List every run (up, down, rollback, …), including those that left nothing.")

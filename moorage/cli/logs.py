@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from moorage.cli.completion import ServiceName
 from moorage.cli.options import LongSelection, stack_of
 from moorage.cli.output import remark
 from moorage.cli.target import target_of
@@ -26,7 +27,7 @@ from moorage.work.runs.failure_report import last_report
 
 
 def logs(
-    *services: str,
+    *services: ServiceName,
     selection: LongSelection = LongSelection(),  # noqa: B008 - frozen
     follow: Annotated[bool, Parameter(name=["--follow", "-f"], help="Keep following until the stack ends.")] = False,
     tail: Annotated[

@@ -9,6 +9,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from moorage.cli.completion import ServiceName
 from moorage.cli.options import Selection, known_stack_of
 from moorage.cli.output import remark, say
 from moorage.cli.world import open_world
@@ -22,7 +23,7 @@ _BROWSABLE = ("http", "https")
 
 
 def open(  # noqa: A001 - the verb's name
-    service: str,
+    service: ServiceName,
     *,
     selection: Selection = Selection(),  # noqa: B008 - frozen
     port: Annotated[int | None, Parameter(help="Container port (default: the first one likely to be HTTP).")] = None,

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter, validators
 
+from moorage.cli.completion import stacks
 from moorage.errors import DefinitionError
 from moorage.interfaces import World
 from moorage.rules import naming
@@ -30,7 +31,9 @@ class Selection:
     env_file: Annotated[list[str], Parameter(help="File with variables; may be given several times.")] = field(
         default_factory=list
     )
-    name: Annotated[str | None, Parameter(name=["--name", "--project-name", "-p"], help="Name of the stack.")] = None
+    name: Annotated[
+        str | None, Parameter(name=["--name", "--project-name", "-p"], help="Name of the stack.", completer=stacks)
+    ] = None
 
 
 @Parameter(name="*")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from moorage.cli.completion import ServiceName
 from moorage.cli.options import Selection, request_of
 from moorage.cli.output import as_json, say
 from moorage.cli.target import told_from_stacks
@@ -17,7 +18,7 @@ from moorage.work.queries.plan import plan_up
 
 
 def plan(
-    *services: str,
+    *services: ServiceName,
     selection: Selection = Selection(),  # noqa: B008 - frozen
     strict_ports: Annotated[bool, Parameter(help="Fail if a wanted port is taken.")] = False,
     build: Annotated[bool, Parameter(help="Plan to build images even if nothing changed.")] = False,

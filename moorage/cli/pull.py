@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from moorage.cli.completion import ServiceName
 from moorage.cli.image_verbs import make_images
 from moorage.cli.options import LockTimeout, Selection, request_of
 from moorage.model.image import ImageWish
@@ -20,7 +21,7 @@ class PullPolicy(StrEnum):
 
 
 def pull(
-    *services: str,
+    *services: ServiceName,
     selection: Selection = Selection(),  # noqa: B008 - frozen
     policy: Annotated[PullPolicy, Parameter(help="always: also what is here already; missing.")] = PullPolicy.ALWAYS,
     include_deps: Annotated[bool, Parameter(help="Pull also for what the services depend on.")] = False,

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from moorage.cli.completion import ServiceName
 from moorage.cli.options import LockTimeout, Selection
 from moorage.cli.output import as_json, say
 from moorage.cli.target import target_of
@@ -16,7 +17,7 @@ from moorage.model.state import StackStatus
 
 
 def restart(
-    *services: str,
+    *services: ServiceName,
     selection: Selection = Selection(),  # noqa: B008 - frozen
     recreate: Annotated[bool, Parameter(help="Re-create the containers from the current generation.")] = False,
     timeout: Annotated[

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from moorage.cli.completion import StackName
 from moorage.cli.options import LockTimeout, Selection
 from moorage.cli.output import as_json, say
 from moorage.cli.target import whole_stack_of
@@ -16,7 +17,7 @@ from moorage.model.state import StackStatus
 
 
 def rollback(
-    stack: str | None = None,
+    stack: StackName = None,
     *,
     to: Annotated[int | None, Parameter(help="Number of the generation (default: the one before the current).")] = None,
     selection: Selection = Selection(),  # noqa: B008 - frozen

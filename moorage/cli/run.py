@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from moorage.adapters.compose.cli import find_program
 from moorage.adapters.docker_context import endpoint
 from moorage.cli.command_apart import become, options_of
+from moorage.cli.completion import ServiceName
 from moorage.cli.flow_runner import with_progress
 from moorage.cli.options import LockTimeout, Selection, request_of
 from moorage.cli.target import told_from_stacks
@@ -23,7 +24,7 @@ from moorage.work.runs.context import Context
 
 
 def run(
-    service: str,
+    service: ServiceName,
     *command: Annotated[str, Parameter(allow_leading_hyphen=True)],
     selection: Selection = Selection(),  # noqa: B008 - frozen
     no_deps: Annotated[bool, Parameter(help="Do not bring up what the service needs.")] = False,

@@ -7,16 +7,18 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from moorage.cli.completion import StackName, stacks
 from moorage.cli.output import as_json, say
 from moorage.errors import DefinitionError
 from moorage.hub import runs as hub_runs
 
 
 def runs(
-    stack: str | None = None,
+    stack: StackName = None,
     *,
     name: Annotated[
-        str | None, Parameter(name=["--name", "--project-name", "-p"], help="List only the runs of this stack.")
+        str | None,
+        Parameter(name=["--name", "--project-name", "-p"], help="List only the runs of this stack.", completer=stacks),
     ] = None,
     limit: Annotated[int, Parameter(name=["--limit", "-n"], help="Number of runs to list, newest first.")] = 20,
     json: Annotated[bool, Parameter(help="Print the runs as JSON.")] = False,

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from moorage.cli.completion import ServiceName
 from moorage.cli.options import LockTimeout, Selection
 from moorage.cli.output import as_json, say, say_run
 from moorage.cli.target import target_of
@@ -15,7 +16,7 @@ from moorage.model.state import StackStatus
 
 
 def start(
-    *services: str,
+    *services: ServiceName,
     selection: Selection = Selection(),  # noqa: B008 - frozen
     patience: LockTimeout = LockTimeout(),  # noqa: B008 - frozen
     json: Annotated[bool, Parameter(help="Print the result as JSON.")] = False,

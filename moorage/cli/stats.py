@@ -8,6 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from moorage.cli.completion import ServiceName
 from moorage.cli.options import Selection
 from moorage.cli.output import as_json, say
 from moorage.cli.target import target_of
@@ -21,7 +22,7 @@ _PAUSE_S = 1.0
 
 
 def stats(
-    *services: str,
+    *services: ServiceName,
     selection: Selection = Selection(),  # noqa: B008 - frozen
     everywhere: Annotated[bool, Parameter(name=["--all", "-a"], help="All stacks.")] = False,
     no_stream: Annotated[bool, Parameter(help="Measure only once, even on a terminal.")] = False,

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from moorage.cli.completion import ServiceName
 from moorage.cli.options import Selection
 from moorage.cli.output import as_json, say
 from moorage.cli.target import target_of
@@ -15,7 +16,7 @@ from moorage.work.queries.status import status as look
 
 
 def status(
-    *services: str,
+    *services: ServiceName,
     selection: Selection = Selection(),  # noqa: B008 - frozen
     json: Annotated[bool, Parameter(help="Print the status as JSON.")] = False,
 ) -> int:

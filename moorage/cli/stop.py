@@ -6,6 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from moorage.cli.completion import ServiceName
 from moorage.cli.options import LockTimeout, Selection
 from moorage.cli.output import as_json, remark, say_run
 from moorage.cli.target import target_of
@@ -14,7 +15,7 @@ from moorage.model.request import StopRequest
 
 
 def stop(
-    *services: str,
+    *services: ServiceName,
     selection: Selection = Selection(),  # noqa: B008 - frozen
     timeout: Annotated[float | None, Parameter(name=["--timeout", "-t"], help="Grace period, in seconds.")] = None,
     force: Annotated[

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from moorage.cli.completion import StackName
 from moorage.cli.options import Selection
 from moorage.cli.output import as_json, remark, say
 from moorage.cli.target import whole_stack_of
@@ -16,7 +17,7 @@ from moorage.errors import DefinitionError
 
 
 def timeline(
-    stack: str | None = None,
+    stack: StackName = None,
     *,
     selection: Selection = Selection(),  # noqa: B008 - frozen
     svg: Annotated[Path | None, Parameter(help="Write the chart as SVG to a file; `-` is stdout.")] = None,

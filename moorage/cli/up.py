@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from moorage.cli.completion import ServiceName
 from moorage.cli.options import LockTimeout, Selection, request_of
 from moorage.cli.output import as_json, remark, say
 from moorage.cli.signals import LoopThread
@@ -26,7 +27,7 @@ from moorage.work.runs.single_flight import single_flight
 
 
 def up(
-    *services: str,
+    *services: ServiceName,
     selection: Selection = Selection(),  # noqa: B008 - frozen
     wait_timeout: Annotated[
         float | None, Parameter(help="Longest time for a service to become ready, in seconds.")

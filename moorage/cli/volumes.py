@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
+from moorage.cli.completion import StackName, stacks
 from moorage.cli.options import Selection, known_stack_of
 from moorage.cli.output import as_json, remark, say
 from moorage.cli.world import open_world
@@ -23,13 +24,14 @@ _LONGEST_ANSWER = 100
 app = App(name="volumes", help="Manage the volumes of stacks.")
 
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print the result as JSON.")]
-StackName = Annotated[
-    str | None, Parameter(name=["--name", "--project-name", "-p"], help="Only the volumes of this stack.")
+OfStack = Annotated[
+    str | None,
+    Parameter(name=["--name", "--project-name", "-p"], help="Only the volumes of this stack.", completer=stacks),
 ]
 
 
 @app.command
-def ls(stack: str | None = None, *, name: StackName = None, json: Json = False) -> int:
+def ls(stack: StackName = None, *, name: OfStack = None, json: Json = False) -> int:
     """List the volumes of Moorage's stacks, their sizes, and the services that mount them.
 
     Parameters
@@ -52,9 +54,9 @@ def ls(stack: str | None = None, *, name: StackName = None, json: Json = False) 
 
 @app.command
 def prune(
-    stack: str | None = None,
+    stack: StackName = None,
     *,
-    name: StackName = None,
+    name: OfStack = None,
     all_: Annotated[
         bool, Parameter(name=["--all", "-a"], negative="", help="Include stacks that are down but still on record.")
     ] = False,

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from moorage.cli.completion import ServiceName
 from moorage.cli.options import Selection
 from moorage.cli.output import as_json, say
 from moorage.cli.target import Target, target_of
@@ -22,7 +23,7 @@ _LENGTH_OF_ID = 36
 
 
 def wait(
-    *services: str,
+    *services: ServiceName,
     selection: Selection = Selection(),  # noqa: B008 - frozen
     timeout: Annotated[
         float, Parameter(name=["--timeout", "-t"], help="Longest time to wait, in seconds.", show_default=True)

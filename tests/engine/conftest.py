@@ -8,6 +8,8 @@ import shutil
 import socket
 import subprocess
 import sys
+import sysconfig
+import venv
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -275,3 +277,16 @@ def docker_compose() -> str:
     found = str(beside) if beside.is_file() else shutil.which("docker-compose")
     assert found, "no Compose CLI: `make setup` installs one"
     return found
+
+
+@pytest.fixture(scope="session")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python whose environment has all that pip would have to fetch, but no Moorage of its own."""
+    place = tmp_path_factory.mktemp("python")
+    venv.EnvBuilder(with_pip=False, symlinks=True).create(place)
+    site = Path(sysconfig.get_path("purelib", "venv", {"base": str(place), "platbase": str(place)}))
+    (site / "libraries.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+    compose = Path(sys.executable).with_name("docker-compose")
+    if compose.exists():
+        (place / "bin" / compose.name).symlink_to(compose)
+    return place / "bin" / "python"

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from tests.action import Runner
 from tests.conftest import ROOT
 from tests.documents import block_with, blocks
 
@@ -63,51 +64,67 @@ def names(folder: Path) -> set[str]:
     return {entry.name for entry in folder.iterdir()}
 
 
-def github_steps() -> tuple[list[str], dict[str, str]]:
-    """The `run` steps of the workflow, and their environment without the server's variables."""
-    workflow = yaml.safe_load((ROOT / "examples" / "github-actions.yml").read_text())
-    steps: list[dict[str, Any]] = [step for step in workflow["jobs"]["test"]["steps"] if "run" in step]
-    env = {key: value for step in steps for key, value in step.get("env", {}).items()}
-    return [step["run"] for step in steps], {key: re.sub(r"\$\{\{.*?\}\}", "", value) for key, value in env.items()}
+class GitHub:
+    """The job of the workflow: its own `run` steps, and those of the action that it uses."""
+
+    def __init__(self, clone: Path, temp: Path, python: Path) -> None:
+        self.steps: list[dict[str, Any]] = yaml.safe_load((ROOT / "examples" / "github-actions.yml").read_text())[
+            "jobs"
+        ]["test"]["steps"]
+        (place := temp / "runner").mkdir()
+        path = os.pathsep.join([str(python.parent), os.environ["PATH"]])
+        env = {"PATH": path, "PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0", "COMPOSE_PROJECT_NAME": clone.name}
+        self.runner = Runner(clone, place, env)
+
+    def run(self) -> tuple[int | None, str]:
+        """Exit code and output of the step that runs the tests."""
+        own = [step["run"] for step in self.steps if "run" in step]
+        (step,) = (one for one in self.steps if "/moorage@" in one.get("uses", ""))
+        done = run_steps(self.runner.workspace, own, self.runner.env)
+        assert [code for code, _ in done] == [0] * len(own), done
+        # The server's variables are empty, as in a repository that does not have them.
+        self.runner.env |= {key: re.sub(r"\$\{\{.*?\}\}", "", value) for key, value in step["env"].items()}
+        install, test, removal = self.runner.run(step["with"])
+        assert (install.code, removal.code) == (0, 0), (install, removal)
+        return test.code, test.output
 
 
-def test_github_actions(clone: Path, tmp_path: Path) -> None:
-    steps, env = github_steps()
-    summary = tmp_path / "summary.md"
-    env |= {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(summary), "GITHUB_WORKSPACE": str(clone)}
-    done = run_steps(clone, steps, env)
-    assert [code for code, _ in done] == [0, 0], done[-1][1]
-    assert "4 passed" in done[-1][1]
-    assert "::group::moorage up" in done[-1][1]
-    assert "| tests.xml | 4 | 0 | 0 |" in summary.read_text()
+@pytest.fixture
+def github(clone: Path, tmp_path: Path, python: Path) -> GitHub:
+    return GitHub(clone, tmp_path, python)
+
+
+def test_github_actions(clone: Path, github: GitHub) -> None:
+    code, said = github.run()
+    assert code == 0, said
+    assert "4 passed" in said
+    assert "::group::moorage up" in said
+    assert "| tests.xml | 4 | 0 | 0 |" in github.runner.summary.read_text()
     assert {"hub.db", "ports.env", "ports.json", "summary.md", "timeline.json"} <= names(clone / "artifacts")
 
 
 @pytest.mark.exhaustive
-def test_github_actions_with_a_failing_test(clone: Path, tmp_path: Path) -> None:
+def test_github_actions_with_a_failing_test(clone: Path, github: GitHub) -> None:
     (clone / "test_red.py").write_text("def test_red(moorage_stack): assert 'a' == 'b'\n")
-    steps, env = github_steps()
-    done = run_steps(clone, steps, env | {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(tmp_path / "s.md")})
-    assert done[-1][0] == 1, done[-1][1]
-    assert "moorage: log of postgres" in done[-1][1]
-    assert "`test_red.test_red`" in (tmp_path / "s.md").read_text()
+    code, said = github.run()
+    assert code == 1, said
+    assert "moorage: log of postgres" in said
+    assert "`test_red.test_red`" in github.runner.summary.read_text()
     assert {"postgres-1.log", "redis-1.log"} <= names(clone / "artifacts" / "logs")
 
 
 @pytest.mark.exhaustive
-def test_github_actions_with_a_broken_service(clone: Path, tmp_path: Path) -> None:
+def test_github_actions_with_a_broken_service(clone: Path, github: GitHub) -> None:
     text = (clone / "compose.yaml").read_text()
     (clone / "compose.yaml").write_text(
         text.replace("user: redis", "user: redis\n    command: redis-server --no-such x")
     )
-    steps, env = github_steps()
-    env |= {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(tmp_path / "s.md"), "GITHUB_WORKSPACE": str(clone)}
-    done = run_steps(clone, steps, env)
-    assert done[-1][0] == 5, done[-1][1]
-    for said in (done[-1][1], (tmp_path / "s.md").read_text()):
-        assert "no-such" in said
+    code, said = github.run()
+    assert code == 5, said
+    for told in (said, github.runner.summary.read_text()):
+        assert "no-such" in told
     line = next(n for n, text in enumerate((clone / "compose.yaml").read_text().splitlines(), 1) if text == "  redis:")
-    assert f"::error file=compose.yaml,line={line}," in done[-1][1]
+    assert f"::error file=compose.yaml,line={line}," in said
 
 
 def test_gitlab(clone: Path, tmp_path: Path) -> None:

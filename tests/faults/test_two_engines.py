@@ -85,6 +85,10 @@ class Far:
         (config / "config.json").write_text(json.dumps({"currentContext": CONTEXT}))
         return {"DOCKER_CONFIG": str(config), "DOCKER_HOST": ""}
 
+    def trusted(self) -> dict[str, str]:
+        """The same without `ca.pem`; this machine, as far as the command can see, trusts the engine's authority."""
+        return {**self.context(files=KEYS[1:]), "SSL_CERT_FILE": str(self.keys / "ca.pem")}
+
     def variables(self) -> dict[str, str]:
         """The environment that names it without a context."""
         return {"DOCKER_HOST": self.address, "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": str(self.keys)}
@@ -166,6 +170,8 @@ def named(both: Both, how: str) -> Iterator[None]:
         "the current context": both.far.context,
         "DOCKER_CONTEXT": lambda: {**both.far.context(), "DOCKER_CONTEXT": CONTEXT},
         "a context that is not checked": lambda: both.far.context(unchecked=True),
+        "a context that is not checked, without an authority": lambda: both.far.context(unchecked=True, files=KEYS[1:]),
+        "a context of an authority that the machine trusts": both.far.trusted,
         "DOCKER_HOST": both.far.variables,
         "ssh": both.far.ssh,
         "a context through ssh": lambda: {**both.far.ssh(), **both.far.context("ssh://me@far-host", files=())},
@@ -177,6 +183,7 @@ def named(both: Both, how: str) -> Iterator[None]:
 
 WAYS = (
     *("the current context", "DOCKER_CONTEXT", "a context that is not checked", "DOCKER_HOST"),
+    *("a context that is not checked, without an authority", "a context of an authority that the machine trusts"),
     *("ssh", "a context through ssh"),
 )
 
@@ -249,6 +256,32 @@ def test_ports_are_refused_and_nothing_is_done(both):
         assert "is on another machine" in refused
         assert both.project.moorage("plan", exit_code=2).stdout == ""
         assert set(both.far_away().values()) == {0}
+
+
+def test_what_else_would_be_asked_over_the_network_is_told(both):
+    """`ci` refuses ports and probes as `up` does; what has none works there, and no verb makes up an address."""
+    moorage, image = both.project.moorage, both.image
+    web = "services: {{web: {{image: '{image}', init: true, command: httpd -f -p 80, {more}}}}}"
+    probe = "x-moorage: {ready: {http: ':80/'}}"
+    with named(both, "DOCKER_HOST"):
+        for key, more in {"ports": "ports: ['80']", "x-moorage.ready": probe}.items():
+            both.project.compose(web.format(image=image, more=more))
+            for verb in (["up"], ["ci", "--name-prefix", both.project.name, "--", "true"]):
+                refused = moorage(*verb, exit_code=2)
+                assert f"services.web.{key}" in refused.stderr, refused
+                assert "is on another machine" in refused.stderr
+                assert "run moorage on that machine" in refused.stderr
+            assert set(both.far_away().values()) == {0}
+        both.project.compose(web.format(image=image, more="x-moorage: {ready: {exec: 'true'}}"))
+        there = moorage("ci", "--name-prefix", both.project.name, "--", "sh", "-c", "env; exit 9", exit_code=9).stdout
+        assert "MOORAGE_STACK=" in there
+        assert "MOORAGE_URL_" not in there
+        assert both.far_away()["containers"] == 0
+        moorage("up")
+        assert moorage("env").stdout.strip() == ""
+        assert json.loads(moorage("ports", "--json").stdout) == []
+        assert "publishes no port" in moorage("open", "web", exit_code=2).stderr
+        moorage("health")
 
 
 def test_a_stack_on_another_engine_is_not_taken_for_gone(both):

@@ -13,9 +13,13 @@ from tests.properties.foreign import CASES, ERRORS, Met, calls_of, calls_of_reco
 pytestmark = pytest.mark.usefixtures("without_threads_and_time")
 
 
-def faults(calls: list[str], errors_each: int, step: int = 1) -> Iterator[tuple[str, ForeignFault]]:
+PARTS = 6
+"""What takes minutes, in so many tests for each operation: they share the processors, and none takes too long for one."""
+
+
+def faults(calls: list[str], errors_each: int, step: int = 1, first: int = 0) -> Iterator[tuple[str, ForeignFault]]:
     """Out of every `step`-th call come so many of the exceptions, in turn; before it is done, after it, or (0) by turns."""
-    for n, words in list(enumerate(calls, start=1))[::step]:
+    for n, words in list(enumerate(calls, start=1))[first::step]:
         for after in (False, True) if errors_each else (n // step % 2 == 0,):
             for k in range(errors_each or 1):
                 error = ERRORS[(n + after + k) % len(ERRORS)]
@@ -25,10 +29,10 @@ def faults(calls: list[str], errors_each: int, step: int = 1) -> Iterator[tuple[
                 )
 
 
-def meets_all(name: str, errors_each: int, step: int = 1) -> None:
+def meets_all(name: str, errors_each: int, step: int, first: int = 0) -> None:
     """The operation meets them all."""
     failures = []
-    for words, fault in faults(calls_of(CASES[name]), errors_each, step):
+    for words, fault in faults(calls_of(CASES[name]), errors_each, step, first):
         with Met(CASES[name], fault) as met:
             if wrong := met.wrong():
                 failures.append(f"{words}: {wrong}")
@@ -36,10 +40,10 @@ def meets_all(name: str, errors_each: int, step: int = 1) -> None:
     assert not failures, "\n".join(failures)
 
 
-def recovers_from_all(name: str, errors_each: int, points: int, step: int) -> None:
+def recovers_from_all(name: str, errors_each: int, points: int, step: int, first: int = 0) -> None:
     """It dies at every `points`-th effect; the recovery by the next process meets them all."""
     failures, at = [], 0
-    for at in count(1, points):
+    for at in count(1 + first, points):
         calls = calls_of_recovery(CASES[name], at)
         for words, fault in faults(calls, errors_each, step):
             with Met(CASES[name], fault) as met:
@@ -65,13 +69,15 @@ def test_a_foreign_exception_in_the_recovery(name: str) -> None:
 
 @pytest.mark.exhaustive
 @pytest.mark.timeout(900)
+@pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("name", CASES)
-def test_every_foreign_exception_out_of_any_call(name: str) -> None:
-    meets_all(name, len(ERRORS))
+def test_every_foreign_exception_out_of_any_call(name: str, part: int) -> None:
+    meets_all(name, len(ERRORS), step=PARTS, first=part)
 
 
 @pytest.mark.exhaustive
 @pytest.mark.timeout(900)
+@pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("name", CASES)
-def test_a_foreign_exception_in_recovering_from_any_death(name: str) -> None:
-    recovers_from_all(name, 1, points=1, step=2)
+def test_a_foreign_exception_in_recovering_from_any_death(name: str, part: int) -> None:
+    recovers_from_all(name, 1, points=PARTS, step=2, first=part)

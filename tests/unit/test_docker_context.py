@@ -64,8 +64,6 @@ def test_no_context_is_docker_s_own_socket(folder, config):
 def test_a_context_with_certificates(folder):
     tls = folder / "contexts/tls" / sha256(b"one").hexdigest() / "docker"
     tls.mkdir(parents=True)
-    with pytest.raises(EngineUnavailableError, match=r"not the authority's, `ca\.pem`"):
-        endpoint()
     (tls / "ca.pem").touch()
     assert endpoint().environment() == {
         "DOCKER_HOST": f"unix://{folder}/one.sock",
@@ -75,14 +73,30 @@ def test_a_context_with_certificates(folder):
     }
 
 
+@pytest.mark.parametrize("unchecked", [False, True])
+def test_a_context_without_an_authority(folder, unchecked):
+    """Docker's programs would look for `ca.pem` if they were told by variables: they are told the context's name."""
+    key = sha256(b"one").hexdigest()
+    (folder / "contexts/tls" / key / "docker").mkdir(parents=True)
+    docker = {"Host": "tcp://127.0.0.1:1", "SkipTLSVerify": unchecked}
+    (folder / "contexts/meta" / key / "meta.json").write_text(json.dumps({"Endpoints": {"docker": docker}}))
+    found = endpoint()
+    assert found.environment() == {"DOCKER_CONTEXT": "one", "DOCKER_HOST": ""}
+    assert (found.authority, found.verified) == (None, not unchecked), "whom the machine trusts"
+    assert found.certificates is not None, "it is spoken to with TLS"
+
+
 def test_a_context_that_is_not_checked(folder):
     """Docker's programs would speak to it without TLS at all if `DOCKER_TLS` did not say so."""
     key = sha256(b"one").hexdigest()
     docker = {"Host": "tcp://127.0.0.1:1", "SkipTLSVerify": True}
     (folder / "contexts/meta" / key / "meta.json").write_text(json.dumps({"Endpoints": {"docker": docker}}))
+    tls = folder / "contexts/tls" / key / "docker"
+    tls.mkdir(parents=True)
+    (tls / "ca.pem").touch()
     found = endpoint()
     assert (found.environment()["DOCKER_TLS"], found.environment()["DOCKER_TLS_VERIFY"]) == ("1", "")
-    assert (found.authority, found.pair) == (None, None)
+    assert (found.verified, found.pair) == (False, None)
 
 
 def test_certificates_alone_do_not_switch_tls_on(folder, monkeypatch):

@@ -7,6 +7,7 @@ one that all engines from 25 to 29 know, and to an older one its own newest.
 from __future__ import annotations
 
 import math
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ class PatientClient(docker.APIClient):
         if endpoint.certificates and not far:
             options["tls"] = _tls(endpoint)
         super().__init__(**options, version=API, timeout=math.ceil(limit_s), num_pools=8, max_pool_size=64)
+        if "tls" in options and endpoint.verified and not endpoint.authority:
+            self.verify = _trusted_here()
         if far:
             self._custom_adapter = SshAdapter(endpoint.address)
             self.mount("http+docker://", self._custom_adapter)
@@ -69,7 +72,16 @@ def _agreed(said: dict[str, Any]) -> str:
 
 def _tls(endpoint: Endpoint) -> TLSConfig:
     """Raises DockerException: the certificate that the engine's is checked against is not there."""
-    if endpoint.authority and not Path(endpoint.authority).is_file():
-        message = f"no such file: {endpoint.authority}; DOCKER_CERT_PATH names the folder that it is looked for in"
+    if not endpoint.verified:
+        return TLSConfig(client_cert=endpoint.pair, verify=False)
+    authority = endpoint.authority
+    if authority and not Path(authority).is_file():
+        message = f"no such file: {authority}; DOCKER_CERT_PATH names the folder that it is looked for in"
         raise DockerException(message)
-    return TLSConfig(client_cert=endpoint.pair, ca_cert=endpoint.authority, verify=endpoint.authority is not None)
+    return TLSConfig(client_cert=endpoint.pair, ca_cert=authority, verify=True)
+
+
+def _trusted_here() -> str | bool:
+    """The certificates that this machine trusts, a file or a folder. True: `requests` has to bring its own."""
+    paths = ssl.get_default_verify_paths()
+    return paths.cafile or paths.capath or True
