@@ -13,7 +13,13 @@ from moorage.adapters.compose.cli import find_program
 from moorage.adapters.compose.plugins import buildx
 from moorage.cli.output import as_json, say
 from moorage.cli.world import open_world
-from moorage.errors import BackendUnavailableError, ComposeUnavailableError, HubError, MoorageError
+from moorage.errors import (
+    BackendUnavailableError,
+    ComposeUnavailableError,
+    EngineUnavailableError,
+    HubError,
+    MoorageError,
+)
 from moorage.interfaces import World
 
 _LEAST_FREE_BYTES = 1 << 30
@@ -23,7 +29,7 @@ def doctor(*, json: Annotated[bool, Parameter(help="Print the findings as JSON."
     """Check what Moorage needs: engine, Compose, builder, state directory, disk, hub; Dagger too, which is optional."""
     world = open_world()
     checks: dict[str, Callable[[], str]] = {
-        "engine": lambda: f"Docker Engine {world.engine.ping()} at {world.engine.place().words}",
+        "engine": lambda: f"{world.engine.product()} {world.engine.ping()} at {world.engine.place().words}",
         "compose": lambda: _compose(world),
         "builder": lambda: _builder(world),
         "home": lambda: _home(world),
@@ -58,12 +64,11 @@ def _compose(world: World) -> str:
 
 
 def _builder(world: World) -> str:
-    """What Compose builds with; that there is no Compose has been said."""
+    """What Compose builds with; that there is no Compose, or no engine, has been said."""
     try:
-        found = find_program(world.settings.compose)
-    except ComposeUnavailableError:
-        return "none without Compose"
-    return buildx(found.version)
+        return buildx(find_program(world.settings.compose).version, world.engine.product())
+    except (ComposeUnavailableError, EngineUnavailableError):
+        return "none without Compose and an engine"
 
 
 def _home(world: World) -> str:

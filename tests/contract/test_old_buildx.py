@@ -16,6 +16,7 @@ from moorage.adapters.compose.plugins import buildx
 from moorage.adapters.engine.client import DockerEngine
 from moorage.errors import ImageError, UnsupportedByBackendError
 from moorage.model.image import BuildSpec
+from moorage.rules import engines
 from moorage.settings import Settings
 
 PLUGIN = """#!/bin/sh
@@ -112,10 +113,10 @@ def test_another_failure_is_not_tried_again_without_it(plugin, build):
 )
 def test_what_doctor_says_of_it(plugin, version, compose, words):
     where = plugin(version)
-    assert buildx(compose).startswith(words.format(where))
+    assert buildx(compose, engines.DOCKER).startswith(words.format(where))
 
 
 def test_what_doctor_says_where_there_is_none(tmp_path, monkeypatch):
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
     monkeypatch.setattr("moorage.adapters.compose.plugins._FOLDERS", (str(tmp_path),))
-    assert buildx("5.6.1") == "no buildx: the engine's own builder"
+    assert buildx("5.6.1", engines.DOCKER) == "no buildx: the engine's own builder"

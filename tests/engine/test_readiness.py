@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from dataclasses import replace
 
@@ -137,6 +138,27 @@ async def test_every_kind_of_check(stack):
     assert found.services["health-check-runs-as-the-container"].engine_health == "starting"  # it asks again in an hour
     assert (found.services["exit"].state, found.services["exit"].exit_code) == ("exited", 3)
     assert found.services["ends-with-0"].state == found.services["ends-with-0-at-the-second-try"].state == "exited"
+    assert (await s.status()).state == "running"
+    assert (await s.plan()).empty
+
+
+async def test_a_check_whose_arguments_have_blanks(stack):
+    """An engine may cut its arguments at them; what is asked, by us and by the engine, is what the definition says."""
+    s = stack("""
+        services:
+          web:
+            image: ${TINY_IMAGE}
+            command: sleep 600
+            init: true
+            stop_grace_period: 0s
+            healthcheck: {test: [CMD, sh, -c, 'test "$$0 $$1" = "a  b c"', "a  b", c], interval: 1s, retries: 3}
+    """)
+    await s.up()
+    said = ""
+    while said in ("", "starting"):
+        await asyncio.sleep(0.2)
+        said = s.container("web").attrs["State"]["Health"]["Status"]
+    assert said == "healthy"
     assert (await s.status()).state == "running"
     assert (await s.plan()).empty
 

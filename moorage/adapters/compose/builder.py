@@ -7,6 +7,7 @@ import re
 from moorage.errors import ImageError, MoorageError, UnsupportedByBackendError
 from moorage.interfaces import Compose, Engine, ImageBuilder, Line
 from moorage.model.image import Availability, BuildSpec, BuiltImage
+from moorage.rules import engines
 
 _CLASSIC = re.compile(
     r"classic builder doesn't support ([\w .-]+?)(?:[,;]|$)|this builder doesn't support ([\w .-]+)"
@@ -50,7 +51,8 @@ class ComposeBuilder(ImageBuilder):
         return BuiltImage(tag=spec.tag, image_id=found[0], repo_digest=self._engine.repo_digest(spec.tag))
 
     def _build(self, spec: BuildSpec, on_line: Line) -> None:
-        if not self._wanted:
+        by_buildx = self._engine.product() == engines.DOCKER  # it would ask another engine for what only Docker has
+        if by_buildx and not self._wanted:
             try:
                 self._compose.build(spec.stack, spec.file, spec.service, on_line, spec.variables)
                 return
@@ -59,7 +61,8 @@ class ComposeBuilder(ImageBuilder):
                 if found is None:
                     raise
             self._wanted = found[1]
-        on_line(f"buildx is older than {self._wanted}, which Compose asks for: the engine's own builder is used")
+        if by_buildx:
+            on_line(f"buildx is older than {self._wanted}, which Compose asks for: the engine's own builder is used")
         self._compose.build(spec.stack, spec.file, spec.service, on_line, {**spec.variables, **_BY_THE_ENGINE})
 
     def abort(self) -> None:

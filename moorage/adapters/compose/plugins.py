@@ -9,6 +9,7 @@ from pathlib import Path
 
 from moorage import bounded
 from moorage.adapters.docker_context import own_folder
+from moorage.rules import engines
 from moorage.rules.environments import for_programs
 
 NEEDED = (0, 17)
@@ -26,14 +27,16 @@ _FOLDERS = (
 
 
 def plugin(name: str) -> Path | None:
-    """The plugin `docker-NAME`, where docker and Compose look for it: looking for the file is faster than running it."""
+    """The plugin `docker-NAME`, where docker and Compose look: looking for the file is faster than running it."""
     own = own_folder()
     folders = [*([own / "cli-plugins"] if own else []), *map(Path, _FOLDERS)]
     return next((folder / f"docker-{name}" for folder in folders if (folder / f"docker-{name}").exists()), None)
 
 
-def buildx(compose: str) -> str:
-    """What a build is done with, in words, by a Compose of that version."""
+def buildx(compose: str, product: str) -> str:
+    """What a build is done with, in words, by a Compose of that version on that engine."""
+    if product != engines.DOCKER:
+        return f"the engine's own builder: buildx cannot use {product}"
     found = plugin("buildx")
     if found is None:
         return "no buildx: the engine's own builder"
