@@ -36,7 +36,6 @@ VERBS = {
     "doctor": ("test_doctor.py",),
     "up": (
         "test_command.py::test_up_says_all_there_is_to_know",
-        "test_start.py::test_each_starts_as_soon_as_what_it_needs_is_ready",
         "test_inside.py::test_several_networks",
     ),
     "up, nothing to do": ("test_command.py::test_up_again_does_nothing",),
@@ -87,15 +86,18 @@ ENVIRONMENT = {"build by the engine": {"DOCKER_BUILDKIT": "0"}, "build by BuildK
 """Of the tests of a verb; the others have what the row has: its own buildx, if there is one."""
 
 SHORT = {
-    "up, nothing to do": VERBS["up, nothing to do"],
-    "up --build, nothing changed": VERBS["up --build, nothing changed"],
+    "up": ("test_inside.py::test_several_networks",),
+    "up, nothing to do": ("test_plan.py::test_a_comment_or_another_order_changes_nothing",),
     "exec": VERBS["exec"],
     "logs": ("test_logs.py::test_merged_in_time_order_and_cut_as_asked",),
-    "failing change, undo": ("test_failure.py::test_a_change_that_fails_leaves_what_ran",),
+    "failing change, undo, built again": (
+        "test_failure.py::test_a_change_that_fails_leaves_what_ran",
+        "test_generations.py::test_what_fails_leaves_no_generation",
+    ),
     "volumes snapshot, restore": ("test_volumes.py::test_files_come_back_as_they_were",),
-    "down": ("test_command.py::test_down_keeps_volumes_and_leases_until_told",),
+    "down": ("test_inside.py::test_volumes_outlive_changes_and_down",),
 }
-"""What `make test` asks one more engine for."""
+"""What `make test` asks one more engine for: nothing that needs a hub, which takes longer than all of this."""
 
 
 def row(name: str) -> Row:
