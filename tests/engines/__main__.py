@@ -16,7 +16,7 @@ from tests.conftest import ROOT
 from tests.engines.rooted import RootedEngine
 from tests.engines.rows import ENVIRONMENT, row
 
-_BUILDX_OF = {"build by BuildKit": "newest-buildx"}
+_BUILDX_OF = {"build with RUN --mount": "newest-buildx"}
 
 
 def within(command: list[str]) -> list[str]:

@@ -1,6 +1,7 @@
 """`python -m tests.engines.matrix [NAME...]`: all verbs on the engines that are named, or on all; writes docs/engines.md.
 
-Ends with 1 if a cell is neither "works" nor a refusal that is expected; `--no-table` writes nothing. ENGINES_KEEP names a folder for what pytest prints.
+Ends with 1 if a cell is neither "works" nor a refusal that is expected; `--no-table` writes nothing. ENGINES_KEEP names a folder for
+what pytest prints, ENGINES_VERBS the verbs that are asked for, with `;` between them.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from tests.engines.cells import FAILS, cell
 from tests.engines.rows import ROWS, VERBS, Row
 
 DOCUMENT = ROOT / "docs" / "engines.md"
+_ASKED = tuple(one for one in os.environ.get("ENGINES_VERBS", "").split(";") if one)
+"""None: all; else the others keep what an earlier run has written."""
 _KEPT = ("TINY_IMAGE", "POSTGRES_IMAGE", "REDIS_IMAGE", "PYTHON_IMAGE")
 
 
@@ -29,7 +32,7 @@ def main(names: list[str], *, write: bool) -> int:
         return 2
     images, columns = _images(), table.read(DOCUMENT.read_text()) if DOCUMENT.exists() else {}
     for row in rows:
-        columns[row.title] = _column(row, images)
+        columns[row.title] = {**columns.get(row.title, {}), **_column(row, images)}
         if write:
             ordered = {one.title: columns[one.title] for one in ROWS if one.title in columns}
             DOCUMENT.write_text(table.text(ordered))
@@ -40,9 +43,10 @@ def main(names: list[str], *, write: bool) -> int:
 def _column(row: Row, images: list[str]) -> dict[str, str]:
     """Verb → its cell; first, what the engine calls itself."""
     _say(f"{row.title}: starting")
-    played = playing.play(row, VERBS, images)
+    verbs = {verb: row.tests(verb) for verb in VERBS if not _ASKED or verb in _ASKED}
+    played = playing.play(row, verbs, images)
     column = {table.ENGINE: played.engine}
-    for verb, tests in VERBS.items():
+    for verb, tests in verbs.items():
         column[verb] = cell(played.outcomes[verb], len(tests), row.refused.get(verb))
         _say(f"{row.title}: {verb}: {column[verb]}")
     if folder := os.environ.get("ENGINES_KEEP"):

@@ -111,7 +111,7 @@ def play(row: Row, verbs: Mapping[str, Sequence[str]], names: Sequence[str]) -> 
     root = root_of(row.name)
     with place() as folder:
         images(folder, names)
-        if "build by BuildKit" in verbs:
+        if "build with RUN --mount" in verbs:
             shutil.copyfile(root_of(NEWEST_BUILDX) / BUILDX, folder / "newest-buildx")
             (folder / "newest-buildx").chmod(0o755)
         process = begin(row, folder, root, verbs)

@@ -5,6 +5,7 @@ Mounts, network and processes have been left behind: what is mounted here ends w
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -45,15 +46,13 @@ class RootedEngine(OwnEngine):
         return ["unshare", "--mount", sys.executable, "-m", "tests.engines.pivot", str(self.root), *own]
 
     def _podman(self) -> list[str]:
+        """With limits that its builder may set: it would ask for more than this process has, which only some may."""
+        limits = {"nofile": resource.RLIMIT_NOFILE, "nproc": resource.RLIMIT_NPROC}
+        most = {name: resource.getrlimit(kind)[1] for name, kind in limits.items()}
+        texts = [f'"{name}={hard}:{hard}"' for name, hard in most.items() if hard != resource.RLIM_INFINITY]
+        (self.place / "containers.conf").write_text(f"[containers]\ndefault_ulimits = [{', '.join(texts)}]\n")
         folders = {"root": "data", "runroot": "exec", "network-config-dir": "networks", "tmpdir": "tmp"}
         options = [f"--{option}={self.place}/{folder}" for option, folder in folders.items()]
-        command = ["podman", *options]
-        return [
-            *command,
-            "--cgroup-manager=cgroupfs",
-            "--events-backend=file",
-            "system",
-            "service",
-            "--time=0",
-            self.address,
-        ]
+        options += ["--cgroup-manager=cgroupfs", "--events-backend=file"]
+        variable = f"CONTAINERS_CONF={self.place}/containers.conf"
+        return ["env", variable, "podman", *options, "system", "service", "--time=0", self.address]

@@ -14,8 +14,9 @@ Written by `make test-engines`: each cell is what came of tests of `tests/engine
 of its own. A number leads to the sentence with which Moorage refuses what that engine cannot do, before it does anything.
 
 Docker builds with the buildx of its own distribution: Debian 12 has none, that of Debian 13 is too old for Compose, and then
-the engine's own builder is used. "build by BuildKit" is with a buildx that Compose uses. On Podman all builds go by its own
-builder. Not tried: control groups of the second kind, rootless engines, other processors than x86-64, Docker Desktop.
+the engine's own builder is used. "build with RUN --mount" is by BuildKit, with a buildx that Compose uses; by the engine's own
+builder it is refused. On Podman all builds go by its own builder, and the times of log entries are whole seconds. Not tried:
+control groups of the second kind, rootless engines, other processors than x86-64, Docker Desktop.
 
 """
 _SENTENCES = "\n## What is refused\n\n"
