@@ -84,7 +84,7 @@ def _run(place: Path, verbs: list[str], environment: dict[str, str], buildx: Pat
         plugin.symlink_to(buildx)
     chosen = json.loads((place / "verbs.json").read_text())
     nodes = dict.fromkeys(f"tests/engine/{one}" for verb in verbs for one in chosen[verb])
-    options = ["-v", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "tests.engines.report"]
+    options = ["-v", "-o", "timeout=900", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "tests.engines.report"]
     first = verbs[0].replace("/", " ")
     with (place / f"{first}.output").open("wb") as output:
         subprocess.run(

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.conftest import ROOT
@@ -31,24 +32,32 @@ def main(names: list[str], *, write: bool) -> int:
         _say(f"the engines are: {' '.join(row.name for row in ROWS)}")
         return 2
     images, columns = _images(), table.read(DOCUMENT.read_text()) if DOCUMENT.exists() else {}
+    code = 0
     for row in rows:
-        columns[row.title] = {**columns.get(row.title, {}), **_column(row, images)}
+        _say(f"{row.title}: starting")
+        verbs = {verb: row.tests(verb) for verb in VERBS if not _ASKED or verb in _ASKED}
+        try:
+            played = playing.play(row, verbs, images)
+        except playing.BrokenOffError as error:  # what came of it until then is written all the same
+            played, code = error.played, 130
+        columns[row.title] = {**columns.get(row.title, {}), **_column(row, verbs, played, ended=not code)}
         if write:
             ordered = {one.title: columns[one.title] for one in ROWS if one.title in columns}
             DOCUMENT.write_text(table.text(ordered))
+        if code:
+            return code
     wrong = {row.title: verb for row in rows for verb, one in columns[row.title].items() if one.startswith(FAILS)}
     return 1 if wrong else 0
 
 
-def _column(row: Row, images: list[str]) -> dict[str, str]:
-    """Verb → its cell; first, what the engine calls itself."""
-    _say(f"{row.title}: starting")
-    verbs = {verb: row.tests(verb) for verb in VERBS if not _ASKED or verb in _ASKED}
-    played = playing.play(row, verbs, images)
+def _column(row: Row, verbs: Mapping[str, Sequence[str]], played: playing.Played, *, ended: bool) -> dict[str, str]:
+    """Verb → its cell; first, what the engine calls itself. Verbs that were not reached are left out."""
     column = {table.ENGINE: played.engine}
     for verb, tests in verbs.items():
-        column[verb] = cell(played.outcomes[verb], len(tests), row.refused.get(verb))
-        _say(f"{row.title}: {verb}: {column[verb]}")
+        one = cell(played.outcomes[verb], len(tests), row.refused.get(verb))
+        if ended or len(played.outcomes[verb]) >= len(tests):
+            column[verb] = one
+        _say(f"{row.title}: {verb}: {one}")
     if folder := os.environ.get("ENGINES_KEEP"):
         (Path(folder) / row.name).write_text(f"{played.output}\n--- engine\n{played.log}")
     return column

@@ -47,6 +47,15 @@ class Played:
         return f"{component.get('Name', '')} {self.version.get('Version', '')}".strip()
 
 
+class BrokenOffError(KeyboardInterrupt):
+    """Somebody has ended a row before its end."""
+
+    def __init__(self, played: Played) -> None:
+        super().__init__()
+        self.played = played
+        """What had come of it until then."""
+
+
 def root_of(name: str) -> Path:
     """The root of an engine; made where it is not there yet, which takes minutes."""
     made = subprocess.run([ROOT / "scripts" / "engine-root", name], stdout=subprocess.PIPE, text=True, check=True)
@@ -117,6 +126,11 @@ def play(row: Row, verbs: Mapping[str, Sequence[str]], names: Sequence[str]) -> 
         process = begin(row, folder, root, verbs)
         try:
             process.wait()
+        except KeyboardInterrupt:
+            end(process, folder)
+            if (folder / "version.json").exists():
+                raise BrokenOffError(_read(folder, verbs)) from None
+            raise
         finally:
             end(process, folder)
         return _read(folder, verbs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tests.engines.cells import WORKS
+from tests.engines.cells import FAILS, WORKS
 from tests.engines.rows import VERBS
 
 ENGINE = "calls itself"
@@ -36,6 +36,8 @@ def text(columns: Mapping[str, Mapping[str, str]]) -> str:
 def _cell(verb: str, words: str, notes: dict[str, int]) -> str:
     if verb == ENGINE or words in (WORKS, "not run"):
         return words
+    if words.startswith(FAILS):
+        return _escaped(words)
     return f"refused [{notes.setdefault(_escaped(words), len(notes) + 1)}]"
 
 
@@ -59,7 +61,7 @@ def read(document: str) -> dict[str, dict[str, str]]:
     columns: dict[str, dict[str, str]] = {title.strip(): {} for title in titles}
     for verb, *row in cells[2:]:
         for title, one in zip(columns, row, strict=True):
-            number = one.partition("[")[2].rstrip("]")
+            number = one.removeprefix("refused [").rstrip("]") if one.startswith("refused [") else ""
             columns[title][verb] = sentences[number] if number else one
     return columns
 

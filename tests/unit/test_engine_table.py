@@ -25,7 +25,7 @@ def test_the_document_is_what_a_run_writes():
 
 def test_what_is_written_is_read_again():
     works = {table.ENGINE: "Engine 1", **dict.fromkeys(VERBS, WORKS)}
-    refuses = {**works, "logs": "no | logs", "down": "no down", "up": "no | logs"}
+    refuses = {**works, "logs": "no | logs", "down": "no down", "up": "no | logs", "ci": f"{FAILS}: a [b]"}
     text = table.text({"One, with a comma": works, "Two": refuses})
     assert table.read(text)["One, with a comma"] == works
     assert table.read(text)["Two"] == {**refuses, "logs": "no \\| logs", "up": "no \\| logs"}
