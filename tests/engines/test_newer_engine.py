@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -24,7 +25,11 @@ from tests.engines.rows import SHORT, row
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]  # a busy machine may have to make the root meanwhile
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.timeout(900),  # a busy machine may have to make the root meanwhile
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root can start an engine out of a root of its own"),
+]
 
 NAME = "docker-26.1"
 
