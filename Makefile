@@ -10,8 +10,8 @@ unexport PYTHONDONTWRITEBYTECODE
 
 BIN := .venv/bin
 DEMO := --project-directory examples/commandcenter
-SCRIPTS := scripts/venv scripts/engine scripts/base-images scripts/browser scripts/shells scripts/registry scripts/machines \
-  scripts/machines.d/inside deploy/devcontainer/src/moorage/install.sh \
+SCRIPTS := scripts/venv scripts/engine scripts/engine-root scripts/base-images scripts/browser scripts/shells \
+  scripts/registry scripts/machines scripts/machines.d/inside deploy/devcontainer/src/moorage/install.sh \
   $(wildcard scripts/base-images.d/*/build scripts/base-images.d/*/entrypoint) .ci/run
 # More for pytest, as in: make test PYTEST_ARGS='-k ports -x'
 PYTEST_ARGS ?=
@@ -25,6 +25,8 @@ NOT_IN_TEST := not bench and not exhaustive and not dagger_engine
 MIXED_S ?= 60
 # How long `make torture` goes on, in seconds; `make faults` does it for two minutes unless this is given.
 TORTURE_S ?= 3600
+# Which engines `make test-engines` is about; none: all.
+ENGINES ?=
 # A wheel that is there already, for `make packaging`: what CI built once.
 WHEEL ?=
 # More for `make lock`, as in: make lock LOCK_ARGS=--upgrade
@@ -65,8 +67,8 @@ demo-down: setup ## remove the demo with its volumes and ports, stop the hub
 
 ##@ to test it
 
-.PHONY: test test-unit test-machines wheel packaging faults torture test-dagger bench
-test: engine setup images browser ## every test, on a real engine (fails without one)
+.PHONY: test test-unit test-machines wheel packaging faults torture newer-engine test-engines test-dagger bench
+test: engine setup images browser newer-engine ## every test, on a real engine (fails without one)
 	@$(BIN)/pytest -n $(JOBS) --dist worksteal --durations=20 -m '$(NOT_IN_TEST)' $(PYTEST_ARGS)
 
 test-unit: setup ## the fast tests: no engine, no Prefect server
@@ -91,6 +93,13 @@ faults: engine setup images ## failure and SIGKILL at every step, many commands 
 
 torture: engine setup images ## an hour (TORTURE_S) of random verbs while engine, hub and disks fail, histories checked (root)
 	@TORTURE_S=$(TORTURE_S) $(BIN)/pytest tests/torture -m exhaustive $(PYTEST_ARGS)
+
+# Of one more engine, which `make test` asks too; only root can have it.
+newer-engine:
+	@if ((EUID == 0)); then scripts/engine-root docker-26.1 >/dev/null; fi
+
+test-engines: engine setup images ## every verb on Docker 20.10 to 29 and Podman 5 (root), or ENGINES='docker-29 …'; writes docs/engines.md
+	@$(BIN)/python -m tests.engines.matrix $(ENGINES)
 
 test-dagger: engine setup images ## tests that need Dagger: set _EXPERIMENTAL_DAGGER_CLI_BIN and _RUNNER_HOST to CLI and engine
 	@$(BIN)/pytest -m dagger_engine tests/dagger_engine $(PYTEST_ARGS)

@@ -140,6 +140,7 @@ hypothesis_settings.load_profile("moorage")
 
 MARKED_FOLDERS = {
     "engine": "engine",
+    "engines": "engine",
     "cases": "engine",
     "orchestrated": "orchestrated",
     "e2e": "e2e",
@@ -148,7 +149,7 @@ MARKED_FOLDERS = {
     "dagger_engine": "dagger_engine",
     "faults": "faults",
 }
-LONGEST_FIRST = ("orchestrated", "e2e", "packaging", "faults", "engine", "cases")
+LONGEST_FIRST = ("engines", "orchestrated", "e2e", "packaging", "faults", "engine", "cases")
 """Folders whose tests wait the most: the short ones of the others fill up the end, so that no process is left alone."""
 
 

@@ -10,20 +10,28 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from moorage.adapters.compose.cli import find_program
+from moorage.adapters.compose.plugins import buildx
 from moorage.cli.output import as_json, say
 from moorage.cli.world import open_world
-from moorage.errors import BackendUnavailableError, HubError, MoorageError
+from moorage.errors import (
+    BackendUnavailableError,
+    ComposeUnavailableError,
+    EngineUnavailableError,
+    HubError,
+    MoorageError,
+)
 from moorage.interfaces import World
 
 _LEAST_FREE_BYTES = 1 << 30
 
 
 def doctor(*, json: Annotated[bool, Parameter(help="Print the findings as JSON.")] = False) -> int:
-    """Check what Moorage needs: engine, Compose, state directory, disk, hub; also Dagger, which is optional."""
+    """Check what Moorage needs: engine, Compose, builder, state directory, disk, hub; Dagger too, which is optional."""
     world = open_world()
     checks: dict[str, Callable[[], str]] = {
-        "engine": lambda: f"Docker Engine {world.engine.ping()} at {world.engine.place().words}",
+        "engine": lambda: f"{world.engine.product()} {world.engine.ping()} at {world.engine.place().words}",
         "compose": lambda: _compose(world),
+        "builder": lambda: _builder(world),
         "home": lambda: _home(world),
         "disk": lambda: _disk(world),
         "hub": _hub,
@@ -53,6 +61,14 @@ def _compose(world: World) -> str:
     found = find_program(world.settings.compose)
     words = f"Compose {found.version}: {' '.join(found.program)}"
     return "; passed over: ".join([words, *found.passed_over])
+
+
+def _builder(world: World) -> str:
+    """What Compose builds with; that there is no Compose, or no engine, has been said."""
+    try:
+        return buildx(find_program(world.settings.compose).version, world.engine.product())
+    except (ComposeUnavailableError, EngineUnavailableError):
+        return "none without Compose and an engine"
 
 
 def _home(world: World) -> str:

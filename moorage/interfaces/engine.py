@@ -17,6 +17,9 @@ class Engine(Protocol):
     def ping(self) -> str:
         """Version of the engine. Raises EngineUnavailableError."""
 
+    def product(self) -> str:
+        """Name of the engine, as it was when it was first asked: `Docker Engine`, `Podman Engine`. As `ping`."""
+
     def place(self) -> EnginePlace:
         """Where it is, and what names it; it is not asked. Raises EngineUnavailableError: its context is gone."""
 

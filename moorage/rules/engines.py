@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 
-from moorage.errors import DefinitionError, OtherEngineError
-from moorage.model.definition import Check, Service
+from moorage.errors import DefinitionError, OtherEngineError, UnsupportedByBackendError
+from moorage.model.definition import Check, Config, Service
 from moorage.model.engine import EnginePlace, EngineRecord
 
+DOCKER = "Docker Engine"
+"""What Docker calls itself here; whatever calls itself otherwise speaks Docker's API, with gaps (docs/engines.md)."""
+_FOREIGN_NAMES = ("docker.io/library/", "docker.io/", "localhost/")
 _OVER_THE_NETWORK = (Check.HTTP, Check.TCP)
 
 
@@ -53,3 +57,41 @@ def refuse_far(services: Mapping[str, Service], place: EnginePlace) -> None:
                 service=name,
                 key=f"services.{name}.{key}",
             )
+
+
+def refuse_files(product: str, volume: str) -> None:
+    """Raises UnsupportedByBackendError if an engine gives out and takes in the files of a volume wrongly.
+
+    Podman's archives have no owners, and what is put into a container that does not run gets lost.
+    """
+    if product != DOCKER:
+        raise UnsupportedByBackendError(
+            f"volume {volume}: {product} gives out files without their owners, and takes none in: nothing was done",
+            backend=product,
+            key=f"volumes.{volume}",
+            hint="`podman volume export` and `podman volume import` copy all of it.",
+        )
+
+
+def own_name(product: str, tag: str) -> str:
+    """The name that an image was given: Podman puts a registry before it."""
+    if product == DOCKER:
+        return tag
+    return next((tag.removeprefix(one) for one in _FOREIGN_NAMES if tag.startswith(one)), tag)
+
+
+def as_understood(product: str, config: Config) -> Config:
+    """The project as an engine is to be told it: Podman cuts the arguments of a health check at blanks, but no line."""
+    if product == DOCKER:
+        return config
+    services = {name: _with_one_line(service) for name, service in config["services"].items()}
+    return {**config, "services": services}
+
+
+def _with_one_line(service: Config) -> Config:
+    check = service.get("healthcheck") or {}
+    match check.get("test"):
+        case ["CMD", *words] if any(len(word.split()) != 1 for word in words):
+            # Its words are escaped for Compose; a shell takes them as they are between single quotes.
+            return {**service, "healthcheck": {**check, "test": ["CMD-SHELL", shlex.join(words)]}}
+    return service

@@ -31,6 +31,9 @@ class FakeEngine(Engine):
     def ping(self) -> str:
         return VERSION
 
+    def product(self) -> str:
+        return self.machine.product
+
     def place(self) -> EnginePlace:
         return self.machine.place
 

@@ -16,7 +16,7 @@ from moorage.interfaces import Clock
 from moorage.model.definition import HealthCheck, RestartPolicy
 from moorage.model.engine import EnginePlace
 from moorage.model.state import Attachment, BoundPort
-from moorage.rules import labels
+from moorage.rules import engines, labels
 
 _WILDCARDS = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, never bound to
 _FIRST_EPHEMERAL = 49153
@@ -130,6 +130,7 @@ class FakeMachine:
         """The same, but not visible until a start fails."""
         self.clock: Clock = clock or RunningClock()
         self.place = EnginePlace(address="memory:")
+        self.product = engines.DOCKER
         self.identity = "memory"
         self._numbers = count(1)
 

@@ -685,6 +685,7 @@ class TestOwners:
 
     def test_ping(self, bench):
         assert bench.engine.ping()[0].isdigit()
+        assert bench.engine.product().endswith(" Engine")
 
 
 class TestImages:

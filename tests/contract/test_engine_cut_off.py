@@ -23,6 +23,7 @@ from tests.contract.scripted_engine import TROUBLE, ScriptedEngine
 HOME = "0123456789ab"
 ENGINE: dict[str, Callable[[DockerEngine], Any]] = {
     "ping": lambda e: e.ping(),
+    "product": lambda e: e.product(),
     "place": lambda e: e.place(),
     "identity": lambda e: e.identity(),
     "observe": lambda e: e.observe("s"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import replace
 
 import pytest
@@ -137,6 +138,34 @@ async def test_every_kind_of_check(stack):
     assert found.services["health-check-runs-as-the-container"].engine_health == "starting"  # it asks again in an hour
     assert (found.services["exit"].state, found.services["exit"].exit_code) == ("exited", 3)
     assert found.services["ends-with-0"].state == found.services["ends-with-0-at-the-second-try"].state == "exited"
+    assert (await s.status()).state == "running"
+    assert (await s.plan()).empty
+
+
+async def test_a_check_whose_arguments_have_blanks(stack):
+    """An engine may cut its arguments at them; what is asked, by us and by the engine, is what the definition says.
+
+    Whether the engine asks at all is not looked at: Podman has systemd do it, where there is one.
+    """
+    s = stack("""
+        services:
+          web:
+            image: ${TINY_IMAGE}
+            command: sleep 600
+            init: true
+            stop_grace_period: 0s
+            healthcheck: {test: [CMD, sh, -c, 'test "$$0 $$1" = "a  b c"', "a  b", c], interval: 1s, retries: 3}
+    """)
+    await s.up()
+    checked = s.container("web").attrs["Config"]["Healthcheck"]["Test"]
+    kind, *words = checked
+    assert (shlex.split(words[0]) if kind == "CMD-SHELL" else words) == [
+        "sh",
+        "-c",
+        'test "$0 $1" = "a  b c"',
+        "a  b",
+        "c",
+    ]
     assert (await s.status()).state == "running"
     assert (await s.plan()).empty
 

@@ -34,16 +34,20 @@ class OwnEngine:
         self.address = f"unix://{place}/docker.sock"
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        """Returns when it answers."""
+    def command(self) -> list[str]:
+        """What is started."""
         command = [*self.within, "dockerd", f"--host={self.address}", f"--data-root={self.place}/data"]
         command += [f"--exec-root={self.place}/exec", f"--pidfile={self.place}/pid"]
         if self.certificates:
             files = {"tlscacert": "ca.pem", "tlscert": "server.pem", "tlskey": "server-key.pem"}
             command += [f"--host=tcp://0.0.0.0:{TLS_PORT}", "--tlsverify"]
             command += [f"--{option}={self.certificates / name}" for option, name in files.items()]
+        return command
+
+    def start(self) -> None:
+        """Returns when it answers."""
         with (self.place / "log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+            self._process = subprocess.Popen(self.command(), stdout=log, stderr=log, start_new_session=True)
         while not self._answers():
             assert self._process.poll() is None, (self.place / "log").read_text()[-3000:]
             time.sleep(0.1)

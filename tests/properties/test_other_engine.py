@@ -8,12 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from moorage.errors import DefinitionError, MoorageError, OtherEngineError
+from moorage.errors import DefinitionError, MoorageError, OtherEngineError, UnsupportedByBackendError
 from moorage.interfaces import World
 from moorage.model.definition import Check, PortMapping, ReadyCheck, Service, Source
 from moorage.model.engine import EnginePlace, EngineRecord
 from moorage.model.finding import Leftover
-from moorage.model.request import DownRequest, RestartRequest, RollbackRequest, StartRequest, StopRequest, SweepRequest
+from moorage.model.request import (
+    DownRequest,
+    RestartRequest,
+    RollbackRequest,
+    SnapshotRequest,
+    StartRequest,
+    StopRequest,
+    SweepRequest,
+)
 from moorage.rules import engines
 from moorage.settings import Settings
 from moorage.testing import FakeMachine, Killed, MemoryFiles, MemoryStore, fail_at, fake_world, faulty
@@ -22,6 +30,7 @@ from moorage.work.operations.down import down
 from moorage.work.operations.release_ports import release
 from moorage.work.operations.restart import restart
 from moorage.work.operations.rollback import rollback
+from moorage.work.operations.snapshot import snapshot
 from moorage.work.operations.start import start
 from moorage.work.operations.stop import stop
 from moorage.work.operations.sweep import sweep
@@ -138,6 +147,17 @@ def test_an_engine_that_is_gone_for_good_can_be_forgotten(both):
     both.up(both.world(both.two, forget=True))
     both.up(both.world(both.two))
     assert len(both.two.boxes) == 1
+
+
+def test_files_of_a_volume_are_refused_before_anything_rests(both):
+    """Podman's archives have no owners: a snapshot would have lost them, and said that all was well."""
+    both.one.product = "Podman Engine"
+    both.up(both.world(both.one))
+    with pytest.raises(UnsupportedByBackendError, match="volume data: Podman Engine"):
+        asyncio.run(snapshot(Context(both.world(both.one)), SnapshotRequest(stack="shop", volume="data")))
+    (box,) = both.one.boxes.values()
+    assert box.state == "running"
+    assert not both.store.unfinished_runs("shop")
 
 
 FAR = EnginePlace(address="tcp://far:2376", machine="far")

@@ -31,8 +31,9 @@ from moorage.adapters.compose.as_read import as_read, parsed, refuse_depth, refu
 from moorage.adapters.compose.errors import definition_error, engine_error, image_error, last_words, unfinished
 from moorage.adapters.compose.ignored_keys import ignored_keys
 from moorage.adapters.compose.orphan_processes import end_strays, is_in_a_command
+from moorage.adapters.compose.plugins import plugin
 from moorage.adapters.compose.registry_config import logged_in, remove_left_behind
-from moorage.adapters.docker_context import ChosenEngine, own_folder
+from moorage.adapters.docker_context import ChosenEngine
 from moorage.adapters.framing import every_call
 from moorage.adapters.patience import more_s_than, patient_s
 from moorage.errors import ComposeUnavailableError, DefinitionError, MoorageError, said
@@ -470,18 +471,9 @@ def _candidates(wanted: Path | None) -> list[tuple[str, ...]]:
 
 
 def _docker_with_plugin() -> str | None:
-    """The docker client, if it has the compose plugin: looking for the file is faster than running it."""
-    own = own_folder()
-    folders = [
-        *([own / "cli-plugins"] if own else []),
-        Path("/usr/local/lib/docker/cli-plugins"),
-        Path("/usr/local/libexec/docker/cli-plugins"),
-        Path("/usr/lib/docker/cli-plugins"),
-        Path("/usr/libexec/docker/cli-plugins"),
-        Path("/opt/homebrew/lib/docker/cli-plugins"),
-    ]
+    """The docker client, if it has the compose plugin."""
     docker = shutil.which("docker")
-    return docker if docker and any((folder / "docker-compose").exists() for folder in folders) else None
+    return docker if docker and plugin("compose") else None
 
 
 def _version_of(program: tuple[str, ...]) -> tuple[str, str]:

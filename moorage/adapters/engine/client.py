@@ -30,7 +30,7 @@ from moorage.interfaces import Engine
 from moorage.model.definition import HealthCheck, RestartPolicy
 from moorage.model.engine import EnginePlace
 from moorage.model.state import Attachment, BoundPort, Container, Observed, VolumeOptions
-from moorage.rules import labels, patience
+from moorage.rules import engines, labels, patience
 from moorage.rules.excerpts import end_of
 from moorage.settings import Settings
 
@@ -70,7 +70,7 @@ class DockerEngine(Engine):
         self._settings = settings
         self._on_wait = on_wait
         self._chosen = chosen or ChosenEngine()
-        self._connected: docker.APIClient | None = None
+        self._connected: PatientClient | None = None
         self._identity: str | None = None
 
     @property
@@ -84,6 +84,9 @@ class DockerEngine(Engine):
     def ping(self) -> str:
         with self.speaking():
             return str(self.client.version()["Version"])
+
+    def product(self) -> str:
+        return self.client.product
 
     def place(self) -> EnginePlace:
         found = self._chosen.endpoint
@@ -285,8 +288,9 @@ class DockerEngine(Engine):
 
     def tags(self, prefix: str) -> tuple[str, ...]:
         with self.speaking():
-            images = self.client.images()
-        return tuple(sorted(tag for image in images for tag in image["RepoTags"] or () if tag.startswith(prefix)))
+            images, product = self.client.images(), self.client.product
+        names = {engines.own_name(product, tag) for image in images for tag in image["RepoTags"] or ()}
+        return tuple(sorted(name for name in names if name.startswith(prefix)))
 
     def exec(
         self,
@@ -335,13 +339,13 @@ class DockerEngine(Engine):
             self.client.put_archive(container, "/", archive_of(path, content, mode, uid, gid))
 
     @property
-    def client(self) -> docker.APIClient:
+    def client(self) -> PatientClient:
         """The client. Connects on first use, which asks the engine for its API version."""
         if self._connected is None:
             self._connected = self._connect()
         return self._connected
 
-    def _connect(self) -> docker.APIClient:
+    def _connect(self) -> PatientClient:
         """Connect; an engine that is too busy to answer is asked again for as long as this machine is busy."""
         began, limit_s = time.monotonic(), self._settings.connect_timeout_s
         while True:

@@ -19,6 +19,7 @@ from docker.utils import version_lt
 from moorage.adapters.docker_context import Endpoint
 from moorage.adapters.engine.ssh import SshAdapter
 from moorage.adapters.patience import patient_s
+from moorage.rules import engines
 
 API = "1.44"
 """The oldest version that engine 29 answers; `tests/contract/test_engine_versions.py` has what we take from answers."""
@@ -30,6 +31,8 @@ class PatientClient(docker.APIClient):
     """The SDK's client, whose time limit is that of a machine as busy as this one is when a call begins."""
 
     limit_s: float
+    product: str
+    """What the engine is, in its own words: `Docker Engine`, `Podman Engine`."""
     patient = False
     """Not while it connects: that is tried again."""
 
@@ -46,7 +49,9 @@ class PatientClient(docker.APIClient):
             self._custom_adapter = SshAdapter(endpoint.address)
             self.mount("http+docker://", self._custom_adapter)
             self.base_url = _THROUGH_SSH
-        self._version = _agreed(self.version(api_version=False))
+        said = self.version(api_version=False)
+        self.product = _product(said)
+        self._version = _agreed(said)
 
     def merge_environment_settings(self, *asked: Any) -> Any:
         """Proxies by the environment; but its `REQUESTS_CA_BUNDLE` has certificates of websites, not of engines."""
@@ -60,6 +65,12 @@ class PatientClient(docker.APIClient):
     @timeout.setter
     def timeout(self, value: float) -> None:
         self.limit_s = value
+
+
+def _product(said: dict[str, Any]) -> str:
+    """Docker calls itself just `Engine`, and before 18.09 nothing."""
+    name = str(next(iter(said.get("Components") or [{}])).get("Name") or "")
+    return engines.DOCKER if name in ("", "Engine") else name
 
 
 def _agreed(said: dict[str, Any]) -> str:

@@ -26,7 +26,8 @@ from moorage.model.usage import Sample
 
 _HEADER = struct.Struct(">BxxxL")
 _STREAMS = {1: "stdout", 2: "stderr"}
-_STAMP = len("2026-01-01T00:00:00.000000000Z ")
+_STAMP = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d) ")
+"""Docker writes UTC with nine digits, Podman the time of its own zone with as many digits as there are."""
 _ENTRY = 16 * 1024
 """The engine cuts longer lines into entries of this size."""
 _CHUNK = 64 * 1024
@@ -69,9 +70,12 @@ class DockerStreams(Streams):
             on_open(close)
             try:
                 yield from _of_terminal(response) if has_terminal else _of_frames(response.raw)
-            except (HTTPError, OSError, ValueError, AttributeError) as error:
+            except (HTTPError, OSError, AttributeError) as error:
                 if not closed.is_set():  # after `close`, an error is how the stream ends
                     raise self._engine.unavailable(error) from None
+            except ValueError:
+                if not closed.is_set():
+                    raise
             finally:
                 response.close()
 
@@ -122,8 +126,9 @@ def _of_frames(raw: Any) -> Iterator[LogRecord]:
         frame = raw.read(min(length, _LONGEST_FRAME))
         if len(frame) < min(length, _LONGEST_FRAME) or not _skipped(raw, length - len(frame)):
             return  # cut off: the next request gets the whole entry
-        if length >= _STAMP:
-            yield LogRecord(_nanoseconds(frame), _STREAMS.get(kind, "stdout"), frame[_STAMP:])
+        if frame:
+            at_ns, data = _stamped(frame)
+            yield LogRecord(at_ns, _STREAMS.get(kind, "stdout"), data)
 
 
 def _skipped(raw: Any, left: int) -> bool:
@@ -140,33 +145,41 @@ def _of_terminal(response: Any) -> Iterator[LogRecord]:
         rest += chunk
         *lines, rest = rest.split(b"\n")
         for line in lines:
-            yield from _entries(line + b"\n")
+            yield from map(_record, _entries(line + b"\n"))
         if len(rest) > _CHUNK:
-            *whole, last = _entries(rest)
-            yield from whole
-            rest = rest[len(rest) - len(last.data) - _STAMP :]
-    if rest:
-        yield from _entries(rest)
+            *whole, rest = _entries(rest)
+            yield from map(_record, whole)
+    if _STAMP.match(rest):  # else its beginning is all that has come of it
+        yield from map(_record, _entries(rest))
 
 
-def _entries(line: bytes) -> Iterator[LogRecord]:
-    while len(line) >= _STAMP:
-        at_ns, line = _nanoseconds(line), line[_STAMP:]
-        goes_on = len(line) > _ENTRY and _is_stamp(line[_ENTRY : _ENTRY + _STAMP])
-        data = line[:_ENTRY] if goes_on else line
-        yield LogRecord(at_ns, "stdout", data)
-        line = line[len(data) :]
+def _entries(line: bytes) -> Iterator[bytes]:
+    """The entries of a line, each with its time."""
+    while True:
+        found = _STAMP.match(line)
+        cut = found.end() + _ENTRY if found else len(line)
+        if not _STAMP.match(line, cut):
+            yield line
+            return
+        yield line[:cut]
+        line = line[cut:]
 
 
-def _is_stamp(text: bytes) -> bool:
-    return len(text) == _STAMP and text.endswith(b"Z ") and text[4:5] == text[7:8] == b"-" and text[10:11] == b"T"
+def _record(entry: bytes) -> LogRecord:
+    at_ns, data = _stamped(entry)
+    return LogRecord(at_ns, "stdout", data)
 
 
-def _nanoseconds(entry: bytes) -> int:
-    """The time at the beginning of an entry; the engine writes it in UTC, with nine digits."""
-    return _seconds(entry[:19]) * 10**9 + int(entry[20:29])
+def _stamped(entry: bytes) -> tuple[int, bytes]:
+    """The time at the beginning of an entry, in nanoseconds, and what follows. Raises ValueError: there is none."""
+    found = _STAMP.match(entry)
+    if found is None:
+        raise ValueError(f"an entry of a log without its time: {entry[:40]!r}")
+    second, fraction, zone = found.groups()
+    return _seconds(second, zone) * 10**9 + int((fraction or b"").ljust(9, b"0")), entry[found.end() :]
 
 
 @lru_cache(maxsize=256)
-def _seconds(text: bytes) -> int:
-    return int(datetime.fromisoformat(f"{text.decode()}+00:00").timestamp())
+def _seconds(second: bytes, zone: bytes) -> int:
+    text = second + (b"+00:00" if zone == b"Z" else zone)
+    return int(datetime.fromisoformat(text.decode()).timestamp())

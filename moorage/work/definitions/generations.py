@@ -16,7 +16,7 @@ from moorage.model.lease import Lease
 from moorage.model.state import RunOutcome, RunRecord
 from moorage.model.step import Operation
 from moorage.model.unreadable import Unreadable
-from moorage.rules import composing, labels, part, reading, retention
+from moorage.rules import composing, engines, labels, part, reading, retention
 from moorage.work.definitions import hidden
 
 if TYPE_CHECKING:
@@ -109,12 +109,13 @@ def _record(generation: Generation, previous: Generation | None, run: RunRecord 
 def write(world: World, generation: Generation) -> Path:
     """Write the generation, and beside it what Compose reads; gives the latter's path."""
     world.files.write(f"generations/{generation.stack}/{generation.number}.json", generation.model_dump_json())
-    return world.files.write(_compose_name(generation), composing.file_text(generation.config))
+    return compose_file(world, generation)
 
 
 def compose_file(world: World, generation: Generation) -> Path:
     """The file that Compose creates from; written again if it is gone."""
-    return world.files.write(_compose_name(generation), composing.file_text(generation.config))
+    config = engines.as_understood(world.engine.product(), generation.config)
+    return world.files.write(_compose_name(generation), composing.file_text(config))
 
 
 def write_build(world: World, stack: str, service: str, config: Config) -> Path:

@@ -21,6 +21,7 @@ from moorage.model.request import RestoreRequest
 from moorage.model.state import Observed, RunOutcome
 from moorage.model.step import Operation
 from moorage.model.volume import Kind, Snapshot
+from moorage.rules import engines
 from moorage.rules import volumes as rules
 from moorage.work.runs import lifecycle, volume_copies
 from moorage.work.runs.context import Context
@@ -50,6 +51,7 @@ async def restore(context: Context, request: RestoreRequest) -> tuple[Subject, S
             about = await in_thread(
                 lambda: volume_copies.subject(run, request.volume or found.manifest.volume, observed)
             )
+            engines.refuse_files(await in_thread(context.world.engine.product), about.key)
             await in_thread(lambda: volume_copies.refuse_irreplaceable(about, found, force=request.force))
             facts = await in_thread(lambda: _facts(about, observed))
             await in_thread(lambda: run.open(observed, facts))

@@ -18,6 +18,7 @@ from moorage.model.request import SnapshotRequest
 from moorage.model.state import Observed, RunOutcome
 from moorage.model.step import Operation
 from moorage.model.volume import Kind, Snapshot
+from moorage.rules import engines
 from moorage.rules import volumes as rules
 from moorage.work.runs import lifecycle, volume_copies
 from moorage.work.runs.context import Context
@@ -43,6 +44,8 @@ async def snapshot(context: Context, request: SnapshotRequest) -> Snapshot:
         about = await in_thread(lambda: volume_copies.subject(run, request.volume, observed))
         kind = rules.way(run.services, about.users, running=bool(about.running))
         kind = Kind.FILES if request.as_files else kind
+        if kind == Kind.FILES:
+            engines.refuse_files(await in_thread(context.world.engine.product), about.key)
         resting = about.running if kind == Kind.FILES else ()
         target = _target(context.world, about, request)
         if request.target:

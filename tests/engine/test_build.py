@@ -1,0 +1,42 @@
+"""Builds that change nothing, and builds that need BuildKit."""
+
+from __future__ import annotations
+
+import pytest
+
+BUILT = """
+services:
+  web: {build: ., init: true, command: sleep 600, stop_grace_period: 0s}
+"""
+
+
+@pytest.fixture
+def built(project, docker_client):
+    project.compose(BUILT)
+    yield project
+    project.moorage("down", "--volumes", "--release-ports")
+    for name in docker_client.api.images(f"{project.name}-web", quiet=True):
+        docker_client.images.remove(name, force=True)
+
+
+def test_an_unchanged_build_changes_nothing(built, tiny_image, docker_client):
+    """With attestations, which name the time, each build of the same files would be another image."""
+    built.write("Dockerfile", f"FROM {tiny_image}\nRUN echo built > /made\n")
+    generation = built.moorage("up", "--json").json["generation"]
+    (first,) = docker_client.containers.list(filters={"label": f"com.docker.compose.project={built.name}"})
+    assert built.moorage("up", "--build", "--json").json["generation"] == generation
+    (again,) = docker_client.containers.list(filters={"label": f"com.docker.compose.project={built.name}"})
+    assert again.id == first.id
+    assert docker_client.images.get(f"{built.name}-web").id == first.attrs["Image"]
+
+
+def test_what_only_buildkit_can_do(built, tiny_image):
+    """It is built where `doctor` has found a buildx that is used, and by Podman itself; else it is refused by name."""
+    built.write("Dockerfile", f"FROM {tiny_image}\nRUN --mount=type=cache,target=/kept echo built > /made\n")
+    found = {one["check"]: one["message"] for one in built.moorage("doctor", "--json").json}
+    if "the engine's own builder" in found["builder"] and "Podman" not in found["engine"]:
+        refused = built.moorage("up", exit_code=2).stderr
+        assert "services.web.build: Compose does not support --mount option without" in refused.replace("\n", " ")
+    else:
+        built.moorage("up")
+        assert built.moorage("exec", "web", "--", "cat", "/made").stdout == "built\n"
