@@ -129,6 +129,7 @@ def test_uv_tool_install_and_a_stranger_s_directory(
         pytest.fail(f"with {', '.join(found) or 'the versions of the lock'}:\n{error}")
 
 
+@pytest.mark.exhaustive
 def test_uvx_in_a_stranger_s_directory(
     wheel: Path,
     tool: Installed,
