@@ -67,8 +67,9 @@ demo-down: setup ## remove the demo with its volumes and ports, stop the hub
 
 ##@ to test it
 
-.PHONY: test test-unit test-machines wheel packaging faults torture newer-engine test-engines test-dagger bench
-test: engine setup images browser newer-engine ## every test, on a real engine (fails without one)
+.PHONY: test test-unit test-machines wheel packaging faults torture test-engines test-dagger bench
+test: engine setup images browser ## every test, on a real engine (fails without one)
+	@if ((EUID == 0)); then scripts/engine-root docker-26.1 >/dev/null; fi # one more engine, which only root can have
 	@$(BIN)/pytest -n $(JOBS) --dist worksteal --durations=20 -m '$(NOT_IN_TEST)' $(PYTEST_ARGS)
 
 test-unit: setup ## the fast tests: no engine, no Prefect server
@@ -93,10 +94,6 @@ faults: engine setup images ## failure and SIGKILL at every step, many commands 
 
 torture: engine setup images ## an hour (TORTURE_S) of random verbs while engine, hub and disks fail, histories checked (root)
 	@TORTURE_S=$(TORTURE_S) $(BIN)/pytest tests/torture -m exhaustive $(PYTEST_ARGS)
-
-# Of one more engine, which `make test` asks too; only root can have it.
-newer-engine:
-	@if ((EUID == 0)); then scripts/engine-root docker-26.1 >/dev/null; fi
 
 test-engines: engine setup images ## every verb on Docker 20.10 to 29 and Podman 5 (root), or ENGINES='docker-29 …'; writes docs/engines.md
 	@$(BIN)/python -m tests.engines.matrix $(ENGINES)

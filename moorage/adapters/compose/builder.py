@@ -11,7 +11,7 @@ from moorage.rules import engines
 
 _CLASSIC = re.compile(
     r"classic builder doesn't support ([\w .-]+?)(?:[,;]|$)|this builder doesn't support ([\w .-]+)"
-    r"|\b(?:the )?([\w-]+(?: option)?) requires BuildKit"
+    r"|(?:^|\s)(\S{1,40}(?: option)?) requires BuildKit"
 )
 """What Compose or the engine's own builder says about something that only BuildKit can do."""
 _TOO_OLD = re.compile(r"requires buildx (\S+) or later")
