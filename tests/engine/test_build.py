@@ -27,11 +27,11 @@ def test_an_unchanged_build_changes_nothing(built, tiny_image, docker_client):
     """With attestations, which name the time, each build of the same files would be another image."""
     built.write("Dockerfile", f"FROM {tiny_image}\nRUN echo built > /made\n")
     generation = built.moorage("up", "--json").json["generation"]
-    (first,) = docker_client.containers.list(filters={"label": f"com.docker.compose.project={built.name}"})
+    (first,) = docker_client.api.containers(filters={"label": f"com.docker.compose.project={built.name}"})
     assert built.moorage("up", "--build", "--json").json["generation"] == generation
-    (again,) = docker_client.containers.list(filters={"label": f"com.docker.compose.project={built.name}"})
-    assert again.id == first.id
-    assert docker_client.images.get(f"{built.name}-web").id == first.attrs["Image"]
+    (again,) = docker_client.api.containers(filters={"label": f"com.docker.compose.project={built.name}"})
+    assert again["Id"] == first["Id"]
+    assert docker_client.images.get(f"{built.name}-web").id == first["ImageID"]
 
 
 async def test_what_only_buildkit_can_do(stack, docker_client, tiny_image):

@@ -40,7 +40,7 @@ WEB = """
 
 @pytest.fixture
 def web(project: Project, tiny_image: str, moorage_home: Path) -> Project:
-    return _written(project, tiny_image, "echo up; sleep 60")
+    return _written(project, tiny_image, "echo up; sleep 3600")
 
 
 @pytest.fixture

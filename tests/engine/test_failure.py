@@ -155,7 +155,7 @@ async def test_the_engines_verdict_counts_before_the_deadline(stack, machine_sta
 
 async def test_not_ready_in_time(stack, machine_state):
     check = 'healthcheck: {test: ["CMD-SHELL", "echo still waiting; exit 1"], interval: 60s}'
-    s = stack(failing(["sh", "-c", "echo hello; exec sleep 60"], check))
+    s = stack(failing(["sh", "-c", "echo hello; exec sleep 3600"], check))
     with nothing_left(s, machine_state):
         error = await s.fails(NotReadyError, wait_timeout_s=4)  # on a busy machine one look takes a second
     assert facts(error) == {"service": "web", "reason": "timeout", "exit_code_of_service": None, "undone": True}
@@ -173,7 +173,7 @@ async def test_a_restart_policy_does_not_hide_a_crash_loop(stack, machine_state)
 
 
 async def test_a_restart_policy_may_help(stack):
-    command = "test -f /data/second && exec sleep 60; touch /data/second; exit 1"
+    command = "test -f /data/second && exec sleep 3600; touch /data/second; exit 1"
     s = stack(failing(["sh", "-c", command], 'restart: on-failure\n            volumes: ["data:/data"]', "[]"))
     found = await s.up()
     assert found.services["web"].restarts == 1
@@ -219,7 +219,7 @@ async def test_what_ended_while_others_started(stack, machine_state):
     s = stack(f"""
         services:
           early: {{image: "${{TINY_IMAGE}}", command: [sh, -c, "sleep 0.8; exit 4"], stop_grace_period: 0s}}
-          late: {{image: "${{TINY_IMAGE}}", command: [sh, -c, "sleep 1.5; touch /ready; exec sleep 60"], stop_grace_period: 0s,
+          late: {{image: "${{TINY_IMAGE}}", command: [sh, -c, "sleep 1.5; touch /ready; exec sleep 3600"], stop_grace_period: 0s,
                   healthcheck: {{test: [CMD, test, -f, /ready], interval: 60s}}}}
           other: {{{SLEEP}}}
     """)
@@ -283,7 +283,7 @@ async def test_a_change_of_the_dependency_that_fails_leaves_all_running(stack):
           db: {{image: "${{TINY_IMAGE}}", command: [sh, -c, "{0}"], stop_grace_period: 0s}}
           web: {{image: "${{TINY_IMAGE}}", command: [sleep, infinity], stop_grace_period: 0s, depends_on: {{db: {{condition: service_started, restart: true}}}}}}
     """
-    s = stack(text.format("exec sleep 60"))
+    s = stack(text.format("exec sleep 3600"))
     await s.up()
     web = s.ids("web")
     s.compose(text.format("exit 1"))

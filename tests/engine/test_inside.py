@@ -83,7 +83,7 @@ SECRETS = """
       web:
         image: ${TINY_IMAGE}
         user: "1000"
-        command: [sh, -c, 'cat /run/secrets/key > /tmp/at-start; exec sleep 60']
+        command: [sh, -c, 'cat /run/secrets/key > /tmp/at-start; exec sleep 3600']
         stop_grace_period: 0s
         secrets:
           - from_file

@@ -165,7 +165,7 @@ async def test_restart_that_fails_leaves_all_for_a_look(stack):
         services:
           web:
             image: ${TINY_IMAGE}
-            command: [sh, -c, "test ! -f /was || exit 4; touch /was; exec sleep 60"]
+            command: [sh, -c, "test ! -f /was || exit 4; touch /was; exec sleep 3600"]
             stop_grace_period: 0s
             healthcheck: {test: [CMD, test, -f, /was]}
           worker: {image: "${TINY_IMAGE}", command: [sleep, "60"], depends_on: {web: {condition: service_healthy}},

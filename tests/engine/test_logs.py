@@ -137,7 +137,7 @@ async def test_whatever_a_program_writes(stack):
 async def test_of_stopped_and_of_failed_services(stack):
     s = stack("""
         services:
-          db: {image: "${TINY_IMAGE}", command: [sh, -c, "echo I am db; exec sleep 60"], stop_grace_period: 0s}
+          db: {image: "${TINY_IMAGE}", command: [sh, -c, "echo I am db; exec sleep 3600"], stop_grace_period: 0s}
           web: {image: "${TINY_IMAGE}", environment: {TOKEN: hush-hush-hush}, depends_on: [db],
                 command: [sh, -c, "echo last words $$TOKEN; exit 3"], stop_grace_period: 0s}
     """)
@@ -148,7 +148,7 @@ async def test_of_stopped_and_of_failed_services(stack):
     assert (facts["service"], facts["message"]) == ("db", "I am db")
     assert 'Did you mean "web"?' in moorage(s, "logs", "--failed", "wbe", exit_code=2).stderr
 
-    s.compose((s.path / "compose.yaml").read_text().replace("exit 3", "exec sleep 60"))
+    s.compose((s.path / "compose.yaml").read_text().replace("exit 3", "exec sleep 3600"))
     await s.up()
     await s.stop()
     assert moorage(s, "logs", "--follow").stdout.splitlines() == ["db-1  | I am db", "web-1 | last words ****"]
@@ -159,7 +159,7 @@ async def test_readiness_by_log_is_not_fooled_by_the_start_before(stack):
         services:
           web:
             image: ${TINY_IMAGE}
-            command: [sh, -c, "test -f /was && sleep 1; touch /was; echo up and running; exec sleep 60"]
+            command: [sh, -c, "test -f /was && sleep 1; touch /was; echo up and running; exec sleep 3600"]
             stop_grace_period: 0s
             x-moorage: {ready: {log: up and running}}
     """)

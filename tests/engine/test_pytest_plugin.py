@@ -28,7 +28,7 @@ COMPOSE = """
       db:
         image: {image}
         init: true
-        command: sleep 60
+        command: sleep 3600
         x-moorage: {{ready: {{exec: "true"}}}}
 """
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -227,7 +227,7 @@ def test_a_stack_from_code(run: Run, project: Project, tiny_image: str) -> None:
                     environment={{"PRICE": "5 $"}}, volumes=["pages:/data"],
                     healthcheck=HealthCheck(test=["CMD", "test", "-d", "/data"], interval="30s"),
                 ),
-                "late": Service(image="{tiny_image}", command="sleep 60", init=True, depends_on=["web"],
+                "late": Service(image="{tiny_image}", command="sleep 3600", init=True, depends_on=["web"],
                                 ready={{"exec": "true"}}, extra={{"hostname": "late"}}),
             }})
 

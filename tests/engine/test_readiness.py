@@ -182,7 +182,7 @@ async def test_health_check_of_the_image(stack, docker_client):
     )
     try:
         await becomes_ready(s)
-        never = "command: sleep 60, healthcheck: {disable: true}"
+        never = "command: sleep 3600, healthcheck: {disable: true}"
         s.compose(f"services: {{web: {{build: ., stop_grace_period: 0s, {never}}}}}")
         await becomes_ready(s, at_least=0.2)
     finally:

@@ -27,7 +27,7 @@ def meeting(name, *others, more=""):
     heard = " && ".join(f"test -f /shared/{other}" for other in (name, *others))
     return (
         f'{name}: {{image: "${{TINY_IMAGE}}", stop_grace_period: 0s, volumes: ["shared:/shared"], '
-        f'command: [sh, -c, "touch /shared/{name}; exec sleep 60"], {more}'
+        f'command: [sh, -c, "touch /shared/{name}; exec sleep 3600"], {more}'
         f'healthcheck: {{test: "{heard}", interval: 20s}}}}'
     )
 
@@ -62,7 +62,7 @@ async def test_what_is_independent_starts_side_by_side(stack):
 async def test_a_dependency_without_a_health_check_may_be_waited_for(stack):
     s = stack(f"""
         services:
-          db: {{image: "${{TINY_IMAGE}}", command: [sh, -c, "sleep 0.6; touch /ready; exec sleep 60"], stop_grace_period: 0s,
+          db: {{image: "${{TINY_IMAGE}}", command: [sh, -c, "sleep 0.6; touch /ready; exec sleep 3600"], stop_grace_period: 0s,
                 x-moorage: {{ready: {{exec: "test -f /ready"}}}}}}
           web: {{{SLEEP}, depends_on: {{db: {{condition: service_healthy}}}}}}
     """)
@@ -238,7 +238,7 @@ async def test_a_replica_that_fails_fails_the_service(stack, machine_state):
         services:
           web:
             image: ${TINY_IMAGE}
-            command: [sh, -c, "ls /sys/class/net >/dev/null; case $$(hostname -i) in *[02468]) exit 5;; esac; exec sleep 60"]
+            command: [sh, -c, "ls /sys/class/net >/dev/null; case $$(hostname -i) in *[02468]) exit 5;; esac; exec sleep 3600"]
             stop_grace_period: 0s
             deploy: {replicas: 2}
     """)

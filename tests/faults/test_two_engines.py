@@ -249,7 +249,7 @@ def test_postgresql_is_dumped_and_loaded_there(both, how, docker_client):
 
 def test_ports_are_refused_and_nothing_is_done(both):
     """They would be leased and asked on this machine, and be open on the other one."""
-    both.project.compose(f"services: {{web: {{image: '{both.image}', command: sleep 60, ports: ['8080:80']}}}}")
+    both.project.compose(f"services: {{web: {{image: '{both.image}', command: sleep 3600, ports: ['8080:80']}}}}")
     with named(both, "the current context"):
         refused = both.project.moorage("up", exit_code=2).stderr
         assert "services.web.ports: the engine at" in refused

@@ -114,7 +114,7 @@ def test_a_failure_is_told_and_drift_is_mended(
         (message,) = [one for one in came if one["subject"] == told]
         assert "exit code 3" in message["body"]
         assert "It was undone." in message["body"]
-    project.compose(WEB.format(image=tiny_image, command="sleep 60"))
+    project.compose(WEB.format(image=tiny_image, command="sleep 3600"))
     project.moorage("up")
     in_project(
         hub_address,
@@ -139,7 +139,7 @@ def test_a_dead_run_becomes_crashed_and_is_swept_up(
     monkeypatch.setattr(automations, "_BEAT_MISSED_S", 40)
     automations.ensure_own(address)
     project.compose(
-        WEB.format(image=tiny_image, command="sleep 60").replace(
+        WEB.format(image=tiny_image, command="sleep 3600").replace(
             "init: true", "init: true, x-moorage: {ready: {exec: 'false', timeout: 200s}}"
         )
     )

@@ -48,7 +48,7 @@ def test_a_private_image_is_pulled_with_the_block_and_refused_without(
     docker_client: docker.DockerClient,
 ) -> None:
     registry = private_image.partition("/")[0]
-    project.compose(f"services: {{web: {{image: '{private_image}', init: true, command: sleep 60}}}}")
+    project.compose(f"services: {{web: {{image: '{private_image}', init: true, command: sleep 3600}}}}")
     save_block(
         hub_address,
         "from prefect_docker import DockerRegistryCredentials as Login\n"

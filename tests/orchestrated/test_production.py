@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.orchestrated, pytest.mark.timeout(900)]
 
-WEB = "services: {{web: {{image: '{image}', init: true, command: sleep 60, environment: {{A: '{a}'}}}}}}"
+WEB = "services: {{web: {{image: '{image}', init: true, command: sleep 3600, environment: {{A: '{a}'}}}}}}"
 SUBFLOW = """
 import os
 from prefect import flow

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.orchestrated, pytest.mark.timeout(600)]
 WEB = "services: {{web: {{image: '{image}', init: true, command: {command}, x-moorage: {{ready: {ready}}}}}}}"
 
 
-def compose(project: Project, image: str, command: str = "sleep 60", ready: str = "{exec: 'true'}") -> None:
+def compose(project: Project, image: str, command: str = "sleep 3600", ready: str = "{exec: 'true'}") -> None:
     project.compose(WEB.format(image=image, command=command, ready=ready))
 
 
@@ -72,7 +72,7 @@ GATED = """
       web:
         image: '{image}'
         init: true
-        command: sleep 60
+        command: sleep 3600
         volumes: ['./gate:/gate']
         x-moorage: {{ready: {{exec: 'test -e /gate/open', timeout: 200s}}}}
 """

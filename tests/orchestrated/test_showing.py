@@ -86,7 +86,7 @@ def test_a_failed_run_says_why_and_what_was_undone(
     project.compose(
         f"""
         services:
-          db: {{image: '{tiny_image}', command: sleep 60, init: true}}
+          db: {{image: '{tiny_image}', command: sleep 3600, init: true}}
           web:
             image: '{tiny_image}'
             environment: {{API_TOKEN: '{SECRET}'}}

@@ -50,7 +50,7 @@ def test_up_from_the_wheel_beside_a_decoy(
     installed: Installed, tiny_image: str, stack_prefix: str, machine_state: MachineState, moorage_home: Path
 ) -> None:
     """`up` starts a hub from the wheel's own flows; nothing of the directory is imported."""
-    service = f"{{image: '{tiny_image}', command: sleep 60, init: true, x-moorage: {{ready: {{exec: 'true'}}}}}}"
+    service = f"{{image: '{tiny_image}', command: sleep 3600, init: true, x-moorage: {{ready: {{exec: 'true'}}}}}}"
     (installed.decoy / "compose.yaml").write_text(f"services: {{web: {service}}}\n")
     try:
         found = json.loads(installed.run("moorage", "up", "--name", stack_prefix, "--json"))
@@ -64,7 +64,7 @@ def test_up_from_the_wheel_beside_a_decoy(
 def test_ci_and_plugin_from_the_wheel_beside_a_decoy(
     installed: Installed, tiny_image: str, stack_prefix: str, machine_state: MachineState, moorage_home: Path
 ) -> None:
-    service = f"{{image: '{tiny_image}', command: sleep 60, init: true, x-moorage: {{ready: {{exec: 'true'}}}}}}"
+    service = f"{{image: '{tiny_image}', command: sleep 3600, init: true, x-moorage: {{ready: {{exec: 'true'}}}}}}"
     (installed.decoy / "compose.yaml").write_text(f"services: {{web: {service}}}\n")
     test = "def test(moorage_stack): assert moorage_stack.exec('web', 'true').exit_code == 0\n"
     (installed.decoy / "test_it.py").write_text(test)

@@ -92,26 +92,26 @@ class Run:
         )
         self.spans.append(span)
 
-    def ended(self, outcome: RunOutcome | None = None) -> None:
-        """Write down when the steps were done, and how the run ended (None: it has not yet)."""
-        if self.record is None:
-            return
-        facts: dict[str, Any] = {"spans": tuple(self.spans)}
-        if outcome:
-            facts |= {"outcome": outcome, "finished_at": self.world.clock.now()}
-        self.record = self.record.model_copy(update=facts)
-        self.world.store.update_run(self.record)
+    def rewrite(self, **facts: Any) -> None:
+        """Change what is on record. What the registry did not take is not kept here: a later call would write it."""
+        if self.record is not None:
+            changed = self.record.model_copy(update=facts)
+            self.world.store.update_run(changed)
+            self.record = changed
 
     def close(self, outcome: RunOutcome) -> None:
         """Write down that the run has ended. Where that call fails, the registry knows whether it is done."""
+        ended: dict[str, Any] = {"outcome": outcome, "finished_at": self.world.clock.now()}
         try:
             if self.record:
-                self.ended(outcome)
+                self.rewrite(spans=tuple(self.spans), **ended)
             else:
-                self.world.store.close_run(self.id, outcome, self.world.clock.now())
+                self.world.store.close_run(self.id, outcome, ended["finished_at"])
         except Exception:
             if not self.is_closed_as(outcome):
                 raise
+            if self.record:
+                self.record = self.record.model_copy(update=ended)
 
     def is_closed_as(self, outcome: RunOutcome) -> bool:
         """True: the registry says so. False too where it cannot be read."""

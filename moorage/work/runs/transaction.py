@@ -179,7 +179,7 @@ async def _fail(run: Run, error: BaseException) -> BaseException:
     """Report and undo; gives the error to raise."""
     path = await in_thread(lambda: _report(run, error))
     with suppress(Exception):  # the undo comes first
-        await in_thread(run.ended)
+        await in_thread(lambda: run.rewrite(spans=tuple(run.spans)))
     # Before anything was created there is nothing to look at.
     wanted = (
         run.request and run.request.keep_failed and run.generation and not isinstance(error, asyncio.CancelledError)

@@ -278,8 +278,7 @@ def take_safety(about: Subject, safety: Path, stop: threading.Event) -> Snapshot
 def note(run: Run, facts: dict[str, Any]) -> None:
     """Write down how far a restore, or the undo of one, has got."""
     assert run.record is not None  # noqa: S101 - written down before
-    run.record = run.record.model_copy(update={"arguments": dict(facts)})
-    run.world.store.update_run(run.record)
+    run.rewrite(arguments=dict(facts))
 
 
 async def put_back(run: Run, facts: dict[str, Any]) -> None:
