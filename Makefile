@@ -69,6 +69,7 @@ demo-down: setup ## remove the demo with its volumes and ports, stop the hub
 
 .PHONY: test test-unit test-machines wheel packaging faults torture test-engines test-dagger bench
 test: engine setup images browser ## every test, on a real engine (fails without one)
+	@if ((EUID == 0)); then scripts/engine-root docker-26.1 >/dev/null; fi # one more engine, which only root can have
 	@$(BIN)/pytest -n $(JOBS) --dist worksteal --durations=20 -m '$(NOT_IN_TEST)' $(PYTEST_ARGS)
 
 test-unit: setup ## the fast tests: no engine, no Prefect server

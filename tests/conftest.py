@@ -26,6 +26,7 @@ from hypothesis import settings as hypothesis_settings
 from tests import counts, leftovers
 from tests.commands import CommandServer
 from tests.faults import table
+from tests.nested import SESSION_VARIABLE, WORKER_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,16 +36,14 @@ if TYPE_CHECKING:
 pytest.register_assert_rewrite("tests.properties.transactions")
 
 ROOT = Path(__file__).resolve().parent.parent
-WORKER = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
+WORKER = os.environ.get(WORKER_VARIABLE, "gw0")
 TINY_IMAGES = ("busybox:1.36", "moorage-base/tiny:1")
 
 # --- a home of its own ---------------------------------------------------------------------------------------
 #
 # Set while this file is imported, not in a fixture: Prefect reads its settings when a test module imports it.
 
-WORKER_OF_XDIST = "PYTEST_XDIST_WORKER" in os.environ
-SESSION_VARIABLE = "TESTS_SESSION"
-"""Names the session's directory to the workers of pytest-xdist, and marks every process that a test leads to."""
+WORKER_OF_XDIST = WORKER_VARIABLE in os.environ
 
 
 def _session_directory() -> Path:
@@ -157,6 +156,12 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     """What was counted, and the faults that were survived; here, so that it is loaded in every run."""
     counts.print_counts(terminalreporter)
     table.print_faults(terminalreporter)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A run inside a run would take the home, the hub and the sockets of the one around it for its own."""
+    if WORKER_OF_XDIST and not hasattr(config, "workerinput"):
+        raise pytest.UsageError(f"{WORKER_VARIABLE} is of another run: start this one with tests.nested.environment()")
 
 
 def pytest_report_header() -> str:

@@ -6,12 +6,12 @@ The engine is started out of its root, the images are loaded, and the tests of e
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+from tests import nested
 from tests.conftest import ROOT
 from tests.engines.rooted import RootedEngine
 from tests.engines.rows import ENVIRONMENT, row
@@ -64,7 +64,8 @@ def _environment(place: Path, address: str) -> dict[str, str]:
     docker = place / "docker"
     docker.mkdir()
     (place / "tmp").mkdir()
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("DOCKER_", "BUILDX_", "BUILDKIT_"))}
+    own = nested.environment()
+    kept = {key: value for key, value in own.items() if not key.startswith(("DOCKER_", "BUILDX_", "BUILDKIT_"))}
     return {**kept, "DOCKER_HOST": address, "DOCKER_CONFIG": str(docker), "TMPDIR": str(place / "tmp")}
 
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests import leftovers
-from tests.conftest import ROOT, SESSION_VARIABLE, stacks_of
+from tests import leftovers, nested
+from tests.conftest import ROOT, stacks_of
 from tests.orchestrated.conftest import wait_for
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.engine, pytest.mark.orchestrated, pytest.mark.timeout(600)]
 
 HELD = ROOT / "tests" / "faults" / "held_tests.py"
-OF_THE_OUTER_RUN = (SESSION_VARIABLE, "PYTEST_XDIST_WORKER", "PYTEST_XDIST_TESTRUNUID", "PYTEST_CURRENT_TEST")
 
 
 @pytest.mark.parametrize(
@@ -33,7 +32,7 @@ OF_THE_OUTER_RUN = (SESSION_VARIABLE, "PYTEST_XDIST_WORKER", "PYTEST_XDIST_TESTR
     ],
 )
 def test_nothing_is_left(how: str, tmp_path: Path, docker_client: docker.DockerClient, tiny_image: str) -> None:
-    environment = {key: value for key, value in os.environ.items() if key not in OF_THE_OUTER_RUN}
+    environment = nested.environment()
     environment |= {"TESTS_HELD": str(tmp_path), "TESTS_FAIL": "yes" if how == "failure" else ""}
     command = [
         sys.executable,
@@ -78,7 +77,7 @@ def test_nothing_is_left(how: str, tmp_path: Path, docker_client: docker.DockerC
 
 
 def test_ctrl_c_is_not_taken_for_a_failure_of_one_test(tmp_path: Path) -> None:
-    environment = {key: value for key, value in os.environ.items() if key not in OF_THE_OUTER_RUN}
+    environment = nested.environment()
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", str(HELD), "-k", "alone"]
     with subprocess.Popen(
         command, cwd=ROOT, env=environment | {"TESTS_HELD": str(tmp_path)}, stdout=subprocess.PIPE, text=True
