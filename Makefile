@@ -95,7 +95,7 @@ faults: engine setup images ## failure and SIGKILL at every step, many commands 
 torture: engine setup images ## an hour (TORTURE_S) of random verbs while engine, hub and disks fail, histories checked (root)
 	@TORTURE_S=$(TORTURE_S) $(BIN)/pytest tests/torture -m exhaustive $(PYTEST_ARGS)
 
-test-engines: engine setup images ## every verb on Docker 20.10 to 29 and Podman 5 (root), or ENGINES='docker-29 …'; writes docs/engines.md
+test-engines: engine setup images ## every verb on Docker 20.10 to 29, rootless, and Podman 5 (root), or ENGINES='docker-29 …'; writes docs/engines.md
 	@$(BIN)/python -m tests.engines.matrix $(ENGINES)
 
 test-dagger: engine setup images ## tests that need Dagger: set _EXPERIMENTAL_DAGGER_CLI_BIN and _RUNNER_HOST to CLI and engine

@@ -6,6 +6,7 @@ tests of a parallel run have different ones.
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import secrets
@@ -54,7 +55,14 @@ def _session_directory() -> Path:
     # Short and under /tmp: a unix socket's path may have 107 characters.
     made = Path(tempfile.gettempdir()) / f"moorage-tests-{secrets.token_hex(3)}"
     made.mkdir(mode=0o700)
+    atexit.register(_remove, made, os.getpid())
     return made
+
+
+def _remove(made: Path, by: int) -> None:
+    """For programs that import this file and are no tests; after tests it is gone already. Not for forked children."""
+    if os.getpid() == by:
+        shutil.rmtree(made, ignore_errors=True)
 
 
 def stacks_of(session: Path) -> str:

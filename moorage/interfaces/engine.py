@@ -20,6 +20,12 @@ class Engine(Protocol):
     def product(self) -> str:
         """Name of the engine, as it was when it was first asked: `Docker Engine`, `Podman Engine`. As `ping`."""
 
+    def is_rootless(self) -> bool:
+        """Whether a user runs it who is not root: its containers' addresses are in a network of its own. As `ping`."""
+
+    def has_limits(self) -> bool:
+        """Whether it has control groups, without which it keeps no limits and measures nothing. As `ping`."""
+
     def place(self) -> EnginePlace:
         """Where it is, and what names it; it is not asked. Raises EngineUnavailableError: its context is gone."""
 

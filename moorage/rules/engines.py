@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from moorage.errors import DefinitionError, OtherEngineError, UnsupportedByBackendError
 from moorage.model.definition import Check, Config, Service
@@ -13,6 +13,7 @@ DOCKER = "Docker Engine"
 """What Docker calls itself here; whatever calls itself otherwise speaks Docker's API, with gaps (docs/engines.md)."""
 _FOREIGN_NAMES = ("docker.io/library/", "docker.io/", "localhost/")
 _OVER_THE_NETWORK = (Check.HTTP, Check.TCP)
+_LIMITS = ("cpu_count", "cpu_percent", "cpu_quota", "cpu_shares", "cpus", "cpuset", "mem_limit", "pids_limit")
 
 
 def is_same(recorded: EngineRecord | None, now: EngineRecord) -> bool:
@@ -57,6 +58,47 @@ def refuse_far(services: Mapping[str, Service], place: EnginePlace) -> None:
                 service=name,
                 key=f"services.{name}.{key}",
             )
+
+
+def refuse_apart(services: Mapping[str, Service]) -> None:
+    """Raises DefinitionError if a port has to be asked that is not published, and so cannot be reached.
+
+    For rootless engines, which have their containers in a network of their own.
+    """
+    for name, service in services.items():
+        ready = service.ready
+        if ready is None or ready.check not in _OVER_THE_NETWORK or not service.replicas or not ready.port:
+            continue
+        if all((port.target, port.protocol) != (ready.port, "tcp") for port in service.ports):
+            key = f"services.{name}.x-moorage.ready.{ready.check}"
+            raise DefinitionError(
+                f"{key}: port {ready.port} is not published, and the addresses of a rootless engine's containers "
+                "cannot be reached",
+                hint=f"Publish it (`ports: ['{ready.port}']`), or use a health check or `x-moorage.ready: "
+                "{exec: …}`.",
+                service=name,
+                key=key,
+            )
+
+
+def without_limits(product: str, config: Config) -> Iterator[str]:
+    """What to say of limits that an engine without control groups does not keep."""
+    for name, service in config["services"].items():
+        keys = [key for key in _LIMITS if service.get(key)]
+        deploy = ((service.get("deploy") or {}).get("resources") or {}).get("limits") or {}
+        keys += [f"deploy.resources.limits.{key}" for key in deploy]
+        if keys:
+            yield f"services.{name}: {', '.join(keys)}: no effect: this {product} is rootless and has no control groups"
+
+
+def refuse_measuring(product: str) -> UnsupportedByBackendError:
+    """The error for an engine that measures nothing."""
+    return UnsupportedByBackendError(
+        f"stats: this {product} is rootless and has no control groups: it does not measure what containers use",
+        backend=product,
+        key="stats",
+        hint="A rootless engine has them where systemd hands control groups of version 2 on to users.",
+    )
 
 
 def refuse_files(product: str, volume: str) -> None:

@@ -34,6 +34,12 @@ class FakeEngine(Engine):
     def product(self) -> str:
         return self.machine.product
 
+    def is_rootless(self) -> bool:
+        return self.machine.is_rootless
+
+    def has_limits(self) -> bool:
+        return self.machine.has_limits
+
     def place(self) -> EnginePlace:
         return self.machine.place
 

@@ -131,6 +131,8 @@ class FakeMachine:
         self.clock: Clock = clock or RunningClock()
         self.place = EnginePlace(address="memory:")
         self.product = engines.DOCKER
+        self.is_rootless = False
+        self.has_limits = True
         self.identity = "memory"
         self._numbers = count(1)
 

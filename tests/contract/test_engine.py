@@ -686,6 +686,7 @@ class TestOwners:
     def test_ping(self, bench):
         assert bench.engine.ping()[0].isdigit()
         assert bench.engine.product().endswith(" Engine")
+        assert (bench.engine.is_rootless(), bench.engine.has_limits()) == (False, True)
 
 
 class TestImages:

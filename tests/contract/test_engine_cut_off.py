@@ -24,6 +24,8 @@ HOME = "0123456789ab"
 ENGINE: dict[str, Callable[[DockerEngine], Any]] = {
     "ping": lambda e: e.ping(),
     "product": lambda e: e.product(),
+    "is_rootless": lambda e: e.is_rootless(),
+    "has_limits": lambda e: e.has_limits(),
     "place": lambda e: e.place(),
     "identity": lambda e: e.identity(),
     "observe": lambda e: e.observe("s"),

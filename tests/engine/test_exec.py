@@ -7,6 +7,7 @@ import hashlib
 import os
 import pty
 import random
+import select
 import signal
 import struct
 import subprocess
@@ -79,10 +80,10 @@ async def test_on_a_terminal_it_gets_one(web):
         os.chdir(web.path)
         os.execv(MOORAGE, [MOORAGE, "exec", "--name", web.name, "web", "sh", "-c", SHOW_SIZES])
     resize(terminal, 33, 101, child)
-    said = read_until(terminal, b"ready")
+    said = read_until(terminal, b"ready", told=child)
     assert b"tty\r\n33 101" in said
     resize(terminal, 44, 122, child)
-    assert b"44 122" in read_until(terminal, b"44 122")
+    assert b"44 122" in read_until(terminal, b"44 122", told=child)
     os.write(terminal, b"\x03")
     assert b"interrupted in there" in read_until(terminal, b"interrupted in there")
     assert exit_code_of(child) == 9
@@ -102,10 +103,14 @@ def resize(terminal, rows, columns, child):
     os.kill(child, signal.SIGWINCH)
 
 
-def read_until(terminal, mark):
+def read_until(terminal, mark, told=None):
+    """`told`: a process that is told meanwhile, again and again, of a new size: an engine may lose what it was told."""
     said = b""
     while mark not in said:
-        said += os.read(terminal, 4096)
+        if told is not None:
+            os.kill(told, signal.SIGWINCH)
+        if select.select([terminal], [], [], 1.0)[0]:
+            said += os.read(terminal, 4096)
     return said
 
 

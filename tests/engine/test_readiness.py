@@ -142,6 +142,18 @@ async def test_every_kind_of_check(stack):
     assert (await s.plan()).empty
 
 
+async def test_a_port_that_is_not_published(stack):
+    s = stack("""
+        services:
+          web:
+            image: "${TINY_IMAGE}"
+            command: httpd -f -p 80
+            stop_grace_period: 0s
+            x-moorage: {ready: {tcp: 80}}
+    """)
+    assert (await s.up()).services["web"].ready
+
+
 async def test_a_check_whose_arguments_have_blanks(stack):
     """An engine may cut its arguments at them; what is asked, by us and by the engine, is what the definition says.
 

@@ -5,7 +5,9 @@ Mounts, network and processes have been left behind: what is mounted here ends w
 
 from __future__ import annotations
 
+import os
 import resource
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,9 @@ from pathlib import Path
 from tests.engines.rows import Row
 from tests.faults.own_engine import OwnEngine
 
+_USER = 1000
+"""Who runs a rootless engine: `scripts/engine-root` has made him."""
+_TUN = os.makedev(10, 200)
 _OWN_FOLDERS = {"proc": "proc", "run": "tmpfs", "tmp": "tmpfs", "var/tmp": "tmpfs"}
 
 
@@ -36,14 +41,45 @@ class RootedEngine(OwnEngine):
         inside = self.root / self.place.relative_to("/")
         inside.mkdir(parents=True)
         subprocess.run(["mount", "--bind", self.place, inside], check=True)
+        if self.row.is_rootless:
+            self._let_in()
+
+    def _let_in(self) -> None:
+        """What a user needs besides: the folder of his engine, and the device of user-mode networks, as distributions have
+        it."""
+        folder = self.root / "dev/net"
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], check=True)
+        os.mknod(folder / "tun", stat.S_IFCHR | 0o666, _TUN)
+        (folder / "tun").chmod(0o666)
+        for path in (self.place, self.place / "runtime"):
+            path.mkdir(exist_ok=True)
+            os.chown(path, _USER, _USER)
 
     def command(self) -> list[str]:
         if self.row.is_podman:
             own = self._podman()
+        elif self.row.is_rootless:
+            own = self._rootless()
         else:
             # Their control groups are the kernel's, not of any namespace: by this name they are found at the end.
             own = [*super().command(), f"--cgroup-parent=/{self.place.parent.name}", *self.row.options]
         return ["unshare", "--mount", sys.executable, "-m", "tests.engines.pivot", str(self.root), *own]
+
+    def _rootless(self) -> list[str]:
+        """As its packages start it for a user, who has no service manager here."""
+        runtime = self.place / "runtime"
+        user = ["setpriv", f"--reuid={_USER}", f"--regid={_USER}", "--init-groups"]
+        script = ["sh", "/usr/share/docker.io/contrib/dockerd-rootless.sh"]
+        folders = [f"--data-root={self.place}/data", f"--exec-root={runtime}/exec", f"--pidfile={runtime}/pid"]
+        return [
+            *user,
+            "env",
+            "HOME=/home/engine",
+            f"XDG_RUNTIME_DIR={runtime}",
+            *script,
+            f"--host={self.address}",
+            *folders,
+        ]
 
     def _podman(self) -> list[str]:
         """With limits that its builder may set: it would ask for more than this process has, which only some may."""

@@ -15,8 +15,9 @@ of its own. A number leads to the sentence with which Moorage refuses what that 
 
 Docker builds with the buildx of its own distribution: Debian 12 has none, that of Debian 13 is too old for Compose, and then
 the engine's own builder is used. "build with RUN --mount" is by BuildKit, with a buildx that Compose uses; by the engine's own
-builder it is refused. On Podman all builds go by its own builder, and the times of log entries are whole seconds. Not tried:
-control groups of the second kind, rootless engines, other processors than x86-64, Docker Desktop.
+builder it is refused. On Podman all builds go by its own builder, and the times of log entries are whole seconds. The
+rootless one has control groups of the first kind, which it cannot use. Not tried: control groups of the second kind, other
+processors than x86-64, Docker Desktop.
 
 """
 _SENTENCES = "\n## What is refused\n\n"

@@ -26,6 +26,7 @@ from moorage.rules import engines
 from moorage.settings import Settings
 from moorage.testing import FakeMachine, Killed, MemoryFiles, MemoryStore, fail_at, fake_world, faulty
 from moorage.work.definitions.request import UpRequest
+from moorage.work.definitions.resolve import resolve
 from moorage.work.operations.down import down
 from moorage.work.operations.release_ports import release
 from moorage.work.operations.restart import restart
@@ -35,6 +36,7 @@ from moorage.work.operations.start import start
 from moorage.work.operations.stop import stop
 from moorage.work.operations.sweep import sweep
 from moorage.work.operations.up import up
+from moorage.work.queries.plan import plan_up
 from moorage.work.queries.status import status
 from moorage.work.runs.context import Context
 
@@ -175,6 +177,47 @@ def test_what_is_to_be_reached_on_another_machine_is_refused(service, key):
     engines.refuse_far({"web": service.model_copy(update={"replicas": 0})}, FAR)
     with pytest.raises(DefinitionError, match=rf"services\.web\.{key}: the engine at tcp://far:2376 is on another"):
         engines.refuse_far({"web": service}, FAR)
+
+
+def test_what_is_not_published_cannot_be_asked_behind_a_rootless_engine():
+    asked = Service(name="web", ready=ReadyCheck(check=Check.TCP, port=80))
+    with pytest.raises(DefinitionError, match=r"services\.web\.x-moorage\.ready\.tcp: port 80 is not published"):
+        engines.refuse_apart({"web": asked})
+    engines.refuse_apart(
+        {
+            "published": asked.model_copy(update={"ports": (PortMapping(service="web", target=80),)}),
+            "not-started": asked.model_copy(update={"replicas": 0}),
+            "any-port": Service(name="any", ready=ReadyCheck(check=Check.HTTP, path="/")),
+            "no-network": Service(name="b", ready=ReadyCheck(check=Check.EXEC, command=("true",))),
+        }
+    )
+
+
+def test_limits_that_a_rootless_engine_does_not_keep_are_named():
+    limited = {
+        "mem_limit": "64m",
+        "cpus": 0.5,
+        "deploy": {"resources": {"limits": {"pids": 10}, "reservations": {"cpus": 1}}},
+    }
+    said = [*engines.without_limits("Docker Engine", {"services": {"web": limited, "free": {"image": "x"}}})]
+    assert [one.partition(": no effect")[0] for one in said] == [
+        "services.web: cpus, mem_limit, deploy.resources.limits.pids"
+    ]
+
+
+def test_a_plan_for_a_rootless_engine_says_what_has_no_effect_and_refuses_what_cannot_be_reached(both):
+    both.one.is_rootless, both.one.has_limits = True, False
+    world, request = both.world(both.one), UpRequest(source=Source(directory=both.directory))
+    file = both.directory / "compose.yaml"
+    file.write_text(
+        '{"name": "shop", "services": {"db": {"image": "app:1", "deploy": {"resources": {"limits": {"cpus": 1}}}}}}'
+    )
+    said = asyncio.run(plan_up(world, resolve(world, request))).plan.notices
+    assert any(one.startswith("services.db: deploy.resources.limits.cpus: no effect") for one in said), said
+    ready = '"x-moorage": {"ready": {"tcp": 80}}'
+    file.write_text(f'{{"name": "shop", "services": {{"db": {{"image": "app:1", {ready}}}}}}}')
+    with pytest.raises(DefinitionError, match="the addresses of a rootless engine's containers cannot be reached"):
+        both.up(world)
 
 
 def test_what_needs_no_network_may_be_on_another_machine():

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from moorage.errors import EngineError, EngineUnavailableError
+from moorage.errors import EngineError, EngineUnavailableError, UnsupportedByBackendError
 from moorage.testing import FakeMachine, ManualClock, MemoryFiles, MemoryStore, fake_world
 from moorage.work.queries.usage import Meter
 
@@ -36,6 +36,14 @@ def looked(error: Exception) -> list[str]:
 
 def test_one_that_is_refused_hides_no_other() -> None:
     assert "good" in looked(EngineError("refused"))
+
+
+def test_an_engine_that_measures_nothing_says_so() -> None:
+    machine = FakeMachine(ManualClock())
+    machine.is_rootless, machine.has_limits = True, False
+    meter = Meter(fake_world(machine, MemoryStore(), MemoryFiles()), ["good"])
+    with pytest.raises(UnsupportedByBackendError, match="it does not measure what containers use"):
+        asyncio.run(meter.look())
 
 
 def test_an_engine_that_is_away_is_an_error() -> None:

@@ -72,6 +72,7 @@ class DockerEngine(Engine):
         self._chosen = chosen or ChosenEngine()
         self._connected: PatientClient | None = None
         self._identity: str | None = None
+        self._own_network: bool | None = None
 
     @property
     def address(self) -> str:
@@ -87,6 +88,21 @@ class DockerEngine(Engine):
 
     def product(self) -> str:
         return self.client.product
+
+    def is_rootless(self) -> bool:
+        if self.product() == engines.DOCKER:
+            return self.client.is_rootless
+        if self._own_network is None:
+            with self.speaking():
+                said = self.client.info()
+            self._own_network = any("rootless" in str(one) for one in said.get("SecurityOptions") or ())
+        return self._own_network
+
+    def has_limits(self) -> bool:
+        if not self.is_rootless():  # root's engine always has them
+            return True
+        with self.speaking():
+            return str(self.client.info().get("CgroupDriver")) != "none"
 
     def place(self) -> EnginePlace:
         found = self._chosen.endpoint

@@ -33,6 +33,8 @@ class PatientClient(docker.APIClient):
     limit_s: float
     product: str
     """What the engine is, in its own words: `Docker Engine`, `Podman Engine`."""
+    is_rootless: bool
+    """Whether RootlessKit is among its parts, as in Docker's own way to do without root."""
     patient = False
     """Not while it connects: that is tried again."""
 
@@ -51,6 +53,7 @@ class PatientClient(docker.APIClient):
             self.base_url = _THROUGH_SSH
         said = self.version(api_version=False)
         self.product = _product(said)
+        self.is_rootless = any(one.get("Name") == "rootlesskit" for one in said.get("Components") or ())
         self._version = _agreed(said)
 
     def merge_environment_settings(self, *asked: Any) -> Any:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from moorage.interfaces import World
+from moorage.model.definition import Service
 from moorage.model.lease import Lease
 from moorage.model.state import Observed, StackState, StackStatus
 from moorage.model.step import Plan
@@ -51,11 +52,11 @@ async def plan_up(
     """The plan of an `up` from what is there now. Touches nothing. `excluded` ports are not to be leased.
 
     `to_start` False: only images are made, so that no port has to be reached. Raises DefinitionError: dependencies in a
-    circle, a name that another stack has, ports on another machine.
+    circle, a name that another stack has, ports on another machine, or behind a rootless engine.
     """
     graph.order(resolved.definition.services)
     if to_start:
-        await in_thread(lambda: engines.refuse_far(resolved.definition.services, world.engine.place()))
+        await in_thread(lambda: _refuse_unreachable(world, resolved.definition.services))
     leases = await in_thread(lambda: preview_leases(world, resolved, excluded))
     desired, observed = await asyncio.gather(
         in_thread(lambda: desire(world, resolved, leases)),
@@ -70,6 +71,12 @@ async def plan_up(
     return PlannedUp(resolved, desired, observed, plan)
 
 
+def _refuse_unreachable(world: World, services: Mapping[str, Service]) -> None:
+    engines.refuse_far(services, world.engine.place())
+    if world.engine.is_rootless():
+        engines.refuse_apart(services)
+
+
 def _without_a_step(world: World, resolved: Resolved) -> Iterator[str]:
     """What an `up` changes besides its steps, for those who are to approve it."""
     if resolved.request.ttl_s is not None:
@@ -79,6 +86,8 @@ def _without_a_step(world: World, resolved: Resolved) -> Iterator[str]:
             f"name: {other!r} is a plain Compose project, so this stack is {resolved.name!r}; "
             f"`docker compose -p {other} down` ends that one"
         )
+    if not world.engine.has_limits():
+        yield from engines.without_limits(world.engine.product(), resolved.definition.config)
     asks = resolved.request.approve or resolved.definition.approve
     if not asks and wants_approval(world, resolved.name) and not is_for_production(world, resolved.name):
         yield "approval: from now on, nobody is asked any more"

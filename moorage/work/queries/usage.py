@@ -11,7 +11,7 @@ from moorage.interfaces import World
 from moorage.model.event import Action, Event
 from moorage.model.state import Container
 from moorage.model.usage import Sample, StackUsage
-from moorage.rules import usage
+from moorage.rules import engines, usage
 from moorage.work.threads import in_thread
 
 _RUNNING = ("running", "paused")
@@ -26,10 +26,15 @@ class Meter:
         self._stacks = stacks
         self._services = services
         self._noted: set[str] = set()
-        self._before: dict[str, Sample | None] = {}
+        self._before: dict[str, Sample | None] | None = None
 
     async def look(self) -> list[StackUsage]:
-        """What is used since the look before; the first one knows nothing of CPU."""
+        """What is used since the look before; the first one knows nothing of CPU.
+
+        Raises UnsupportedByBackendError: the engine measures nothing.
+        """
+        if self._before is None:
+            await in_thread(self._refuse_without_limits)
         asked = (self._containers(stack) for stack in self._stacks)
         found = self._told(await asyncio.gather(*asked, return_exceptions=True))
         running = [one for containers in found for one in containers if one.state in _RUNNING]
@@ -37,11 +42,16 @@ class Meter:
         now = dict(zip((one.id for one in running), samples, strict=True))
         # Without a limit of its own, a container's is the machine's memory.
         machine = max((s.memory_limit_bytes or 0 for s in samples if s), default=0) or None
-        before, self._before = self._before, now
+        before, self._before = self._before or {}, now
         return [
             usage.of_stack(stack, containers, before, now, machine)
             for stack, containers in zip(self._stacks, found, strict=True)
         ]
+
+    def _refuse_without_limits(self) -> None:
+        engine = self._world.engine
+        if not engine.has_limits():
+            raise engines.refuse_measuring(engine.product())
 
     def _told(self, found: Sequence[list[Container] | BaseException]) -> list[list[Container]]:
         """One stack that cannot be looked at hides no other. If there is only one, or no engine, that is the answer."""

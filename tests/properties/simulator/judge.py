@@ -12,7 +12,7 @@ end        after one sweep nothing is half done, and nothing is left over
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,10 @@ class Opened:
     by: Command | None = None
     struck: bool = False
     """Something was made to fail while it was carried out or recovered."""
+    tokens: dict[str, int] = field(default_factory=dict)
+    """Of its volumes: a volume that is emptied is another one afterwards."""
+    late: dict[str, Content] = field(default_factory=dict)
+    """Of a restore: what a stranger wrote into a volume that was about to be emptied. If it never was, this may stay."""
     overtaken: bool = False
     """Of a restore: a stranger has written to the volume since it was copied. Once it is emptied, the copy counts."""
 
@@ -154,7 +158,9 @@ class Judge:
         """What a stranger has done to a stack is as it is."""
         before, self.known[stack] = self.known[stack], self._signature(stack)
         for run in self.stage.store.unfinished_runs(stack):
-            if run.id in self.opened and not run.arguments.get("emptied"):
+            if run.id in self.opened and run.arguments.get("emptied"):
+                self.opened[run.id].late = self._contents(stack)
+            elif run.id in self.opened:
                 if run.operation == Operation.RESTORE and Path(run.arguments["safety"]).exists():
                     self.opened[run.id].overtaken = True
                 self.opened[run.id].content = self._contents(stack)
@@ -246,6 +252,10 @@ class Judge:
         machine = self.stage.machine
         return {n: dict(v.files) for n, v in machine.volumes.items() if labels.ours(v.labels, stack, HOME)}
 
+    def _tokens(self, stack: str) -> dict[str, int]:
+        machine = self.stage.machine
+        return {n: v.token for n, v in machine.volumes.items() if labels.ours(v.labels, stack, HOME)}
+
     def _data(self, command: Command, stack: str, before: dict[str, Any], now: dict[str, Any]) -> None:
         runs = self.stage.store.unfinished_runs(stack)
         for name, (_, files) in before.items():
@@ -299,6 +309,7 @@ class Judge:
                         look(self.stage.machine, self.stage.store, run.stack), self._contents(run.stack)
                     )
                     self.opened[run.id].by = command
+                    self.opened[run.id].tokens = self._tokens(run.stack)
                     self.opened[run.id].struck = command.calls.refused
                     self.opened[run.id].disturbed = run.stack in self.troubled
                 continue
@@ -394,6 +405,9 @@ class Judge:
         content, then = self._contents(stack).get(volume), opened.content.get(volume)
         if run.outcome == RunOutcome.COMMITTED and content not in self.archived[stack]:
             return "the content is not that of the snapshot"
+        never_emptied = self._tokens(stack).get(volume) == opened.tokens.get(volume)
+        if never_emptied and content == opened.late.get(volume):
+            then = content
         if run.outcome != RunOutcome.COMMITTED and content != then:
             return f"the content is not that of before: {content}, not {then}"
         now = look(self.stage.machine, self.stage.store, stack)
