@@ -408,7 +408,7 @@ class Project:
         options = {"stdout": pipe, "stderr": pipe, "stdin": subprocess.DEVNULL, "start_new_session": True} | options
         return subprocess.Popen([_moorage(), *args], cwd=self.path, env=os.environ | self.env, text=True, **options)
 
-    def moorage(self, *args: str, exit_code: int | None = 0, timeout_s: float = 300, **env: str) -> Finished:
+    def moorage(self, *args: str, exit_code: int | None = 0, timeout_s: float = 500, **env: str) -> Finished:
         """Run `moorage ARGS` to its end; fails the test on another exit code (None: any will do).
 
         In a process that is forked with its imports done, which `process` is not.
@@ -416,7 +416,7 @@ class Project:
         ended = _commands.run(args, self.path, os.environ | self.env | env, timeout_s)
         return _checked(Finished(["moorage", *args], *ended), exit_code)
 
-    def process(self, *args: str, exit_code: int | None = 0, timeout_s: float = 300, **env: str) -> Finished:
+    def process(self, *args: str, exit_code: int | None = 0, timeout_s: float = 500, **env: str) -> Finished:
         """The same in an interpreter of its own, for what is about how a process starts and what it imports."""
         done = subprocess.run(
             [_moorage(), *args],
@@ -437,7 +437,7 @@ def _checked(finished: Finished, exit_code: int | None) -> Finished:
     return finished
 
 
-def run_moorage(*args: str, directory: Path, timeout_s: float = 300, **env: str) -> Finished:
+def run_moorage(*args: str, directory: Path, timeout_s: float = 500, **env: str) -> Finished:
     """`moorage ARGS` with no project, forked as `Project.moorage` does it."""
     return Finished(["moorage", *args], *_commands.run(args, directory, os.environ | env, timeout_s))
 

@@ -17,7 +17,7 @@ from tests.conftest import ROOT, Project
 if TYPE_CHECKING:
     import docker
 
-pytestmark = [pytest.mark.engine, pytest.mark.e2e, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.engine, pytest.mark.e2e, pytest.mark.timeout(900)]
 
 EXAMPLE = ROOT / "examples" / "commandcenter"
 

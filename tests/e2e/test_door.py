@@ -27,7 +27,7 @@ from tests.orchestrated.conftest import hub
 if TYPE_CHECKING:
     from moorage.hub.api import HubAddress
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 CLOSED = "This hub serves only the user who started it."
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from moorage.hub.api import HubAddress
     from tests.conftest import MachineState, Project
 
-pytestmark = [pytest.mark.e2e, pytest.mark.engine, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.e2e, pytest.mark.engine, pytest.mark.timeout(900)]
 
 SHOP = """
     services:

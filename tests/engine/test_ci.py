@@ -221,7 +221,7 @@ def test_signals_while_it_comes_up(slow: Project, number: signal.Signals) -> Non
     process = slow.start("ci", "--", "true")
     _until(process, "start web")
     process.send_signal(number)
-    process.communicate(timeout=60)
+    process.communicate(timeout=240)
     assert process.returncode == 130
 
 
@@ -231,7 +231,7 @@ def test_signals_while_it_is_removed_do_not_keep_it_from_that(slow: Project) -> 
     _until(process, "moorage down")
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         process.send_signal(number)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=240)
     assert process.returncode == 7
     assert "removing the stack, please wait" in said
 
@@ -271,7 +271,7 @@ def test_after_kill_9_the_next_call_cleans_up(web: Project, machine_state: Machi
     done = web.moorage("status", "--json")
     assert done.json["state"] == "absent"
     assert "was killed" in done.stderr
-    process.communicate(timeout=60)  # it ends: nobody has its streams any more
+    process.communicate(timeout=240)  # it ends: nobody has its streams any more
     machine_state.assert_same()
     assert "was killed" not in web.moorage("ls").stderr
 
@@ -322,7 +322,7 @@ def test_a_living_ci_is_left_alone(web: Project, machine_state: MachineState) ->
 
 def test_two_at_once_do_not_meet(web: Project) -> None:
     both = [web.start("ci", "--", "sh", "-c", SHOW) for _ in range(2)]
-    said = [process.communicate(timeout=90)[0].splitlines() for process in both]
+    said = [process.communicate(timeout=240)[0].splitlines() for process in both]
     assert [process.returncode for process in both] == [0, 0]
     assert [lines[0] for lines in said] == ["pong", "pong"]
     assert said[0][1] != said[1][1]

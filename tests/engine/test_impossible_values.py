@@ -19,7 +19,7 @@ pytestmark = pytest.mark.engine
 
 
 @pytest.mark.exhaustive
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_the_engine_takes_none_of_them(project: Project, tiny_image: str, record_property: Any) -> None:
     """Compose itself, without Moorage: nothing is created, or what is created does not start."""
     taken = []

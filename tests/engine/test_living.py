@@ -76,7 +76,7 @@ def kill_9(container):
     """SIGKILL to the container's own process, from the host, as the kernel or an operator would do it."""
     container.reload()
     os.kill(container.attrs["State"]["Pid"], signal.SIGKILL)
-    container.wait(timeout=60)
+    container.wait(timeout=240)
 
 
 async def test_what_was_written_stays_and_a_crash_is_mended(stack, free_ports):
@@ -110,7 +110,7 @@ async def test_what_was_written_stays_and_a_crash_is_mended(stack, free_ports):
     # The backend is killed, its dependent gives up; `restart` of the one brings the other back.
     begun = started_at(s)
     kill_9(s.container("backend"))
-    s.container("frontend").wait(timeout=60)
+    s.container("frontend").wait(timeout=240)
     assert (await s.status()).state == StackState.DEGRADED
     found = await s.restart("backend")
     assert found.state == StackState.RUNNING

@@ -46,7 +46,7 @@ def run(project: Project, tiny_image: str, moorage_home: Path, machine_state: Ma
         (project.path / "test_it.py").write_text(dedent(text))
         command = [sys.executable, "-P", "-m", "pytest", "-p", "no:cacheprovider", "-q", *args]
         done = subprocess.run(
-            command, cwd=project.path, env=_environment() | options, capture_output=True, text=True, timeout=110
+            command, cwd=project.path, env=_environment() | options, capture_output=True, text=True, timeout=240
         )
         assert done.returncode == code, done.stdout + done.stderr
         return done

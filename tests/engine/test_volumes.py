@@ -215,7 +215,7 @@ DIES = """
 def dies(s, what, file):
     settings = s.world.settings.model_dump_json()
     done = subprocess.run(
-        [sys.executable, "-c", dedent(DIES), settings, what, s.name, str(file)], env=os.environ, timeout=90
+        [sys.executable, "-c", dedent(DIES), settings, what, s.name, str(file)], env=os.environ, timeout=240
     )
     assert done.returncode == -signal.SIGKILL
 

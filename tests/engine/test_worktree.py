@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import Project
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 COMPOSE = """
 services:
   web:

@@ -34,7 +34,7 @@ def start(*command: str, limit: float = 0, **options: object) -> subprocess.Pope
 def ended(process: subprocess.Popen[str], words: str | None = None) -> tuple[str, str]:
     """What it wrote from now on, when it has ended."""
     with process:
-        return process.communicate(words, timeout=60)
+        return process.communicate(words, timeout=240)
 
 
 def test_exit_codes_are_those_of_a_shell(tmp_path: Path) -> None:

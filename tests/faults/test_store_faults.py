@@ -256,7 +256,7 @@ def test_many_processes_find_the_damage_at_once(path, filled, open_store):
         process.stdin.write(b"go\n")
         process.stdin.flush()
     for process in processes:
-        process.communicate(timeout=60)
+        process.communicate(timeout=240)
     assert [process.returncode for process in processes] == [0] * 8
     store = open_store()
     ports = [held.port for held in store.leases()]

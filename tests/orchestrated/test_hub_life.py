@@ -213,7 +213,7 @@ def test_stop_can_wait_for_runs_and_begins_nothing_new(own: OwnHub, tmp_path: Pa
         assert stopping.stderr
         assert "waiting for " in stopping.stderr.readline()
         later = create_run(address, "sweep", dry_run=True)
-        stopping.communicate(timeout=90)
+        stopping.communicate(timeout=240)
     assert (tmp_path / "trace").read_text() == "begun"
     again = address_in(own.start())
     assert state_of(again, run)["type"] == "COMPLETED"

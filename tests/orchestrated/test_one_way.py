@@ -16,7 +16,7 @@ from tests.architecture.house import ROOT
 if TYPE_CHECKING:
     from tests.conftest import Project
 
-pytestmark = [pytest.mark.engine, pytest.mark.orchestrated, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.engine, pytest.mark.orchestrated, pytest.mark.timeout(900)]
 
 VARIABLE = """
     services:
