@@ -92,7 +92,7 @@ def test_an_engine_behind_tcp_is_reached_from_its_network(web, cli, monkeypatch)
 @pytest.mark.exhaustive
 def test_the_way_to_an_engine_behind_tcp_ends_with_a_killed_run(web, cli, monkeypatch):
     monkeypatch.setenv("MOORAGE_DAGGER_RUNNER_HOST", cli.engine.tcp)
-    with web.start("ci", "--engine", "dagger", "--", "sleep", "60") as process:
+    with web.start("ci", "--engine", "dagger", "--", "sleep", "3600") as process:
         assert wait_until(lambda: cli.session.listening)
         process.kill()
         process.wait()

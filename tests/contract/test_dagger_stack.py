@@ -191,7 +191,7 @@ def test_a_signal_ends_all_of_it(shop, session, number):
 
 
 def test_nothing_is_left_after_a_kill(shop, session):
-    with shop.start("ci", "--engine", "dagger", "--", "sleep", "30") as process:
+    with shop.start("ci", "--engine", "dagger", "--", "sleep", "3600") as process:
         assert wait_until(lambda: "start tunnel of web" in session.events)
         process.kill()
         process.wait()
@@ -275,7 +275,7 @@ def test_a_service_that_ends_shows_its_output(shop, session, tmp_path, code):
 @pytest.mark.exhaustive
 def test_a_service_that_takes_another_with_it(shop, session):
     """The engine kills whatever is bound to a service that has ended; that nobody then reaches either is no surprise."""
-    with shop.start("ci", "--engine", "dagger", "--", "sleep", "30") as process:
+    with shop.start("ci", "--engine", "dagger", "--", "sleep", "3600") as process:
         assert wait_until(lambda: "start tunnel of web" in session.events)
         session.running["db"].end(1)
         assert wait_until(lambda: session.listening == [])

@@ -94,7 +94,7 @@ def test_a_failed_build_leaves_no_container(project, tiny_image, machine_state, 
 
 @pytest.mark.exhaustive
 def test_a_killed_build_leaves_no_container_to_the_next_command(project, tiny_image, machine_state, docker_client):
-    project.write("Dockerfile", f"FROM {tiny_image}\nLABEL who={project.name}\nRUN echo hello; sleep 60\n")
+    project.write("Dockerfile", f"FROM {tiny_image}\nLABEL who={project.name}\nRUN echo hello; sleep 3600\n")
     project.compose("services: {web: {build: .}}")
     with project.start("up", stdout=subprocess.DEVNULL) as process:
         assert any("| hello" in line for line in process.stderr)

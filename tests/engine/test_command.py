@@ -35,7 +35,7 @@ TWO = """
 """
 FAILING = 'services: {web: {image: "${TINY_IMAGE}", command: [sh, -c, "echo last words; exit 3"], volumes: ["data:/data"]}}\nvolumes: {data: {}}\n'
 NEVER_READY = (
-    'services: {web: {image: "${TINY_IMAGE}", command: [sleep, "60"], stop_grace_period: 0s, '
+    'services: {web: {image: "${TINY_IMAGE}", command: [sleep, "3600"], stop_grace_period: 0s, '
     'healthcheck: {test: [CMD, "false"], interval: 60s}}}\n'
 )
 

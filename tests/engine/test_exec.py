@@ -106,7 +106,7 @@ def resize(terminal, rows, columns, child):
 def read_until(terminal, mark, told=None):
     """`told`: a process that is told meanwhile, again and again, of a new size: an engine may lose what it was told."""
     said, ready = b"", select.poll()  # `select` knows no descriptors from 1024 on, and the tests have so many
-    ready.register(terminal)
+    ready.register(terminal, select.POLLIN)
     while mark not in said:
         if told is not None:
             os.kill(told, signal.SIGWINCH)

@@ -278,7 +278,7 @@ async def test_explicit_names_of_volumes_and_networks(name, kind, stack, machine
 
 
 async def test_a_service_with_a_very_long_name(stack, machine_state):
-    s = stack(json.dumps({"services": {"x" * 200: {"image": "${TINY_IMAGE}", "command": ["sleep", "60"]}}}))
+    s = stack(json.dumps({"services": {"x" * 200: {"image": "${TINY_IMAGE}", "command": ["sleep", "3600"]}}}))
     with contextlib.suppress(MoorageError):
         await s.up()
         assert len(s.containers()) == 1

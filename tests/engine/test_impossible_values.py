@@ -24,7 +24,7 @@ def test_the_engine_takes_none_of_them(project: Project, tiny_image: str, record
     """Compose itself, without Moorage: nothing is created, or what is created does not start."""
     taken = []
     for key, value in IMPOSSIBLE:
-        web = {"image": tiny_image, "command": ["sleep", "60"], "init": True, **at(key, value)}
+        web = {"image": tiny_image, "command": ["sleep", "3600"], "init": True, **at(key, value)}
         if "healthcheck" in web:
             web["healthcheck"]["test"] = "true"
         text = {"services": {"web": web}, **({"networks": {"n": {}}} if "networks" in web else {})}

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -150,7 +151,7 @@ async def test_restart_of_one_takes_along_who_asks_for_it(stack):
 async def test_restart_creates_what_someone_removed(stack, free_ports):
     s = stack(f"""
         services:
-          db: {{image: "${{TINY_IMAGE}}", command: [sleep, "60"], stop_grace_period: 0s}}
+          db: {{image: "${{TINY_IMAGE}}", command: [sleep, "3600"], stop_grace_period: 0s}}
           web: {{image: "${{TINY_IMAGE}}", command: [httpd, -f], ports: ["{free_ports()}:80"], stop_grace_period: 0s}}
     """)
     await s.up()
@@ -168,7 +169,7 @@ async def test_restart_that_fails_leaves_all_for_a_look(stack):
             command: [sh, -c, "test ! -f /was || exit 4; touch /was; exec sleep 3600"]
             stop_grace_period: 0s
             healthcheck: {test: [CMD, test, -f, /was]}
-          worker: {image: "${TINY_IMAGE}", command: [sleep, "60"], depends_on: {web: {condition: service_healthy}},
+          worker: {image: "${TINY_IMAGE}", command: [sleep, "3600"], depends_on: {web: {condition: service_healthy}},
                    stop_grace_period: 0s}
     """)
     await s.up()
@@ -184,7 +185,7 @@ async def test_restart_that_fails_leaves_all_for_a_look(stack):
 
 
 async def test_restart_names_the_services_there_are(stack):
-    s = stack('services: {web: {image: "${TINY_IMAGE}", command: [sleep, "60"], stop_grace_period: 0s}}')
+    s = stack('services: {web: {image: "${TINY_IMAGE}", command: [sleep, "3600"], stop_grace_period: 0s}}')
     with pytest.raises(DefinitionError, match="there are no containers to restart"):
         await s.restart()
     await s.up()
@@ -259,7 +260,8 @@ def begun(s, *args):
 async def test_an_interrupted_stop_says_what_it_does(stack):
     s = stack(f"{FOUR_DEAF}      z: {{depends_on: [a], <<: *deaf}}\n")
     await s.up()
-    with begun(s, "stop", "--timeout", "600") as going:
+    with begun(s, "stop", "--timeout", "600") as going, ExitStack() as at_the_end:
+        at_the_end.callback(going.kill)  # else a failed assertion would wait for all of that time
         said = ""
         while "stop z" not in said:  # one of the first four, which end when they are killed below
             line = going.stderr.readline()
@@ -272,7 +274,7 @@ async def test_an_interrupted_stop_says_what_it_does(stack):
                 assert line, said
         for name in "bcdz":
             s.container(name).kill()
-        said += going.communicate(timeout=120)[1]
+        said += going.communicate(timeout=240)[1]
     assert going.returncode == 130, said
     assert "undoing" not in said
     assert "`moorage stop` finishes it" in said

@@ -171,7 +171,7 @@ async def test_readiness_by_log_is_not_fooled_by_the_start_before(stack):
 async def test_what_no_driver_keeps_is_said(stack):
     s = stack("""
         services:
-          web: {image: "${TINY_IMAGE}", command: [sleep, "60"], stop_grace_period: 0s, logging: {driver: none}}
+          web: {image: "${TINY_IMAGE}", command: [sleep, "3600"], stop_grace_period: 0s, logging: {driver: none}}
     """)
     await s.up()
     assert "logging driver" in moorage(s, "logs").stderr

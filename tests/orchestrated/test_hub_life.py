@@ -254,7 +254,7 @@ def test_a_server_that_cannot_start_shows_its_log(own: OwnHub) -> None:
 
 
 def test_a_pid_that_is_somebody_elses_by_now_is_never_signalled(own: OwnHub) -> None:
-    bystander = subprocess.Popen(["sleep", "60"])
+    bystander = subprocess.Popen(["sleep", "3600"])
     try:
         stale = ProcessRecord(pid=bystander.pid, identity="another-boot/1", since=datetime.now(UTC))
         url = f"http://127.0.0.1:{own.port}"
