@@ -115,6 +115,8 @@ class Settings(BaseSettings):
     """How long the hub keeps flow runs that have ended, with their logs and artifacts. 0: for ever."""
     hub_log_bytes: int = Field(default=10 << 20, ge=64 << 10)
     """Size at which `server.log` and `worker.log` of the hub begin anew; what was there becomes `….log.1`."""
+    hub_warm_runs: bool = True
+    """Whether the worker forks its runs from a process that has Prefect imported, instead of importing it for each."""
     pool: str = Field(default="moorage", pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_-]{0,47}$")
     """Work pool of this machine. If several machines share a Prefect server, each needs its own."""
     hub_lock_timeout_s: float = Field(default=900.0, ge=0)

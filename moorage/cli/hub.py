@@ -201,10 +201,15 @@ def _text(found: HubStatus) -> str:
         [
             f"server  {server}{_process_text(found.server)}",
             f"worker  {found.worker.state}{_process_text(found.worker)}",
+            f"runs    {_runs_text(found.template)}",
             f"UI      {found.ui_url or '-'}",
             f"API     {found.api_url or '-'}",
         ]
     )
+
+
+def _runs_text(template: ProcessStatus) -> str:
+    return f"forked from a template{_process_text(template)}" if template.pid else "started anew"
 
 
 def _process_text(one: ProcessStatus) -> str:

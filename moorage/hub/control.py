@@ -18,7 +18,7 @@ from moorage.adapters.locks.kernel import KernelLock
 from moorage.adapters.patience import Patience
 from moorage.errors import HubError
 from moorage.hub import backup as backups
-from moorage.hub import deployments, draining, entrance, process, server, takeover, worker
+from moorage.hub import deployments, draining, entrance, process, server, takeover, template, worker
 from moorage.hub.address import find, required
 from moorage.hub.api import HubAddress
 from moorage.hub.hub_home import HubHome, hub_home
@@ -53,6 +53,8 @@ class HubStatus(Frozen):
 
     server: ProcessStatus
     worker: ProcessStatus
+    template: ProcessStatus
+    """What the worker's runs are forked from. Stopped: they are started anew."""
     api_url: str | None
     """None: no API answers."""
     ui_url: str | None
@@ -136,6 +138,7 @@ def status() -> HubStatus:
     return HubStatus(
         server=_status_of(ours.process if ours else None),
         worker=_status_of(hand.process if hand else None),
+        template=_status_of(template.running(folder)),
         api_url=address.api_url if address else None,
         ui_url=address.ui_url if address else None,
         managed=address.managed if address else True,

@@ -100,6 +100,21 @@ class HubHome:
         return self.path / "worker.lock"
 
     @property
+    def template_lock(self) -> Path:
+        """Held by the template process as long as it lives."""
+        return self.path / "template.lock"
+
+    @property
+    def template_socket(self) -> Path:
+        """Where the template process is asked for runs."""
+        return self.path / "template.sock"
+
+    @property
+    def template_log(self) -> Path:
+        """What the template process says before it has begun."""
+        return self.path / "template.log"
+
+    @property
     def runner_folder(self) -> Path:
         """Where the worker keeps what its flow runs are given. Prefect's own is one for all users of the machine."""
         return self.path / "runner"

@@ -47,6 +47,11 @@ def resident(path: Path) -> ProcessRecord | None:
     return None
 
 
+def is_taken(path: Path) -> bool:
+    """Whether somebody has moved in, signed or not."""
+    return KernelLock(path).held()
+
+
 def evict(path: Path, grace_s: float) -> None:
     """End the process that has moved in, if no record led to it."""
     if found := resident(path):

@@ -18,7 +18,7 @@ import moorage
 from moorage.adapters.docker_context import variables
 from moorage.adapters.patience import Patience
 from moorage.errors import HubError
-from moorage.hub import api, process, residence
+from moorage.hub import api, process, residence, template
 from moorage.hub.api import HubAddress
 from moorage.hub.hub_home import HubHome, WorkerRecord
 from moorage.hub.log_files import tail
@@ -194,6 +194,7 @@ def stop(folder: HubHome, timeout_s: float) -> None:
             process.send(child, signal.SIGKILL)
     folder.forget_worker()
     residence.evict(folder.worker_lock, _STOP_GRACE_S)
+    template.stop(folder, _STOP_GRACE_S)
 
 
 def serves(record: WorkerRecord, address: HubAddress) -> bool:
@@ -215,6 +216,7 @@ def _launch(folder: HubHome, address: HubAddress, on_line: Callable[[str], None]
     command += ["--pool", pool_name(), "--name", worker_name()]
     command += ["--folder", str(folder.path), "--log-bytes", str(settings().hub_log_bytes)]
     command += ["--keep-days", str(settings().hub_keep_days)]
+    command += ["--warm"] if settings().hub_warm_runs else []
     residence.evict(folder.worker_lock, _STOP_GRACE_S)  # its record was lost
     record = WorkerRecord(
         process=process.NOBODY,

@@ -22,7 +22,7 @@ from uuid import UUID
 
 from moorage.adapters.files import private_folder
 from moorage.adapters.locks.kernel import KernelLock
-from moorage.hub import log_files, process, residence, results
+from moorage.hub import log_files, process, residence, results, template
 from moorage.hub.api import HubAddress
 from moorage.hub.hub_home import HubHome, WorkerRecord
 from moorage.hub.own_runs import Deployed, check_job_variables, own_entrypoint
@@ -39,8 +39,8 @@ _ENTRYPOINT = "PREFECT__FLOW_ENTRYPOINT"
 """The process of a run loads the flow that this names, and looks neither at entry point nor pull steps of the API."""
 
 
-def worker_class() -> type[ProcessWorker]:
-    """The worker. Built when it is needed, because it imports Prefect."""
+def worker_class(warm: HubHome | None = None) -> type[ProcessWorker]:
+    """The worker. Built when it is needed, because it imports Prefect. `warm`: whose template forks our runs."""
     from prefect.workers.process import ProcessJobConfiguration, ProcessWorker
 
     class OwnConfiguration(ProcessJobConfiguration):
@@ -73,6 +73,9 @@ def worker_class() -> type[ProcessWorker]:
             )
             if entrypoint is not None:
                 made.env[_ENTRYPOINT] = entrypoint
+            if entrypoint is not None and warm:
+                made.command = template.command(warm)
+                await asyncio.to_thread(_ensure_template, warm)
             return made
 
     with warnings.catch_warnings():
@@ -104,11 +107,19 @@ async def _own_entrypoint(
     return found
 
 
-async def _work(pool: str, name: str) -> None:
+def _ensure_template(folder: HubHome) -> None:
+    """For the next runs; where it cannot be had, they are started as Prefect does."""
+    try:
+        template.ensure(folder, os.environ)
+    except OSError as error:
+        sys.stderr.write(f"no template for runs: {error}\n")
+
+
+async def _work(pool: str, name: str, warm: HubHome | None) -> None:
     from prefect.settings import PREFECT_WORKER_HEARTBEAT_SECONDS
 
     heartbeat_s = int(PREFECT_WORKER_HEARTBEAT_SECONDS.value())
-    worker = worker_class()(name=name, work_pool_name=pool, heartbeat_interval_seconds=heartbeat_s)
+    worker = worker_class(warm)(name=name, work_pool_name=pool, heartbeat_interval_seconds=heartbeat_s)
     await worker.start()
 
 
@@ -159,9 +170,14 @@ def main() -> None:
     parser.add_argument("--folder", required=True, type=Path, help="the hub's folder, whose worker this is")
     parser.add_argument("--log-bytes", required=True, type=int, help="size at which a log is rotated")
     parser.add_argument("--keep-days", type=int, default=0, help="age in days at which results go; 0: never")
+    parser.add_argument("--warm", action="store_true", help="fork runs from a process that has Prefect imported")
     options = parser.parse_args()
     # Before Prefect is imported, which takes a while: the sooner it is known whose this is, the better.
-    lock = _moved_in(HubHome(options.folder), options.log_bytes, options.keep_days)
+    folder = HubHome(options.folder)
+    lock = _moved_in(folder, options.log_bytes, options.keep_days)
+    warm = folder if options.warm and not template.why_not(folder) else None
+    if warm:
+        _ensure_template(warm)
 
     from prefect.logging.configuration import setup_logging
     from prefect.plugins import load_prefect_collections
@@ -171,7 +187,7 @@ def main() -> None:
     load_prefect_collections()
     setup_signal_handlers_worker(os.getpid(), "the worker", print)
     try:
-        asyncio.run(_work(options.pool, options.name))
+        asyncio.run(_work(options.pool, options.name, warm))
     finally:
         lock.release()
 

@@ -6,9 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 from textwrap import dedent
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,55 +14,7 @@ from moorage.adapters.locks.stack import StackLock
 from tests.faults.interrupting import DEAF, PATIENCE_S, Scene, ended, flow_processes, line_of
 from tests.orchestrated.conftest import OwnHub, hub_address, state_of, wait_for  # noqa: F401 - a fixture
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import docker
-
-    from tests.conftest import MachineState, Project
-
 pytestmark = [pytest.mark.engine, pytest.mark.orchestrated, pytest.mark.timeout(600)]
-
-
-@pytest.fixture(scope="module")
-def hub_to_break(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnHub]:
-    """A hub with a worker; tests that end a part of it start it again."""
-    one = OwnHub(tmp_path_factory.mktemp("hub"), free_port())
-    one.start()
-    yield one
-    one.stop(timeout_s=1)
-
-
-@pytest.fixture
-def hub_here(request: pytest.FixtureRequest, session_dir: Path) -> OwnHub:
-    """The hub of all tests; for the exhaustive ones, many of which kill a part of it, one of this module's own."""
-    if request.node.get_closest_marker("exhaustive"):
-        found: OwnHub = request.getfixturevalue("hub_to_break")
-        return found
-    request.getfixturevalue("hub_address")
-    return OwnHub(session_dir / "home", int(os.environ["MOORAGE_HUB_PORT"]), {})
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-@pytest.fixture
-def scene(
-    project: Project,
-    hub_here: OwnHub,
-    docker_client: docker.DockerClient,
-    machine_state: MachineState,
-    tiny_image: str,
-) -> Iterator[Scene]:
-    project.env.update(hub_here.env | {"MOORAGE_HOME": str(hub_here.home)})
-    one = Scene(project, hub_here, docker_client, machine_state, tiny_image)
-    yield one
-    one.end()
 
 
 # --- a command -----------------------------------------------------------------------------------------------

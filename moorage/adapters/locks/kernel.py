@@ -65,6 +65,12 @@ class KernelLock:
         finally:
             os.close(descriptor)
 
+    def leave(self) -> None:
+        """In a forked process: it stays the lock of the one that has taken it, whether that lives on or not."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
     def held(self) -> bool:
         """True: somebody has it now, perhaps we. The file is not made for this question."""
         try:
