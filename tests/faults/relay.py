@@ -191,6 +191,8 @@ class Relay:
         self.blow: Blow | None = None
         self.struck: Request | None = None
         """The request that was struck. None: as many did not come."""
+        self.came_last = False
+        """What was late was delivered by `end`: whoever sent it had ended, and can have seen to it no more."""
         self.kill: Callable[[], None] = lambda: None
         """Kills the process under test."""
 
@@ -227,6 +229,7 @@ class Relay:
         with self._guard:
             self.blow = None
             late, self._late = self._late, []
+            self.came_last = bool(late)
         self._released.set()
         for deliver in late:
             deliver()

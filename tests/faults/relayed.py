@@ -201,7 +201,8 @@ class Case:
     changes_data: bool = False
     """What is in the volume is another thing when it has committed."""
     told: bool = False
-    """Undoes nothing: a failure that is told may leave it half done, and doing it again ends it."""
+    """Undoes nothing: a failure that is told may leave it half done, and doing it again ends it. So it does if a `stop`
+    of it, given up and done again, reaches the engine once more when all is over."""
     leaves_images: bool = False
     """An image that was built is not among the state, but with it the next start asks the engine for less."""
     children: Any = field(default_factory=_children)
@@ -270,7 +271,7 @@ class Case:
 
     def _ends(self, code: int) -> str:
         wrong = self._swept()
-        if wrong and self.told and code in (4, 5):
+        if wrong and self.told and (code in (4, 5) or self.relay.came_last):
             self.relay.begin()
             code = self._here()
             wrong = f"done again it ended with {code}: {wrong}" if code else self._swept()
