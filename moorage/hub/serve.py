@@ -54,8 +54,9 @@ def _serve(folder: HubHome, record: ServerRecord, listener: socket.socket, *, an
     from prefect.server.database.dependencies import temporary_database_config
     from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL, get_current_settings
 
-    from moorage.hub import database
+    from moorage.hub import database, rest
 
+    rest.calm_background_work()
     settings = get_current_settings().server
     origins = settings.api.cors_allowed_origins.split(",")
     # Around the application, not inside it: automations call it in this process, under a host name of their own.
@@ -90,7 +91,11 @@ def behind_door(app: ASGIApp, folder: HubHome, record: ServerRecord) -> Door:
 def _listener(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # Listening, not only bound: Linux would let another program listen there before us.
-    return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    # Connections have it from the listener. asyncio sets it only if Python was told the socket's protocol. Without it
+    # each answer on a kept connection, sent in two parts, waits 40 ms for the client's acknowledgement of the first.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def _entered(folder: HubHome, port: int) -> ServerRecord:

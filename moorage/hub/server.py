@@ -15,7 +15,7 @@ import moorage
 from moorage.adapters.patience import Patience, patient_s
 from moorage.adapters.probes import SocketProber
 from moorage.errors import HubError
-from moorage.hub import api, process, residence
+from moorage.hub import api, process, residence, rest
 from moorage.hub.address import address_of, is_everywhere, is_loopback, local_names
 from moorage.hub.api import HubAddress
 from moorage.hub.hub_home import HubHome, ServerRecord
@@ -38,6 +38,7 @@ _TUNING = {
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
     "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "5",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    **rest.TUNING,
 }
 
 

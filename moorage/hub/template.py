@@ -45,8 +45,8 @@ def ensure(folder: HubHome, environment: Mapping[str, str]) -> None:
     words = [sys.executable, "-m", "moorage.hub.template_process", "--folder", str(folder.path)]
     log = os.open(folder.template_log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE)
     try:
-        # It returns at once: the process leaves its parent before it imports anything.
-        subprocess.run(
+        # Waited for, because it ends soon: what stays is a process of its own, and no child of the worker's.
+        subprocess.Popen(
             words,
             env=dict(environment),
             cwd=project_directory(),
@@ -54,8 +54,7 @@ def ensure(folder: HubHome, environment: Mapping[str, str]) -> None:
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            check=False,
-        )
+        ).wait()
     finally:
         os.close(log)
 

@@ -14,12 +14,14 @@ import gc
 import importlib
 import json
 import os
+import re
 import runpy
 import select
 import signal
 import socket
 import struct
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -31,16 +33,25 @@ from moorage.hub.hub_home import HubHome
 from moorage.hub.project import flow_names, load_flow
 from moorage.hub.warm_start import LENGTH
 
+Sources = tuple[dict[str, str], dict[str, tuple[int, int, int]]]
+
 _LOOK_S = 5.0
 """How often it is looked whether there is still somebody to serve."""
 _CREDENTIALS = struct.Struct("3i")
 """Of a peer, as Linux tells them: pid, user, group (unix(7), SO_PEERCRED)."""
+_SETTING = re.compile("PREFECT_(?!_)")
+"""With two underscores it is something that Prefect tells one process."""
+_SETTINGS_FILES = ("prefect.toml", "pyproject.toml", ".env")
+"""In the directory of a process: https://docs.prefect.io/v3/concepts/settings-and-profiles."""
 _DIE_WITH_PARENT = 1
 """prctl(2), PR_SET_PDEATHSIG."""
 
 
 def main() -> None:
-    """Serve until SIGTERM, or until the folder or the code is another one; a forked run leaves this as a run does."""
+    """Serve until SIGTERM, or until the folder is gone; a forked run leaves this as a run does.
+
+    With other code it begins anew, in the same process.
+    """
     parser = argparse.ArgumentParser(prog="python -m moorage.hub.template_process")
     parser.add_argument("--folder", required=True, type=Path, help="the hub's folder, whose template this is")
     folder = HubHome(parser.parse_args().folder)
@@ -50,11 +61,14 @@ def main() -> None:
         return  # another one is there
     state = code_state()
     _import_all()
+    kept = _kept_settings()
     request = _requested(folder, lock, state)
-    if request is None:
-        lock.release()
-    else:
-        _run(request)
+    if request is not None:
+        _run(request, kept)
+        return
+    lock.release()
+    if state != code_state():
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - the same, of the new code
 
 
 def _detach() -> None:
@@ -76,6 +90,30 @@ def _import_all() -> None:
     gc.freeze()  # or each look of the collector would copy pages that runs share
 
 
+def _kept_settings() -> Sources:
+    """What Prefect's settings were made of here. Most runs have the same, and need not read them again.
+
+    The worker tells runs its settings as variables, in Prefect's spelling: `False`, where it was told `false`.
+    """
+    from prefect.settings import get_current_settings
+
+    os.environ.update(get_current_settings().to_environment_variables(exclude_unset=True))
+    return _sources(os.environ)
+
+
+def _sources(environment: Mapping[str, str]) -> Sources:
+    """Variables and files that Prefect's settings come from, for who is in this directory."""
+    from prefect.settings import get_current_settings
+
+    named = {key: value for key, value in environment.items() if key == "HOME" or _SETTING.match(key)}
+    files = {}
+    for path in (get_current_settings().profiles_path, *map(Path, _SETTINGS_FILES)):
+        with suppress(OSError):
+            found = path.stat()
+            files[str(path)] = (found.st_size, found.st_mtime_ns, found.st_ino)
+    return named, files
+
+
 def _requested(folder: HubHome, lock: KernelLock, state: str) -> dict[str, Any] | None:
     """In a forked run: what is asked of it. In the template: None, when it is over."""
     path, inode = folder.template_socket, folder.template_lock.stat().st_ino
@@ -92,7 +130,7 @@ def _requested(folder: HubHome, lock: KernelLock, state: str) -> dict[str, Any] 
             connection, _ = listener.accept()
             with connection:
                 if state != code_state():
-                    break  # whoever asked starts as Prefect does, and the worker another template
+                    break  # whoever asked starts as Prefect does
                 if _is_ours(connection) and os.fork() == 0:
                     listener.close()
                     lock.leave()
@@ -198,7 +236,7 @@ def _die_with(guard: int) -> None:
             os._exit(1)
 
 
-def _run(request: dict[str, Any]) -> None:
+def _run(request: dict[str, Any], kept: Sources) -> None:
     """Be `python -m prefect.engine` in that directory, with that environment."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(request["directory"])
@@ -207,7 +245,8 @@ def _run(request: dict[str, Any]) -> None:
     os.environ.update(request["environment"])
     _renew_streams()
     sys.argv[1:], sys.path[0] = [], request["directory"]
-    _renew_settings()
+    if _sources(os.environ) != kept:
+        _renew_settings()
     sys.modules.pop("prefect.engine", None)
     runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)
 

@@ -18,7 +18,7 @@ import moorage
 from moorage.adapters.docker_context import variables
 from moorage.adapters.patience import Patience
 from moorage.errors import HubError
-from moorage.hub import api, process, residence, template
+from moorage.hub import api, process, residence, template, told
 from moorage.hub.api import HubAddress
 from moorage.hub.hub_home import HubHome, WorkerRecord
 from moorage.hub.log_files import tail
@@ -35,7 +35,7 @@ _BY_SCHEDULE = "auto-scheduled"
 """Prefect's own tag for runs created by a schedule."""
 _CLOCKS_APART = timedelta(seconds=2)
 _TUNING = {
-    "PREFECT_WORKER_QUERY_SECONDS": "0.5",
+    "PREFECT_WORKER_QUERY_SECONDS": told.ASK_S,
     # Otherwise a run that is cancelled before its process is up starts anyway.
     "PREFECT_WORKER_ENABLE_CANCELLATION": "true",
 }

@@ -22,7 +22,7 @@ from uuid import UUID
 
 from moorage.adapters.files import private_folder
 from moorage.adapters.locks.kernel import KernelLock
-from moorage.hub import log_files, process, residence, results, template
+from moorage.hub import log_files, process, residence, results, template, told
 from moorage.hub.api import HubAddress
 from moorage.hub.hub_home import HubHome, WorkerRecord
 from moorage.hub.own_runs import Deployed, check_job_variables, own_entrypoint
@@ -86,6 +86,13 @@ def worker_class(warm: HubHome | None = None) -> type[ProcessWorker]:
             """Prefect's process worker, but for what it starts for our flows."""
 
             job_configuration = OwnConfiguration
+            _asking: asyncio.Lock | None = None
+
+            async def get_and_submit_flow_runs(self) -> list[FlowRun]:
+                """One question at a time: it is asked every few seconds, and when the server has told of a run."""
+                self._asking = self._asking or asyncio.Lock()
+                async with self._asking:
+                    return await super().get_and_submit_flow_runs()
 
     return OwnWorker
 
@@ -120,7 +127,11 @@ async def _work(pool: str, name: str, warm: HubHome | None) -> None:
 
     heartbeat_s = int(PREFECT_WORKER_HEARTBEAT_SECONDS.value())
     worker = worker_class(warm)(name=name, work_pool_name=pool, heartbeat_interval_seconds=heartbeat_s)
-    await worker.start()
+    listening = asyncio.create_task(told.ask_when_told(pool, worker.get_and_submit_flow_runs))
+    try:
+        await worker.start()
+    finally:
+        listening.cancel()
 
 
 def _moved_in(folder: HubHome, log_bytes: int, keep_days: int) -> KernelLock:

@@ -1,0 +1,66 @@
+"""The worker asks for runs when the server tells of one, and besides only every few seconds.
+
+Asking twice a second was most of what server and worker did at rest, and a run still waited for a quarter of a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Sized
+from typing import TypeVar
+
+Found = TypeVar("Found")
+
+ASK_S = "5"
+"""How often the worker asks all the same: nobody tells of runs that a schedule makes, and words can be lost."""
+_PAUSES_S = (0.0, 0.1, 0.4, 1.0)
+"""Before each question, until a run is found. The server may tell of a run before its own transaction has ended."""
+_AGAIN_S = 5.0
+
+
+async def ask_when_told(pool: str, ask: Callable[[], Awaitable[Sized]]) -> None:
+    """Call `ask`, which returns what it has found, when runs of the pool become due; until it is cancelled."""
+    told = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(_listen(pool, told))
+        while True:
+            await told.wait()
+            told.clear()
+            for pause_s in _PAUSES_S:
+                await asyncio.sleep(pause_s)
+                if await _tried(ask):
+                    break
+
+
+async def _listen(pool: str, told: asyncio.Event) -> None:
+    while True:
+        await _tried(lambda: _heard(pool, told))
+        await asyncio.sleep(_AGAIN_S)
+
+
+async def _heard(pool: str, told: asyncio.Event) -> None:
+    """Until the connection is lost."""
+    from prefect.client.orchestration import get_client
+    from prefect.events.clients import get_events_subscriber
+    from prefect.events.filters import EventAnyResourceFilter, EventFilter, EventNameFilter
+
+    async with get_client() as client:
+        found = await client.read_work_pool(pool)
+    wanted = EventFilter(
+        event=EventNameFilter(name=["prefect.flow-run.Scheduled", "prefect.flow-run.AwaitingRetry"]),
+        any_resource=EventAnyResourceFilter(id=[f"prefect.work-pool.{found.id}"]),
+    )
+    async with get_events_subscriber(filter=wanted) as events:
+        told.set()  # what came before
+        async for _ in events:
+            told.set()
+
+
+async def _tried(what: Callable[[], Awaitable[Found]]) -> Found | None:
+    """Whatever happens, the worker goes on: it asks every few seconds in any case, and says then what is wrong."""
+    try:
+        return await what()
+    except Exception as error:  # noqa: BLE001 - Prefect raises bare exceptions too, and this must not end the worker
+        sys.stderr.write(f"the server cannot be heard: {type(error).__name__}: {error}\n")
+        return None
