@@ -32,6 +32,7 @@ from moorage.hub.code_state import code_state
 from moorage.hub.hub_home import HubHome
 from moorage.hub.project import flow_names, load_flow
 from moorage.hub.warm_start import LENGTH
+from moorage.settings import settings
 
 Sources = tuple[dict[str, str], dict[str, tuple[int, int, int]]]
 
@@ -243,6 +244,7 @@ def _run(request: dict[str, Any], kept: Sources) -> None:
     os.umask(request["umask"])
     os.environ.clear()
     os.environ.update(request["environment"])
+    settings.cache_clear()
     _renew_streams()
     sys.argv[1:], sys.path[0] = [], request["directory"]
     if _sources(os.environ) != kept:

@@ -12,8 +12,10 @@ from typing import TypeVar
 
 Found = TypeVar("Found")
 
-ASK_S = "5"
+ASK_S = "10"
 """How often the worker asks all the same: nobody tells of runs that a schedule makes, and words can be lost."""
+BEFOREHAND_S = "15"
+"""How long before its time a run of a schedule is begun, to wait for it: longer than between two questions."""
 _PAUSES_S = (0.0, 0.1, 0.4, 1.0)
 """Before each question, until a run is found. The server may tell of a run before its own transaction has ended."""
 _AGAIN_S = 5.0

@@ -36,6 +36,7 @@ _BY_SCHEDULE = "auto-scheduled"
 _CLOCKS_APART = timedelta(seconds=2)
 _TUNING = {
     "PREFECT_WORKER_QUERY_SECONDS": told.ASK_S,
+    "PREFECT_WORKER_PREFETCH_SECONDS": told.BEFOREHAND_S,
     # Otherwise a run that is cancelled before its process is up starts anyway.
     "PREFECT_WORKER_ENABLE_CANCELLATION": "true",
 }
