@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 
+from moorage.hub import code_state
 from tests.conftest import run_moorage
 from tests.faults.conftest import free_port
 from tests.faults.interrupting import Scene
@@ -28,8 +30,10 @@ def template(hub: OwnHub) -> int:
 
 
 def forked(pid: int) -> list[str]:
-    """The states of what a process has forked, and what that has."""
-    return [one.status() for one in psutil.Process(pid).children(recursive=True)]
+    """The states of what a process has forked, and what that has. Nothing, if it has ended."""
+    with suppress(psutil.NoSuchProcess):
+        return [one.status() for one in psutil.Process(pid).children(recursive=True)]
+    return []
 
 
 def test_a_run_is_forked_and_ends_as_any_other(scene: Scene) -> None:
@@ -58,6 +62,21 @@ def test_without_its_template_a_run_goes_on_and_the_next_one_starts_anew(scene: 
     assert scene.ends(run) == "COMPLETED"
     assert scene.ends(scene.triggered()) == "COMPLETED"
     assert template(scene.hub) != first
+    scene.project.moorage("down", "--volumes", "--release-ports")
+    scene.assert_nothing_left()
+
+
+@pytest.mark.exhaustive
+def test_with_other_code_the_template_begins_anew(scene: Scene) -> None:
+    first = template(scene.hub)
+    os.utime(code_state.__file__)
+    run = scene.gated().triggered()
+    scene.waits()
+    assert [state for state in forked(first) if state != psutil.STATUS_ZOMBIE] == [], "it is started anew"
+    scene.open()
+    assert scene.ends(run) == "COMPLETED"
+    wait_for(lambda: template(scene.hub) != first, PATIENCE_S)
+    assert scene.ends(scene.triggered()) == "COMPLETED"
     scene.project.moorage("down", "--volumes", "--release-ports")
     scene.assert_nothing_left()
 
