@@ -31,6 +31,9 @@ def collect_aside() -> None:
 def _collect() -> None:
     for nth in count(1):
         time.sleep(_PAUSE_S)
-        if nth in _LOADED_AFTER_NTH:
-            gc.freeze()  # objects loaded at the start are permanent: scanning them would stop all other threads
         gc.collect(_YOUNG if nth % _EVERY_NTH_ALL else _ALL)
+        if nth in _LOADED_AFTER_NTH:
+            # Objects loaded at the start are permanent: scanning them would stop all other threads. Garbage must have
+            # gone before: it would be permanent too, and with it the cursors in it, which keep the database from
+            # tidying up.
+            gc.freeze()

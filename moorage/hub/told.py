@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Sized
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
+from uuid import UUID
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import FlowRun
 
 Found = TypeVar("Found")
 
@@ -17,13 +21,14 @@ ASK_S = "10"
 BEFOREHAND_S = "15"
 """How long before its time a run of a schedule is begun, to wait for it: longer than between two questions."""
 _PAUSES_S = (0.0, 0.1, 0.4, 1.0)
-"""Before each question, until a run is found. The server may tell of a run before its own transaction has ended."""
+"""Before each question, until it finds another run. The server may tell of one before its transaction has ended."""
 _AGAIN_S = 5.0
 
 
-async def ask_when_told(pool: str, ask: Callable[[], Awaitable[Sized]]) -> None:
-    """Call `ask`, which returns what it has found, when runs of the pool become due; until it is cancelled."""
+async def ask_when_told(pool: str, ask: Callable[[], Awaitable[Sequence[FlowRun]]]) -> None:
+    """Call `ask`, which returns the runs that it has found, when runs of the pool become due; until it is cancelled."""
     told = asyncio.Event()
+    known: set[UUID] = set()
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_listen(pool, told))
         while True:
@@ -31,7 +36,9 @@ async def ask_when_told(pool: str, ask: Callable[[], Awaitable[Sized]]) -> None:
             told.clear()
             for pause_s in _PAUSES_S:
                 await asyncio.sleep(pause_s)
-                if await _tried(ask):
+                found = {run.id for run in await _tried(ask) or ()}
+                before, known = known, found
+                if found - before:  # one that was found before may still be about to begin
                     break
 
 

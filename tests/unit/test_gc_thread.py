@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from moorage.hub import gc_thread
+
 # As Prefect's server gets there: a cursor is left in a cycle, its connection waits for the write lock on its own thread,
 # and the thread that would let go of the lock collects garbage first.
 PROGRAM = """
@@ -59,3 +61,20 @@ def test_the_holder_of_the_write_lock_is_not_stopped_by_the_collector(
     command = [sys.executable, "-c", PROGRAM, str(tmp_path / "it.db"), how, str(patience_s)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stdout.strip() == outcome, done.stderr
+
+
+def test_garbage_goes_before_what_is_loaded_is_set_aside(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+
+    def sleep(_seconds: float) -> None:
+        if done.count("freeze") == 2:
+            raise EOFError
+
+    monkeypatch.setattr(gc_thread.time, "sleep", sleep)
+    monkeypatch.setattr(gc_thread.gc, "collect", lambda generation: done.append(f"collect {generation}"))
+    monkeypatch.setattr(gc_thread.gc, "freeze", lambda: done.append("freeze"))
+    with pytest.raises(EOFError):
+        gc_thread._collect()
+    first = done.index("freeze")
+    assert done[first - 1] == "collect 1"
+    assert done[-2:] == ["collect 2", "freeze"]
