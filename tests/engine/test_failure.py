@@ -114,24 +114,38 @@ async def test_killed_for_lack_of_memory(stack, machine_state):
     assert "allocating" in error.fields["log"]
 
 
-async def test_killed_for_lack_of_memory_while_others_start(stack, machine_state):
-    """It is ready, then the other starts, then it is killed, and only then the other is ready."""
+def killed_while_others_start(waits):
+    """`web` is ready, then `db` starts, then `web` is killed, and only then `db` does what it does.
+
+    Whatever of `web` is killed, and however late: its end of the pipe is closed when all of it is gone.
+    """
     allocate = "head -c 200000000 /dev/zero | tail -c 150000000 > /dev/null"
-    killed = f"until test -e /both/started; do sleep 0.1; done; {allocate}; code=$?; touch /both/killed; exit $code"
-    last = "touch /both/started; until test -e /both/killed; do sleep 0.1; done; sleep 4; touch /tmp/up; exec sleep infinity"
-    s = stack(f"""
+    killed, last = f"mkfifo /both/pipe; exec 9>/both/pipe; {allocate}", f"cat /both/pipe; {waits}"
+    return f"""
         services:
           db: {{image: "${{TINY_IMAGE}}", command: {json.dumps(["sh", "-c", last])}, stop_grace_period: 0s,
                volumes: ["both:/both"], depends_on: {{web: {{condition: service_healthy}}}},
-               x-moorage: {{ready: {{exec: [test, -e, /tmp/up]}}}}}}
-          web: {{image: "${{TINY_IMAGE}}", command: {json.dumps(["sh", "-c", killed.replace("$", "$$")])}, volumes: ["both:/both"],
-                mem_limit: 8m, memswap_limit: 8m, x-moorage: {{ready: {{exec: "true"}}}}}}
+               x-moorage: {{ready: {{exec: [test, -e, /tmp/up], timeout: 10m}}}}}}
+          web: {{image: "${{TINY_IMAGE}}", command: {json.dumps(["sh", "-c", killed])}, volumes: ["both:/both"],
+                mem_limit: 8m, memswap_limit: 8m, x-moorage: {{ready: {{exec: [test, -p, /both/pipe]}}}}}}
         volumes: {{both: {{}}}}
-    """)
+    """
+
+
+async def test_killed_for_lack_of_memory_while_others_start(stack, machine_state):
+    s = stack(killed_while_others_start("touch /tmp/up; exec sleep infinity"))
     with nothing_left(s, machine_state):
         error = await s.fails(NotReadyError)
     assert "ready web" in s.steps()
     assert (error.fields["service"], error.fields["reason"]) == ("web", "oom"), (str(error), error.fields, s.steps())
+
+
+async def test_the_reason_is_who_has_ended_and_not_who_waited_for_it_in_vain(stack, machine_state):
+    s = stack(killed_while_others_start("exec sleep infinity").replace("10m", "20s"))
+    with nothing_left(s, machine_state):
+        error = await s.fails(NotReadyError)
+    assert (error.fields["service"], error.fields["reason"]) == ("web", "oom"), (str(error), error.fields, s.steps())
+    assert error.fields["step"] == "ready db"
 
 
 async def test_the_engine_calls_it_unhealthy(stack, machine_state):

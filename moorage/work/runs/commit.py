@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import timedelta
 
-from moorage.errors import NotReadyError, said
-from moorage.model.definition import Service
+from moorage.errors import said
 from moorage.model.event import Action
 from moorage.model.generation import Generation, GenerationOutcome, GenerationRecord
-from moorage.model.state import Container, Observed, RunOutcome, StackRecord, StackState, StackStatus
+from moorage.model.state import Observed, RunOutcome, StackRecord, StackState, StackStatus
 from moorage.model.step import Operation
-from moorage.rules import composing, endings, graph
+from moorage.rules import composing, endings
 from moorage.work.definitions import generations
-from moorage.work.queries.last_lines import last_lines
 from moorage.work.queries.status import notices_of, service_status
 from moorage.work.runs.run import Run
-from moorage.work.runs.wait import LOG_LINES, not_ready
+from moorage.work.runs.still_there import first_gone
 from moorage.work.threads import in_thread
 
 
@@ -27,7 +24,7 @@ async def commit(run: Run) -> None:
     undo. What is left to do afterwards is `after_commit`, outside of the frame.
     """
     observed = await in_thread(lambda: run.world.engine.observe(run.stack))
-    await in_thread(lambda: _check_all_there(run, observed))
+    await _check_all_there(run, observed)
     await in_thread(lambda: _write_down(run))
     run.committed = observed
 
@@ -104,38 +101,11 @@ def _time_to_ready(run: Run, service: str) -> float | None:
         return None
 
 
-def _check_all_there(run: Run, observed: Observed) -> None:
-    """What became ready may have ended while others started: a start ends with everything ready, or undone."""
-    for name, service in run.services.items():
-        if name in run.missed or name in run.kept or not service.replicas:
-            continue
-        containers = observed.of(name)
-        gone = next((c for c in containers if not _is_still_there(run.services, c)), None)
-        if gone is None and len(containers) == service.replicas:
-            continue
-        log = last_lines(run.world, gone.id, LOG_LINES) if gone else ""
-        error: NotReadyError = not_ready(name, _what_became_of(gone), gone, "", log, 0.0)
+async def _check_all_there(run: Run, observed: Observed) -> None:
+    """What became ready may have ended while others started."""
+    names = [n for n, s in run.services.items() if s.replicas and n not in run.missed and n not in run.kept]
+    if error := await first_gone(run, names, observed):
         raise error
-
-
-def _is_still_there(services: Mapping[str, Service], container: Container) -> bool:
-    """Running, or between two lives of a restart policy, or ended as it may. A one-shot has ended."""
-    if endings.ended_well(services, container):
-        return True
-    if graph.is_one_shot(services, container.service):
-        return False
-    coming_back = container.state in ("exited", "restarting") and endings.comes_back(container)
-    return container.state == "running" or coming_back
-
-
-def _what_became_of(container: Container | None) -> str:
-    if container is None:
-        return "removed"
-    if container.state == "created":
-        return "not started"
-    if container.state not in ("exited", "dead", "restarting"):
-        return "not running"
-    return "oom" if container.oom_killed else "exited"
 
 
 def _write_down(run: Run) -> None:

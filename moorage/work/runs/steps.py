@@ -29,6 +29,7 @@ from moorage.work.runs import images, init_containers, leasing, placeholders, po
 from moorage.work.runs.removal import remove
 from moorage.work.runs.retries import retried
 from moorage.work.runs.run import Run
+from moorage.work.runs.still_there import first_gone
 from moorage.work.runs.wait import LOG_LINES, Wait, not_ready
 from moorage.work.threads import in_thread, in_thread_with_timeout, most_telling, uncancelled
 
@@ -220,7 +221,7 @@ async def ready(step: Step, run: Run) -> str:
             for wait, container in zip(waits, containers, strict=True):
                 group.create_task(wait.until_ready(container))
     except BaseExceptionGroup as errors:
-        return _went_without(run, service, step, most_telling(errors))
+        return await _went_without(run, service, step, most_telling(errors))
     began = run.started.get(service.name, run.world.clock.monotonic())
     run.ready_s[service.name] = round(run.world.clock.monotonic() - began, 3)
     _tell_of_silence(run, step, service.name, sorted({port for wait in waits for port in wait.silent}))
@@ -238,10 +239,23 @@ def _tell_of_silence(run: Run, step: Step, name: str, ports: Sequence[int]) -> N
         run.tell(Action.NOTICE, step.id, message, service=name)
 
 
-def _went_without(run: Run, service: Service, step: Step, error: BaseException) -> str:
+async def _reason(run: Run, error: NotReadyError) -> NotReadyError:
+    """Why a service did not become ready: who waits in vain may wait for one that was ready and has ended since."""
+    if error.fields["reason"] not in ("timeout", "unhealthy"):
+        return error
+    try:
+        observed = await in_thread(lambda: run.world.engine.observe(run.stack))
+        return await first_gone(run, sorted(run.ready_s), observed) or error
+    except Exception:  # noqa: BLE001 - that it did not become ready is true in any case
+        return error
+
+
+async def _went_without(run: Run, service: Service, step: Step, error: BaseException) -> str:
     """Go on without a service that nobody requires; else raise."""
-    if not isinstance(error, NotReadyError) or not graph.is_optional(run.services, service.name):
+    if not isinstance(error, NotReadyError):
         raise error from None
+    if not graph.is_optional(run.services, service.name):
+        raise await _reason(run, error) from None
     run.missed.add(service.name)
     run.tell(Action.NOTICE, step.id, f"{error}; it is not required", service=service.name)
     return "not ready, and not required"

@@ -134,21 +134,24 @@ class Wait:
         log = await in_thread(lambda: last_lines(self.world, container_id, LOG_LINES))
         if container and container.exit_code is None and reason in ("exited", "oom"):
             container = container.model_copy(update={"exit_code": self.last_exit})
-        if reason == "exited" and container and container.exit_code == _KILLED and await self._had_no_memory(container):
+        if reason == "exited" and container and await had_no_memory(self.world, container):
             reason = "oom"
         return not_ready(self.service.name, reason, container, self.last_words, log, self.waited_s)
 
-    async def _had_no_memory(self, container: Container) -> bool:
-        """True: it ran out of memory; the engine may hear of that a moment after the end."""
-        for _ in range(_MEMORY_LOOKS):
-            try:
-                now = await in_thread(lambda: self.world.engine.inspect(container.id))
-            except MoorageError:  # that it was killed is told anyway
-                return False
-            if now is None or now.oom_killed:
-                return now is not None
-            await asyncio.sleep(_MEMORY_PAUSE_S)
+
+async def had_no_memory(world: World, container: Container) -> bool:
+    """True: it was killed because it ran out of memory; the engine may hear of that a moment after the end."""
+    if container.exit_code != _KILLED:
         return False
+    for _ in range(_MEMORY_LOOKS):
+        try:
+            now = await in_thread(lambda: world.engine.inspect(container.id))
+        except MoorageError:  # that it was killed is told anyway
+            return False
+        if now is None or now.oom_killed:
+            return now is not None
+        await asyncio.sleep(_MEMORY_PAUSE_S)
+    return False
 
 
 _REASONS = {
