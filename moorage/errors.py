@@ -153,6 +153,10 @@ class RunError(MoorageError):
     exit_code = 5
 
 
+class FleetError(RunError):
+    """Some stacks of a fleet failed; each is undone, or as its own error says. Fields: rows (of all of them)."""
+
+
 class ImageError(RunError):
     """An image could not be built or pulled, and trying again would not help. Fields: service, image, log."""
 

@@ -7,7 +7,7 @@ import logging
 import signal
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -24,6 +24,8 @@ from tasks.run_artifacts import RunArtifacts
 T = TypeVar("T")
 
 _LOOK_EVERY_S = 1.0
+_LOOK_WITHIN_S = 5.0
+"""A flow within another one: there may be many, and the outer one is looked after."""
 _LOOK_TIMEOUT_S = 6.0
 _AT_A_SHELL_S = 3.0
 _IN_A_WORKER_S = 20.0
@@ -41,12 +43,13 @@ async def cancellable(body: Callable[[], Awaitable[T]], showing: RunArtifacts) -
     moving = asyncio.ensure_future(showing.keep_moving())
     # A task of its own: what cancels it can never hit Prefect's bookkeeping after it.
     doing = asyncio.ensure_future(body())
-    watching = asyncio.ensure_future(_cancel_on_request(doing))
+    within = caller is not None and caller.is_flow
+    watching = asyncio.ensure_future(_cancel_on_request(doing, _LOOK_WITHIN_S if within else _LOOK_EVERY_S))
     outcome.began.set()
     error: Exception | None = None
     value: Any = None
     try:
-        with _sigterm_cancels(doing):
+        with nullcontext() if within else _sigterm_cancels(doing):
             value = await doing
     except (asyncio.CancelledError, InterruptedRunError) as cut:
         error = _interrupted(cut)
@@ -79,10 +82,10 @@ def _interrupted(error: BaseException) -> InterruptedRunError:
     return InterruptedRunError("interrupted before anything was done")
 
 
-async def _cancel_on_request(doing: asyncio.Future[Any]) -> None:
+async def _cancel_on_request(doing: asyncio.Future[Any], every_s: float) -> None:
     """Poll the state of our own run, and cancel once if somebody has cancelled it."""
     while own_address() and flow_run.id:
-        await asyncio.sleep(_LOOK_EVERY_S)
+        await asyncio.sleep(every_s)
         if await _asked_to_end():
             doing.cancel()
             return

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from prefect import State
 from prefect.runtime import flow_run
 
+from moorage.hub.outcome import CALLER
 from moorage.model.image import RegistryLogin
 from moorage.work.runs.context import Context
 from moorage.work.runs.result import Result
@@ -32,7 +34,9 @@ async def carried_out(
 
     async def body() -> Any:
         world = await in_thread(lambda: logging_world(showing, said, logins))  # it opens the registry
-        found = await operation(Context(world, as_task_runs, str(flow_run.id), await approval()))
+        context = Context(world, as_task_runs, str(flow_run.id), await approval())
+        caller = CALLER.get()
+        found = await operation(replace(context, building=caller.building) if caller and caller.building else context)
         return found.as_dict() if isinstance(found, Result) else found
 
     return await cancellable(body, showing)

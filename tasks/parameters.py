@@ -51,6 +51,15 @@ Variables = Annotated[dict[str, str] | None, _titled("Variables", max_length=500
 EnvFiles = Annotated[list[str], _titled("Files with variables", max_length=50), _NONE_IS_NO_LIST]
 Services = Annotated[list[Annotated[str, Field(pattern=_SERVICE)]], _titled("Services"), _NONE_IS_NO_LIST]
 Scale = Annotated[list[Annotated[str, Field(pattern=_REPLICAS)]], _titled("Replicas"), _NONE_IS_NO_LIST]
+Directories = Annotated[
+    list[Annotated[str, Field(min_length=1, max_length=4096)]],
+    _titled("Directories", max_length=1000),
+    _NONE_IS_NO_LIST,
+]
+SourceNames = Annotated[
+    list[Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]], _titled("Stack sources", max_length=1000), _NONE_IS_NO_LIST
+]
+AtOnce = Annotated[int | None, _titled("At once", ge=1, le=1000)]
 NOTHING: list[str] = []
 """Default value for lists; must not be modified."""
 WaitTimeout = Annotated[float | None, _titled("Longest wait for a service (s)", gt=0, le=_DAY_S)]

@@ -184,6 +184,7 @@ def _app(arguments: Sequence[str]) -> App:
         app.command(f"moorage.cli.{verb}:{verb}", name=verb, help=told)
     app.command("moorage.cli.worktree:app", name="worktree", help="A branch in a git worktree, with a stack of its own")
     app.command("moorage.cli.volumes:app", name="volumes", help="Look after volumes: ls, prune, snapshot, restore")
+    app.command("moorage.cli.fleet:app", name="fleet", help="Many stacks at once: up, down, status")
     app.command("moorage.cli.hub:app", name="hub", help="Look after the Prefect server and its worker")
     if {"--install-completion", "--help", "-h"} & set(sys.argv):  # costs 6 ms, wanted once
         app.register_install_completion_command()

@@ -26,7 +26,7 @@ from moorage.work.definitions.resolve import Resolved
 T = TypeVar("T")
 Listener = Callable[[Event], None]
 
-_UNDONE = ("up", "rollback")
+_UNDONE = ("up", "rollback", "fleet")
 """Flows that are undone when they are interrupted; the others roll forward."""
 _NEEDS_A_HUB = ("up", "rollback")
 """Flows that bring something up, which is to be seen there; what ends or mends a stack must not wait for it."""

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from moorage.adapters import machine
 from moorage.errors import DefinitionError
 from moorage.interfaces import World
+from moorage.model.fleet import FleetMember
 from moorage.model.request import (
     DownRequest,
+    FleetRequest,
     HealRequest,
     RestartRequest,
     StartRequest,
@@ -15,7 +20,10 @@ from moorage.model.request import (
     SweepRequest,
 )
 from moorage.model.step import Plan
+from moorage.rules import fleet as rules
+from moorage.work.definitions.fleet import members
 from moorage.work.operations.down import down
+from moorage.work.operations.fleet import fleet, refuse_failures
 from moorage.work.operations.heal import heal
 from moorage.work.operations.restart import restart
 from moorage.work.operations.start import start
@@ -45,7 +53,26 @@ async def run_directly(name: str, parameters: dict[str, Any], world: World) -> d
         case "sweep":
             found = await sweep(context, SweepRequest(**parameters))
             return {"findings": [one.model_dump(mode="json") for one in found]}
+        case "fleet":
+            return await _fleet(context, FleetRequest(**parameters))
     raise KeyError(name)
+
+
+async def _fleet(context: Context, request: FleetRequest) -> dict[str, Any]:
+    """Of the verbs of a fleet only `down` needs no hub."""
+    if request.sources:
+        message = f"stack source {request.sources[0]!r}: the hub, which has it, does not answer"
+        raise DefinitionError(message, hint="Name the directory, or start the hub with `moorage hub start`.")
+
+    async def take_down(member: FleetMember) -> Mapping[str, Any]:
+        asked = DownRequest(stack=member.stack, volumes=request.volumes, release_ports=request.release_ports)
+        return (await down(context, asked)).as_dict()
+
+    found = members(context.world, request.verb, [("", Path(path)) for path in request.paths])
+    at_once = request.at_once or rules.at_once(machine.cores(), machine.free_bytes())
+    rows = await fleet(context, request.verb, found, take_down, at_once)
+    refuse_failures(request.verb, rows)
+    return {"rows": [row.model_dump(mode="json") for row in rows]}
 
 
 async def _ask_nobody(plan: Plan, _say: object) -> None:

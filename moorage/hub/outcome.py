@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -56,6 +57,10 @@ class Caller:
     """None: those of the process."""
     resolved: Resolved | None = None
     """The definition, where it has been read. None: the flow reads it."""
+    building: AbstractAsyncContextManager[Any] | None = None
+    """What its builds wait for. None: nothing."""
+    is_flow: bool = False
+    """It is a flow of this process, which looks after signals, and after whether it is cancelled."""
 
 
 CALLER: ContextVar[Caller | None] = ContextVar("CALLER", default=None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from moorage.model.base import Frozen
+from moorage.model.fleet import FleetVerb
 
 
 class StackRequest(Frozen):
@@ -77,6 +78,24 @@ class SweepRequest(Frozen):
     """True: only look."""
     volumes: bool = False
     """True: stacks that are ended lose their volumes too, and with them their data."""
+
+
+class FleetRequest(Frozen):
+    """Of `fleet`."""
+
+    verb: FleetVerb
+    paths: tuple[str, ...] = ()
+    """Directories, or patterns."""
+    sources: tuple[str, ...] = ()
+    """Names of Stack Sources."""
+    at_once: int | None = None
+    """How many at the same time. None: by cores and free memory."""
+    build: bool = False
+    """`up`: even if nothing has changed."""
+    volumes: bool = False
+    """`down`: with their volumes, and with them their data."""
+    release_ports: bool = False
+    """`down`: their host ports are not kept."""
 
 
 class SnapshotRequest(StackRequest):

@@ -78,6 +78,7 @@ SUBROOMS = {
         "context_files": set(),
         "project_files": set(),
         "docker_context": set(),
+        "machine": set(),
         "patience": set(),
         "engine": {"docker_context", "framing", "patience"},
         "compose": {"docker_context", "files", "framing", "locks", "patience", "project_files"},
@@ -104,7 +105,11 @@ FOREIGN = {
         "moorage/adapters/dagger/own_network.py": ANYWHERE,
         "moorage/systems.py": LATE,
     },
-    "psutil": {"moorage/adapters/compose/orphan_processes.py": LATE, "moorage/hub/process.py": LATE},
+    "psutil": {
+        "moorage/adapters/compose/orphan_processes.py": LATE,
+        "moorage/adapters/machine.py": LATE,
+        "moorage/hub/process.py": LATE,
+    },
 }
 
 # What decides does not look: neither modules, nor calls, nor the clock.

@@ -9,7 +9,7 @@ from moorage import cli, errors
 from tests.architecture.house import ROOT
 
 TEXT = (ROOT / "docs" / "troubleshooting.md").read_text()
-VERBS = {*cli._VERBS, "hub"}
+VERBS = {*cli._VERBS, "fleet", "hub"}
 
 
 def sections():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from moorage.interfaces import World
@@ -38,6 +39,8 @@ class Context:
     """None: no flow run of Prefect."""
     approval: Approval | None = None
     """None: nobody is asked."""
+    building: AbstractAsyncContextManager[Any] = field(default_factory=nullcontext)
+    """What a build waits for: in a fleet, until fewer images are built."""
 
     @property
     def for_production(self) -> bool:

@@ -120,7 +120,8 @@ async def build(step: Step, run: Run) -> str:
 
             builder.build(spec, on_line)
 
-    await in_thread(call, on_cancel=builder.abort)
+    async with run.context.building:
+        await in_thread(call, on_cancel=builder.abort)
     return _done("built", step, "" if name == BuilderName.COMPOSE else f"by {name}")
 
 
