@@ -134,7 +134,9 @@ def killed_while_others_start(check):
 
 
 READY_AFTERWARDS = "x-moorage: {ready: {exec: [test, -e, /tmp/over], timeout: 10m}}"
-NEVER_READY = 'healthcheck: {test: "until test -e /tmp/over; do sleep 0.1; done; exit 1", timeout: 10m, retries: 1}'
+NEVER_READY = (
+    'healthcheck: {test: "until test -e /tmp/over; do sleep 0.1; done; exit 1", interval: 1s, timeout: 10m, retries: 1}'
+)
 
 
 @pytest.mark.parametrize("check", [READY_AFTERWARDS, NEVER_READY])
