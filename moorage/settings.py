@@ -14,6 +14,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from moorage.errors import DefinitionError
 
 _HIGHEST_PORT = 65535
+_LARGEST_RANGE, _SMALLEST_RANGE = 8, 26
+"""Lengths of prefixes."""
 
 
 def _absolute(path: Path) -> Path:
@@ -31,6 +33,16 @@ def _ports(text: str) -> str:
         return text
     message = f"{text} is not a range of ports from 1 to {_HIGHEST_PORT}, the lower one first"
     raise ValueError(message)
+
+
+def _subnets(text: str) -> str:
+    from ipaddress import IPv4Network
+
+    for part in text.split(","):
+        if part.strip() and not _LARGEST_RANGE <= IPv4Network(part.strip()).prefixlen <= _SMALLEST_RANGE:
+            message = f"{part.strip()} is no range to take subnets from: /{_LARGEST_RANGE} to /{_SMALLEST_RANGE}"
+            raise ValueError(message)
+    return text
 
 
 Place = Annotated[Path, AfterValidator(_absolute)]
@@ -78,6 +90,9 @@ class Settings(BaseSettings):
     Compose, which then gives it the engine's: 10 s."""
     port_range: Annotated[str, AfterValidator(_ports)] = Field(default="20000-29999", pattern=r"^\d{1,5}-\d{1,5}$")
     """Range for host ports that the definition does not choose itself."""
+    subnets: Annotated[str, AfterValidator(_subnets)] = "10.201.0.0/16,198.18.0.0/15"
+    """Ranges of addresses that networks get small subnets from, comma-separated, whose subnets a definition leaves
+    open. Empty: the engine chooses them, from pools that end after some 30 networks."""
     keep_generations: int = Field(default=5, ge=1)
     """How many generations of a stack are kept for `rollback`."""
     keep_runs: int = Field(default=200, ge=1, le=10_000)

@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, suppress
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -74,6 +75,22 @@ class SocketProber(Prober):
 
     def holder_of(self, port: int, protocol: str) -> str | None:
         return holder_of(port, protocol)
+
+    def routes(self) -> Collection[str]:
+        """Those of IPv4, where there is `/proc/net/route`; elsewhere none are known."""
+        return _routes(Path("/proc/net/route"))
+
+
+def _routes(table: Path) -> tuple[str, ...]:
+    """The destinations of a routing table in the form of Linux: address and mask in hexadecimal, least byte first."""
+    found = []
+    with suppress(OSError):
+        for line in bounded.text_of(table).splitlines()[1:]:
+            fields = line.split()
+            with suppress(ValueError, IndexError):
+                address, mask = (IPv4Address(bytes.fromhex(fields[number])[::-1]) for number in (1, 7))
+                found.append(str(IPv4Network(f"{address}/{mask}", strict=False)))
+    return tuple(found)
 
 
 def holder_of(port: int, protocol: str) -> str | None:

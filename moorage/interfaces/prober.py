@@ -24,5 +24,8 @@ class Prober(Protocol):
         What cannot be taken is somebody's already.
         """
 
+    def routes(self) -> Collection[str]:
+        """Subnets that this machine has routes to, such as `10.0.0.0/8`, those of its containers among them."""
+
     def bindable(self, port: int, protocol: str, host_ip: str) -> bool:
         """True if nothing on this machine listens on the port, on IPv4 or IPv6, at any address."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
 from moorage.model.generation import GenerationRecord
-from moorage.model.lease import Lease, LeaseKey, Request
+from moorage.model.lease import Lease, LeaseKey, Request, SubnetLease
 from moorage.model.state import RunHead, RunOutcome, RunRecord, StackRecord
 from moorage.model.unreadable import Unreadable
 
@@ -57,10 +57,21 @@ class Store(Protocol):
         """Release leases; a key without a lease is not an error."""
 
     def release_all(self, stack: str) -> None:
-        """Release all leases of a stack, also those that cannot be read."""
+        """Release all leases of a stack and its subnets, also those that cannot be read."""
 
     def release_run(self, run: str) -> tuple[Lease, ...]:
         """Release the leases that an unfinished run acquired, and return them; leases that it moved are restored."""
+
+    def subnets(self, stack: str | None = None) -> tuple[SubnetLease, ...]:
+        """The subnets of a stack, by network. None: of all stacks."""
+
+    def settle_subnets(
+        self, stack: str, choose: Callable[[Collection[SubnetLease]], Collection[SubnetLease]]
+    ) -> tuple[SubnetLease, ...]:
+        """Replace the subnets of a stack with what `choose` makes of those of all stacks, in one transaction.
+
+        A subnet that another stack has on record is this one's afterwards. `choose` may be called more than once.
+        """
 
     def restore(self, leases: Sequence[Lease]) -> tuple[Lease, ...]:
         """Record leases as they are, after the file was lost, and return those recorded.

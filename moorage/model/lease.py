@@ -1,10 +1,11 @@
-"""A lease: a host port held for one container port of one service of one stack."""
+"""Leases: a host port held for one container port of one service of one stack, a subnet for one of its networks."""
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network
 from typing import Self
 
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import AwareDatetime, Field, field_validator, model_validator
 
 from moorage.model.base import Frozen
 from moorage.model.definition import Protocol
@@ -57,6 +58,22 @@ class Lease(Frozen):
         last = f"-{self.ports[-1]}" if self.count > 1 else ""
         but = f" but {', '.join(map(str, self.skipped))}" if self.skipped else ""
         return f"{self.port}{last}{but}"
+
+
+class SubnetLease(Frozen):
+    """A subnet held for one network of one stack until released."""
+
+    stack: str
+    network: str
+    """Its name on the engine."""
+    subnet: str
+    """`10.201.0.64/26`."""
+    since: AwareDatetime
+
+    @field_validator("subnet")
+    @classmethod
+    def _one_of_ipv4(cls, subnet: str) -> str:
+        return str(IPv4Network(subnet))
 
 
 class Request(Frozen):

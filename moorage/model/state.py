@@ -107,6 +107,8 @@ class Observed(Frozen):
     network_ids: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Name → ids of every network on the engine, because services may be on networks of others. An engine may have
     several of one name."""
+    subnets: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """The same: name → subnets, such as `172.18.0.0/16`."""
     volume_options: dict[str, VolumeOptions] = Field(default_factory=dict)
     """Name → what each of `volumes` was created with."""
     unreadable: tuple[Unreadable, ...] = ()

@@ -190,7 +190,8 @@ class _Creation:
     def _create_network(self, key: str, thing: Config) -> None:
         self.on_effect(f"create network {thing['name']}")
         marks = {**(thing.get("labels") or {}), **self._project(), "com.docker.compose.network": key}
-        self.machine.add_network(thing["name"], {**marks, labels.COMPOSE_HASH: _digest(thing)})
+        pool: Config = next(iter((thing.get("ipam") or {}).get("config") or ()), {})
+        self.machine.add_network(thing["name"], {**marks, labels.COMPOSE_HASH: _digest(thing)}, pool.get("subnet"))
         self.on_line(f" Network {thing['name']} Created")
 
     def _recreate_network(self, key: str, thing: Config) -> None:

@@ -61,6 +61,7 @@ class FakeEngine(Engine):
                 ),
                 networks=tuple(sorted(name for name, one in machine.networks.items() if _of(one.labels, stack))),
                 volumes=tuple(sorted(name for name, v in machine.volumes.items() if _of(v.labels, stack))),
+                subnets={name: (network.subnet,) for name, network in machine.networks.items()},
                 network_ids={name: (network.id,) for name, network in machine.networks.items()},
                 volume_options={
                     name: VolumeOptions(driver=v.driver, options=v.options, labels=v.labels)

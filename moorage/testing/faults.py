@@ -24,6 +24,7 @@ STORE_EFFECTS = (
         "release_run",
         "restore",
         "commit_run",
+        "settle_subnets",
         "commit",
         "save_stack",
         "forget_stack",

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
+from ipaddress import IPv4Network
 from itertools import count
 from pathlib import PurePosixPath
 
@@ -20,6 +21,9 @@ from moorage.rules import engines, labels
 
 _WILDCARDS = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, never bound to
 _FIRST_EPHEMERAL = 49153
+
+_POOL = IPv4Network("172.16.0.0/12")
+_OVERLAP = "Pool overlaps with other one on this address space"
 
 
 @dataclass
@@ -50,6 +54,7 @@ class Network:
 
     id: str
     labels: dict[str, str]
+    subnet: str = ""
 
 
 @dataclass
@@ -128,6 +133,10 @@ class FakeMachine:
         """(port, protocol) of other programs on the machine, visible to probes."""
         self.hidden_ports: set[tuple[int, str]] = set()
         """The same, but not visible until a start fails."""
+        self.routes: tuple[str, ...] = ()
+        """Subnets that lead elsewhere."""
+        self.hidden_subnets: set[str] = set()
+        """Those that networks cannot have either, which shows only when one is created."""
         self.clock: Clock = clock or RunningClock()
         self.place = EnginePlace(address="memory:")
         self.product = engines.DOCKER
@@ -214,9 +223,15 @@ class FakeMachine:
         self.volumes[name] = Volume(name, dict(marks), token, driver=driver, options=dict(options or {}))
         return name
 
-    def add_network(self, name: str, marks: Mapping[str, str] | None = None) -> Network:
-        """Create a network."""
-        network = self.networks[name] = Network(self.new_id(), dict(marks or {}))
+    def add_network(self, name: str, marks: Mapping[str, str] | None = None, subnet: str | None = None) -> Network:
+        """Create a network. `subnet` None: the next free one. Raises EngineError: another network overlaps it."""
+        used = [IPv4Network(one) for one in (*self.hidden_subnets, *(one.subnet for one in self.networks.values()))]
+        if subnet and any(IPv4Network(subnet).overlaps(one) for one in used):
+            message = f"failed to create network {name}: Error response from daemon: {_OVERLAP}"
+            raise EngineError(message, call="create")
+        free = (one for one in _POOL.subnets(new_prefix=24) if not any(one.overlaps(other) for other in used))
+        network = Network(self.new_id(), dict(marks or {}), subnet or str(next(free)))
+        self.networks[name] = network
         return network
 
     def users_of_network(self, name: str) -> list[Box]:

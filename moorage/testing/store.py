@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from moorage.interfaces import Store
 from moorage.model.generation import GenerationRecord
-from moorage.model.lease import Lease, LeaseKey, Request
+from moorage.model.lease import Lease, LeaseKey, Request, SubnetLease
 from moorage.model.state import RunHead, RunOutcome, RunRecord, StackRecord
 from moorage.model.unreadable import Unreadable
 from moorage.rules import ports
@@ -23,6 +23,7 @@ class MemoryStore(Store):
         self._any_port = any_port
         self._mutex = threading.RLock()
         self._held: dict[LeaseKey, LeaseChange] = {}
+        self._subnets: dict[tuple[str, str], SubnetLease] = {}
         self._stacks: dict[str, StackRecord] = {}
         self._generations: dict[tuple[str, int], GenerationRecord] = {}
         self._runs: dict[str, RunRecord] = {}
@@ -76,7 +77,9 @@ class MemoryStore(Store):
                 self._held.pop(key, None)
 
     def release_all(self, stack: str) -> None:
-        self.release([lease.key for lease in self.leases(stack)])
+        with self._mutex:
+            self.release([lease.key for lease in self.leases(stack)])
+            self._subnets = {key: one for key, one in self._subnets.items() if key[0] != stack}
 
     def release_run(self, run: str) -> tuple[Lease, ...]:
         with self._mutex:
@@ -86,6 +89,19 @@ class MemoryStore(Store):
                 if holding.restored:
                     self._held[holding.restored.lease.key] = holding.restored
         return tuple(sorted((holding.lease for holding in undone if holding.given_back), key=_by_port))
+
+    def subnets(self, stack: str | None = None) -> tuple[SubnetLease, ...]:
+        with self._mutex:
+            return tuple(self._subnets[key] for key in sorted(self._subnets) if stack in (None, key[0]))
+
+    def settle_subnets(
+        self, stack: str, choose: Callable[[Collection[SubnetLease]], Collection[SubnetLease]]
+    ) -> tuple[SubnetLease, ...]:
+        with self._mutex:
+            chosen = {one.subnet: one for one in choose(tuple(self._subnets.values()))}
+            kept = [one for one in self._subnets.values() if one.stack != stack and one.subnet not in chosen]
+            self._subnets = {(one.stack, one.network): one for one in (*kept, *chosen.values())}
+            return self.subnets(stack)
 
     def commit_run(self, run: str) -> None:
         with self._mutex:

@@ -55,6 +55,10 @@ class FakeProber(Prober):
 
         return release
 
+    def routes(self) -> Collection[str]:
+        """Those of the machine."""
+        return self.machine.routes
+
     def bindable(self, port: int, protocol: str, host_ip: str) -> bool:
         """True if neither a (visible) other program nor a running container has the port."""
         with self.machine.mutex:

@@ -10,6 +10,7 @@ import json
 import re
 import socket
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +20,7 @@ from moorage.adapters.engine.client import DockerEngine
 from moorage.errors import EngineError, ImageError, PortTakenError
 from moorage.model.definition import Source
 from moorage.rules import labels
+from moorage.rules.subnets import is_overlap
 from moorage.settings import Settings
 from moorage.testing import FakeCompose, FakeEngine, FakeMachine
 from moorage.testing.machine import Box
@@ -362,6 +364,28 @@ class TestCreate:
         networks = {"default": {"external": True, "name": f"{bench.stack}-elsewhere"}}
         with pytest.raises(EngineError, match="could not be found"):
             bench.create({"web": bench.service()}, networks=networks)
+
+    def test_a_network_gets_the_subnet_of_the_file_and_stays(self, bench):
+        networks = {"default": {"ipam": {"config": [{"subnet": "10.202.7.64/26"}]}}}
+        bench.create({"web": bench.service()}, networks=networks)
+        default, before = f"{bench.stack}_default", bench.engine.observe(bench.stack)
+        assert before.subnets[default] == ("10.202.7.64/26",)
+        bench.create({"web": bench.service(environment={"A": "1"})}, networks=networks)
+        assert bench.engine.observe(bench.stack).network_ids[default] == before.network_ids[default]
+
+    def test_no_two_networks_overlap(self, bench):
+        names = [{"default": {"ipam": {"config": [{"subnet": one}]}}} for one in ("10.202.8.0/26", "10.202.8.32/27")]
+        bench.create({"web": bench.service()}, networks=names[0])
+        with pytest.raises(EngineError) as caught:
+            bench.create({"web": bench.service()}, networks=names[1], stack=f"{bench.stack}-other")
+        assert is_overlap(str(caught.value))
+
+    def test_the_engine_chooses_where_the_file_does_not(self, bench):
+        bench.create({"web": bench.service()})
+        bench.create({"web": bench.service()}, stack=f"{bench.stack}-other")
+        subnets = bench.engine.observe(bench.stack).subnets
+        mine = [IPv4Network(subnets[f"{name}_default"][0]) for name in (bench.stack, f"{bench.stack}-other")]
+        assert not mine[0].overlaps(mine[1])
 
     def test_a_network_whose_options_changed_is_made_anew_under_those_who_run(self, bench):
         """It stops them, and what it connects again has no name there: `work/runs/reattaching.py` is for that."""

@@ -10,7 +10,7 @@ import pytest
 from moorage.adapters.registry.store import SqliteStore
 from moorage.errors import PortError
 from moorage.model.generation import GenerationRecord
-from moorage.model.lease import LeaseKey, Request
+from moorage.model.lease import LeaseKey, Request, SubnetLease
 from moorage.model.state import RunOutcome, RunRecord, Span, StackRecord
 from moorage.testing import MemoryStore
 
@@ -427,3 +427,58 @@ def test_all_leases_of_a_stack_are_released(store):
     store.release_all("shop")
     store.release_all("never there")
     assert ports_of(store.leases()) == [8002]
+
+
+class TestSubnets:
+    """A stack's are replaced as a whole."""
+
+    @staticmethod
+    def of(stack, *numbers):
+        return [
+            SubnetLease(stack=stack, network=f"{stack}_{number}", subnet=f"10.0.{number}.0/26", since=NOW)
+            for number in numbers
+        ]
+
+    def settle(self, store, stack, *numbers):
+        return list(store.settle_subnets(stack, lambda _: self.of(stack, *numbers)))
+
+    def test_stored_as_given(self, store):
+        assert self.settle(store, "shop", 2, 1) == self.of("shop", 1, 2)
+        assert list(store.subnets("shop")) == self.of("shop", 1, 2)
+        assert store.subnets("blog") == ()
+
+    def test_the_choice_sees_all(self, store):
+        self.settle(store, "shop", 1)
+        self.settle(store, "blog", 2)
+        seen = []
+        store.settle_subnets("blog", lambda known: seen.extend(known) or ())
+        assert set(seen) == {*self.of("shop", 1), *self.of("blog", 2)}
+        assert list(store.subnets()) == self.of("shop", 1)
+
+    def test_who_has_it_on_the_engine_has_it(self, store):
+        self.settle(store, "shop", 1, 2)
+        self.settle(store, "blog", 2)
+        assert list(store.subnets()) == [*self.of("blog", 2), *self.of("shop", 1)]
+
+    def test_released_with_the_ports(self, store):
+        self.settle(store, "shop", 1)
+        self.settle(store, "blog", 2)
+        store.release_all("shop")
+        assert list(store.subnets()) == self.of("blog", 2)
+
+    def test_many_at_once_get_each_their_own(self, store):
+        def choose(stack, known):
+            used = {one.subnet for one in known}
+            return next([one] for number in range(50) for one in self.of(stack, number) if one.subnet not in used)
+
+        names = [f"s{number}" for number in range(16)]
+        threads = [
+            threading.Thread(target=lambda name=name: store.settle_subnets(name, lambda known: choose(name, known)))
+            for name in names
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(one.stack for one in store.subnets()) == sorted(names)
+        assert len({one.subnet for one in store.subnets()}) == len(names)

@@ -14,7 +14,7 @@ import pytest
 from moorage.adapters.registry.store import SqliteStore
 from moorage.errors import HomeError
 from moorage.model.generation import GenerationRecord
-from moorage.model.lease import LeaseKey, Request
+from moorage.model.lease import LeaseKey, Request, SubnetLease
 from moorage.model.state import RunOutcome, RunRecord, StackRecord
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -69,6 +69,8 @@ def full(tmp_path: Path) -> Path:
             store.save_stack(RECORD.model_copy(update={"name": name}))
             store.save_generation(GENERATION.model_copy(update={"stack": name}))
             store.lease([leased(name, port)], **HOW)
+            subnet = SubnetLease(stack=name, network=f"{name}_default", subnet=f"10.0.{port >> 8}.0/26", since=NOW)
+            store.settle_subnets(name, lambda _, subnet=subnet: [subnet])
             store.open_run(RUN.model_copy(update={"id": f"of-{name}", "stack": name}))
             store.add_timing(name, "web", 1, "ready", 1.5, NOW)
     return path
@@ -87,6 +89,7 @@ def everything(store: SqliteStore) -> dict[str, list[Any]]:
         "stacks": [one.name for one in store.stacks()],
         "generations": [one.stack for name in ("blog", "shop") for one in store.generations(name)],
         "leases": [one.key.stack for one in store.leases()],
+        "subnets": [one.stack for one in store.subnets()],
         "runs": [one.stack for one in store.unfinished_runs()],
         "all runs": [one.stack for one in store.runs(None)],
         "heads": [one.stack for name in ("blog", "shop") for one in store.run_heads(name)],
@@ -117,6 +120,9 @@ BAD: list[tuple[str, tuple[str, ...]]] = [
     ("UPDATE leases SET since = 'yesterday' WHERE stack = 'shop'", ("leases",)),
     ("UPDATE leases SET skipped = '[' WHERE stack = 'shop'", ("leases",)),
     ("UPDATE leases SET previous = '{}' WHERE stack = 'shop'", ("leases",)),
+    ("UPDATE subnets SET subnet = '10.0.0.0/99' WHERE stack = 'shop'", ("subnets",)),
+    ("UPDATE subnets SET subnet = x'ff' WHERE stack = 'shop'", ("subnets",)),
+    ("UPDATE subnets SET since = 0 WHERE stack = 'shop'", ("subnets",)),
     ("UPDATE leases SET protocol = 'carrier pigeon' WHERE stack = 'shop'", ("leases",)),
     ("UPDATE runs SET record = '[]' WHERE stack = 'shop'", ("runs", "all runs")),
     (
@@ -142,7 +148,7 @@ def test_one_bad_row_stops_nothing_else(full: Path, statement: str, lost: tuple[
     assert len(told) == 1, told
     assert all((one.where, one.what, one.hint) != ("", "", "") for one in told)
     assert "\n" not in told[0].said
-    assert bool(store.unreadable()) == bool({"stacks", "generations", "leases", "runs"} & {*lost})
+    assert bool(store.unreadable()) == bool({"stacks", "generations", "leases", "subnets", "runs"} & {*lost})
     assert "blog" in store.names()
     assert store.lease([leased("new", 8000)], **HOW)[0].port == (
         8000 if "port " in statement or "pigeon" in statement else 8001

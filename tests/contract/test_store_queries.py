@@ -13,7 +13,7 @@ import pytest
 from moorage.adapters.registry import file
 from moorage.adapters.registry.store import MIGRATIONS, SqliteStore
 from moorage.model.generation import GenerationRecord
-from moorage.model.lease import LeaseKey, Request
+from moorage.model.lease import LeaseKey, Request, SubnetLease
 from moorage.model.state import RunOutcome, RunRecord, StackRecord
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -22,6 +22,7 @@ STACK = StackRecord(name="shop", path="/home/me/shop", created_at=NOW)
 GENERATION = GenerationRecord(stack="shop", number=1, digest="d", created_at=NOW, run="r1", outcome="current")
 KEY = LeaseKey(stack="shop", service="web", target=80)
 LEASES = ([Request(key=KEY, wanted=8000)],)
+SUBNET = SubnetLease(stack="shop", network="shop_default", subnet="10.0.0.0/26", since=NOW)
 HOW = {"taken": frozenset(), "bindable": lambda *_: True, "now": NOW}
 
 CALLS = {
@@ -55,6 +56,7 @@ CALLS = {
     "missing_since": lambda store: store.missing_since("shop", "/shop"),
     "forget_missing": lambda store: store.forget_missing("shop"),
     "unreadable of a stack": lambda store: store.unreadable("shop"),
+    "subnets of a stack": lambda store: store.subnets("shop"),
     "forget_timings": lambda store: store.forget_timings("shop", timedelta(days=1)),
 }
 WHOLE_TABLES = {
@@ -63,6 +65,8 @@ WHOLE_TABLES = {
     "preview": lambda store: store.preview(*LEASES, **HOW),
     "leases": lambda store: store.leases(),
     "restore": lambda store: store.restore([]),
+    "subnets": lambda store: store.subnets(),
+    "settle_subnets": lambda store: store.settle_subnets("shop", lambda _: [SUBNET]),
     "stacks": lambda store: store.stacks(),
     "names": lambda store: store.names(),
     # For `sweep`: all there is, once.

@@ -19,7 +19,7 @@ def test_an_engine_without_subnets(words):
     hint = engine_error(words, "create").hint
     assert hint
     assert "docker network prune" in hint
-    assert "default-address-pools" in hint
+    assert "MOORAGE_SUBNETS" in hint
 
 
 def test_other_words_have_no_such_hint():

@@ -130,6 +130,7 @@ class DockerEngine(Engine):
             networks=tuple(sorted(one["Name"] for one in networks if _of(one, stack))),
             volumes=tuple(sorted(volume["Name"] for volume in volumes)),
             network_ids=_ids_by_name(networks),
+            subnets={network["Name"]: _subnets(network) for network in networks},
             volume_options={volume["Name"]: _volume_options(volume) for volume in volumes},
             one_offs=tuple(one for one in found if _kind(one.labels) == _ONE_OFF),
             unreadable=tuple(labels.senseless(name, stack, words) for name, words in unreadable.items()),
@@ -505,6 +506,11 @@ def _attachments(networks: Mapping[str, Any]) -> dict[str, Attachment]:
 
 def _of(network: Mapping[str, Any], stack: str) -> bool:
     return (network.get("Labels") or {}).get(labels.COMPOSE_PROJECT) == stack
+
+
+def _subnets(network: Mapping[str, Any]) -> tuple[str, ...]:
+    configs = (network.get("IPAM") or {}).get("Config") or ()
+    return tuple(one["Subnet"] for one in configs if one.get("Subnet"))
 
 
 def _ids_by_name(networks: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from moorage.model.base import Frozen
 from moorage.model.generation import GenerationRecord
-from moorage.model.lease import Lease, LeaseKey
+from moorage.model.lease import Lease, LeaseKey, SubnetLease
 from moorage.model.state import RunHead, RunRecord, StackRecord
 from moorage.model.unreadable import Unreadable
 from moorage.rules import naming
@@ -185,6 +185,18 @@ def of_lease(change: LeaseChange) -> tuple[Any, ...]:
 def key(of: LeaseKey) -> tuple[str, str, int, str, int]:
     """The columns that name a lease."""
     return of.stack, of.service, of.target, of.protocol, of.slot
+
+
+def subnet(row: Row) -> SubnetLease:
+    """`stack, network, subnet, since`."""
+    name, network, subnet, since = row
+    return SubnetLease(stack=_stack_name(name), network=network, subnet=subnet, since=datetime.fromisoformat(since))
+
+
+def named_subnet(row: Row) -> Unreadable:
+    """A network that has the subnet keeps it: what is on the engine counts."""
+    where = f"the subnet of network {quoted(row[1])} of stack {quoted(row[0])}"
+    return Unreadable(where=where, what="", hint="The next `moorage up` replaces it.", stack=_text(row[0]))
 
 
 # Runs

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -22,7 +22,7 @@ from moorage.adapters.registry.rows import Tell
 from moorage.errors import HomeError, said
 from moorage.interfaces import Store
 from moorage.model.generation import GenerationRecord
-from moorage.model.lease import Lease, LeaseKey, Request
+from moorage.model.lease import Lease, LeaseKey, Request, SubnetLease
 from moorage.model.state import RunHead, RunOutcome, RunRecord, StackRecord
 from moorage.model.unreadable import Unreadable
 from moorage.rules import ports
@@ -79,6 +79,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """CREATE TABLE missing_directories (
             stack TEXT PRIMARY KEY, path TEXT NOT NULL, since TEXT NOT NULL) WITHOUT ROWID""",
     ),
+    (
+        """CREATE TABLE subnets (
+            stack TEXT NOT NULL, network TEXT NOT NULL, subnet TEXT NOT NULL UNIQUE, since TEXT NOT NULL,
+            PRIMARY KEY (stack, network)) WITHOUT ROWID""",
+    ),
 )
 """What makes version n of the file out of version n - 1. Only ever add to the end."""
 _SAVE_STACK = "INSERT OR REPLACE INTO stacks VALUES (?, ?)"
@@ -106,6 +111,8 @@ _END_UNREADABLE = "UPDATE runs SET outcome = ?, finished_at = ? WHERE id = ?"
 _COMMIT_LEASES = "UPDATE leases SET run = NULL, previous = NULL WHERE run = ?"
 _FORGET_MISSING = "DELETE FROM missing_directories WHERE stack = ?"
 _LEASES_OF_RUN = f"SELECT {rows.LEASE} FROM leases WHERE run = ?"  # noqa: S608  column names, ours
+_SUBNETS = "SELECT stack, network, subnet, since FROM subnets"
+_RELEASE_SUBNETS = "DELETE FROM subnets WHERE stack = ?"
 _MOST_NOTED = 20
 """So many unreadable rows are told of one by one; `sweep` tells of all."""
 
@@ -196,7 +203,12 @@ class SqliteStore(Store):
         self._file.write(lambda connection: _delete_leases(connection, keys))
 
     def release_all(self, stack: str) -> None:
-        self._change("DELETE FROM leases WHERE stack = ?", stack)
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute("DELETE FROM leases WHERE stack = ?", (stack,))
+            connection.execute(_RELEASE_SUBNETS, (stack,))
+
+        self._file.write(work)
 
     def release_run(self, run: str) -> tuple[Lease, ...]:
 
@@ -209,6 +221,29 @@ class SqliteStore(Store):
             return tuple(sorted((holding.lease for holding in undone if holding.given_back), key=_by_port))
 
         return self._file.write(work)
+
+    def subnets(self, stack: str | None = None) -> tuple[SubnetLease, ...]:
+        where, values = ("", ()) if stack is None else (" WHERE stack = ?", (stack,))
+        found = self._rows(f"{_SUBNETS}{where} ORDER BY stack, network", *values)
+        return tuple(rows.readable(found, rows.subnet, rows.named_subnet, self._note))
+
+    def settle_subnets(
+        self, stack: str, choose: Callable[[Collection[SubnetLease]], Collection[SubnetLease]]
+    ) -> tuple[SubnetLease, ...]:
+        """Nothing is written where nothing changes."""
+        on_record = self.subnets()
+        if set(choose(on_record)) == {one for one in on_record if one.stack == stack}:
+            return self.subnets(stack)
+
+        def work(connection: sqlite3.Connection) -> None:
+            found = connection.execute(_SUBNETS).fetchall()
+            chosen = choose(tuple(rows.readable(found, rows.subnet, rows.named_subnet, self._note)))
+            connection.execute(_RELEASE_SUBNETS, (stack,))
+            values = [(one.stack, one.network, one.subnet, one.since.isoformat()) for one in chosen]
+            connection.executemany("INSERT OR REPLACE INTO subnets VALUES (?, ?, ?, ?)", values)
+
+        self._file.write(work)
+        return self.subnets(stack)
 
     def commit_run(self, run: str) -> None:
         self._change(_COMMIT_LEASES, run)
@@ -505,6 +540,7 @@ _READ: tuple[tuple[str, str, Callable[[rows.Row], object], rows.Named], ...] = (
     (_STACKS, "name", rows.stack, rows.named_stack),
     (_GENERATIONS, "stack", rows.generation, rows.named_generation),
     (f"SELECT {rows.LEASE} FROM leases", "stack", rows.holding, rows.named_lease),  # noqa: S608
+    (_SUBNETS, "stack", rows.subnet, rows.named_subnet),
 )
 """What there is besides runs: the question, the column that says of which stack, and how a row is read."""
 

@@ -85,6 +85,7 @@ def _surveyed(context: Context, request: SweepRequest) -> Sweep:
         *(on_record | on_engine | killed | with_copies),
         *(run.stack for run in store.unfinished_runs()),
         *(lease.key.stack for lease in store.leases()),
+        *(lease.stack for lease in store.subnets()),
         *(one.stack for one in unreadable if one.stack),
     }
     stacks = frozenset(name for name in named if naming.is_valid(name))
@@ -316,10 +317,11 @@ async def _leases(asked: Sweep, stack: str) -> Found:
     world = asked.world
     if stack in asked.on_record | asked.on_engine:
         return
-    leases = await in_thread(partial(world.store.leases, stack))
-    if leases and not await in_thread(partial(_is_busy, world, stack)):
-        ports = ", ".join(str(lease.port) for lease in leases)
-        yield Finding(kind=Leftover.LEASES, stack=stack, what=ports), partial(_release, asked.context, stack)
+    ports = [str(lease.port) for lease in await in_thread(partial(world.store.leases, stack))]
+    subnets = [lease.subnet for lease in await in_thread(partial(world.store.subnets, stack))]
+    if (ports or subnets) and not await in_thread(partial(_is_busy, world, stack)):
+        finding = Finding(kind=Leftover.LEASES, stack=stack, what=", ".join(ports + subnets))
+        yield finding, partial(_release, asked.context, stack)
 
 
 def _known(world: World) -> frozenset[str]:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from moorage.interfaces import World
 from moorage.model.definition import Config, Definition
-from moorage.rules import composing, injecting, part
+from moorage.rules import composing, injecting, part, subnets
+from moorage.work.definitions import subnetting
 from moorage.work.definitions.request import UpRequest
 from moorage.work.definitions.resolve import Resolved, kept_beside, resolve
 from moorage.work.operations.build import build
@@ -52,6 +53,8 @@ def _written(world: World, resolved: Resolved, definition: Definition, service: 
     stack = definition.name
     kept = kept_beside(world, definition, resolved.request)
     config = part.joined(composing.one_off_config(definition, service, world.home), kept)
+    leased = subnetting.lease(world, config, definition.services, world.engine.observe(stack))
+    config = subnets.with_subnets(config, leased)
     file = world.files.write(f"generations/{stack}/run-{service}.compose.json", composing.file_text(config))
     return OneOff(stack, file, _variables(world, definition, config))
 

@@ -23,9 +23,9 @@ from moorage.model.lease import Lease
 from moorage.model.state import Container, SpanOutcome
 from moorage.model.step import Step, StepKind
 from moorage.rules import endings, graph, unforeseen
-from moorage.work.definitions import generations, sharing
+from moorage.work.definitions import sharing
 from moorage.work.queries.last_lines import last_lines
-from moorage.work.runs import images, init_containers, leasing, placeholders, port_ranges, reattaching
+from moorage.work.runs import images, init_containers, leasing, placeholders, port_ranges, reattaching, subnets
 from moorage.work.runs.removal import remove
 from moorage.work.runs.retries import retried
 from moorage.work.runs.run import Run
@@ -88,13 +88,15 @@ async def create(step: Step, run: Run) -> str:
 
     def call() -> str:
         generation = run.generation if run.planned is None and run.generation else run.pin()
-        file = generations.compose_file(run.world, generation)
         services, recreate = run.recreated
         recreate = recreate or bool(run.planned and run.desired.force_recreate)
         placeholders.give_names_back(run)
         before = run.world.engine.observe(run.stack)
         try:
-            run.world.compose.create(run.stack, file, sorted(services), recreate, tell)
+            file = subnets.create_with(
+                *(run, generation, before),
+                lambda file: run.world.compose.create(run.stack, file, sorted(services), recreate, tell),
+            )
             after = reattaching.reattach(run, generation, file, services, tell)
         except EngineError as error:
             _let_settle(run, error.fields.get("unfinished", ()))

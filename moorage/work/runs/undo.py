@@ -191,6 +191,10 @@ def _forget_new(world: World, record: RunRecord, kept: Generation | None) -> Non
     """Take back leases, generation records and image tags that the run added."""
     store, stack = world.store, record.stack
     _restore_leases(world, record)
+    began = record.started_at if record.before.get("on_record") else None
+    store.settle_subnets(
+        stack, lambda known: [one for one in known if one.stack == stack and began and one.since < began]
+    )
     for generation in store.generations(stack):
         if generation.run == record.id:
             generations.forget(world, stack, generation.number)
