@@ -89,7 +89,8 @@ def _own_environment() -> None:
     os.environ |= {
         SESSION_VARIABLE: str(_session),
         "MOORAGE_HOME": str(_session / "home"),
-        "MOORAGE_PORT_RANGE": _own_ports(),
+        "MOORAGE_PORT_RANGE": ports_of(_PART),
+        "MOORAGE_SUBNETS": subnets_of(_PART),
         "PREFECT_HOME": str(_session / f"prefect-{WORKER}"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
@@ -100,9 +101,13 @@ def _own_environment() -> None:
     }
 
 
-def _own_ports() -> str:
-    """A part of the default range: other homes' stacks know nothing of our leases while ours are down."""
-    return ports_of(int(WORKER.removeprefix("gw")) % 7)
+_PART = int(WORKER.removeprefix("gw")) % 7
+"""Of ports and subnets: other homes' stacks know nothing of our leases while ours are down."""
+
+
+def subnets_of(part: int) -> str:
+    """One eighth of the first default range, and of the second."""
+    return f"10.201.{32 * part}.0/19,198.18.{32 * part}.0/19"
 
 
 def ports_of(part: int) -> str:
@@ -230,7 +235,7 @@ def moorage_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def shared_api_url() -> str:
     """Where the API of the hub is that all test processes share. It is started for whoever asks first."""
     # How long a shell waits for a stack means nothing to the worker, whose runs wait longer.
-    own = {"MOORAGE_PORT_RANGE": ports_of(7), "MOORAGE_LOCK_TIMEOUT_S": "0"}
+    own = {"MOORAGE_PORT_RANGE": ports_of(7), "MOORAGE_SUBNETS": subnets_of(7), "MOORAGE_LOCK_TIMEOUT_S": "0"}
     started = run_moorage("hub", "start", "--json", directory=ROOT, **own)
     return str(_checked(started, 0).json["api_url"])
 

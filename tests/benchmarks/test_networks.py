@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(3600)]
 BIN = Path(sys.executable).parent
 STACKS = 250
+SUBNETS = str(Settings.model_fields["subnets"].default)
 COMPOSE_TRIES = 60
 AT_ONCE = 3
 
@@ -50,7 +51,7 @@ def test_stacks_with_a_network_each(
         with_moorage([project(f"{stack_prefix}-{number}") for number in range(STACKS)], tmp_path / "home")
     )
     networks = [one for one in docker_client.api.networks() if one["Name"].startswith(stack_prefix)]
-    ranges = subnets.ranges_of(Settings().subnets)
+    ranges = subnets.ranges_of(SUBNETS)
     small = [one for one in networks if is_within(one["IPAM"]["Config"][0]["Subnet"], ranges)]
     asyncio.run(all_down(ours, tmp_path / "home"))
     with capsys.disabled():
@@ -84,7 +85,7 @@ def with_compose(folder: Path, prefix: str) -> int:
 
 async def with_moorage(folders: list[Path], home: Path) -> list[str]:
     """Bring all of them up; gives their names."""
-    world, slots = open_world(settings=Settings(home=home, settle_s=0)), asyncio.Semaphore(AT_ONCE)
+    world, slots = open_world(settings=Settings(home=home, settle_s=0, subnets=SUBNETS)), asyncio.Semaphore(AT_ONCE)
 
     async def bring(folder: Path) -> str:
         async with slots:

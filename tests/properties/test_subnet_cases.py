@@ -23,7 +23,8 @@ FIRST, SECOND = "10.201.0.0/26", "10.201.0.64/26"
 
 
 @pytest.fixture
-def stack():
+def stack(monkeypatch):
+    monkeypatch.delenv("MOORAGE_SUBNETS")
     made = Stack()
     made.begin()
     made.define({"db": service(), "web": service(depends_on=["db"])})

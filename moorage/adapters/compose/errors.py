@@ -163,8 +163,8 @@ def engine_error(text: str, what: str) -> MoorageError:
         hint = "Another network has addresses of that subnet: choose another one, or none (`docker network ls`)."
     if _NO_POOL.search(text):
         hint = (
-            "The engine has given all its subnets to networks, about 30 unless it was told otherwise: remove networks that "
-            "nobody needs (`docker network prune`, `moorage ls`), or set MOORAGE_SUBNETS to a range that is free here."
+            "The engine has given all its subnets to networks, about 30 unless it was told otherwise: remove networks "
+            "that nobody needs (`docker network prune`, `moorage ls`), or set MOORAGE_SUBNETS to a range that is free."
         )
     if absent := _NOT_EXTERNAL.search(text):
         kind, name = absent.groups()
