@@ -205,6 +205,7 @@ def world(settings: Settings, events: list[Event]) -> Iterator[World]:
     opened = open_world(events.append, settings)
     yield opened
     opened.store.close()
+    opened.engine.client.close()  # else all tests of a process together need more than 1024 files
 
 
 @pytest.fixture
