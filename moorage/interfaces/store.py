@@ -79,6 +79,12 @@ class Store(Protocol):
         Leases whose key or port is already leased are left out.
         """
 
+    def lease_again(self, leases: Sequence[Lease]) -> tuple[Lease, ...]:
+        """Record leases of a run as they are, in place of those that their keys have, and return those recorded.
+
+        Until the run has ended, nobody else gets the ports that it gives up. Left out is what another key has.
+        """
+
     def commit_run(self, run: str) -> None:
         """Keep the leases that the run acquired until they are released."""
 

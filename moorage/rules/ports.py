@@ -195,6 +195,20 @@ def compatible(leases: Iterable[Lease], held: Iterable[LeaseChange]) -> tuple[Le
     return tuple(fitting)
 
 
+def in_place_of(leases: Iterable[Lease], held: Mapping[LeaseKey, LeaseChange]) -> tuple[LeaseChange, ...]:
+    """Those leases of a run that can take the place of what their keys hold, which is given back when it is undone."""
+    leases = tuple(leases)
+    keys = {lease.key for lease in leases}
+    others = [holding for key, holding in held.items() if key not in keys]
+    return tuple(LeaseChange(lease, _committed(held.get(lease.key))) for lease in compatible(leases, others))
+
+
+def _committed(holding: LeaseChange | None) -> Lease | None:
+    if holding is None:
+        return None
+    return holding.lease if holding.lease.run is None else holding.previous
+
+
 def choose(
     request: Request, own: Lease | None, market: PortView, avoid: frozenset[tuple[int, str]] = frozenset()
 ) -> tuple[int, ...]:

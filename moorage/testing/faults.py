@@ -23,6 +23,7 @@ STORE_EFFECTS = (
         "release_all",
         "release_run",
         "restore",
+        "lease_again",
         "commit_run",
         "settle_subnets",
         "commit",

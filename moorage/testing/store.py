@@ -115,6 +115,12 @@ class MemoryStore(Store):
             self._held.update({lease.key: LeaseChange(lease) for lease in restored})
             return restored
 
+    def lease_again(self, leases: Sequence[Lease]) -> tuple[Lease, ...]:
+        with self._mutex:
+            changed = ports.in_place_of(leases, self._held)
+            self._held.update({holding.lease.key: holding for holding in changed})
+            return tuple(holding.lease for holding in changed)
+
     def commit(
         self,
         run: RunRecord,

@@ -429,6 +429,58 @@ def test_all_leases_of_a_stack_are_released(store):
     assert ports_of(store.leases()) == [8002]
 
 
+class TestLeasesOfAStoredGeneration:
+    """A run that goes back to other ports has its former ones until it has ended."""
+
+    def again(self, store, port, service="web", run="r1"):
+        (held,) = lease(MemoryStore(range(20000, 20010)), want(port, service), run=run)
+        return store.lease_again([held])
+
+    def test_in_place_of_what_the_key_has(self, store):
+        lease(store, want(8000))
+        assert ports_of(self.again(store, 8001)) == [8001]
+        assert ports_of(store.leases("shop")) == [8001]
+
+    def test_what_it_gives_up_nobody_else_gets(self, store):
+        lease(store, want(8000))
+        self.again(store, 8001)
+        assert ports_of(lease(store, want(8000, stack="blog"), want(8001, "db", stack="blog"))) == [8002, 8003]
+
+    def test_undone(self, store):
+        before = lease(store, want(8000))
+        self.again(store, 8001)
+        self.again(store, 8002)
+        assert ports_of(store.release_run("r1")) == [8002]
+        assert store.leases("shop") == before
+        assert ports_of(lease(store, want(8002, stack="blog"))) == [8002]
+
+    def test_committed(self, store):
+        lease(store, want(8000))
+        self.again(store, 8001)
+        store.commit_run("r1")
+        assert ports_of(lease(store, want(8000, stack="blog"))) == [8000]
+        assert [(one.port, one.run) for one in store.leases("shop")] == [(8001, None)]
+
+    def test_two_that_change_places(self, store):
+        lease(store, want(8000), want(8001, "db"))
+        (web,) = lease(MemoryStore(), want(8001), run="r1")
+        (db,) = lease(MemoryStore(), want(8000, "db"), run="r1")
+        assert set(ports_of(store.lease_again([web, db]))) == {8000, 8001}
+        store.release_run("r1")
+        assert [(one.key.service, one.port) for one in store.leases("shop")] == [("web", 8000), ("db", 8001)]
+
+    def test_not_what_another_key_has(self, store):
+        before = lease(store, want(8000))
+        lease(store, want(8001, stack="blog"))
+        assert self.again(store, 8001) == ()
+        assert store.leases("shop") == before
+
+    def test_a_key_without_a_lease(self, store):
+        assert ports_of(self.again(store, 8001)) == [8001]
+        store.release_run("r1")
+        assert store.leases() == ()
+
+
 class TestSubnets:
     """A stack's are replaced as a whole."""
 

@@ -65,6 +65,7 @@ WHOLE_TABLES = {
     "preview": lambda store: store.preview(*LEASES, **HOW),
     "leases": lambda store: store.leases(),
     "restore": lambda store: store.restore([]),
+    "lease_again": lambda store: store.lease_again([]),
     "subnets": lambda store: store.subnets(),
     "settle_subnets": lambda store: store.settle_subnets("shop", lambda _: [SUBNET]),
     "stacks": lambda store: store.stacks(),

@@ -276,6 +276,15 @@ class SqliteStore(Store):
 
         return self._file.write(work)
 
+    def lease_again(self, leases: Sequence[Lease]) -> tuple[Lease, ...]:
+
+        def work(connection: sqlite3.Connection) -> tuple[Lease, ...]:
+            changed = ports.in_place_of(leases, self._holdings(connection, None))
+            _write_holdings(connection, changed)
+            return tuple(holding.lease for holding in changed)
+
+        return self._file.write(work)
+
     def _market(
         self,
         connection: sqlite3.Connection,

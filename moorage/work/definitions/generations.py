@@ -283,10 +283,9 @@ def lease_again(world: World, generation: Generation, run: str) -> tuple[Lease, 
     wanted = undo.leases_of(generation, world.clock.now(), run)
     held = {lease.key: lease for lease in world.store.leases(generation.stack)}
     missing = [one for one in wanted if one.key not in held or held[one.key].ports != one.ports]
-    world.store.release([one.key for one in missing])
-    restored = world.store.restore(missing)
-    for lost in (one for one in missing if one not in restored):
-        others = [other for other in world.store.leases() if set(other.ports) & set(lost.ports)]
+    leased = world.store.lease_again(missing) if missing else ()
+    for lost in (one for one in missing if one not in leased):
+        others = [one for one in world.store.leases() if set(one.ports) & set(lost.ports) and one.key != lost.key]
         holder = f"stack {others[0].key.stack!r}" if others else "another stack"
         raise PortError(
             f"services.{lost.key.service}: port {lost.port} of generation {generation.number} is leased by {holder}",
