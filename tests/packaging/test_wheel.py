@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import statistics
 import subprocess
 import zipfile
 from pathlib import Path
@@ -105,7 +104,8 @@ def test_import_is_quick(installed: Installed) -> None:
     timed = "import time; begin = time.process_time(); {}; print(time.process_time() - begin)"
 
     def cost(what: str) -> float:
-        return statistics.median(float(installed.run("python", "-P", "-c", timed.format(what))) for _ in range(5))
+        """The least of several: what else the machine does adds to it, also in processor time."""
+        return min(float(installed.run("python", "-P", "-c", timed.format(what))) for _ in range(7))
 
     assert cost("import moorage") - cost("pass") <= IMPORT_MAY_COST_S
     assert cost("import moorage.pytest_plugin") - cost("import pytest") <= IMPORT_MAY_COST_S
