@@ -11,6 +11,7 @@ from moorage.model.base import Frozen
 from moorage.model.definition import Protocol
 
 _HIGHEST = 65535
+_WIDEST_PREFIX = 8
 
 
 class LeaseKey(Frozen):
@@ -73,7 +74,11 @@ class SubnetLease(Frozen):
     @field_validator("subnet")
     @classmethod
     def _one_of_ipv4(cls, subnet: str) -> str:
-        return str(IPv4Network(subnet))
+        found = IPv4Network(subnet)
+        if found.prefixlen < _WIDEST_PREFIX:
+            message = f"{subnet} is wider than /{_WIDEST_PREFIX}"
+            raise ValueError(message)
+        return str(found)
 
 
 class Request(Frozen):

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from ipaddress import AddressValueError, IPv4Network, NetmaskValueError
+from ipaddress import IPv4Network
 
 from moorage.model.definition import Config, Service
 from moorage.model.lease import SubnetLease
@@ -91,7 +91,7 @@ def settle(
     missing = [name for name in networks if name not in there]
     for name in missing:
         old = held.get(name)
-        if old and _fits(old.subnet, prefix) and not _overlaps(old.subnet, taken):
+        if old and IPv4Network(old.subnet).prefixlen <= prefix and not _overlaps(old.subnet, taken):
             chosen[name] = old.subnet
             taken.append(old.subnet)
     taken += others
@@ -162,23 +162,17 @@ def _of(subnets: Iterable[str]) -> Iterator[Range]:
     for text in subnets:
         try:
             found = IPv4Network(text, strict=False)
-        except (AddressValueError, NetmaskValueError, ValueError):
+        except ValueError:
             continue
         if found.prefixlen >= _LEAST_PREFIX:
             yield int(found.network_address), int(found.broadcast_address)
 
 
 def _overlaps(subnet: str, taken: Iterable[str]) -> bool:
-    return any(low <= last and first <= high for low, high in _of([subnet]) for first, last in _of(taken))
+    ((low, high),) = _of([subnet])
+    return any(low <= last and first <= high for first, last in _of(taken))
 
 
 def _is_within(subnet: str, ranges: Sequence[IPv4Network]) -> bool:
-    return any(
-        int(one.network_address) <= low and high <= int(one.broadcast_address)
-        for low, high in _of([subnet])
-        for one in ranges
-    )
-
-
-def _fits(subnet: str, prefix: int) -> bool:
-    return any(high - low + 1 >= 1 << (32 - prefix) for low, high in _of([subnet]))
+    own = list(_of(map(str, ranges)))
+    return any(first <= low and high <= last for low, high in _of([subnet]) for first, last in own)

@@ -121,6 +121,7 @@ BAD: list[tuple[str, tuple[str, ...]]] = [
     ("UPDATE leases SET skipped = '[' WHERE stack = 'shop'", ("leases",)),
     ("UPDATE leases SET previous = '{}' WHERE stack = 'shop'", ("leases",)),
     ("UPDATE subnets SET subnet = '10.0.0.0/99' WHERE stack = 'shop'", ("subnets",)),
+    ("UPDATE subnets SET subnet = '0.0.0.0/0' WHERE stack = 'shop'", ("subnets",)),
     ("UPDATE subnets SET subnet = x'ff' WHERE stack = 'shop'", ("subnets",)),
     ("UPDATE subnets SET since = 0 WHERE stack = 'shop'", ("subnets",)),
     ("UPDATE leases SET protocol = 'carrier pigeon' WHERE stack = 'shop'", ("leases",)),

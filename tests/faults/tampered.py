@@ -144,6 +144,13 @@ ROWS: dict[str, Form] = {
     "a lease: replaces nonsense": sql("UPDATE leases SET previous = '{}' WHERE stack = '{0}'"),
     "a lease: of an unknown protocol": sql("UPDATE leases SET protocol = 'pigeon' WHERE stack = '{0}'"),
     "a lease of a stack with no name": sql("UPDATE leases SET stack = '../..' WHERE stack = '{0}'"),
+    "a subnet: of everything": sql(
+        "INSERT OR REPLACE INTO subnets VALUES ('{0}', '{0}_default', '0.0.0.0/0', '2026-01-01')"
+    ),
+    "a subnet: no date": sql("INSERT OR REPLACE INTO subnets VALUES ('{0}', 'x', '10.201.0.0/26', 'then')"),
+    "a subnet: of a stack with no name": sql(
+        "INSERT INTO subnets VALUES ('../..', 'x', '10.201.9.0/26', '2026-01-01')"
+    ),
     "a run: not JSON": record("runs", "'['"),
     "a run: an unknown operation": record("runs", UNKNOWN),
     "a run: unfinished, an unknown operation": sql(

@@ -34,8 +34,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.engine, pytest.mark.usefixtures("e
 ROOT = Path(__file__).resolve().parents[2]
 CODES = {0, 1, 2, 3, 4, 5, 6, 7}
 """Exit codes of README without a hub and without a Ctrl-C; 1 is the answer of `health` to a stack that is not well."""
-MOST_MEMORY, MOST_CPU_S = 300 << 20, 120
-"""Of all verbs together. A slow machine needs 40 s where nobody has tampered with anything but a thousand names."""
+MOST_MEMORY, MOST_CPU_S = 300 << 20, 30
 READS = ("ls", "ls --json", "ports ls --all", "ports stats --json", "ports why 8000", "sweep --dry-run", "sweep --json")
 OF_ONE = ("status", "status --json", "health", "history", "history --runs", "timeline", "logs --failed", "down")
 IN_CI = (

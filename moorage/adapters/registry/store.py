@@ -232,8 +232,9 @@ class SqliteStore(Store):
     ) -> tuple[SubnetLease, ...]:
         """Nothing is written where nothing changes."""
         on_record = self.subnets()
-        if set(choose(on_record)) == {one for one in on_record if one.stack == stack}:
-            return self.subnets(stack)
+        own = tuple(one for one in on_record if one.stack == stack)
+        if set(choose(on_record)) == set(own):
+            return own
 
         def work(connection: sqlite3.Connection) -> None:
             found = connection.execute(_SUBNETS).fetchall()
