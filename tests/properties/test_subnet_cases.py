@@ -138,6 +138,19 @@ def test_run_beside_a_stack_leaves_its_network_alone(stack):
     assert made.stack == STACK
 
 
+@pytest.mark.parametrize("first", ["up", "down", "stop"])
+def test_run_of_one_service_gives_up_no_subnet_of_the_others(stack, first):
+    two = {"db": service(networks=["back"]), "web": service(networks=["front"])}
+    stack.define(two, networks={"front": {}, "back": {}})
+    stack.bring()
+    before = leased(stack)
+    if first != "up":
+        end(stack, first)
+    asyncio.run(one_off.prepare(Context(stack.world()), UpRequest(source=Source(directory=stack.folder)), "web"))
+    assert leased(stack) == before
+    assert len(before) == len(two)
+
+
 def test_an_undone_first_start_holds_none(stack):
     undone_at(stack, "create container")
     assert leased(stack) == {}
