@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
 import subprocess
 import zipfile
 from pathlib import Path
@@ -100,12 +101,16 @@ def test_init_writes_the_project(installed: Installed, tmp_path: Path) -> None:
 
 
 def test_import_is_quick(installed: Installed) -> None:
-    """At most 60 ms over bare Python, in processor time: the machine may be busy."""
-    timed = "import time; begin = time.process_time(); {}; print(time.process_time() - begin)"
+    """At most 60 ms over bare Python, or over pytest, in processor time: the machine may be busy.
 
-    def cost(what: str) -> float:
-        """The least of several: what else the machine does adds to it, also in processor time."""
-        return min(float(installed.run("python", "-P", "-c", timed.format(what))) for _ in range(7))
+    In a process that has loaded the other already: two large times, measured one after the other, differ by more.
+    """
+    timed = "import time; {}; begin = time.process_time(); {}; print(time.process_time() - begin)"
 
-    assert cost("import moorage") - cost("pass") <= IMPORT_MAY_COST_S
-    assert cost("import moorage.pytest_plugin") - cost("import pytest") <= IMPORT_MAY_COST_S
+    def cost(what: str, after: str) -> float:
+        return statistics.median(
+            float(installed.run("python", "-P", "-c", timed.format(after, what))) for _ in range(5)
+        )
+
+    assert cost("import moorage", after="pass") <= IMPORT_MAY_COST_S
+    assert cost("import moorage.pytest_plugin", after="import pytest") <= IMPORT_MAY_COST_S
