@@ -101,8 +101,9 @@ test-engines: engine setup images ## every verb on Docker 20.10 to 29, rootless,
 test-dagger: engine setup images ## tests that need Dagger: set _EXPERIMENTAL_DAGGER_CLI_BIN and _RUNNER_HOST to CLI and engine
 	@$(BIN)/pytest -m dagger_engine tests/dagger_engine $(PYTEST_ARGS)
 
-bench: engine setup images ## measure (one at a time: they share the machine's cores)
-	@$(BIN)/pytest -s tests/benchmarks $(PYTEST_ARGS)
+bench: engine setup images ## measure for an hour, one at a time as they share the cores; writes docs/benchmarks.md
+	@rm -f build/benchmarks.json
+	@$(BIN)/pytest -s tests/benchmarks $(PYTEST_ARGS); ended=$$?; $(BIN)/python -m tests.benchmarks.figures; exit $$ended
 
 ##@ to change it
 

@@ -7,23 +7,23 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import psutil
 import pytest
 
+from tests.benchmarks.conftest import BIN
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
+    from pathlib import Path
 
     import docker
 
-pytestmark = [pytest.mark.bench, pytest.mark.timeout(1800)]
-BIN = Path(sys.executable).parent
+pytestmark = [pytest.mark.bench, pytest.mark.timeout(1800), pytest.mark.usefixtures("warm_hub")]
 STACKS, AT_ONCE = 20, 4
 CHAIN = ("db", "cache", "backend", "frontend")
 MOST, MOST_MIB = 0.5, 700
@@ -38,13 +38,6 @@ def definition(image: str) -> str:
             "healthcheck: {test: [CMD, 'true'], interval: 5s}}"
         )
     return "\n".join(lines) + "\n"
-
-
-@pytest.fixture
-def hub() -> Iterator[None]:
-    subprocess.run([BIN / "moorage", "hub", "start"], check=True, capture_output=True, timeout=300)
-    yield
-    subprocess.run([BIN / "moorage", "hub", "stop"], check=True, capture_output=True, timeout=300)
 
 
 class Memory:
@@ -77,12 +70,11 @@ class Memory:
 
 
 def test_a_fleet_against_compose(
-    hub: None,
     tmp_path: Path,
     docker_client: docker.DockerClient,
     tiny_image: str,
     stack_prefix: str,
-    capsys: pytest.CaptureFixture[str],
+    figure: Callable[..., None],
 ) -> None:
     folders = [tmp_path / f"{stack_prefix}-{number}" for number in range(STACKS)]
     for folder in folders:
@@ -110,14 +102,8 @@ def test_a_fleet_against_compose(
     running = docker_client.api.containers(filters={"name": stack_prefix})
     ports = [port["PublicPort"] for one in running for port in one["Ports"] if port.get("PublicPort")]
     down_s = moorage("down", "--release-ports")
-    ratio = of_moorage_s / of_compose_s
-    with capsys.disabled():
-        print(
-            f"\n{STACKS} stacks of {len(CHAIN)}, {AT_ONCE} at once: fleet {of_moorage_s:.1f} s, Compose {of_compose_s:.1f} s, "
-            f"ratio {ratio:.2f} (at most {MOST}); fleet down {down_s:.1f} s; "
-            f"memory of all our processes {memory.most_mib:.0f} MiB (at most {MOST_MIB})"
-        )
     assert len(running) == STACKS * len(CHAIN)
     assert len(ports) == len(set(ports)) == len(running)
-    assert ratio <= MOST
-    assert memory.most_mib <= MOST_MIB
+    how = f"{of_moorage_s:.1f} s beside {of_compose_s:.1f} s, {AT_ONCE} at once, one round; down {down_s:.1f} s"
+    figure(f"a fleet of {STACKS} stacks of 4", of_moorage_s / of_compose_s, MOST, "×", how, order=10)
+    figure("the same, memory at most", memory.most_mib, MOST_MIB, "MiB", "the command and the hub, by shares", order=11)

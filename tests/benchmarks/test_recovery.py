@@ -1,6 +1,6 @@
 """How long the recovery of a killed `up` of four services takes, beside the time that its services need to stop.
 
-`make bench` prints the figure; the promise is five seconds for the whole `moorage sweep` process.
+The promise is five seconds for the whole `moorage sweep` process.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import pytest
 from moorage.rules import labels
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import docker
 
     from tests.conftest import MachineState, Project
@@ -30,7 +32,7 @@ def test_recovery_of_a_killed_up(
     docker_client: docker.DockerClient,
     tiny_image: str,
     machine_state: MachineState,
-    capsys: pytest.CaptureFixture[str],
+    figure: Callable[..., None],
 ) -> None:
     one = (
         f'{{image: "{tiny_image}", command: [sleep, infinity], stop_grace_period: 0s, ports: ["80"], '
@@ -50,9 +52,9 @@ def test_recovery_of_a_killed_up(
     project.process("sweep")
     took_s = time.perf_counter() - began
     machine_state.assert_same()
-    with capsys.disabled():
-        print(f"\nrecovery of a killed up of {len(SERVICES)} services: {took_s:.2f} s (at most {MOST_S:g} s)")
-    assert took_s <= MOST_S
+    figure(
+        f"recovery of a killed up of {len(SERVICES)} services", took_s, MOST_S, "s", "one, the whole process", order=8
+    )
 
 
 def running(client: docker.DockerClient, stack: str) -> int:

@@ -1,34 +1,38 @@
-"""Time to ready of the four-service example, as a ratio to `docker compose up -d --wait` in the same run.
+"""Time to ready of the four-service example, as a ratio to `docker compose up -d --wait` in the same run, and reads.
 
 Both start the same file on the same engine, in turn, images built, volumes fresh, health-check interval 5 s as the file
-says. Moorage's time is that of the whole `moorage up` process, with a hub running. `make bench` prints the figures.
+says. Moorage's time is that of the whole `moorage up` process, with a hub running.
 """
 
 from __future__ import annotations
 
-import os
+import asyncio
+import shutil
 import socket
 import statistics
-import subprocess
-import sys
-import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from moorage.model.request import DownRequest
+from moorage.settings import Settings
+from moorage.work.definitions.request import UpRequest, source_of
+from moorage.work.operations.down import down
+from moorage.work.operations.up import up
+from moorage.work.runs.context import Context
+from moorage.world import open_world
+from tests.benchmarks.conftest import BIN, ROUNDS, Both, run
+from tests.benchmarks.figures import ROOT
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     import docker
 
-pytestmark = [pytest.mark.bench, pytest.mark.timeout(900)]
-
-ROOT = Path(__file__).parents[2]
-EXAMPLE = ROOT / "examples" / "commandcenter"
-BIN = Path(sys.executable).parent
-ROUNDS = 5
-MOST = 0.40
+pytestmark = [pytest.mark.bench, pytest.mark.timeout(1800), pytest.mark.usefixtures("warm_hub")]
+READS = (("status",), ("ls",), ("ports", "ls"))
+MANY = 50
 
 
 def free_ports(*variables: str) -> dict[str, str]:
@@ -40,76 +44,54 @@ def free_ports(*variables: str) -> dict[str, str]:
     return dict(zip(variables, ports, strict=True))
 
 
-ENVIRONMENT = os.environ | free_ports("BACKEND_PORT", "FRONTEND_PORT", "POSTGRES_PORT", "REDIS_PORT")
-
-
-def run(*command: str | Path) -> float:
-    """Run a command in the example's directory; seconds it took."""
-    began = time.perf_counter()
-    done = subprocess.run(command, cwd=EXAMPLE, env=ENVIRONMENT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{command}: {done.stdout}\n{done.stderr}"
-    return time.perf_counter() - began
-
-
 @pytest.fixture
-def hub() -> Iterator[None]:
-    run(BIN / "moorage", "hub", "start")
-    yield
-    run(BIN / "moorage", "hub", "stop")
-
-
-@pytest.fixture
-def bench(docker_client: docker.DockerClient) -> Iterator[str]:
-    """The first part of all names here; image tags that have it go at the end, as `down` keeps images."""
-    name = f"bench-{os.getpid()}"
-    yield name
-    tags = [tag for image in docker_client.api.images() for tag in image["RepoTags"] or ()]
-    for tag in tags:
-        if f"/{name}-" in f"/{tag}":
+def example(both: Both, docker_client: docker.DockerClient, monkeypatch: pytest.MonkeyPatch) -> Iterator[Both]:
+    """The example; what was built of it goes at the end, as `down` keeps images."""
+    for variable, port in free_ports("BACKEND_PORT", "FRONTEND_PORT", "POSTGRES_PORT", "REDIS_PORT").items():
+        monkeypatch.setenv(variable, port)
+    shutil.copytree(ROOT / "examples" / "commandcenter", both.path, dirs_exist_ok=True)
+    yield both
+    both.end()
+    for tag in [tag for image in docker_client.api.images() for tag in image["RepoTags"] or ()]:
+        if f"/{both.path.name}-" in f"/{tag}":
             docker_client.api.remove_image(tag, force=True)
 
 
-def test_time_to_ready_against_compose(hub: None, bench: str, capsys: pytest.CaptureFixture[str]) -> None:
-    compose = [BIN / "docker-compose", "-p", f"{bench}-compose"]
-    moorage, name = BIN / "moorage", ["--name", f"{bench}-moorage"]
-    run(*compose, "build")
-    run(moorage, "up", *name)  # builds
-    run(moorage, "down", *name, "--volumes")
-    times: dict[str, list[float]] = {"compose": [], "moorage": []}
-    try:
-        for _ in range(ROUNDS):
-            times["compose"].append(run(*compose, "up", "-d", "--wait"))
-            run(*compose, "down", "-v")
-            times["moorage"].append(run(moorage, "up", *name))
-            run(moorage, "down", *name, "--volumes")
-    finally:
-        run(*compose, "down", "-v", "--rmi", "local")
-        run(moorage, "down", *name, "--volumes", "--release-ports")
-    medians = {key: statistics.median(values) for key, values in times.items()}
-    ratio = medians["moorage"] / medians["compose"]
-    with capsys.disabled():
-        print()
-        for key, values in times.items():
-            print(
-                f"{key:8} median {medians[key]:6.2f} s   min {min(values):6.2f}   max {max(values):6.2f}   n {ROUNDS}"
-            )
-        print(f"ratio    {ratio:.2f} of docker compose up -d --wait (at most {MOST:.2f})")
-    assert ratio <= MOST
+def test_example(example: Both, figure: Callable[..., None]) -> None:
+    example.compose("build")
+    example.moorage("up")  # builds
+    example.moorage("down", "--volumes")
+    for _ in range(ROUNDS):
+        example.note("compose", example.compose("up", "-d", "--wait"))
+        example.compose("down", "-v")
+        example.note("moorage", example.moorage("up"))
+        example.moorage("down", "--volumes")
+    ratio = example.median("moorage") / example.median("compose")
+    figure("the example of 4, checks every 5 s", ratio, 0.24, "×", example.how("moorage", "compose"), order=1)
 
 
-def test_up_on_a_stack_that_is_up_and_reads(hub: None, bench: str, capsys: pytest.CaptureFixture[str]) -> None:
-    moorage, name = BIN / "moorage", ["--name", f"{bench}-idle"]
-    run(moorage, "up", *name)
+def test_reads(both: Both, tiny_image: str, tmp_path: Path, figure: Callable[..., None]) -> None:
+    """With one stack, and with fifty."""
+    text = f'services: {{web: {{image: "{tiny_image}", command: [sleep, infinity], stop_grace_period: 0s, ports: ["80"]}}}}\n'
+    both.write(text)
+    both.moorage("up")
+    both.compose("up", "-d")
+    world = open_world(settings=Settings(settle_s=0))
+    others = [tmp_path / f"{both.path.name}-{number}" for number in range(MANY - 1)]
     try:
-        medians = {
-            verb: statistics.median(run(moorage, *verb.split(), *(name if verb != "ls" else ())) for _ in range(ROUNDS))
-            for verb in ("up", "status", "ls", "ports ls")
-        }
+        for count, bound in ((1, 0.12), (MANY, 0.2)):
+            for verb in READS if count == 1 else READS[1:]:
+                took = statistics.median(run(BIN / "moorage", *verb, where=both.path) for _ in range(ROUNDS))
+                peer = statistics.median(both.compose("ps") for _ in range(ROUNDS))
+                how = f"median of {ROUNDS}, whole process; docker compose ps {peer:.2f} s"
+                stacks = "1 stack" if count == 1 else f"{count} stacks"
+                figure(f"moorage {' '.join(verb)}, {stacks}", took, bound, "s", how, order=9)
+            if count == 1:
+                for path in others:
+                    path.mkdir()
+                    (path / "compose.yaml").write_text(text)
+                    asyncio.run(up(Context(world), UpRequest(source=source_of(path, [], [], []))))
     finally:
-        run(moorage, "down", *name, "--volumes", "--release-ports")
-    with capsys.disabled():
-        print()
-        for verb, seconds in medians.items():
-            print(f"moorage {verb:8} median {seconds:5.2f} s   n {ROUNDS}")
-    assert medians.pop("up") <= 0.6
-    assert max(medians.values()) <= 0.4
+        for path in others:
+            if path.is_dir():
+                asyncio.run(down(Context(world), DownRequest(stack=path.name, volumes=True, release_ports=True)))
