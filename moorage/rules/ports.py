@@ -12,12 +12,14 @@ Ports that browsers refuse, and ports that other requests of the same call want,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache
+from heapq import merge
 from itertools import chain
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from moorage.errors import PortError
 from moorage.model.lease import Lease, LeaseKey, Request
@@ -47,16 +49,72 @@ class Holder(NamedTuple):
 
     def same_key(self, key: LeaseKey) -> bool:
         """True if this is the key's own lease."""
-        return self[:5] == (key.stack, key.service, key.target, key.protocol, key.slot)
+        return self.container_port == container_port(key) and self.slot == key.slot
+
+    @property
+    def container_port(self) -> tuple[str, str, int, str]:
+        """(stack, service, target, protocol): all mappings of one port of a service."""
+        return self[:4]
 
     def shares_with(self, request: Request) -> bool:
         """True for the same container port on another address, by another mapping (127.0.0.1:80, [::1]:80)."""
         key, addresses = request.key, {self.host_ip, address_of(request)}
-        same_port = self[:4] == (key.stack, key.service, key.target, key.protocol) and self.slot != key.slot
+        same_port = self.container_port == container_port(key) and self.slot != key.slot
         return same_port and len(addresses) > 1 and not addresses & _WILDCARDS
 
     def __str__(self) -> str:
         return f'service "{self.service}" of stack "{self.stack}"'
+
+
+def container_port(key: LeaseKey) -> tuple[str, str, int, str]:
+    """(stack, service, target, protocol) of a lease."""
+    return key.stack, key.service, key.target, key.protocol
+
+
+class Leased(Protocol):
+    """Who leases which port. A search asks for few of them, however many there are."""
+
+    def holders(self, port: int, protocol: str) -> Sequence[Holder]:
+        """Of one port; the same one may be named twice."""
+
+    def unleased(self, span: range, protocol: str) -> Iterable[int]:
+        """The ports of a span that nobody leases, the lowest first; there may be others among them."""
+
+    def ports_of(self, key: LeaseKey) -> Iterable[int]:
+        """The ports of all leases of a container port, whatever their slot."""
+
+
+class KnownLeases(Leased):
+    """Leases that are in memory, and those `before` them."""
+
+    def __init__(self, before: Leased | None = None) -> None:
+        """`before` None: there are no others."""
+        self._before = before
+        self._holders: dict[tuple[int, str], list[Holder]] = {}
+        self._ports: dict[tuple[str, str, int, str], set[int]] = {}
+
+    def add(self, lease: Lease) -> None:
+        """One more."""
+        self.hold(holder(lease), lease.ports)
+
+    def hold(self, held_by: Holder, ports: Iterable[int]) -> None:
+        """The same, without a model of it."""
+        ports = tuple(ports)
+        self._ports.setdefault(held_by.container_port, set()).update(ports)
+        for port in ports:
+            self._holders.setdefault((port, held_by.protocol), []).append(held_by)
+
+    def holders(self, port: int, protocol: str) -> Sequence[Holder]:
+        before = self._before.holders(port, protocol) if self._before else ()
+        return (*before, *self._holders.get((port, protocol), ()))
+
+    def unleased(self, span: range, protocol: str) -> Iterable[int]:
+        before = self._before.unleased(span, protocol) if self._before else span
+        return (port for port in before if (port, protocol) not in self._holders)
+
+    def ports_of(self, key: LeaseKey) -> Iterable[int]:
+        before = self._before.ports_of(key) if self._before else ()
+        return {*before, *self._ports.get(container_port(key), ())}
 
 
 def _nobody(_port: int, _protocol: str) -> str | None:
@@ -69,8 +127,7 @@ class PortView:
 
     bindable: Callable[[int, str, str], bool]
     """(port, protocol, host address) → whether nothing listens there."""
-    leased: dict[tuple[int, str], list[Holder]] = field(default_factory=dict)
-    """(port, protocol) → its holders."""
+    leased: Leased = field(default_factory=KnownLeases)
     taken: frozenset[tuple[int, str]] = frozenset()
     """(port, protocol) that the engine publishes."""
     any_port: range = range(20000, 30000)
@@ -121,12 +178,6 @@ def holder(lease: Lease) -> Holder:
     return Holder(key.stack, key.service, key.target, key.protocol, key.slot, lease.host_ip)
 
 
-def note(leased: dict[tuple[int, str], list[Holder]], held_by: Holder, ports: Iterable[int]) -> None:
-    """Add the holder of these ports to `PortView.leased`."""
-    for port in ports:
-        leased.setdefault((port, held_by.protocol), []).append(held_by)
-
-
 def allocate(
     requests: Sequence[Request],
     held: Mapping[LeaseKey, LeaseChange],
@@ -144,16 +195,28 @@ def allocate(
     """
     inherited = _inherited(requests, held) if complete else {}
     wanted = {request.key: _wanted_ports(request) for request in requests}
-    leased = {port: list(holders) for port, holders in market.leased.items()}
-    market = PortView(market.bindable, leased, market.taken, market.any_port, market.strict, market.process_at)
+    of_all = Counter(chain.from_iterable(wanted.values()))
+    leased = KnownLeases(market.leased)
+    market = replace(market, leased=leased)
     chosen: dict[LeaseKey, LeaseChange] = {}
     for request in sorted(requests, key=lambda request: not request.fixed):
-        others = chain.from_iterable(ports for key, ports in wanted.items() if key != request.key)
         own = chosen.get(request.key) or held.get(request.key) or inherited.get(request.key)
-        found = choose(request, own.lease if own else None, market, frozenset(others))
+        others = _OfOthers(of_all, wanted[request.key])
+        found = choose(request, own.lease if own else None, market, others)
         chosen[request.key] = _holding(request, own, found, run, now)
-        note(leased, holder(chosen[request.key].lease), chosen[request.key].lease.ports)
+        leased.add(chosen[request.key].lease)
     return tuple(chosen[request.key] for request in requests)
+
+
+@dataclass(frozen=True)
+class _OfOthers(Container[tuple[int, str]]):
+    """(port, protocol) that other requests want."""
+
+    of_all: Counter[tuple[int, str]]
+    own: frozenset[tuple[int, str]]
+
+    def __contains__(self, port: object) -> bool:
+        return self.of_all[port] > (port in self.own)  # type: ignore[index]
 
 
 def _inherited(requests: Sequence[Request], held: Mapping[LeaseKey, LeaseChange]) -> dict[LeaseKey, LeaseChange]:
@@ -179,18 +242,18 @@ def _could_succeed(request: Request, lease: Lease) -> bool:
 
 def compatible(leases: Iterable[Lease], held: Iterable[LeaseChange]) -> tuple[Lease, ...]:
     """Those leases that can be recorded next to the held ones: none for a key or a port that is already leased."""
-    leased: dict[tuple[int, str], list[Holder]] = {}
+    leased = KnownLeases()
     keys = set()
     for lease in chain.from_iterable(holding.leases for holding in held):
         keys.add(lease.key)
-        note(leased, holder(lease), lease.ports)
+        leased.add(lease)
     fitting = []
     for lease in leases:
         wanted = Request(key=lease.key, count=lease.count, host_ip=lease.host_ip)
-        others = chain.from_iterable(leased.get((port, lease.key.protocol), ()) for port in lease.ports)
+        others = chain.from_iterable(leased.holders(port, lease.key.protocol) for port in lease.ports)
         if lease.key not in keys and all(other.shares_with(wanted) for other in others):
             keys.add(lease.key)
-            note(leased, holder(lease), lease.ports)
+            leased.add(lease)
             fitting.append(lease)
     return tuple(fitting)
 
@@ -210,7 +273,7 @@ def _committed(holding: LeaseChange | None) -> Lease | None:
 
 
 def choose(
-    request: Request, own: Lease | None, market: PortView, avoid: frozenset[tuple[int, str]] = frozenset()
+    request: Request, own: Lease | None, market: PortView, avoid: Container[tuple[int, str]] = frozenset()
 ) -> tuple[int, ...]:
     """`request.count` host ports, in order.
 
@@ -284,7 +347,7 @@ def _wanted_ports(request: Request) -> frozenset[tuple[int, str]]:
 
 
 def _candidates(
-    request: Request, own: Lease | None, market: PortView, avoid: frozenset[tuple[int, str]], *, strict: bool
+    request: Request, own: Lease | None, market: PortView, avoid: Container[tuple[int, str]], *, strict: bool
 ) -> Iterator[int]:
     """Candidates for the first port, best first."""
     wanted, end = request.wanted, HIGHEST - request.count + 2
@@ -292,26 +355,32 @@ def _candidates(
         yield own.port
     if wanted is not None and wanted < end:
         yield wanted
-    further: Iterable[int]
+    further: tuple[range, ...]
     if wanted is None:
-        further = range(market.any_port.start, min(market.any_port.stop - request.count + 1, end))
+        further = (range(market.any_port.start, min(market.any_port.stop - request.count + 1, end)),)
     elif strict:
-        further = range(wanted + 1, min(_wanted_starts(wanted, request).stop, end))
+        further = (range(wanted + 1, min(_wanted_starts(wanted, request).stop, end)),)
     else:
-        further = chain(range(wanted + 1, end), range(LOWEST_UNPRIVILEGED, min(wanted, end)))
-    for start in further:
+        further = (range(wanted + 1, end), range(LOWEST_UNPRIVILEGED, min(wanted, end)))
+    for start in chain.from_iterable(_perhaps_free(span, request, market.leased) for span in further):
         if not any(_passed_over(port, request, avoid) for port in range(start, start + request.count)):
             yield start
 
 
-def _passed_over(port: int, request: Request, avoid: frozenset[tuple[int, str]]) -> bool:
+def _perhaps_free(span: range, request: Request, leased: Leased) -> Iterator[int]:
+    """What nobody leases, and what the container port itself has on this address or another one; lowest first."""
+    own = sorted(port for port in leased.ports_of(request.key) if port in span)
+    return merge(leased.unleased(span, request.key.protocol), own)
+
+
+def _passed_over(port: int, request: Request, avoid: Container[tuple[int, str]]) -> bool:
     asked_for = request.wanted is not None and request.wanted_last is not None and port <= request.wanted_last
     return (port, request.key.protocol) in avoid or (port in BAD_PORTS and not asked_for)
 
 
 def _is_free(port: int, request: Request, own: Lease | None, market: PortView) -> bool:
     protocol = request.key.protocol
-    holders = market.leased.get((port, protocol), ())
+    holders = market.leased.holders(port, protocol)
     if any(_in_the_way(other, request) for other in holders):
         return False
     if holders or (own is not None and port in own.ports):
@@ -326,7 +395,7 @@ def _in_the_way(other: Holder, request: Request) -> bool:
 def _holder_of(port: int, request: Request, market: PortView) -> str:
     """The holder of a port that is not free. Slow (it may scan all processes), so only used for errors."""
     protocol = request.key.protocol
-    for other in market.leased.get((port, protocol), ()):
+    for other in market.leased.holders(port, protocol):
         if _in_the_way(other, request):
             return str(other)
     published = (port, protocol) in market.taken

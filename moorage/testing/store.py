@@ -13,7 +13,7 @@ from moorage.model.lease import Lease, LeaseKey, Request, SubnetLease
 from moorage.model.state import RunHead, RunOutcome, RunRecord, StackRecord
 from moorage.model.unreadable import Unreadable
 from moorage.rules import ports
-from moorage.rules.ports import Holder, LeaseChange, PortView
+from moorage.rules.ports import KnownLeases, LeaseChange, PortView
 
 
 class MemoryStore(Store):
@@ -279,11 +279,11 @@ class MemoryStore(Store):
     def close(self) -> None:
         """Does nothing: there is no file."""
 
-    def _leased(self) -> dict[tuple[int, str], list[Holder]]:
-        leased: dict[tuple[int, str], list[Holder]] = {}
+    def _leased(self) -> KnownLeases:
+        leased = KnownLeases()
         for holding in self._held.values():
             for lease in holding.leases:
-                ports.note(leased, ports.holder(lease), lease.ports)
+                leased.add(lease)
         return leased
 
 

@@ -9,7 +9,7 @@ import pytest
 from moorage.errors import PortError
 from moorage.model.lease import Lease, LeaseKey, Request
 from moorage.rules import ports
-from moorage.rules.ports import LeaseChange, PortView
+from moorage.rules.ports import KnownLeases, LeaseChange, PortView
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = datetime(2026, 1, 2, tzinfo=UTC)
@@ -28,9 +28,9 @@ def lease(port, *, of=None, wanted=None, count=1, run=None, host_ip="127.0.0.1")
 
 
 def market(*leases, busy=(), taken=(), strict=False, any_port=range(20000, 20010), process="nginx (pid 7)"):
-    leased = {}
+    leased = KnownLeases()
     for each in leases:
-        ports.note(leased, ports.holder(each), each.ports)
+        leased.add(each)
     return PortView(
         bindable=lambda port, _protocol, _ip: port not in busy,
         leased=leased,

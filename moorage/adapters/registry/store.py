@@ -16,8 +16,9 @@ from pydantic import ValidationError
 
 from moorage.adapters.framing import every_call
 from moorage.adapters.probes import holder_of
-from moorage.adapters.registry import rows
+from moorage.adapters.registry import leased, rows
 from moorage.adapters.registry.file import SqliteFile
+from moorage.adapters.registry.leased import RegistryLeases
 from moorage.adapters.registry.rows import Tell
 from moorage.errors import HomeError, said
 from moorage.interfaces import Store
@@ -26,7 +27,7 @@ from moorage.model.lease import Lease, LeaseKey, Request, SubnetLease
 from moorage.model.state import RunHead, RunOutcome, RunRecord, StackRecord
 from moorage.model.unreadable import Unreadable
 from moorage.rules import ports
-from moorage.rules.ports import Holder, LeaseChange, PortView
+from moorage.rules.ports import LeaseChange, PortView
 from moorage.settings import settings
 
 _Read = TypeVar("_Read")
@@ -84,6 +85,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             stack TEXT NOT NULL, network TEXT NOT NULL, subnet TEXT NOT NULL UNIQUE, since TEXT NOT NULL,
             PRIMARY KEY (stack, network)) WITHOUT ROWID""",
     ),
+    leased.MIGRATION,
 )
 """What makes version n of the file out of version n - 1. Only ever add to the end."""
 _SAVE_STACK = "INSERT OR REPLACE INTO stacks VALUES (?, ?)"
@@ -295,7 +297,7 @@ class SqliteStore(Store):
         strict: bool,
     ) -> PortView:
         any_port = ports.port_range(settings().port_range) if self._any_port is None else self._any_port
-        return PortView(bindable, _leased(connection), taken, any_port, strict, self._process_at)
+        return PortView(bindable, RegistryLeases(connection), taken, any_port, strict, self._process_at)
 
     # Stacks and generations
 
@@ -508,17 +510,6 @@ class SqliteStore(Store):
 
     def _change(self, statement: str, *values: Any) -> None:
         self._file.write(lambda connection: connection.execute(statement, values).close())
-
-
-def _leased(connection: sqlite3.Connection) -> dict[tuple[int, str], list[Holder]]:
-    """`PortView.leased` without building models, because this runs for every lease inside the write transaction."""
-    leased: dict[tuple[int, str], list[Holder]] = {}
-    question = "SELECT stack, service, target, protocol, slot, host_ip, port, count, skipped, previous FROM leases"
-    for *holder, port, count, skipped, previous in connection.execute(question):
-        ports.note(leased, Holder(*holder), rows.leased_ports(port, count, skipped))
-        if lease := rows.previous(previous):
-            ports.note(leased, ports.holder(lease), lease.ports)
-    return leased
 
 
 def _write_holdings(connection: sqlite3.Connection, holdings: Sequence[LeaseChange]) -> None:
