@@ -132,6 +132,8 @@ class Settings(BaseSettings):
     """Size at which `server.log` and `worker.log` of the hub begin anew; what was there becomes `….log.1`."""
     hub_warm_runs: bool = True
     """Whether the worker forks its runs from a process that has Prefect imported, instead of importing it for each."""
+    hub_warm_commands: bool = True
+    """Whether a command on a machine whose hub runs is forked from that process, too."""
     pool: str = Field(default="moorage", pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_-]{0,47}$")
     """Work pool of this machine. If several machines share a Prefect server, each needs its own."""
     hub_lock_timeout_s: float = Field(default=900.0, ge=0)

@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import gc
 import importlib
-import importlib.abc
-import importlib.machinery
 import json
 import os
 import pkgutil
@@ -27,14 +25,11 @@ from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from moorage.hub.hidden_modules import HiddenPrefect, hide
 
 _LENGTH = struct.Struct("!I")
-_FRESH = "prefect.main"
-"""Its code sets up logging from the settings: it is run anew."""
 CLOCK_VARIABLE = "TESTS_CLOCK_AHEAD_S"
 """How many seconds the clock of a command is wrong."""
 PLANTED_VARIABLE = "TESTS_PLANTED"
@@ -49,7 +44,7 @@ def main(path: str) -> None:
 
         Plant(next(one for one in MUTATIONS if one.name == planted))
     _import_all()
-    hidden = _hide("prefect")
+    hidden = hide("prefect")
     gc.collect()
     gc.freeze()
     with socket.socket(socket.AF_UNIX) as listener:
@@ -126,12 +121,12 @@ def _run(request: dict[str, Any], hidden: dict[str, ModuleType]) -> None:
     program = Path(sys.executable).with_name("moorage")
     sys.argv[:] = [str(program), *request["arguments"]]
     sys.path[:] = [str(program.parent), *sys.path[1:]]
-    sys.meta_path.insert(0, _Hidden(hidden))
+    sys.meta_path.insert(0, HiddenPrefect(hidden))
     if CLOCK_VARIABLE in os.environ:
         _set_clock(float(os.environ[CLOCK_VARIABLE]))
-    from moorage.cli import main as command
+    from moorage.cli import run_here
 
-    command()
+    run_here()
 
 
 def _set_clock(ahead_s: float) -> None:
@@ -147,41 +142,6 @@ def _renew_streams() -> None:
     sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
     sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False, buffering=1)
     sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False, buffering=1, errors="backslashreplace")
-
-
-def _hide(package: str) -> dict[str, ModuleType]:
-    names = [name for name in sys.modules if name == package or name.startswith(f"{package}.")]
-    return {name: sys.modules.pop(name) for name in names}
-
-
-class _Hidden(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Brings the hidden modules back when the first of them is imported."""
-
-    def __init__(self, modules: dict[str, ModuleType]) -> None:
-        self._modules = modules
-
-    def find_spec(
-        self, fullname: str, _path: Sequence[str] | None = None, _target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        if fullname in self._modules:
-            return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
-        return None
-
-    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
-        self._spec = self._modules[spec.name].__spec__
-        return self._modules[spec.name]
-
-    def exec_module(self, module: ModuleType) -> None:
-        module.__spec__ = self._spec
-        sys.meta_path.remove(self)
-        self._modules.pop(_FRESH, None)
-        sys.modules.update(self._modules)
-        from prefect import context
-        from prefect.logging import configuration
-
-        configuration.PROCESS_LOGGING_CONFIG.clear()
-        context.refresh_global_settings_context()
-        importlib.import_module(_FRESH)
 
 
 if __name__ == "__main__":

@@ -91,6 +91,8 @@ def _own_environment() -> None:
         "MOORAGE_HOME": str(_session / "home"),
         "MOORAGE_PORT_RANGE": ports_of(_PART),
         "MOORAGE_SUBNETS": subnets_of(_PART),
+        # Else it would depend on whether another test has just started the hub that all of them share.
+        "MOORAGE_HUB_WARM_COMMANDS": os.environ.get("TESTS_WARM_COMMANDS", "false"),
         "PREFECT_HOME": str(_session / f"prefect-{WORKER}"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",

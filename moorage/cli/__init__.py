@@ -66,6 +66,15 @@ def main() -> None:
         systems.check()
     except MoorageError as error:
         sys.exit(f"error: {error}\n→ {error.hint}")
+    from moorage.cli import warm
+
+    if warm.can_be(sys.argv[1:]):
+        warm.hand_over()
+    run_here()
+
+
+def run_here() -> None:
+    """The same, in this process."""
     from moorage.cli import process
 
     process.begin()

@@ -1,9 +1,9 @@
-"""`python -m moorage.hub.template_process --folder FOLDER`: has Prefect and our flows imported, and forks flow runs.
+"""`python -m moorage.hub.template_process --folder FOLDER`: has Prefect and our flows imported, and forks processes.
 
 It is the hub's, like server and worker, and knows nothing of runs: for each it forks a guard, which forks the run and
 waits for it. So a run has its own signals, streams, environment and directory, and neither the end of the template
 nor another run is any affair of its. The protocol is in `warm_start`, which asks. What a run is told is what
-`python -m prefect.engine` is told, and that is what it is then.
+`python -m prefect.engine` is told, and that is what it is then; a command is `moorage` with its arguments.
 """
 
 from __future__ import annotations
@@ -14,38 +14,42 @@ import gc
 import importlib
 import json
 import os
+import pkgutil
 import re
 import runpy
 import select
 import signal
 import socket
-import struct
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import moorage
 from moorage.adapters.locks.kernel import KernelLock
-from moorage.hub import residence
+from moorage.errors import MoorageError
+from moorage.hub import process_attributes, residence
 from moorage.hub.code_state import code_state
-from moorage.hub.hub_home import HubHome
+from moorage.hub.hidden_modules import HiddenPrefect, hide, renew_prefect
+from moorage.hub.hub_home import HubHome, hub_home
 from moorage.hub.project import flow_names, load_flow
-from moorage.hub.warm_start import LENGTH
+from moorage.hub.warm_start import LENGTH, is_ours
 from moorage.settings import settings
 
 Sources = tuple[dict[str, str], dict[str, tuple[int, int, int]]]
 
 _LOOK_S = 5.0
 """How often it is looked whether there is still somebody to serve."""
-_CREDENTIALS = struct.Struct("3i")
-"""Of a peer, as Linux tells them: pid, user, group (unix(7), SO_PEERCRED)."""
 _SETTING = re.compile("PREFECT_(?!_)")
 """With two underscores it is something that Prefect tells one process."""
 _SETTINGS_FILES = ("prefect.toml", "pyproject.toml", ".env")
 """In the directory of a process: https://docs.prefect.io/v3/concepts/settings-and-profiles."""
 _DIE_WITH_PARENT = 1
 """prctl(2), PR_SET_PDEATHSIG."""
+_NOT_OF_A_COMMAND = ("moorage.testing", "moorage.pytest_plugin", "moorage.__main__", "moorage.project")
+_STREAMS = 3
 
 
 def main() -> None:
@@ -64,8 +68,11 @@ def main() -> None:
     _import_all()
     kept = _kept_settings()
     request = _requested(folder, lock, state)
+    if request is not None and "arguments" in request:
+        _be_command(request)
+        return
     if request is not None:
-        _run(request, kept)
+        _be_run(request, kept)
         return
     lock.release()
     if state != code_state():
@@ -87,6 +94,9 @@ def _import_all() -> None:
         importlib.import_module(name)
     for name in flow_names():
         load_flow(name)
+    for found in pkgutil.walk_packages(moorage.__path__, "moorage."):
+        if not found.name.startswith(_NOT_OF_A_COMMAND):
+            importlib.import_module(found.name)
     gc.collect()
     gc.freeze()  # or each look of the collector would copy pages that runs share
 
@@ -132,10 +142,10 @@ def _requested(folder: HubHome, lock: KernelLock, state: str) -> dict[str, Any] 
             with connection:
                 if state != code_state():
                     break  # whoever asked starts as Prefect does
-                if _is_ours(connection) and os.fork() == 0:
+                if is_ours(connection) and os.fork() == 0:
                     listener.close()
                     lock.leave()
-                    return _guarded(connection)
+                    return _guarded(connection, folder)
         path.unlink(missing_ok=True)
     return None
 
@@ -152,36 +162,55 @@ def _is_there(folder: HubHome, inode: int) -> bool:
         return True
 
 
-def _is_ours(connection: socket.socket) -> bool:
-    """Whether this user asks. The socket lets nobody else in; where nobody can be asked who it is, that has to do."""
-    if not hasattr(socket, "SO_PEERCRED"):
-        return True
-    _, user, _ = _CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
-    return bool(user == os.getuid())
-
-
 def _reap() -> None:
     with suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG) != (0, 0):
             pass
 
 
-def _guarded(connection: socket.socket) -> dict[str, Any]:
-    """Fork the run, and wait for it here; returns in the run."""
-    head, streams, _, _ = socket.recv_fds(connection, LENGTH.size, 3)
-    body = _read(connection, LENGTH.unpack(head)[0])
+def _guarded(connection: socket.socket, folder: HubHome) -> dict[str, Any]:
+    """Fork what is asked for, and wait for it here; returns in what is forked."""
+    head, given, _, _ = socket.recv_fds(connection, LENGTH.size, process_attributes.MOST_DESCRIPTORS + _STREAMS + 1)
+    request: dict[str, Any] = json.loads(_read(connection, LENGTH.unpack(head)[0]))
+    if not _prepared(request, connection, given, folder):
+        connection.sendall(b"-")
+        os._exit(0)
+    with suppress(OSError):
+        connection.sendall(b"+")
+    _read(connection, 1)
     guard = os.getpid()
     if pid := os.fork():
-        for stream in streams:
-            os.close(stream)
+        for one in given:
+            os.close(one)
         _guard(connection, pid)
     _die_with(guard)
     connection.close()
-    for number, stream in enumerate(streams):
-        os.dup2(stream, number)
-        os.close(stream)
-    request: dict[str, Any] = json.loads(body)
+    for directory in given[_STREAMS : _STREAMS + 1]:
+        os.close(directory)
+    numbers = [*range(_STREAMS), *request.get("descriptors", ())]
+    process_attributes.place([*given[:_STREAMS], *given[_STREAMS + 1 :]], numbers)
     return request
+
+
+def _prepared(request: dict[str, Any], connection: socket.socket, given: list[int], folder: HubHome) -> bool:
+    """Be where it was asked from, with its environment. False: it cannot be forked here."""
+    os.umask(request["umask"])
+    fixed = json.loads(json.dumps(process_attributes.fixed(moorage.__file__)))
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    settings.cache_clear()
+    if "arguments" not in request:
+        os.chdir(request["directory"])
+        return True
+    os.fchdir(given[_STREAMS])
+    if request["fixed"] != fixed or not process_attributes.can_take_over(request):
+        return False
+    if not process_attributes.is_free(request["descriptors"], [*given, connection.fileno()]):
+        return False
+    try:
+        return hub_home().path == folder.path
+    except MoorageError:  # it has to be told where the command was called
+        return False
 
 
 def _read(connection: socket.socket, length: int) -> bytes:
@@ -202,8 +231,6 @@ def _guard(connection: socket.socket, pid: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.set_wakeup_fd(wake.fileno())
     signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
-    with suppress(OSError):
-        connection.send(b"+")
     while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
         ready, _, _ = select.select([connection, ended], [], [])
         if ended in ready:
@@ -211,7 +238,7 @@ def _guard(connection: socket.socket, pid: int) -> None:
         if connection in ready:
             told = _told(connection)
             for number in told or (signal.SIGKILL,):
-                os.kill(pid, number)
+                os.kill(pid, signal.SIGSTOP if number == signal.SIGTSTP else number)
             if not told:
                 break
     _, status = os.waitpid(pid, 0)
@@ -237,20 +264,25 @@ def _die_with(guard: int) -> None:
             os._exit(1)
 
 
-def _run(request: dict[str, Any], kept: Sources) -> None:
-    """Be `python -m prefect.engine` in that directory, with that environment."""
+def _be_run(request: dict[str, Any], kept: Sources) -> None:
+    """Be `python -m prefect.engine`."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    os.chdir(request["directory"])
-    os.umask(request["umask"])
-    os.environ.clear()
-    os.environ.update(request["environment"])
-    settings.cache_clear()
     _renew_streams()
     sys.argv[1:], sys.path[0] = [], request["directory"]
     if _sources(os.environ) != kept:
-        _renew_settings()
+        renew_prefect()
     sys.modules.pop("prefect.engine", None)
     runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)
+
+
+def _be_command(request: dict[str, Any]) -> None:
+    """Be `moorage`; Prefect is there when the command imports it, with the settings of the command."""
+    os.setpgid(0, 0)
+    process_attributes.take_over(request)
+    hidden: dict[str, ModuleType] = hide("prefect")
+    hide("flows", "tasks", "blocks")  # they were made with the template's settings
+    sys.meta_path.insert(0, HiddenPrefect(hidden))
+    importlib.import_module("moorage.cli").run_here()
 
 
 def _renew_streams() -> None:
@@ -258,17 +290,6 @@ def _renew_streams() -> None:
     sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
     sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False, buffering=1)
     sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False, buffering=1, errors="backslashreplace")
-
-
-def _renew_settings() -> None:
-    """Prefect's, and its logging, of the environment as it is now."""
-    from prefect import context
-    from prefect.logging import configuration
-
-    context.refresh_global_settings_context()
-    configuration.PROCESS_LOGGING_CONFIG.clear()
-    sys.modules.pop("prefect.main", None)
-    importlib.import_module("prefect.main")
 
 
 if __name__ == "__main__":

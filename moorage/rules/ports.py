@@ -105,14 +105,17 @@ class KnownLeases(Leased):
             self._holders.setdefault((port, held_by.protocol), []).append(held_by)
 
     def holders(self, port: int, protocol: str) -> Sequence[Holder]:
+        """As there."""
         before = self._before.holders(port, protocol) if self._before else ()
         return (*before, *self._holders.get((port, protocol), ()))
 
     def unleased(self, span: range, protocol: str) -> Iterable[int]:
+        """As there, without others."""
         before = self._before.unleased(span, protocol) if self._before else span
         return (port for port in before if (port, protocol) not in self._holders)
 
     def ports_of(self, key: LeaseKey) -> Iterable[int]:
+        """As there."""
         before = self._before.ports_of(key) if self._before else ()
         return {*before, *self._ports.get(container_port(key), ())}
 

@@ -32,7 +32,7 @@ _COUNTED = f"""INSERT INTO leased_blocks
 _ONE_LESS = f"""UPDATE leased_blocks SET ports = ports - 1
     WHERE protocol = OLD.protocol AND block = OLD.port / {_BLOCK}"""  # noqa: S608
 _ONE_MORE = f"""INSERT INTO leased_blocks VALUES (NEW.protocol, NEW.port / {_BLOCK}, 1)
-    ON CONFLICT (protocol, block) DO UPDATE SET ports = ports + 1"""
+    ON CONFLICT (protocol, block) DO UPDATE SET ports = ports + 1"""  # noqa: S608
 _ADDED, _GONE = (f"NOT {_ANOTHER_THERE.format(row=row)}" for row in ("NEW", "OLD"))
 
 MIGRATION = (

@@ -1,0 +1,65 @@
+"""Prefect, imported and yet not there until somebody imports it.
+
+A process that is forked from one with Prefect imported is at once what it would have become: nothing finds Prefect
+among its modules before it is asked for, and when it is, Prefect's settings and logging are made of the environment as
+it is by then.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+_FRESH = "prefect.main"
+"""Its code sets up logging from the settings: it is run anew."""
+
+
+def hide(*packages: str) -> dict[str, ModuleType]:
+    """Take packages, with all that is in them, out of the modules that are there."""
+    names = [name for name in sys.modules if name.partition(".")[0] in packages]
+    return {name: sys.modules.pop(name) for name in names}
+
+
+class HiddenPrefect(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Brings the hidden modules back when the first of them is imported; for `sys.meta_path`."""
+
+    def __init__(self, modules: dict[str, ModuleType]) -> None:
+        """`modules`: what `hide` gave."""
+        self._modules = modules
+        self._spec: importlib.machinery.ModuleSpec | None = None
+
+    def find_spec(
+        self, fullname: str, _path: Sequence[str] | None = None, _target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """A hidden module as one that can be imported. None: it is another one."""
+        if fullname in self._modules:
+            return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
+        return None
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        """The module as it was hidden."""
+        self._spec = self._modules[spec.name].__spec__
+        return self._modules[spec.name]
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Bring all of them back, and make anew what Prefect has made of the environment."""
+        module.__spec__ = self._spec
+        sys.meta_path.remove(self)
+        self._modules.pop(_FRESH, None)
+        sys.modules.update(self._modules)
+        renew_prefect()
+
+
+def renew_prefect() -> None:
+    """Make Prefect's settings, and its logging, of the environment as it is now."""
+    from prefect import context
+    from prefect.logging import configuration
+
+    context.refresh_global_settings_context()
+    configuration.PROCESS_LOGGING_CONFIG.clear()
+    sys.modules.pop(_FRESH, None)
+    importlib.import_module(_FRESH)
