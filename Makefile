@@ -75,6 +75,9 @@ test: engine setup images browser ## every test, on a real engine (fails without
 test-unit: setup ## the fast tests: no engine, no Prefect server
 	@$(BIN)/pytest -q -m '$(NOT_IN_TEST)' $(FAST_TESTS) $(PYTEST_ARGS)
 
+test-warm: engine setup images ## what tests ask of commands, with commands that are forked from the hub's template
+	@TESTS_WARM_COMMANDS=1 $(BIN)/pytest -n $(JOBS) --dist worksteal -m '$(NOT_IN_TEST)' tests/engine $(PYTEST_ARGS)
+
 test-machines: ## `make demo` and the tests on bare Debian and Ubuntu machines, in fresh clones of what is committed (root; hours)
 	@scripts/machines $(if $(MACHINES_RUN),--run '$(MACHINES_RUN)') $(MACHINES)
 

@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import dedent
@@ -73,6 +74,10 @@ def stacks_of(session: Path) -> str:
 _session = _session_directory()
 
 
+COMMANDS_ARE_WARM = "TESTS_WARM_COMMANDS" in os.environ
+"""Whether commands are forked from the hub's template, instead of a server of the tests' own."""
+
+
 def _own_environment() -> None:
     """Nothing of the user's settings, nothing in the user's directories."""
     # `make test MOORAGE_COMPOSE=…`: the same tests on another Compose; the others are for tests/packaging.
@@ -92,7 +97,7 @@ def _own_environment() -> None:
         "MOORAGE_PORT_RANGE": ports_of(_PART),
         "MOORAGE_SUBNETS": subnets_of(_PART),
         # Else it would depend on whether another test has just started the hub that all of them share.
-        "MOORAGE_HUB_WARM_COMMANDS": os.environ.get("TESTS_WARM_COMMANDS", "false"),
+        "MOORAGE_HUB_WARM_COMMANDS": str(COMMANDS_ARE_WARM).lower(),
         "PREFECT_HOME": str(_session / f"prefect-{WORKER}"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
@@ -240,6 +245,16 @@ def shared_api_url() -> str:
     own = {"MOORAGE_PORT_RANGE": ports_of(7), "MOORAGE_SUBNETS": subnets_of(7), "MOORAGE_LOCK_TIMEOUT_S": "0"}
     started = run_moorage("hub", "start", "--json", directory=ROOT, **own)
     return str(_checked(started, 0).json["api_url"])
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _forked_commands(request: pytest.FixtureRequest) -> None:
+    """`make test-warm`: the hub is there before the first command, which is forked from its template."""
+    if COMMANDS_ARE_WARM:
+        request.getfixturevalue("shared_api_url")
+        socket_of_template = _session / "home" / "hub" / "template.sock"
+        while not socket_of_template.exists():
+            time.sleep(0.1)
 
 
 @pytest.fixture
@@ -420,6 +435,8 @@ class Project:
 
         In a process that is forked with its imports done, which `process` is not.
         """
+        if COMMANDS_ARE_WARM:
+            return self.process(*args, exit_code=exit_code, timeout_s=timeout_s, **env)
         ended = _commands.run(args, self.path, os.environ | self.env | env, timeout_s)
         return _checked(Finished(["moorage", *args], *ended), exit_code)
 

@@ -53,9 +53,7 @@ def hand_over() -> None:
     except OSError:
         return
     command = warm_start.Handing(_socket(), _PATIENCE_S)
-    begun = command.begin(
-        request, here, *handed_on["descriptors"], hear=tuple(getattr(signal, name) for name in _HEARD)
-    )
+    begun = command.begin(request, here, *handed_on["descriptors"], hear=_HEARD)
     os.close(here)
     if begun:
         command.attend()
