@@ -67,7 +67,7 @@ demo-down: setup ## remove the demo with its volumes and ports, stop the hub
 
 ##@ to test it
 
-.PHONY: test test-unit test-machines wheel packaging faults torture test-engines test-dagger bench
+.PHONY: test test-unit test-warm test-machines wheel packaging faults torture test-engines test-dagger bench
 test: engine setup images browser ## every test, on a real engine (fails without one)
 	@if ((EUID == 0)); then scripts/engine-root docker-26.1 >/dev/null; fi # one more engine, which only root can have
 	@$(BIN)/pytest -n $(JOBS) --dist worksteal --durations=20 -m '$(NOT_IN_TEST)' $(PYTEST_ARGS)

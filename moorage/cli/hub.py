@@ -199,17 +199,26 @@ def _text(found: HubStatus) -> str:
     server = found.server.state if found.managed else "not managed by Moorage"
     return "\n".join(
         [
-            f"server  {server}{_process_text(found.server)}",
-            f"worker  {found.worker.state}{_process_text(found.worker)}",
-            f"runs    {_runs_text(found.template)}",
-            f"UI      {found.ui_url or '-'}",
-            f"API     {found.api_url or '-'}",
+            f"server    {server}{_process_text(found.server)}",
+            f"worker    {found.worker.state}{_process_text(found.worker)}",
+            f"runs      {_runs_text(found.template)}",
+            f"commands  {_commands_text(found.template)}",
+            f"UI        {found.ui_url or '-'}",
+            f"API       {found.api_url or '-'}",
         ]
     )
 
 
 def _runs_text(template: ProcessStatus) -> str:
     return f"forked from a template{_process_text(template)}" if template.pid else "started anew"
+
+
+def _commands_text(template: ProcessStatus) -> str:
+    from moorage.settings import settings
+
+    if not settings().hub_warm_commands:
+        return "started anew (MOORAGE_HUB_WARM_COMMANDS)"
+    return "forked from it" if template.pid else "started anew"
 
 
 def _process_text(one: ProcessStatus) -> str:

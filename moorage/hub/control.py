@@ -54,7 +54,7 @@ class HubStatus(Frozen):
     server: ProcessStatus
     worker: ProcessStatus
     template: ProcessStatus
-    """What the worker's runs are forked from. Stopped: they are started anew."""
+    """What the worker's runs, and commands, are forked from. Stopped: they are started anew."""
     api_url: str | None
     """None: no API answers."""
     ui_url: str | None

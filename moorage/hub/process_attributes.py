@@ -39,6 +39,7 @@ def fixed(package: str) -> list[Any]:
         sys.warnoptions,
         sorted(map(str, sys._xoptions.items())),  # noqa: SLF001 - documented as CPython's
         sys.getfilesystemencoding(),
+        _searched(package),
         [os.getuid(), os.geteuid(), os.getgid(), os.getegid(), sorted(os.getgroups())],
         _root(),
         [_link(f"/proc/self/ns/{name}") for name in _NAMESPACES],
@@ -172,6 +173,13 @@ def _is_limited_by_cgroup() -> bool:
             if file.read(_WORD_BYTES).split()[:1] not in ([], ["max"]):
                 return True
     return False
+
+
+def _searched(package: str) -> list[str]:
+    """Where modules come from, but for our own folders, in which hub and worker find the flows."""
+    own = (os.path.dirname(package), os.path.dirname(os.path.dirname(package)))  # noqa: PTH120 - without pathlib
+    named = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    return [folder for folder in named if folder and os.path.dirname(folder) not in own and folder not in own]  # noqa: PTH120
 
 
 def _root() -> list[int]:

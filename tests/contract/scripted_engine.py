@@ -49,6 +49,7 @@ class ScriptedEngine:
     def __init__(self, path: Path, trouble: bytes | None, well: int) -> None:
         self.address = f"unix://{path}"
         self.asked: list[str] = []
+        self.connections = 0
         self._trouble, self._well = trouble, well
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
@@ -69,6 +70,7 @@ class ScriptedEngine:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
+            self.connections += 1
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:

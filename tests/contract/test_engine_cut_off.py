@@ -146,3 +146,17 @@ def test_what_the_source_of_a_volume_raises_is_not_the_engines(engine_at: Callab
 
     with engine_at(b"", 1) as engine, pytest.raises(OSError, match="of the disk"):
         DockerVolumes(engine, HOME).write("x", "i", "s", torn())
+
+
+def test_one_connection_serves_all_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SDK's own way takes one for each URL."""
+    with ScriptedEngine(tmp_path / "engine.sock", None, 1000) as scripted:
+        monkeypatch.setenv("DOCKER_HOST", scripted.address)
+        engine = DockerEngine(Settings(home=tmp_path))
+        for number in range(30):
+            engine.image(f"i{number}")
+        engine.tags("a")
+        engine.named("network")
+        engine.client.close()
+    assert len(scripted.asked) > 30
+    assert scripted.connections == 1

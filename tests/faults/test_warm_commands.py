@@ -69,8 +69,8 @@ def attributes(pid: int) -> dict[str, Any]:
     return {
         **{name: lines[name].strip() for name in OF_STATUS},
         "limits": (proc / "limits").read_text(),
-        "directory": os.readlink(proc / "cwd"),
-        "descriptors": {number: os.readlink(proc / "fd" / str(number)) for number in (0, 1, 2, 47)},
+        "directory": str((proc / "cwd").readlink()),
+        "descriptors": {number: str((proc / "fd" / str(number)).readlink()) for number in (0, 1, 2, 47)},
         "niceness": psutil.Process(pid).nice(),
     }
 
@@ -203,7 +203,7 @@ def at_terminal(scene: Scene, *arguments: str, columns: int, **env: str) -> tupl
         stdout=its,
         stderr=its,
         start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - there is one thread
     )
     os.close(its)
     said = b""

@@ -14,6 +14,7 @@ from typing import Any
 import docker
 from docker.errors import DockerException
 from docker.tls import TLSConfig
+from docker.transport import UnixHTTPAdapter
 from docker.utils import version_lt
 
 from moorage.adapters.docker_context import Endpoint
@@ -27,6 +28,18 @@ _SSH = "ssh://"
 _THROUGH_SSH = "http+docker://by-ssh"
 
 
+_MOST = 64
+"""Connections that are kept for the next calls, of as many threads."""
+
+
+class _OnePool(UnixHTTPAdapter):
+    """The SDK's way to a socket. Its own makes a pool of connections for each URL, and a connection for most calls."""
+
+    def get_connection(self, url: Any, proxies: Any = None) -> Any:
+        """From the one pool."""
+        return super().get_connection("", proxies)
+
+
 class PatientClient(docker.APIClient):
     """The SDK's client, whose time limit is that of a machine as busy as this one is when a call begins."""
 
@@ -35,6 +48,8 @@ class PatientClient(docker.APIClient):
     """What the engine is, in its own words: `Docker Engine`, `Podman Engine`."""
     is_rootless: bool
     """Whether RootlessKit is among its parts, as in Docker's own way to do without root."""
+    _custom_adapter: Any
+    """Of the SDK: what it has mounted for an engine that is not reached by TCP."""
     patient = False
     """Not while it connects: that is tried again."""
 
@@ -44,13 +59,16 @@ class PatientClient(docker.APIClient):
         options: dict[str, Any] = {"base_url": "http://localhost:80" if far else endpoint.address}
         if endpoint.certificates and not far:
             options["tls"] = _tls(endpoint)
-        super().__init__(**options, version=API, timeout=math.ceil(limit_s), num_pools=8, max_pool_size=64)
+        super().__init__(**options, version=API, timeout=math.ceil(limit_s), max_pool_size=_MOST)
         if "tls" in options and endpoint.verified and not endpoint.authority:
             self.verify = _trusted_here()
         if far:
             self._custom_adapter = SshAdapter(endpoint.address)
             self.mount("http+docker://", self._custom_adapter)
             self.base_url = _THROUGH_SSH
+        elif isinstance(its := self.get_adapter(self.base_url), UnixHTTPAdapter):
+            self._custom_adapter = _OnePool(its.socket_path, math.ceil(limit_s), max_pool_size=_MOST)
+            self.mount("http+docker://", self._custom_adapter)
         said = self.version(api_version=False)
         self.product = _product(said)
         self.is_rootless = any(one.get("Name") == "rootlesskit" for one in said.get("Components") or ())
