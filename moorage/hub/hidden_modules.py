@@ -11,8 +11,10 @@ import importlib
 import importlib.abc
 import importlib.machinery
 import sys
+import warnings
 from collections.abc import Sequence
 from types import ModuleType
+from typing import Any
 
 _FRESH = "prefect.main"
 """Its code sets up logging from the settings: it is run anew."""
@@ -27,9 +29,10 @@ def hide(*packages: str) -> dict[str, ModuleType]:
 class HiddenPrefect(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Brings the hidden modules back when the first of them is imported; for `sys.meta_path`."""
 
-    def __init__(self, modules: dict[str, ModuleType]) -> None:
-        """`modules`: what `hide` gave."""
+    def __init__(self, modules: dict[str, ModuleType], flows: dict[str, ModuleType] | None = None) -> None:
+        """`modules`, `flows`: what `hide` gave of Prefect, and of flows that it is needed for."""
         self._modules = modules
+        self._flows = flows or {}
         self._spec: importlib.machinery.ModuleSpec | None = None
 
     def find_spec(
@@ -51,7 +54,20 @@ class HiddenPrefect(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         sys.meta_path.remove(self)
         self._modules.pop(_FRESH, None)
         sys.modules.update(self._modules)
+        before = _of_flows()
         renew_prefect()
+        if self._flows and _of_flows() != before:
+            warnings.filterwarnings("ignore", message=".* matches existing registered type")
+            return  # they were made with other settings, and are imported anew
+        sys.modules.update(self._flows)
+
+
+def _of_flows() -> list[Any]:
+    """The settings that flows and tasks are made with."""
+    from prefect.settings import get_current_settings
+
+    found = get_current_settings()
+    return [getattr(found, name, None) for name in ("flows", "tasks", "results", "runner")]
 
 
 def renew_prefect() -> None:

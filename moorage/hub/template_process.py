@@ -24,8 +24,9 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import ModuleType
 from typing import Any
+
+from pydantic import BaseModel
 
 import moorage
 from moorage.adapters.locks.kernel import KernelLock
@@ -48,6 +49,14 @@ _SETTINGS_FILES = ("prefect.toml", "pyproject.toml", ".env")
 """In the directory of a process: https://docs.prefect.io/v3/concepts/settings-and-profiles."""
 _DIE_WITH_PARENT = 1
 """prctl(2), PR_SET_PDEATHSIG."""
+_IMPORTED_LATE = (
+    "fastapi.encoders",
+    "prefect.utilities.visualization",
+    "anyio._backends._asyncio",
+    "tenacity",
+    "netrc",
+)
+"""What Prefect and the Docker SDK import in the middle of a run."""
 _NOT_OF_A_COMMAND = ("moorage.testing", "moorage.pytest_plugin", "moorage.__main__", "moorage.project")
 _STREAMS = 3
 
@@ -92,13 +101,26 @@ def _import_all() -> None:
 
     for name in ("prefect.engine", "prefect.main", "prefect._internal.metrics", "prefect.client.orchestration"):
         importlib.import_module(name)
+    for name in _IMPORTED_LATE:
+        with suppress(ImportError):  # another version has no such module, and does not miss it
+            importlib.import_module(name)
     for name in flow_names():
         load_flow(name)
     for found in pkgutil.walk_packages(moorage.__path__, "moorage."):
         if not found.name.startswith(_NOT_OF_A_COMMAND):
             importlib.import_module(found.name)
+    _complete_models(BaseModel)
     gc.collect()
     gc.freeze()  # or each look of the collector would copy pages that runs share
+
+
+def _complete_models(kind: type[BaseModel]) -> None:
+    """What pydantic would do at the first use of a model, in each run anew."""
+    for one in kind.__subclasses__():
+        if not one.__pydantic_complete__:
+            with suppress(Exception):  # not to be completed here: whoever uses it hears of it, as ever
+                one.model_rebuild()
+        _complete_models(one)
 
 
 def _kept_settings() -> Sources:
@@ -279,9 +301,7 @@ def _be_command(request: dict[str, Any]) -> None:
     """Be `moorage`; Prefect is there when the command imports it, with the settings of the command."""
     os.setpgid(0, 0)
     process_attributes.take_over(request)
-    hidden: dict[str, ModuleType] = hide("prefect")
-    hide("flows", "tasks", "blocks")  # they were made with the template's settings
-    sys.meta_path.insert(0, HiddenPrefect(hidden))
+    sys.meta_path.insert(0, HiddenPrefect(hide("prefect"), hide("flows", "tasks", "blocks")))
     importlib.import_module("moorage.cli").run_here()
 
 

@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
+from tests.conftest import ROOT
 from tests.faults.interrupting import Scene, ended, line_of
 from tests.faults.test_warm_runs import template
-from tests.orchestrated.conftest import PATIENCE_S, wait_for
+from tests.orchestrated.conftest import PATIENCE_S, python, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -261,3 +262,40 @@ def test_a_reader_that_has_gone(idle: Scene) -> None:
     going = idle.start("ls", stdout=writing)
     os.close(writing)
     assert ended(going) == (0, "")
+
+
+@pytest.mark.parametrize("own", [{}, {"PREFECT_TASKS_DEFAULT_RETRIES": "1"}], ids=["as the hub", "of its own"])
+def test_settings_of_prefect(warm: Scene, own: dict[str, str]) -> None:
+    """Flows and tasks are made with some of them: with others, they are made anew."""
+    warm.gated().open()
+    done = warm.project.process("up", **own)
+    assert "Warning" not in done.stderr, done
+    assert "run: http" in done.stdout
+    warm.project.process("down", "--volumes", "--release-ports", **own)
+    warm.assert_nothing_left()
+
+
+IMPORTED = """
+    import sys
+
+    from moorage.hub import template_process
+    from moorage.hub.hidden_modules import HiddenPrefect, hide
+
+    template_process._import_all()
+    there = set(sys.modules)
+    sys.meta_path.insert(0, HiddenPrefect(hide("prefect"), hide("flows", "tasks", "blocks")))
+    from moorage.cli import call
+
+    code = call(["up"]) or call(["down", "--volumes", "--release-ports"])
+    print("more:", sorted(set(sys.modules) - there - {"prefect.main"}))
+    sys.exit(code)
+"""
+
+
+def test_nothing_is_imported_in_a_run(warm: Scene) -> None:
+    """What Prefect, pydantic or the SDK import late is imported in the template, once."""
+    warm.gated().open()
+    done = python(IMPORTED, warm.project.path, ROOT, **(warm.project.env | HERE))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "more: []"
+    warm.assert_nothing_left()
