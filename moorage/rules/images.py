@@ -49,11 +49,11 @@ def reference_of(definition: Definition, service: str) -> str:
     return full(composing.image_reference(definition, service))
 
 
-def goes_by_time(definition: Definition, reference: str) -> bool:
-    """True: a service, or an init container, wants this image pulled every so often."""
+def going_by_time(definition: Definition) -> frozenset[str]:
+    """Full references of the images that a service, or an init container, wants pulled every so often."""
     services, first = definition.services.items(), composing.init_images(definition).values()
-    timed = {reference_of(definition, name) for name, one in services if one.pull_every_s is not None}
-    return full(reference) in timed | {full(str(one.image)) for _, one in first if one.pull_every_s is not None}
+    timed = [reference_of(definition, name) for name, one in services if one.pull_every_s is not None]
+    return frozenset(timed + [full(str(one.image)) for _, one in first if one.pull_every_s is not None])
 
 
 def makers(definition: Definition) -> dict[str, str]:

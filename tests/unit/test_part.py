@@ -366,8 +366,7 @@ def test_the_image_of_an_init_container_is_pulled_with_its_service(shop, asked, 
 def test_an_image_that_only_an_init_container_wants_by_time_is_dated_when_it_is_pulled():
     services = {"web": {"image": "app:1", "pre_start": [{"image": "seed:1", "pull_policy": "daily"}]}}
     definition = reading.read_definition({"name": "shop", "services": services}, {}, {}, {}, Source(directory="/shop"))
-    assert images.goes_by_time(definition, "seed:1")
-    assert not images.goes_by_time(definition, "app:1")
+    assert images.going_by_time(definition) == {"seed:1"}
 
 
 @pytest.mark.parametrize("kind", ["secrets", "configs", "volumes"])

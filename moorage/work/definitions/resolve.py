@@ -239,9 +239,10 @@ def _references(definition: Definition, sources: dict[str, BuildSource]) -> dict
     for name, source in sources.items():
         for reference in images.base_references(definition, source):
             found[reference] = (f"services.{name}.build", False)
+    dated = images.going_by_time(definition)
     for name in definition.services:
         reference = images.reference_of(definition, name)
-        found[reference] = (f"services.{name}.image", images.goes_by_time(definition, reference))
+        found[reference] = (f"services.{name}.image", reference in dated)
     return found
 
 

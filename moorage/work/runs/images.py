@@ -148,7 +148,8 @@ async def pull(step: Step, run: Run) -> str:
 
     def call() -> None:
         world.compose.pull(run.stack, build_file(run, service)[0], service, _teller(step, run))
-        if decide.goes_by_time(run.desired.building, reference := run.desired.images[service].reference):
+        reference = run.desired.images[service].reference
+        if decide.full(reference) in decide.going_by_time(run.desired.building):
             _date(world, reference)
 
     await in_thread(call, on_cancel=world.compose.abort)
