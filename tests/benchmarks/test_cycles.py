@@ -42,7 +42,7 @@ def test_cycles(
 ) -> None:
     path = tmp_path / stack_prefix
     path.mkdir()
-    one = f'{{image: "{tiny_image}", command: [sleep, infinity], stop_grace_period: 0s, ports: ["80"]}}'
+    one = f'{{image: "{tiny_image}", command: [httpd, -f, -p, "80"], stop_grace_period: 0s, ports: ["80"]}}'
     (path / "compose.yaml").write_text(f"services: {{web: {one}, db: {one}}}\n")
     # Few are kept, so that their bounds are reached in the warm-up.
     settings = Settings(home=tmp_path / "home", settle_s=0, keep_runs=10, keep_timings=10, keep_generations=2)

@@ -94,14 +94,14 @@ def test_again_and_one_changed(both: Both, tiny_image: str, figure: Figures) -> 
         both.note("moorage changed", both.moorage("up"))
     again = both.median("moorage again")
     figure(
-        "up of what is up",
+        "up of what is up, both",
         again / both.median("compose again"),
         0.1,
         "×",
         both.how("moorage again", "compose again"),
         order=4,
     )
-    figure("up of what is up", again, 0.2, "s", f"median of {ROUNDS}, whole process", order=4)
+    figure("up of what is up, whole process", again, 0.2, "s", f"median of {ROUNDS}", order=4)
     ratio = both.median("moorage changed") / both.median("compose changed")
     figure("one service of four changed", ratio, 0.5, "×", both.how("moorage changed", "compose changed"), order=5)
 

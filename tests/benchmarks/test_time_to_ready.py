@@ -72,7 +72,8 @@ def test_example(example: Both, figure: Callable[..., None]) -> None:
 
 def test_reads(both: Both, tiny_image: str, tmp_path: Path, figure: Callable[..., None]) -> None:
     """With one stack, and with fifty."""
-    text = f'services: {{web: {{image: "{tiny_image}", command: [sleep, infinity], stop_grace_period: 0s, ports: ["80"]}}}}\n'
+    web = f'{{image: "{tiny_image}", command: [httpd, -f, -p, "80"], stop_grace_period: 0s, ports: ["80"]}}'
+    text = f"services: {{web: {web}}}\n"
     both.write(text)
     both.moorage("up")
     both.compose("up", "-d")
