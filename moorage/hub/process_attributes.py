@@ -83,6 +83,9 @@ def handed_on() -> dict[str, Any]:
 
 def can_take_over(given: dict[str, Any]) -> bool:
     """Whether this process may set them: who is not root gets back nothing that was given up."""
+    highest = max(given["descriptors"], default=_LAST_STREAM) + MOST_DESCRIPTORS
+    if highest >= resource.getrlimit(resource.RLIMIT_NOFILE)[0]:
+        return False
     if os.geteuid() == 0:
         return True
     hard = {name: resource.getrlimit(number)[1] for name, number in _LIMITS.items()}

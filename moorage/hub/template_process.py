@@ -193,6 +193,8 @@ def _reap() -> None:
 def _guarded(connection: socket.socket, folder: HubHome) -> dict[str, Any]:
     """Fork what is asked for, and wait for it here; returns in what is forked."""
     head, given, _, _ = socket.recv_fds(connection, LENGTH.size, process_attributes.MOST_DESCRIPTORS + _STREAMS + 1)
+    if len(head) < LENGTH.size:
+        os._exit(1)  # who asked has gone
     request: dict[str, Any] = json.loads(_read(connection, LENGTH.unpack(head)[0]))
     if not _prepared(request, connection, given, folder):
         connection.sendall(b"-")
