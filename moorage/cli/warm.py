@@ -17,7 +17,7 @@ _OFF = ("0", "off", "f", "false", "n", "no")
 """As pydantic reads them."""
 _NAMES = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGQUIT", "SIGTSTP", "SIGWINCH")
 _HEARD = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
-_PATIENCE_S = 2.0
+_PATIENCE_S = 5.0
 """For each answer of the template. On a busy machine it takes longer, and importing everything longer still."""
 
 

@@ -98,7 +98,7 @@ def test_what_only_buildkit_can_do_is_refused_by_name(plugin, build, dockerfile,
 def test_another_failure_is_not_tried_again_without_it(plugin, build):
     plugin("0.30.0")
     # Compose does not always wait for the last words of a plugin that has ended.
-    with pytest.raises(ImageError, match="it was used|failed to execute bake"):
+    with pytest.raises(ImageError, match=r"it was used|failed to execute bake"):
         build("RUN true")
 
 
