@@ -22,7 +22,7 @@ from typing import Any, Never
 
 LENGTH = struct.Struct("!I")
 """Of a request, which follows it."""
-CREDENTIALS = struct.Struct("3i")
+_CREDENTIALS = struct.Struct("3i")
 """Of a peer, as Linux tells them: pid, user, group (unix(7), SO_PEERCRED)."""
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _PATIENCE_S = 10.0
@@ -113,7 +113,7 @@ def is_ours(connection: socket.socket) -> bool:
     """Whether it is this user at the other end. Where nobody can be asked who it is, the socket's mode has to do."""
     if not hasattr(socket, "SO_PEERCRED"):
         return True
-    _, user, _ = CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size))
+    _, user, _ = _CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
     return bool(user == os.getuid())
 
 

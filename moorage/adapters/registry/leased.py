@@ -1,7 +1,7 @@
 """Who leases which port, asked of the registry port by port: a search costs the same however many leases there are.
 
 Of each block of ports the file knows how many are leased, so that a search passes over full ones. Triggers keep that
-number, whoever writes; if it is wrong, a search is slow, and finds the same in the end.
+number. It only says where to look first: if somebody has made it wrong, a free port is still found, and none twice.
 """
 
 from __future__ import annotations
