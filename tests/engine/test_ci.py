@@ -263,7 +263,8 @@ def test_after_kill_9_the_next_call_cleans_up(web: Project, machine_state: Machi
     daemon = "trap '' TERM; echo begun; while :; do sleep 0.1; done"
     process = web.start("ci", "--", "sh", "-c", f'setsid sh -c "{daemon}" & sleep 1000')
     assert _first_line(process) == "begun"
-    os.kill(process.pid, signal.SIGKILL)
+    process.kill()
+    process.wait(240)
     assert machine_state.now()["containers"]
     for asked in ("--help", "status -h", "sweep --dry-run"):  # none of these does anything
         web.moorage(*asked.split())

@@ -12,6 +12,7 @@ import pytest
 
 from moorage.adapters.locks.stack import StackLock
 from tests.faults.interrupting import DEAF, PATIENCE_S, Scene, ended, flow_processes, line_of
+from tests.killing import kill_9
 from tests.orchestrated.conftest import OwnHub, hub_address, state_of, wait_for  # noqa: F401 - a fixture
 
 pytestmark = [pytest.mark.engine, pytest.mark.orchestrated, pytest.mark.timeout(600)]
@@ -198,7 +199,7 @@ def test_sigterm_of_the_worker(scene: Scene) -> None:
 def test_sigkill_of_the_worker_leaves_a_run_that_can_be_cancelled(scene: Scene) -> None:
     run = scene.gated().triggered()
     scene.waits()
-    os.kill(scene.hub.status()["worker"]["pid"], signal.SIGKILL)
+    kill_9(scene.hub.status()["worker"]["pid"])
     scene.cancel(run)
     wait_for(lambda: not flow_processes(run), PATIENCE_S)
     assert scene.ends(run) == "CANCELLED"
@@ -211,7 +212,7 @@ def test_sigkill_of_the_worker_alone_lets_the_run_come_to_its_end(scene: Scene) 
     """Nobody reads what it prints any more, which must not end it."""
     run = scene.gated().triggered()
     scene.waits()
-    os.kill(scene.hub.status()["worker"]["pid"], signal.SIGKILL)
+    kill_9(scene.hub.status()["worker"]["pid"])
     scene.open()
     assert scene.ends(run) == "COMPLETED"
     assert set(scene.containers().values()) == {"running"}
@@ -225,8 +226,7 @@ def test_sigkill_of_the_worker_and_its_run(scene: Scene) -> None:
     """Nobody is left who could tell Prefect."""
     run = scene.gated().triggered()
     scene.waits()
-    for pid in (scene.hub.status()["worker"]["pid"], *flow_processes(run)):
-        os.kill(pid, signal.SIGKILL)
+    kill_9(scene.hub.status()["worker"]["pid"], *flow_processes(run))
     wait_for(lambda: not flow_processes(run), PATIENCE_S)
     assert state_of(scene.address, run)["type"] == "RUNNING"
     scene.sweep()
@@ -242,7 +242,7 @@ def test_sigkill_of_the_worker_and_its_run(scene: Scene) -> None:
 def test_a_server_that_restarts_in_the_middle(scene: Scene) -> None:
     going = scene.gated().start("up", "--json")
     scene.waits()
-    os.kill(scene.hub.status()["server"]["pid"], signal.SIGKILL)
+    kill_9(scene.hub.status()["server"]["pid"])
     scene.hub.start()
     scene.open()
     code, said = ended(going)
@@ -258,7 +258,7 @@ def test_a_server_that_is_gone_in_the_middle(scene: Scene, end: str) -> None:
     """The stack is committed or undone all the same, and the command says that Prefect does not know."""
     going = scene.gated().start("up", "--wait-timeout", "600" if end != "undone" else "20")
     scene.waits()
-    os.kill(scene.hub.status()["server"]["pid"], signal.SIGKILL)
+    kill_9(scene.hub.status()["server"]["pid"])
     if end == "committed":
         scene.open()
     elif end == "interrupted":

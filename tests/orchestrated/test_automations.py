@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import threading
@@ -18,6 +16,7 @@ import pytest
 from moorage.hub import api, automations
 from moorage.hub.project import project_directory, whole_environment
 from tests.conftest import ROOT
+from tests.killing import kill_9
 from tests.orchestrated.conftest import OwnHub, address_in, create_run, hub, state_of, wait_for, wait_for_state
 
 if TYPE_CHECKING:
@@ -147,9 +146,7 @@ def test_a_dead_run_becomes_crashed_and_is_swept_up(
     wait_for(lambda: bool(machine_state.now()["containers"]))
     worker = own.status()["worker"]["pid"]
     below = _children(worker)
-    os.kill(worker, signal.SIGKILL)
-    for pid in below:
-        os.kill(pid, signal.SIGKILL)
+    kill_9(worker, *below)
     try:
         wait_for(lambda: state_of(address, run)["type"] == "CRASHED")
         assert "no heartbeat" in state_of(address, run)["message"]

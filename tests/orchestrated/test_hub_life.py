@@ -21,6 +21,7 @@ from moorage.hub import address, api, deployed, process
 from moorage.hub.api import HubAddress
 from moorage.hub.hub_home import ServerRecord, WorkerRecord
 from moorage.hub.process import ProcessRecord
+from tests.killing import kill_9
 from tests.orchestrated.conftest import (
     OwnHub,
     address_in,
@@ -108,7 +109,7 @@ def test_logs_rotate_while_the_server_runs(own: OwnHub) -> None:
 @pytest.mark.exhaustive
 def test_a_killed_server_is_reported_and_started_again(own: OwnHub) -> None:
     before = own.start()
-    os.kill(before["server"]["pid"], signal.SIGKILL)
+    kill_9(before["server"]["pid"])
     crashed = own.status()
     assert crashed["server"]["state"] == "crashed"
     assert crashed["api_url"] is None
@@ -122,7 +123,7 @@ def test_a_killed_server_is_reported_and_started_again(own: OwnHub) -> None:
 
 def test_a_killed_worker_is_reported_and_started_again(own: OwnHub) -> None:
     before = own.start()
-    os.kill(before["worker"]["pid"], signal.SIGKILL)
+    kill_9(before["worker"]["pid"])
     assert own.status()["worker"]["state"] == "crashed"
     late, taken = (create_run(address_in(before), "status") for _ in range(2))
     pending = {"state": {"type": "PENDING", "name": "Submitting"}, "force": True}
@@ -184,7 +185,7 @@ def test_a_port_of_somebody_else_is_left_alone(own: OwnHub) -> None:
 @pytest.mark.exhaustive
 def test_a_server_that_comes_back_elsewhere_gets_a_new_worker(own: OwnHub) -> None:
     before = own.start()
-    os.kill(before["server"]["pid"], signal.SIGKILL)
+    kill_9(before["server"]["pid"])
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         wait_for(lambda: binds(listener, own.port))
