@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated, Any
 
 from prefect import State, flow
 from prefect.runtime import flow_run
 
-from moorage.errors import InterruptedRunError, said
+from moorage.errors import InterruptedRunError, MoorageError, said
 from moorage.model.event import Action, Event
 from moorage.model.request import HealRequest
 from moorage.work.operations.heal import heal as bring_back
 from moorage.work.operations.heal import wants_healing
 from moorage.work.queries.health import health
 from moorage.work.queries.status import status as look
+from moorage.work.queries.usage import Meter
 from moorage.work.runs.context import Context
+from moorage.work.runs.memory import learn
 from moorage.work.threads import in_thread
 from tasks import parameters
 from tasks.artifacts import publish
@@ -68,6 +71,9 @@ async def _one(context: Context, stack: str, heal: bool | None) -> dict[str, Any
     drifted = await (bring_back(context, HealRequest(stack=stack)) if wanted else health(world, stack))
     tell(drifted)
     found = await look(world, stack)
+    with suppress(MoorageError):  # it is known for the next start, and says nothing of this one
+        usage = await Meter(world, [stack]).look()
+        await in_thread(lambda: learn(world, usage))
     await publish(found)
     facts = drifted.model_dump(mode="json", include={"drift", "healed", "treatments"})
     return {**found.model_dump(mode="json"), **facts}

@@ -15,6 +15,7 @@ from moorage.hub.outcome import own_address
 from moorage.interfaces import World
 from moorage.model.request import SweepRequest
 from moorage.model.state import RunOutcome
+from moorage.rules.disk import size_bytes
 from moorage.work.operations.sweep import sweep as clear_away
 from moorage.work.runs.context import Context
 from moorage.work.threads import in_thread
@@ -29,15 +30,22 @@ _RUNS = 500
 async def sweep(
     dry_run: Annotated[bool, parameters.switch("Dry run")] = False,
     volumes: Annotated[bool, parameters.switch("Remove volumes")] = False,
+    disk: parameters.DiskSize = "",
 ) -> dict[str, Any] | State[Any]:
     """Clean up what was left behind; only containers, networks and volumes of Moorage are ever touched.
 
     Args:
         dry_run: Only say what would be done.
         volumes: Also remove the volumes of stacks whose directory is gone or that have expired: their data is lost.
+        disk: What images built by Moorage may take on the engine's disk, such as `20GB`: those that nothing uses go,
+            longest unused first. Empty: as `MOORAGE_SWEEP_DISK` says.
     """
-    request = SweepRequest(dry_run=dry_run, volumes=volumes)
-    return await carried_out(lambda context: _sweep(context, request))
+
+    async def work(context: Context) -> dict[str, Any]:
+        limit = size_bytes(disk, "disk") if disk else None
+        return await _sweep(context, SweepRequest(dry_run=dry_run, volumes=volumes, disk_bytes=limit))
+
+    return await carried_out(work)
 
 
 async def _sweep(context: Context, request: SweepRequest) -> dict[str, Any]:

@@ -16,7 +16,8 @@
     ├── RunError                        5    a run failed, and its work was undone
     │   ├── ImageError                  5    an image could not be built or pulled
     │   │   └── TransientImageError     5    the same, for a reason that may pass: worth a retry
-    │   └── NotReadyError               5    a service did not become ready
+    │   ├── NotReadyError               5    a service did not become ready
+    │   └── MemoryShortageError         5    there is not enough memory; nothing was started
     ├── UndoIncompleteError             6    the undo failed too: says what is left and which command removes it
     ├── BusyError                       7    another run holds the stack
     ├── HubError                        8    the Prefect server does not answer
@@ -172,6 +173,13 @@ class NotReadyError(RunError):
 
     Fields: service, reason (`exited`, `oom`, `unhealthy`, `timeout`, `removed`), exit_code_of_service, probe (the last
     probe's output), log (the last lines), waited_s.
+    """
+
+
+class MemoryShortageError(RunError):
+    """More memory is needed than is free, and the setting says not to begin. Nothing was touched.
+
+    Fields: stack, missing_bytes, free_bytes, idlest (stacks that could be stopped).
     """
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import platformdirs
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, ByteSize, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from moorage.errors import DefinitionError
@@ -83,6 +83,11 @@ class Settings(BaseSettings):
     """How long one command of `post_start` or `pre_stop` may take."""
     settle_s: float = Field(default=1.0, ge=0)
     """How long a service with nothing to probe must stay up before it counts as ready."""
+    memory: Literal["ignore", "warn", "wait", "refuse"] = "warn"
+    """What to do before a start if its services need more memory than is free: by their limits, else by the most that
+    `stats` or the hub's `status` has seen. On another machine than the engine's, it is not known what is free."""
+    memory_wait_s: float = Field(default=600.0, ge=0)
+    """With `wait`: how long, before the start is refused."""
     lock_timeout_s: float = Field(default=60.0, ge=0)
     """How long to wait for another run of the same stack."""
     stop_grace_s: int = Field(default=10, ge=0)
@@ -112,6 +117,9 @@ class Settings(BaseSettings):
     sweep_again_s: float = Field(default=1800.0, ge=0)
     """How long a stack whose directory is gone is left alone: `sweep` ends it if the directory is still gone then. A
     directory that was moved for a moment, or a disk that is not mounted, must not cost a running stack."""
+    sweep_disk: ByteSize | None = None
+    """What the images that Moorage has built may take on the engine's disk, `20GB`: `sweep` removes those that no
+    container uses and that are not needed for the next start, longest unused first. None: no bound."""
     archive_ratio: int = Field(default=1000, gt=0)
     """How many times its own size a snapshot may unpack to, beyond 4 GiB: a few bytes can stand for all of a disk."""
     context_limit_bytes: int = Field(default=8 << 30, gt=0)

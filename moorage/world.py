@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -22,6 +23,7 @@ from moorage.adapters.files import LocalFiles
 from moorage.adapters.git import repository_and_branch, worktree_of
 from moorage.adapters.locks.machine import MachineLock
 from moorage.adapters.locks.stack import StackLock
+from moorage.adapters.machine import free_bytes
 from moorage.adapters.probes import SocketProber
 from moorage.adapters.project_files import text_of
 from moorage.adapters.registry.store import SqliteStore
@@ -80,6 +82,7 @@ def open_world(
         builder=partial(_builder, logins),
         censor=partial(_censor, partial(_passwords, chosen, logins, auth_of_hub)),
         emit=emit,
+        free_bytes=partial(_free_bytes, engine),
     )
     store.on_loss(lambda: rebuild(world))
     store.on_unreadable = lambda found: said(found.said)
@@ -88,6 +91,12 @@ def open_world(
         if missing or store.set_aside:
             rebuild(world)
     return world
+
+
+def _free_bytes(engine: DockerEngine) -> int | None:
+    """None: containers have another machine, or a virtual one (Docker Desktop), whose memory nobody tells from here."""
+    here = sys.platform == "linux" and engine.place().machine is None and "desktop" not in engine.place().address
+    return free_bytes() if here else None
 
 
 def _said(emit: Callable[[Event], None], words: str) -> None:

@@ -13,6 +13,7 @@ from moorage.errors import DefinitionError
 from moorage.hub.outcome import CALLER
 from moorage.hub.registry_login import login_of
 from moorage.model.image import RegistryLogin
+from moorage.rules.disk import SIZE
 from moorage.rules.durations import seconds
 from moorage.rules.part import numbers_of
 from moorage.show.secret_names import looks_secret
@@ -65,6 +66,7 @@ NOTHING: list[str] = []
 WaitTimeout = Annotated[float | None, _titled("Longest wait for a service (s)", gt=0, le=_DAY_S)]
 Grace = Annotated[float | None, _titled("Grace period (s)", ge=0, le=3600)]
 TimeToLive = Annotated[str, _titled("Time to live", pattern=f"{DURATION}|^$"), _NONE_IS_EMPTY]
+DiskSize = Annotated[str, _titled("Disk for built images", pattern=f"^({SIZE})?$"), _NONE_IS_EMPTY]
 Number = Annotated[int | None, _titled("Generation", ge=1)]
 
 

@@ -13,9 +13,12 @@ from moorage.cli.options import Selection
 from moorage.cli.output import as_json, say
 from moorage.cli.target import target_of
 from moorage.cli.world import open_world
+from moorage.interfaces import World
 from moorage.model.usage import StackUsage
 from moorage.show.usage_text import usage_text
 from moorage.work.queries.usage import Meter
+from moorage.work.runs.memory import learn
+from moorage.work.threads import in_thread
 
 _FIRST_LOOK_S = 0.5
 _PAUSE_S = 1.0
@@ -47,23 +50,30 @@ def stats(
         stacks = [stack]
     meter = Meter(world, stacks, services)
     if json or no_stream or not sys.stdout.isatty():
-        found = asyncio.run(_once(meter))
+        found = asyncio.run(_once(world, meter))
         if json:
             shown = [one.model_dump(mode="json") for one in found]
             as_json(shown if everywhere else shown[0])
         else:
             say(usage_text(found))
         return 0
-    return _live(meter)
+    return _live(world, meter)
 
 
-async def _once(meter: Meter) -> list[StackUsage]:
+async def _once(world: World, meter: Meter) -> list[StackUsage]:
     await meter.look()
     await asyncio.sleep(_FIRST_LOOK_S)
-    return await meter.look()
+    return await _looked(world, meter)
 
 
-def _live(meter: Meter) -> int:
+async def _looked(world: World, meter: Meter) -> list[StackUsage]:
+    """What is seen now is known before the next start."""
+    found = await meter.look()
+    await in_thread(lambda: learn(world, found))
+    return found
+
+
+def _live(world: World, meter: Meter) -> int:
     from rich.live import Live
     from rich.text import Text
 
@@ -72,7 +82,9 @@ def _live(meter: Meter) -> int:
         await asyncio.sleep(_FIRST_LOOK_S)
         with Live(screen=True, auto_refresh=False) as live:
             while True:
-                live.update(Text(usage_text(await meter.look()), no_wrap=True, overflow="ellipsis"), refresh=True)
+                live.update(
+                    Text(usage_text(await _looked(world, meter)), no_wrap=True, overflow="ellipsis"), refresh=True
+                )
                 await asyncio.sleep(_PAUSE_S)
 
     asyncio.run(go_on())

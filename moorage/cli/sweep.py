@@ -11,6 +11,8 @@ from moorage.cli.output import as_json, say
 from moorage.cli.world import open_world
 from moorage.errors import UndoIncompleteError
 from moorage.model.request import SweepRequest
+from moorage.rules.disk import size_bytes
+from moorage.show.volumes_text import size
 
 
 def sweep(
@@ -19,6 +21,9 @@ def sweep(
     volumes: Annotated[
         bool, Parameter(name=["--volumes", "-v"], help="Remove the volumes of ended stacks too: data is lost.")
     ] = False,
+    disk: Annotated[
+        str | None, Parameter(help="Remove built images that nothing uses, until they take no more: 20GB.")
+    ] = None,
     json: Annotated[bool, Parameter(help="Print the findings as JSON.")] = False,
 ) -> int:
     """Clean up what crashes, deleted directories and expired stacks have left behind.
@@ -29,9 +34,13 @@ def sweep(
 
     A stack whose directory is gone is ended when it is still gone half an hour after a sweep first missed it
     (`MOORAGE_SWEEP_AGAIN_S`); `moorage down --name STACK` ends it at once. What is left for now is told, with the
-    reason. Exit code 6 if something could not be cleared away or cannot be read; the rest is swept all the same.
+    reason. `--disk SIZE`, or `MOORAGE_SWEEP_DISK`, bounds what the images that Moorage has built take on the engine's
+    disk: those that no container uses and the next start of no stack needs go, longest unused first, with older
+    generations that have them. Exit code 6 if something could not be cleared away or cannot be read; the rest is swept
+    all the same.
     """
-    request = SweepRequest(dry_run=dry_run, volumes=volumes)
+    limit = size_bytes(disk, "--disk") if disk is not None else None
+    request = SweepRequest(dry_run=dry_run, volumes=volumes, disk_bytes=limit)
     if dry_run:
         from moorage.hub import log_files
         from moorage.hub.hub_home import hub_home
@@ -45,7 +54,8 @@ def sweep(
     else:
         from moorage.cli.flow_runner import run_flow
 
-        found = run_flow("sweep", request.model_dump(mode="json"), start_hub=False)["findings"]
+        asked = {"dry_run": dry_run, "volumes": volumes, "disk": disk or ""}
+        found = run_flow("sweep", asked, start_hub=False)["findings"]
     if json:
         as_json(found)
     else:
@@ -56,7 +66,11 @@ def sweep(
 def _text(found: list[dict[str, Any]], *, dry_run: bool) -> str:
     if not found:
         return "nothing to sweep"
-    return "\n".join(f"{_mark(one, dry_run=dry_run)} {_of(one)}: {one['what']}" for one in found)
+    return "\n".join(f"{_mark(one, dry_run=dry_run)} {_of(one)}: {one['what']}{_freed(one)}" for one in found)
+
+
+def _freed(one: dict[str, Any]) -> str:
+    return "" if one["bytes"] is None else f" ({size(one['bytes'])})"
 
 
 def _of(one: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from moorage.model.engine import EnginePlace
+from moorage.model.image import StoredImage
 from moorage.model.state import Container, Observed
 
 
@@ -112,6 +113,12 @@ class Engine(Protocol):
 
     def tags(self, prefix: str) -> tuple[str, ...]:
         """All image tags that start with `prefix`."""
+
+    def stored_images(self) -> tuple[StoredImage, ...]:
+        """All images on the engine's disk, whoever made them. One that goes meanwhile may be left out."""
+
+    def remove_image(self, image_id: str) -> None:
+        """Remove an image with all its names, and what it alone was built on. No effect if it is gone or in use."""
 
     def exec(
         self,

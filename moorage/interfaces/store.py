@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
 from moorage.model.generation import GenerationRecord
+from moorage.model.image import BuiltRecord
 from moorage.model.lease import Lease, LeaseKey, Request, SubnetLease
 from moorage.model.state import RunHead, RunOutcome, RunRecord, StackRecord
 from moorage.model.unreadable import Unreadable
@@ -168,6 +169,21 @@ class Store(Protocol):
 
     def timings(self, stack: str, service: str, phase: str, limit: int = 10) -> tuple[float, ...]:
         """The latest timings of a phase, newest first."""
+
+    def note_built(self, image_id: str, stack: str, now: datetime) -> None:
+        """Moorage has built an image for a stack. Only the last 5,000 stay on record."""
+
+    def built_images(self) -> tuple[BuiltRecord, ...]:
+        """The images that Moorage has built, whether they are still there or not."""
+
+    def forget_built(self, image_ids: Sequence[str]) -> None:
+        """They are gone; one that is not on record is no error."""
+
+    def note_peaks(self, stack: str, peaks: Mapping[str, int], now: datetime, *, valid: timedelta) -> None:
+        """Memory that a replica of each service takes, in bytes. What is on record stays if it is more and `valid`."""
+
+    def peaks(self, stack: str) -> dict[str, int]:
+        """Service → most bytes of memory that a replica of it was seen to take."""
 
     def note_missing(self, stack: str, path: str, now: datetime) -> datetime:
         """The directory of a stack is not there: since when that is known. `now`: for the first time."""

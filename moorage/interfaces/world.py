@@ -51,5 +51,7 @@ class World:
         default=lambda _configs, _hidden: lambda data: data
     )
     """For definitions and more secrets: a function that hides all of these in a text, or in data with texts."""
+    free_bytes: Callable[[], int | None] = field(default=lambda: None)
+    """Memory that containers could have without swapping. None: not known, as on another machine."""
     emit: Callable[[Event], None] = field(default=lambda _event: None)
     """Where events go."""

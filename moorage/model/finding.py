@@ -20,6 +20,8 @@ class Leftover(StrEnum):
     """Of a stack that is neither on record nor on the engine."""
     NETWORKS = "networks"
     IMAGE_TAGS = "image tags"
+    IMAGES = "image"
+    """Built by Moorage, used by no container, and more than the disk is to hold of them."""
     GENERATIONS = "old generations"
     """More, or longer superseded, than is kept. Below the same, by age."""
     COPIES = "copies of restored volumes"
@@ -49,5 +51,7 @@ class Finding(Frozen):
     """Why it failed. None: it succeeded, or was not tried."""
     left: str | None = None
     """Why it stays for now: it is looked at again by the next sweep. None: it does not."""
+    bytes: int | None = None
+    """What its removal frees on the engine's disk. None: not measured."""
     flow_run_id: str | None = None
     """For an unfinished run: its flow run, which Prefect may still show as running."""

@@ -115,6 +115,36 @@ class LocalImage(Frozen):
     """When it was given a name last, which a pull does too. None: not known, or it was not asked for."""
 
 
+class Layer(Frozen):
+    """A layer of an image."""
+
+    id: str
+    """What it and all below it were made by: two images with the same one share it."""
+    bytes: int
+
+
+class StoredImage(Frozen):
+    """An image on the engine's disk."""
+
+    image_id: str
+    tags: tuple[str, ...] = ()
+    """Empty: it has lost its name to a newer one."""
+    layers: tuple[Layer, ...] = ()
+    """From the bottom."""
+    in_use: bool = False
+    """Whether a container was made from it, running or not."""
+    tagged_at: datetime | None = None
+    """When it was given a name last. None: the engine does not know."""
+
+
+class BuiltRecord(Frozen):
+    """An image that Moorage has built, as it stands on record."""
+
+    image_id: str
+    stack: str
+    at: datetime
+
+
 class ImageWish(Frozen):
     """What is asked for about images beyond what the definition says."""
 

@@ -79,9 +79,13 @@ def pin_tag(stack: str, service: str, image_id: str) -> str:
     return f"{pin_prefix(stack)}{_part(service)}:id-{image_id.removeprefix('sha256:')[:12]}"
 
 
+PINNED = "moorage/"
+"""What the pinned image tags of all stacks begin with."""
+
+
 def pin_prefix(stack: str) -> str:
     """Prefix of all pinned image tags of a stack."""
-    return f"moorage/{_part(stack)}/"
+    return f"{PINNED}{_part(stack)}/"
 
 
 def _part(name: str) -> str:

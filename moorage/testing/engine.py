@@ -12,6 +12,7 @@ from pathlib import Path
 from moorage.errors import EngineError, ImageError, PortTakenError
 from moorage.interfaces import Engine
 from moorage.model.engine import EnginePlace
+from moorage.model.image import Layer, StoredImage
 from moorage.model.state import Container, Observed, VolumeOptions
 from moorage.rules import labels
 from moorage.rules.excerpts import end_of
@@ -236,6 +237,29 @@ class FakeEngine(Engine):
             del machine.tags[name]
             if is_last:
                 del machine.images[image_id]
+
+    def stored_images(self) -> tuple[StoredImage, ...]:
+        """In memory, each image is one layer, of one byte."""
+        machine = self.machine
+        with machine.mutex:
+            return tuple(
+                StoredImage(
+                    image_id=image.id,
+                    tags=tuple(sorted(tag for tag, image_id in machine.tags.items() if image_id == image.id)),
+                    layers=(Layer(id=image.id, bytes=1),),
+                    in_use=any(box.image_id == image.id for box in machine.boxes.values()),
+                    tagged_at=machine.tagged.get(image.id),
+                )
+                for image in machine.images.values()
+            )
+
+    def remove_image(self, image_id: str) -> None:
+        machine = self.machine
+        with machine.mutex:
+            if any(box.image_id == image_id for box in machine.boxes.values()):
+                return
+            machine.images.pop(image_id, None)
+            machine.tags = {tag: other for tag, other in machine.tags.items() if other != image_id}
 
     def tags(self, prefix: str) -> tuple[str, ...]:
         with self.machine.mutex:

@@ -14,6 +14,7 @@ from moorage.testing.compose import FakeCompose
 
 ENGINE_EFFECTS = (
     *("start", "stop", "kill", "remove", "rename", "hold", "remove_network", "remove_volume", "load", "tag", "untag"),
+    "remove_image",
     "put_file",
 )
 STORE_EFFECTS = (
@@ -32,6 +33,7 @@ STORE_EFFECTS = (
         "save_generation",
     ),
     *("forget_generation", "open_run", "update_run", "close_run", "add_timing", "forget_runs", "forget_timings"),
+    *("note_built", "forget_built", "note_peaks"),
 )
 FILES_EFFECTS = ("write", "remove", "drop")
 VOLUMES_EFFECTS = ("make", "write", "load", "remove_helpers")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from moorage.interfaces import Store
 from moorage.model.generation import GenerationRecord
+from moorage.model.image import BuiltRecord
 from moorage.model.lease import Lease, LeaseKey, Request, SubnetLease
 from moorage.model.state import RunHead, RunOutcome, RunRecord, StackRecord
 from moorage.model.unreadable import Unreadable
@@ -28,6 +29,8 @@ class MemoryStore(Store):
         self._generations: dict[tuple[str, int], GenerationRecord] = {}
         self._runs: dict[str, RunRecord] = {}
         self._missing: dict[str, tuple[str, datetime]] = {}
+        self._built: dict[str, BuiltRecord] = {}
+        self._peaks: dict[tuple[str, str], tuple[int, datetime]] = {}
         self._timings: list[tuple[tuple[str, str, str], float, datetime]] = []
 
     def lease(
@@ -158,6 +161,7 @@ class MemoryStore(Store):
             self._missing.pop(name, None)
             self._generations = {key: kept for key, kept in self._generations.items() if key[0] != name}
             self._timings = [timing for timing in self._timings if timing[0][0] != name]
+            self._peaks = {key: kept for key, kept in self._peaks.items() if key[0] != name}
 
     def generations(self, stack: str) -> tuple[GenerationRecord, ...]:
         with self._mutex:
@@ -248,6 +252,30 @@ class MemoryStore(Store):
         with self._mutex:
             found = [seconds for key, seconds, _ in self._timings if key == (stack, service, phase)]
         return tuple(reversed(found))[:limit]
+
+    def note_built(self, image_id: str, stack: str, now: datetime) -> None:
+        with self._mutex:
+            self._built[image_id] = BuiltRecord(image_id=image_id, stack=stack, at=now)
+
+    def built_images(self) -> tuple[BuiltRecord, ...]:
+        with self._mutex:
+            return tuple(self._built.values())
+
+    def forget_built(self, image_ids: Sequence[str]) -> None:
+        with self._mutex:
+            for one in image_ids:
+                self._built.pop(one, None)
+
+    def note_peaks(self, stack: str, peaks: Mapping[str, int], now: datetime, *, valid: timedelta) -> None:
+        with self._mutex:
+            for service, found in peaks.items():
+                known = self._peaks.get((stack, service))
+                if known is None or found >= known[0] or known[1] < now - valid:
+                    self._peaks[stack, service] = (found, now)
+
+    def peaks(self, stack: str) -> dict[str, int]:
+        with self._mutex:
+            return {service: found for (name, service), (found, _) in self._peaks.items() if name == stack}
 
     def note_missing(self, stack: str, path: str, now: datetime) -> datetime:
         with self._mutex:

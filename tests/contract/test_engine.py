@@ -757,6 +757,33 @@ class TestImages:
         bench.engine.untag(f"{bench.stack}:1")
         assert bench.engine.image(f"{bench.stack}:1") is None
 
+    def test_what_is_on_the_disk(self, bench):
+        first = bench.eyes.make_image(f"{bench.stack}:1", bench.image, {"x": bench.stack})
+        bench.engine.tag(first, f"moorage/{bench.stack}/web:id-1")
+        second = bench.eyes.make_image(f"{bench.stack}:2", bench.image, {"x": f"{bench.stack}-too"})
+        bench.create({"web": bench.service(image=f"{bench.stack}:2")})
+        found = {one.image_id: one for one in bench.engine.stored_images()}
+        assert found[first].tags == (f"moorage/{bench.stack}/web:id-1", f"{bench.stack}:1")
+        assert (found[first].in_use, found[second].in_use) == (False, True)
+        assert found[first].tagged_at == bench.engine.tagged_at(f"{bench.stack}:1")
+        assert sum(layer.bytes for layer in found[first].layers) > 0
+
+    def test_an_image_goes_with_all_its_names(self, bench):
+        image_id = bench.eyes.make_image(f"{bench.stack}:1", bench.image, {"x": bench.stack})
+        bench.engine.tag(image_id, f"moorage/{bench.stack}/web:id-1")
+        bench.engine.remove_image(image_id)
+        assert bench.engine.image(image_id) is None
+        assert bench.engine.tags(f"moorage/{bench.stack}/") == ()
+        bench.engine.remove_image(image_id)
+
+    def test_an_image_that_is_in_use_keeps_all_its_names(self, bench):
+        image_id = bench.eyes.make_image(f"{bench.stack}:1", bench.image, {"x": bench.stack})
+        bench.engine.tag(image_id, f"moorage/{bench.stack}/web:id-1")
+        bench.create({"web": bench.service(image=f"{bench.stack}:1")})
+        bench.engine.remove_image(image_id)
+        assert bench.engine.image(f"{bench.stack}:1")
+        assert bench.engine.tags(f"moorage/{bench.stack}/") == (f"moorage/{bench.stack}/web:id-1",)
+
     def test_one_of_two_names_goes_also_while_it_is_in_use(self, bench):
         image_id = bench.eyes.make_image(f"{bench.stack}:1", bench.image, {"x": bench.stack})
         bench.engine.tag(image_id, f"moorage/{bench.stack}/web:id-1")

@@ -53,6 +53,8 @@ ENGINE: dict[str, Callable[[DockerEngine], Any]] = {
     "tag": lambda e: e.tag("i", "a:b"),
     "untag": lambda e: e.untag("a:b"),
     "tags": lambda e: e.tags("a"),
+    "stored_images": lambda e: e.stored_images(),
+    "remove_image": lambda e: e.remove_image("i"),
     "exec": lambda e: e.exec("c", ["true"]),
     "logs": lambda e: e.logs("c", 10),
     "put_file": lambda e: e.put_file("c", "/a", b"x", 0o600, 0, 0),

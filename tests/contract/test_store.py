@@ -330,6 +330,33 @@ class TestTimings:
         assert store.timings("blog", "web", "ready") == (9.0,)
 
 
+class TestBuiltImages:
+    def test_what_was_built_until_it_is_forgotten(self, store):
+        store.note_built("sha256:1", "shop", NOW)
+        store.note_built("sha256:2", "blog", NOW)
+        store.note_built("sha256:1", "shop", NOW + timedelta(days=1))
+        known = {one.image_id: (one.stack, one.at) for one in store.built_images()}
+        assert known == {"sha256:1": ("shop", NOW + timedelta(days=1)), "sha256:2": ("blog", NOW)}
+        store.forget_built(["sha256:1", "never there"])
+        store.forget_built([])
+        assert [one.image_id for one in store.built_images()] == ["sha256:2"]
+        store.forget_stack("blog")
+        assert [one.image_id for one in store.built_images()] == ["sha256:2"], "the image is still on the engine"
+
+
+class TestPeaks:
+    def test_the_most_that_was_seen_while_it_is_valid(self, store):
+        day = timedelta(days=1)
+        for passed, found in ((0, 100), (1, 300), (2, 200)):
+            store.note_peaks("shop", {"web": found, "db": 7}, NOW + passed * day, valid=30 * day)
+        store.note_peaks("blog", {"web": 9}, NOW, valid=day)
+        assert store.peaks("shop") == {"web": 300, "db": 7}
+        store.note_peaks("shop", {"web": 200}, NOW + 32 * day, valid=30 * day)
+        assert store.peaks("shop") == {"web": 200, "db": 7}
+        store.forget_stack("shop")
+        assert (store.peaks("shop"), store.peaks("blog")) == ({}, {"web": 9})
+
+
 def test_nothing_is_lost_at_first(store):
     assert store.set_aside is None
     store.rebuilt()

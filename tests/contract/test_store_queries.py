@@ -52,6 +52,10 @@ CALLS = {
     "add_timing": lambda store: store.add_timing("shop", "web", 1, "ready", 1.5, NOW),
     "timings": lambda store: store.timings("shop", "web", "ready"),
     "old_timings": lambda store: store.old_timings("shop", timedelta(days=1)),
+    "note_built": lambda store: store.note_built("sha256:1", "shop", NOW),
+    "forget_built": lambda store: store.forget_built(["sha256:1"]),
+    "note_peaks": lambda store: store.note_peaks("shop", {"web": 1}, NOW, valid=timedelta(days=1)),
+    "peaks": lambda store: store.peaks("shop"),
     "note_missing": lambda store: store.note_missing("shop", "/shop", NOW),
     "missing_since": lambda store: store.missing_since("shop", "/shop"),
     "forget_missing": lambda store: store.forget_missing("shop"),
@@ -70,6 +74,7 @@ WHOLE_TABLES = {
     "settle_subnets": lambda store: store.settle_subnets("shop", lambda _: [SUBNET]),
     "stacks": lambda store: store.stacks(),
     "names": lambda store: store.names(),
+    "built_images": lambda store: store.built_images(),
     # For `sweep`: all there is, once.
     "unreadable": lambda store: store.unreadable(),
     # The last ones in the order of the table: as many rows as are asked for.
@@ -78,6 +83,8 @@ WHOLE_TABLES = {
     "set_aside": lambda store: store.set_aside,
 }
 ALLOWED = {
+    # Of as many as are kept, the oldest is looked for.
+    "note_built": {"SCAN built_images USING COVERING INDEX built_by_age"},
     # An index that holds nothing else: as many entries as there are unfinished runs.
     "unfinished_runs": {"SCAN runs USING INDEX unfinished"},
     # Names alone, once for all stacks.

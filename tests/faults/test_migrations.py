@@ -24,7 +24,7 @@ from moorage.model.state import RunRecord, Span
 AT = datetime(2026, 11, 1, 12, 0, 0, 250, tzinfo=UTC)
 REGISTRIES = Path(__file__).parent / "registries"
 LATEST = len(MIGRATIONS)
-SUBNETS_SINCE = 5
+SUBNETS_SINCE, MEASURED_SINCE = 5, 7
 STEPS = (
     ("CREATE TABLE things (name TEXT)",),
     ("ALTER TABLE things ADD COLUMN colour TEXT", "UPDATE things SET colour = 'red'"),
@@ -63,6 +63,9 @@ def test_all_that_an_earlier_version_wrote_is_read(tmp_path, version):
     assert (unfinished.operation, unfinished.before["volumes"]) == ("up", ["shop_data"])
     assert store.timings("shop", "web", "ready") == (1.5,)
     assert [one.subnet for one in store.subnets()] == (["10.201.0.0/26"] if version >= SUBNETS_SINCE else [])
+    known = version >= MEASURED_SINCE
+    assert [(one.stack, one.at) for one in store.built_images()] == ([("shop", AT)] if known else [])
+    assert store.peaks("shop") == ({"web": 50_000_000} if known else {})
     store.release([LeaseKey(stack="shop", service="web", target=80)])
     store.close()
     assert (version_of(path), beside(path)) == (LATEST, [])

@@ -76,6 +76,7 @@ def test_every_field_of_every_form_explains_itself(hub_address: HubAddress) -> N
         ("up", {"path": "/x", "ttl": "soon"}, "ttl"),
         ("up", {"path": "/x", "files": "compose.yaml"}, "files"),
         ("up", {"path": "/x", "nmae": "shop", "timeout": 3}, "'nmae', 'timeout' were unexpected"),
+        ("sweep", {"disk": "20 apples"}, "disk"),
         ("sweep", {"volume": True}, "'volume' was unexpected"),
         ("down", {}, "stack"),
         ("stop", {"stack": "shop", "timeout_s": -3}, "timeout_s"),

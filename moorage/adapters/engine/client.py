@@ -6,7 +6,7 @@ import http.client
 import re
 import struct
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,14 +29,16 @@ from moorage.errors import EngineError, EngineUnavailableError, ImageError, Moor
 from moorage.interfaces import Engine
 from moorage.model.definition import HealthCheck, RestartPolicy
 from moorage.model.engine import EnginePlace
+from moorage.model.image import StoredImage
 from moorage.model.state import Attachment, BoundPort, Container, Observed, VolumeOptions
-from moorage.rules import engines, labels, patience
+from moorage.rules import disk, engines, labels, patience
 from moorage.rules.excerpts import end_of
 from moorage.settings import Settings
 
 _PORT_TAKEN = re.compile(r"port is already allocated|address already in use|ports are not available", re.IGNORECASE)
 _NANOSECOND = 1e-9
 _NEVER = "0001-01-01"
+_NAMELESS = "<none>:<none>"
 
 
 _BROKEN_OFF = (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException)
@@ -309,6 +311,42 @@ class DockerEngine(Engine):
         names = {engines.own_name(product, tag) for image in images for tag in image["RepoTags"] or ()}
         return tuple(sorted(name for name in names if name.startswith(prefix)))
 
+    def stored_images(self) -> tuple[StoredImage, ...]:
+        with self.speaking():
+            product = self.client.product
+            used = self._used_images()
+            found = (self._stored(one, used, product) for one in self.client.images())
+            return tuple(one for one in found if one)
+
+    def _stored(self, listed: Mapping[str, Any], used: Collection[str], product: str) -> StoredImage | None:
+        """None: it has gone meanwhile."""
+        try:
+            history = self.client.history(listed["Id"])  # type: ignore[no-untyped-call]
+            tagged_at = self.tagged_at(listed["Id"])
+        except NotFound:
+            return None
+        names = (engines.own_name(product, tag) for tag in listed["RepoTags"] or ())
+        return StoredImage(
+            image_id=listed["Id"],
+            tags=tuple(sorted(name for name in names if name != _NAMELESS)),
+            layers=disk.layers((one["Created"], one["CreatedBy"], one["Size"]) for one in reversed(history)),
+            in_use=_digits(listed["Id"]) in used,
+            tagged_at=tagged_at,
+        )
+
+    def _used_images(self) -> frozenset[str]:
+        """Their ids, without the kind of digest."""
+        return frozenset(_digits(one["ImageID"]) for one in self.client.containers(all=True))
+
+    def remove_image(self, image_id: str) -> None:
+        with self.speaking(), _ignoring_missing(409):
+            if _digits(image_id) in self._used_images():  # the engine would refuse only the last name
+                return
+            names = self.client.inspect_image(image_id)["RepoTags"] or ()  # type: ignore[no-untyped-call]
+            for name in names[1:]:
+                self.client.remove_image(name)
+            self.client.remove_image(image_id)
+
     def exec(
         self,
         container: str,
@@ -437,6 +475,11 @@ def _ignoring_missing(*statuses: int) -> Iterator[None]:
     except APIError as error:
         if error.status_code not in statuses:
             raise
+
+
+def _digits(image_id: str) -> str:
+    """Podman leaves out the kind of digest."""
+    return image_id.removeprefix("sha256:")
 
 
 def _explanation(error: APIError) -> str:

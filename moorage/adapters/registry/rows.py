@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from moorage.model.base import Frozen
 from moorage.model.generation import GenerationRecord
+from moorage.model.image import BuiltRecord
 from moorage.model.lease import Lease, LeaseKey, SubnetLease
 from moorage.model.state import RunHead, RunRecord, StackRecord
 from moorage.model.unreadable import Unreadable
@@ -259,6 +260,30 @@ def seconds(row: Row) -> float:
 def named_timing(row: Row) -> Unreadable:
     """Its absence changes nothing but what counts as slow."""
     return Unreadable(where=f"a timing of {quoted(row[0])} seconds", what="", hint="It counts for nothing.")
+
+
+def built(row: Row) -> BuiltRecord:
+    """`image_id, stack, at`."""
+    return BuiltRecord(image_id=row[0], stack=row[1], at=datetime.fromisoformat(row[2]))
+
+
+def named_built(row: Row) -> Unreadable:
+    """Its absence means that the image is taken for somebody else's."""
+    return Unreadable(where=f"the record of image {quoted(row[0])}", what="", hint="A sweep leaves the image alone.")
+
+
+def peak(row: Row) -> tuple[str, int]:
+    """`service, bytes`."""
+    service, found = row
+    if not isinstance(service, str) or not isinstance(found, int) or found < 0:
+        message = f"{found!r} is not a number of bytes"
+        raise ValueError(message)
+    return service, found
+
+
+def named_peak(row: Row) -> Unreadable:
+    """Its absence changes nothing but what is known before a start."""
+    return Unreadable(where=f"the memory that {quoted(row[0])} took", what="", hint="It counts for nothing.")
 
 
 def instant(text: Any) -> datetime | None:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,13 +16,14 @@ from pydantic import ValidationError
 
 from moorage.adapters.framing import every_call
 from moorage.adapters.probes import holder_of
-from moorage.adapters.registry import leased, rows
+from moorage.adapters.registry import leased, measured, rows
 from moorage.adapters.registry.file import SqliteFile
 from moorage.adapters.registry.leased import RegistryLeases
 from moorage.adapters.registry.rows import Tell
 from moorage.errors import HomeError, said
 from moorage.interfaces import Store
 from moorage.model.generation import GenerationRecord
+from moorage.model.image import BuiltRecord
 from moorage.model.lease import Lease, LeaseKey, Request, SubnetLease
 from moorage.model.state import RunHead, RunOutcome, RunRecord, StackRecord
 from moorage.model.unreadable import Unreadable
@@ -86,6 +87,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (stack, network)) WITHOUT ROWID""",
     ),
     leased.MIGRATION,
+    measured.MIGRATION,
 )
 """What makes version n of the file out of version n - 1. Only ever add to the end."""
 _SAVE_STACK = "INSERT OR REPLACE INTO stacks VALUES (?, ?)"
@@ -115,6 +117,7 @@ _FORGET_MISSING = "DELETE FROM missing_directories WHERE stack = ?"
 _LEASES_OF_RUN = f"SELECT {rows.LEASE} FROM leases WHERE run = ?"  # noqa: S608  column names, ours
 _SUBNETS = "SELECT stack, network, subnet, since FROM subnets"
 _RELEASE_SUBNETS = "DELETE FROM subnets WHERE stack = ?"
+_MOST_BUILT = 5000
 _MOST_NOTED = 20
 """So many unreadable rows are told of one by one; `sweep` tells of all."""
 
@@ -321,6 +324,7 @@ class SqliteStore(Store):
             connection.execute("DELETE FROM stacks WHERE name = ?", (name,))
             connection.execute("DELETE FROM generations WHERE stack = ?", (name,))
             connection.execute("DELETE FROM timings WHERE stack = ?", (name,))
+            connection.execute(measured.FORGET_PEAKS, (name,))
             connection.execute(_FORGET_MISSING, (name,))
 
         self._file.write(work)
@@ -422,6 +426,31 @@ class SqliteStore(Store):
         )
         found = self._rows(question, stack, service, phase, limit)
         return tuple(rows.readable(found, rows.seconds, rows.named_timing, self._note))
+
+    # Images that were built, and memory that services take
+
+    def note_built(self, image_id: str, stack: str, now: datetime) -> None:
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute(measured.NOTE_BUILT, (image_id, stack, now.isoformat()))
+            connection.execute(measured.KEEP_BUILT, (_MOST_BUILT - 1,))
+
+        self._file.write(work)
+
+    def built_images(self) -> tuple[BuiltRecord, ...]:
+        return tuple(rows.readable(self._rows(measured.BUILT), rows.built, rows.named_built, self._note))
+
+    def forget_built(self, image_ids: Sequence[str]) -> None:
+        gone = [(one,) for one in image_ids]
+        self._file.write(lambda connection: connection.executemany(measured.FORGET_BUILT, gone).close())
+
+    def note_peaks(self, stack: str, peaks: Mapping[str, int], now: datetime, *, valid: timedelta) -> None:
+        since = (now - valid).isoformat()
+        values = [(stack, service, found, now.isoformat(), since) for service, found in peaks.items()]
+        self._file.write(lambda connection: connection.executemany(measured.NOTE_PEAK, values).close())
+
+    def peaks(self, stack: str) -> dict[str, int]:
+        return dict(rows.readable(self._rows(measured.PEAKS, stack), rows.peak, rows.named_peak, self._note))
 
     # Directories that are missing
 

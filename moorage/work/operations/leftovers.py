@@ -174,13 +174,13 @@ async def _recover(context: Context, stack: str) -> None:
 
 async def _give_up(context: Context, one: Unreadable) -> None:
     """Taking the lock closes it. Raises RunError: nobody can carry it on."""
-    async with _held(context, one.stack):
+    async with held(context, one.stack):
         pass
     raise RunError(f"it cannot be carried on: {one.what}. {one.hint}", stack=one.stack)
 
 
 @asynccontextmanager
-async def _held(context: Context, stack: str) -> AsyncIterator[Run]:
+async def held(context: Context, stack: str) -> AsyncIterator[Run]:
     """The stack's lock for a sweep. Raises BusyError at once."""
     run = lifecycle.new_run(context, Operation.SWEEP, stack, None)
     async with locked(run, recover):
@@ -255,7 +255,7 @@ async def _refuse(record: StackRecord) -> None:
 async def _end_stack(asked: Sweep, record: StackRecord, how: DownRequest, *, exists: bool) -> None:
     """Take it down and release its ports. Without its directory nothing of it stays but volumes, unless asked for."""
     world = asked.world
-    async with _held(asked.context, record.name) as run:
+    async with held(asked.context, record.name) as run:
         run.operation = Operation.DOWN
         planned = await lifecycle.plan_down(run, how)
         now = await in_thread(lambda: world.store.stack(record.name))
@@ -308,7 +308,7 @@ async def _helpers(asked: Sweep, stack: str) -> Found:
 
 
 async def _remove_helpers(context: Context, stack: str) -> None:
-    async with _held(context, stack):
+    async with held(context, stack):
         await in_thread(lambda: context.world.volumes.remove_helpers(stack))
 
 
@@ -331,7 +331,7 @@ def _known(world: World) -> frozenset[str]:
 
 async def _release(context: Context, stack: str) -> None:
     world = context.world
-    async with _held(context, stack):
+    async with held(context, stack):
         if stack not in await in_thread(lambda: _known(world)):
             await in_thread(lambda: world.store.release_all(stack))
 
@@ -356,7 +356,7 @@ def _own_networks(world: World, observed: Observed) -> tuple[str, ...]:
 
 async def _remove_networks(context: Context, stack: str) -> None:
     world = context.world
-    async with _held(context, stack):
+    async with held(context, stack):
         observed = await in_thread(lambda: world.engine.observe(stack))
         empty = not observed.containers and not observed.unreadable
         if empty and stack not in await in_thread(world.store.names):
@@ -378,7 +378,7 @@ async def _generations(asked: Sweep, stack: str) -> Found:
 
 
 async def _prune_generations(context: Context, stack: str) -> None:
-    async with _held(context, stack):
+    async with held(context, stack):
         await in_thread(lambda: generations.prune(context.world, stack))
 
 
@@ -395,7 +395,7 @@ async def _tags(asked: Sweep, stack: str) -> Found:
 
 async def _untag(context: Context, stack: str) -> None:
     world = context.world
-    async with _held(context, stack):
+    async with held(context, stack):
         for tag in await in_thread(lambda: generations.superfluous_tags(world, stack)):
             await in_thread(partial(world.engine.untag, tag))
 
@@ -410,7 +410,7 @@ async def _copies(asked: Sweep, stack: str) -> Found:
 
 async def _remove_copies(context: Context, stack: str) -> None:
     world = context.world
-    async with _held(context, stack):
+    async with held(context, stack):
         for name in await in_thread(lambda: volume_copies.needless_copies(world, stack)):
             await in_thread(partial(world.files.remove, name))
 

@@ -12,7 +12,7 @@ from typing import Any
 from moorage.errors import BusyError, InterruptedRunError, MoorageError, said
 from moorage.model.finding import Finding, Leftover
 from moorage.model.request import SweepRequest
-from moorage.work.operations import leftovers
+from moorage.work.operations import disk, leftovers
 from moorage.work.operations.leftovers import Found, Look, Remedy, Sweep
 from moorage.work.queries import engines
 from moorage.work.runs.context import Context
@@ -35,7 +35,7 @@ async def sweep(context: Context, request: SweepRequest) -> list[Finding]:
     asked = await leftovers.surveyed(context.waiting(0.0), request)
     turns = asyncio.Semaphore(_AT_ONCE)
     each = await _all_ended(_swept(asked, stack, leftovers.LOOKS, turns) for stack in asked.stacks)
-    gone = await _swept(asked, "", leftovers.OF_NO_STACK, turns)
+    gone = await _swept(asked, "", (*leftovers.OF_NO_STACK, disk.LOOK), turns)
     return [*asked.strays, *(finding for one in each for finding in one), *gone]
 
 

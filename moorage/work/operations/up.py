@@ -17,6 +17,7 @@ from moorage.work.runs.commit import after_commit, commit
 from moorage.work.runs.context import Context
 from moorage.work.runs.foreign_errors import foreign_errors_named
 from moorage.work.runs.leasing import give_up_port
+from moorage.work.runs.memory import have_room
 from moorage.work.runs.result import Result
 from moorage.work.runs.run import Run
 from moorage.work.runs.scheduler import carry_out
@@ -44,6 +45,8 @@ async def up_resolved(context: Context, resolved: Resolved) -> Result:
         if idle := await idle_as_planned(run.world, planned):  # another `up` that we waited for may have done it all
             return Result(run, idle)
         await images.require_builder(run.world, planned)
+        definition = planned.desired.definition
+        await have_room(run, definition.config, definition.services, planned.observed, planned.plan)
         async with undone_on_failure(run):
             await in_thread(lambda: run.open(planned.observed, _on_record(resolved)))
             await _apply(run, planned)

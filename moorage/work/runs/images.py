@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from moorage.errors import BackendUnavailableError
+from moorage.errors import BackendUnavailableError, HomeError
 from moorage.interfaces import World
 from moorage.model.definition import Config, Definition
 from moorage.model.event import Action
@@ -119,10 +120,18 @@ async def build(step: Step, run: Run) -> str:
                 tell(line)
 
             builder.build(spec, on_line)
+        _note(run.world, spec)
 
     async with run.context.building:
         await in_thread(call, on_cancel=builder.abort)
     return _done("built", step, "" if name == BuilderName.COMPOSE else f"by {name}")
+
+
+def _note(world: World, spec: BuildSpec) -> None:
+    """What stands on record as built, `sweep` may remove."""
+    if found := world.engine.image(spec.tag):
+        with suppress(HomeError):  # the image is there, which is what was asked for
+            world.store.note_built(found[0], spec.stack, world.clock.now())
 
 
 def build_file(run: Run, service: str) -> tuple[Path, Config]:
