@@ -9,7 +9,7 @@ from typing import Protocol
 
 from moorage.model.generation import GenerationRecord
 from moorage.model.image import BuiltRecord
-from moorage.model.lease import Lease, LeaseKey, Request, SubnetLease
+from moorage.model.lease import AddressLease, Lease, LeaseKey, Request, SubnetLease
 from moorage.model.state import RunHead, RunOutcome, RunRecord, StackRecord
 from moorage.model.unreadable import Unreadable
 
@@ -58,7 +58,7 @@ class Store(Protocol):
         """Release leases; a key without a lease is not an error."""
 
     def release_all(self, stack: str) -> None:
-        """Release all leases of a stack and its subnets, also those that cannot be read."""
+        """Release all leases of a stack, its subnets and addresses, also those that cannot be read."""
 
     def release_run(self, run: str) -> tuple[Lease, ...]:
         """Release the leases that an unfinished run acquired, and return them; leases that it moved are restored."""
@@ -169,6 +169,12 @@ class Store(Protocol):
 
     def timings(self, stack: str, service: str, phase: str, limit: int = 10) -> tuple[float, ...]:
         """The latest timings of a phase, newest first."""
+
+    def addresses(self, stack: str | None = None) -> tuple[AddressLease, ...]:
+        """The addresses that a stack keeps, by network and service. None: of all stacks."""
+
+    def save_addresses(self, stack: str, leases: Collection[AddressLease]) -> None:
+        """All that a stack keeps, in place of what it kept."""
 
     def note_built(self, image_id: str, stack: str, now: datetime) -> None:
         """Moorage has built an image for a stack. Only the last 5,000 stay on record."""

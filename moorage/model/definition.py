@@ -172,6 +172,8 @@ class Service(Frozen):
     ready: ReadyCheck | None = None
     probe_at_interval: bool = False
     """`x-moorage.probe: interval`: the health check has side effects, so run it only once per interval."""
+    address_kept: bool = False
+    """`x-moorage.address: keep`: it has the same address on the networks of its stack each time it is made."""
     pre_start: tuple[InitContainer, ...] = ()
     post_start: tuple[Hook, ...] = ()
     pre_stop: tuple[Hook, ...] = ()

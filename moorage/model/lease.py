@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from typing import Self
 
 from pydantic import AwareDatetime, Field, field_validator, model_validator
@@ -79,6 +79,24 @@ class SubnetLease(Frozen):
             message = f"{subnet} is wider than /{_WIDEST_PREFIX}"
             raise ValueError(message)
         return str(found)
+
+
+class AddressLease(Frozen):
+    """An address held for a service on one network of its stack until released."""
+
+    stack: str
+    service: str
+    network: str
+    """Its name on the engine."""
+    subnet: str
+    """The network's, when it was leased."""
+    address: str
+    since: AwareDatetime
+
+    @field_validator("address")
+    @classmethod
+    def _of_ipv4(cls, address: str) -> str:
+        return str(IPv4Address(address))
 
 
 class Request(Frozen):

@@ -150,6 +150,8 @@ class ServiceStatus(Frozen):
     time_to_ready_s: float | None = None
     """From the start of its container to ready in the last run. None: not known."""
     ports: tuple[BoundPort, ...] = ()
+    addresses: tuple[str, ...] = ()
+    """Of its containers on their networks, as long as they run."""
 
 
 class StackStatus(Frozen):

@@ -141,6 +141,8 @@ def digest_of(service: Config, config: Config, typed: Service) -> str:
     if deploy := body.get("deploy"):
         body["deploy"] = {key: value for key, value in deploy.items() if key != "replicas"}
     used = _things(service, config) | {"injected": [_facts(file) for file in typed.inject]}
+    if typed.address_kept:
+        used["address"] = "kept"
     if typed.pre_start:
         pairs = zip(service.get("pre_start") or (), typed.pre_start, strict=True)
         used["of init containers"] = [

@@ -41,7 +41,7 @@ _REFERENCE = re.compile(
     re.ASCII,
 )
 _STACK_KEYS = frozenset({"ttl", "builder", "approve", "heal", "secret_files", "dagger"})
-_SERVICE_KEYS = frozenset({"ready", "probe"})
+_SERVICE_KEYS = frozenset({"address", "ready", "probe"})
 _REPLICAS = range(10_001)
 """A network of an engine has addresses for a tenth of them."""
 _READY_KEYS = frozenset({"http", "tcp", "log", "exec", "exit", "timeout"})
@@ -108,6 +108,7 @@ def read_service(name: str, service: Config, config: Config, values: Mapping[str
         health_off=bool(health.get("disable")) or health.get("test") == ["NONE"],
         ready=_ready(name, options.get("ready")),
         probe_at_interval=_probe_at_interval(name, options.get("probe")),
+        address_kept=_address_kept(name, options.get("address"), replicas),
         pre_start=tuple(_init_containers(name, service, config, values)),
         post_start=tuple(_hooks(unescaped(service.get("post_start")))),
         pre_stop=tuple(_hooks(unescaped(service.get("pre_stop")))),
@@ -306,6 +307,18 @@ def _probe_at_interval(name: str, value: Any) -> bool:
         message = f"{where}: {value!r} is neither active nor interval"
         raise DefinitionError(message, service=name, key=where)
     return bool(value == "interval")
+
+
+def _address_kept(name: str, value: Any, replicas: int) -> bool:
+    where = f"services.{name}.x-moorage.address"
+    if value not in (None, "keep"):
+        message = f"{where}: {value!r} is not keep"
+        hint = "An address of your own choice is Compose's `networks.NAME.ipv4_address`."
+        raise DefinitionError(message, service=name, key=where, hint=hint)
+    if value and replicas > 1:
+        message = f"{where}: one address for {replicas} replicas"
+        raise DefinitionError(message, service=name, key=where, hint="Only a service with one replica can keep it.")
+    return bool(value)
 
 
 def _hooks(hooks: Any) -> Iterable[Hook]:

@@ -113,6 +113,8 @@ def _ports_and_checks(service: Service) -> Iterator[tuple[str, str]]:
     check = service.ready
     if check and check.check == Check.HTTP and not any(check.port in (None, port.target) for port in service.ports):
         yield "x-moorage.ready.http", "only published ports can be asked: publish it"
+    if service.address_kept:
+        yield "x-moorage.address", "Dagger chooses addresses"
     if service.ready and service.ready.check in (Check.EXEC, Check.LOG):
         yield f"x-moorage.ready.{service.ready.check}", "nothing can be run in a service, and its log cannot be read"
 

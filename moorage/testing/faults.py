@@ -33,7 +33,7 @@ STORE_EFFECTS = (
         "save_generation",
     ),
     *("forget_generation", "open_run", "update_run", "close_run", "add_timing", "forget_runs", "forget_timings"),
-    *("note_built", "forget_built", "note_peaks"),
+    *("save_addresses", "note_built", "forget_built", "note_peaks"),
 )
 FILES_EFFECTS = ("write", "remove", "drop")
 VOLUMES_EFFECTS = ("make", "write", "load", "remove_helpers")

@@ -10,7 +10,7 @@ from pathlib import Path
 from moorage.interfaces import Store
 from moorage.model.generation import GenerationRecord
 from moorage.model.image import BuiltRecord
-from moorage.model.lease import Lease, LeaseKey, Request, SubnetLease
+from moorage.model.lease import AddressLease, Lease, LeaseKey, Request, SubnetLease
 from moorage.model.state import RunHead, RunOutcome, RunRecord, StackRecord
 from moorage.model.unreadable import Unreadable
 from moorage.rules import ports
@@ -29,6 +29,7 @@ class MemoryStore(Store):
         self._generations: dict[tuple[str, int], GenerationRecord] = {}
         self._runs: dict[str, RunRecord] = {}
         self._missing: dict[str, tuple[str, datetime]] = {}
+        self._addresses: list[AddressLease] = []
         self._built: dict[str, BuiltRecord] = {}
         self._peaks: dict[tuple[str, str], tuple[int, datetime]] = {}
         self._timings: list[tuple[tuple[str, str, str], float, datetime]] = []
@@ -83,6 +84,7 @@ class MemoryStore(Store):
         with self._mutex:
             self.release([lease.key for lease in self.leases(stack)])
             self._subnets = {key: one for key, one in self._subnets.items() if key[0] != stack}
+            self._addresses = [one for one in self._addresses if one.stack != stack]
 
     def release_run(self, run: str) -> tuple[Lease, ...]:
         with self._mutex:
@@ -105,6 +107,15 @@ class MemoryStore(Store):
             kept = [one for one in self._subnets.values() if one.stack != stack and one.subnet not in chosen]
             self._subnets = {(one.stack, one.network): one for one in (*kept, *chosen.values())}
             return self.subnets(stack)
+
+    def addresses(self, stack: str | None = None) -> tuple[AddressLease, ...]:
+        with self._mutex:
+            found = [one for one in self._addresses if stack in (None, one.stack)]
+        return tuple(sorted(found, key=lambda one: (one.stack, one.network, one.service, one.subnet)))
+
+    def save_addresses(self, stack: str, leases: Collection[AddressLease]) -> None:
+        with self._mutex:
+            self._addresses = [*(one for one in self._addresses if one.stack != stack), *leases]
 
     def commit_run(self, run: str) -> None:
         with self._mutex:

@@ -10,7 +10,7 @@ import pytest
 from moorage.adapters.registry.store import SqliteStore
 from moorage.errors import PortError
 from moorage.model.generation import GenerationRecord
-from moorage.model.lease import LeaseKey, Request, SubnetLease
+from moorage.model.lease import AddressLease, LeaseKey, Request, SubnetLease
 from moorage.model.state import RunOutcome, RunRecord, Span, StackRecord
 from moorage.testing import MemoryStore
 
@@ -328,6 +328,26 @@ class TestTimings:
         assert store.timings("shop", "renamed", "ready") == ()
         assert store.timings("shop", "web", "ready") == (3.0, 2.0)
         assert store.timings("blog", "web", "ready") == (9.0,)
+
+
+class TestAddresses:
+    def of(self, stack, *services):
+        known = {"network": f"{stack}_default", "subnet": "10.0.0.0/26", "since": NOW}
+        return tuple(
+            AddressLease(stack=stack, service=name, address=f"10.0.0.{60 - n}", **known)
+            for n, name in enumerate(services)
+        )
+
+    def test_all_of_a_stack_in_place_of_what_it_had(self, store):
+        store.save_addresses("shop", self.of("shop", "db", "web"))
+        store.save_addresses("blog", self.of("blog", "web"))
+        assert store.addresses("shop") == self.of("shop", "db", "web")
+        store.save_addresses("shop", self.of("shop", "api"))
+        assert store.addresses() == (*self.of("blog", "web"), *self.of("shop", "api"))
+        store.forget_stack("shop")
+        assert store.addresses("shop") == self.of("shop", "api"), "they are held until they are released"
+        store.release_all("shop")
+        assert store.addresses() == self.of("blog", "web")
 
 
 class TestBuiltImages:

@@ -14,7 +14,7 @@ import pytest
 from moorage.adapters.registry.store import SqliteStore
 from moorage.errors import HomeError
 from moorage.model.generation import GenerationRecord
-from moorage.model.lease import LeaseKey, Request, SubnetLease
+from moorage.model.lease import AddressLease, LeaseKey, Request, SubnetLease
 from moorage.model.state import RunOutcome, RunRecord, StackRecord
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -71,6 +71,10 @@ def full(tmp_path: Path) -> Path:
             store.lease([leased(name, port)], **HOW)
             subnet = SubnetLease(stack=name, network=f"{name}_default", subnet=f"10.0.{port >> 8}.0/26", since=NOW)
             store.settle_subnets(name, lambda _, subnet=subnet: [subnet])
+            kept = {"network": subnet.network, "subnet": subnet.subnet, "address": "10.0.0.62", "since": NOW}
+            store.save_addresses(name, [AddressLease(stack=name, service="web", **kept)])
+            store.note_built(f"sha256:{name}", name, NOW)
+            store.note_peaks(name, {"web": 5}, NOW, valid=timedelta(days=1))
             store.open_run(RUN.model_copy(update={"id": f"of-{name}", "stack": name}))
             store.add_timing(name, "web", 1, "ready", 1.5, NOW)
     return path
@@ -90,6 +94,9 @@ def everything(store: SqliteStore) -> dict[str, list[Any]]:
         "generations": [one.stack for name in ("blog", "shop") for one in store.generations(name)],
         "leases": [one.key.stack for one in store.leases()],
         "subnets": [one.stack for one in store.subnets()],
+        "addresses": [one.stack for one in store.addresses()],
+        "built": [one.stack for one in store.built_images()],
+        "peaks": [name for name in ("blog", "shop") for _ in store.peaks(name)],
         "runs": [one.stack for one in store.unfinished_runs()],
         "all runs": [one.stack for one in store.runs(None)],
         "heads": [one.stack for name in ("blog", "shop") for one in store.run_heads(name)],
@@ -124,6 +131,11 @@ BAD: list[tuple[str, tuple[str, ...]]] = [
     ("UPDATE subnets SET subnet = '0.0.0.0/0' WHERE stack = 'shop'", ("subnets",)),
     ("UPDATE subnets SET subnet = x'ff' WHERE stack = 'shop'", ("subnets",)),
     ("UPDATE subnets SET since = 0 WHERE stack = 'shop'", ("subnets",)),
+    ("UPDATE addresses SET address = '10.0.0.999' WHERE stack = 'shop'", ("addresses",)),
+    ("UPDATE addresses SET since = 'then' WHERE stack = 'shop'", ("addresses",)),
+    ("UPDATE built_images SET at = x'ff' WHERE stack = 'shop'", ("built",)),
+    ("UPDATE memory_peaks SET bytes = 'much' WHERE stack = 'shop'", ("peaks",)),
+    ("UPDATE memory_peaks SET bytes = -1 WHERE stack = 'shop'", ("peaks",)),
     ("UPDATE leases SET protocol = 'carrier pigeon' WHERE stack = 'shop'", ("leases",)),
     ("UPDATE runs SET record = '[]' WHERE stack = 'shop'", ("runs", "all runs")),
     (
@@ -149,7 +161,9 @@ def test_one_bad_row_stops_nothing_else(full: Path, statement: str, lost: tuple[
     assert len(told) == 1, told
     assert all((one.where, one.what, one.hint) != ("", "", "") for one in told)
     assert "\n" not in told[0].said
-    assert bool(store.unreadable()) == bool({"stacks", "generations", "leases", "subnets", "runs"} & {*lost})
+    assert bool(store.unreadable()) == bool(
+        {"stacks", "generations", "leases", "subnets", "addresses", "runs"} & {*lost}
+    )
     assert "blog" in store.names()
     assert store.lease([leased("new", 8000)], **HOW)[0].port == (
         8000 if "port " in statement or "pigeon" in statement else 8001

@@ -13,7 +13,7 @@ import pytest
 from moorage.adapters.registry import file
 from moorage.adapters.registry.store import MIGRATIONS, SqliteStore
 from moorage.model.generation import GenerationRecord
-from moorage.model.lease import LeaseKey, Request, SubnetLease
+from moorage.model.lease import AddressLease, LeaseKey, Request, SubnetLease
 from moorage.model.state import RunOutcome, RunRecord, StackRecord
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -23,6 +23,9 @@ GENERATION = GenerationRecord(stack="shop", number=1, digest="d", created_at=NOW
 KEY = LeaseKey(stack="shop", service="web", target=80)
 LEASES = ([Request(key=KEY, wanted=8000)],)
 SUBNET = SubnetLease(stack="shop", network="shop_default", subnet="10.0.0.0/26", since=NOW)
+ADDRESS = AddressLease(
+    stack="shop", service="web", network="shop_default", subnet="10.0.0.0/26", address="10.0.0.62", since=NOW
+)
 HOW = {"taken": frozenset(), "bindable": lambda *_: True, "now": NOW}
 
 CALLS = {
@@ -52,6 +55,8 @@ CALLS = {
     "add_timing": lambda store: store.add_timing("shop", "web", 1, "ready", 1.5, NOW),
     "timings": lambda store: store.timings("shop", "web", "ready"),
     "old_timings": lambda store: store.old_timings("shop", timedelta(days=1)),
+    "addresses of a stack": lambda store: store.addresses("shop"),
+    "save_addresses": lambda store: store.save_addresses("shop", [ADDRESS]),
     "note_built": lambda store: store.note_built("sha256:1", "shop", NOW),
     "forget_built": lambda store: store.forget_built(["sha256:1"]),
     "note_peaks": lambda store: store.note_peaks("shop", {"web": 1}, NOW, valid=timedelta(days=1)),
@@ -71,6 +76,7 @@ WHOLE_TABLES = {
     "restore": lambda store: store.restore([]),
     "lease_again": lambda store: store.lease_again([]),
     "subnets": lambda store: store.subnets(),
+    "addresses": lambda store: store.addresses(),
     "settle_subnets": lambda store: store.settle_subnets("shop", lambda _: [SUBNET]),
     "stacks": lambda store: store.stacks(),
     "names": lambda store: store.names(),

@@ -66,6 +66,7 @@ def test_all_that_an_earlier_version_wrote_is_read(tmp_path, version):
     known = version >= MEASURED_SINCE
     assert [(one.stack, one.at) for one in store.built_images()] == ([("shop", AT)] if known else [])
     assert store.peaks("shop") == ({"web": 50_000_000} if known else {})
+    assert [one.address for one in store.addresses()] == (["10.201.0.62"] if known else [])
     store.release([LeaseKey(stack="shop", service="web", target=80)])
     store.close()
     assert (version_of(path), beside(path)) == (LATEST, [])

@@ -11,7 +11,7 @@ from moorage.adapters.files import home_error, made_beside
 _TABLES = {
     "stacks": "name",
     **dict.fromkeys(("generations", "leases", "runs", "timings", "missing_directories", "subnets"), "stack"),
-    **dict.fromkeys(("built_images", "memory_peaks"), "stack"),
+    **dict.fromkeys(("built_images", "memory_peaks", "addresses"), "stack"),
 }
 
 

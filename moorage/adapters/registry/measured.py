@@ -10,7 +10,7 @@ MIGRATION = (
         stack TEXT NOT NULL, service TEXT NOT NULL, bytes INTEGER NOT NULL, at TEXT NOT NULL,
         PRIMARY KEY (stack, service)) WITHOUT ROWID""",
 )
-"""What version 7 of the file has for it."""
+"""Of version 7 of the file."""
 
 BUILT = "SELECT image_id, stack, at FROM built_images"
 NOTE_BUILT = "INSERT OR REPLACE INTO built_images VALUES (?, ?, ?)"

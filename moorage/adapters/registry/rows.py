@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from moorage.model.base import Frozen
 from moorage.model.generation import GenerationRecord
 from moorage.model.image import BuiltRecord
-from moorage.model.lease import Lease, LeaseKey, SubnetLease
+from moorage.model.lease import AddressLease, Lease, LeaseKey, SubnetLease
 from moorage.model.state import RunHead, RunRecord, StackRecord
 from moorage.model.unreadable import Unreadable
 from moorage.rules import naming
@@ -246,6 +246,30 @@ def head(row: Row) -> RunHead:
         finished_at=datetime.fromisoformat(finished_at) if finished_at else None,
         has_timeline=bool(has_timeline),
     )
+
+
+def address(row: Row) -> AddressLease:
+    """`stack, service, network, subnet, address, since`."""
+    name, service, network, subnet, found, since = row
+    return AddressLease(
+        stack=_stack_name(name),
+        service=service,
+        network=network,
+        subnet=subnet,
+        address=found,
+        since=datetime.fromisoformat(since),
+    )
+
+
+def of_address(lease: AddressLease) -> tuple[str, ...]:
+    """The same without the stack."""
+    return (lease.service, lease.network, lease.subnet, lease.address, lease.since.isoformat())
+
+
+def named_address(row: Row) -> Unreadable:
+    """The service gets another one when it is made again."""
+    where = f"the address of {quoted(row[1])} of stack {quoted(row[0])}"
+    return Unreadable(where=where, what="", hint="The service gets another one.", stack=_text(row[0]))
 
 
 def seconds(row: Row) -> float:

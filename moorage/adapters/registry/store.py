@@ -24,7 +24,7 @@ from moorage.errors import HomeError, said
 from moorage.interfaces import Store
 from moorage.model.generation import GenerationRecord
 from moorage.model.image import BuiltRecord
-from moorage.model.lease import Lease, LeaseKey, Request, SubnetLease
+from moorage.model.lease import AddressLease, Lease, LeaseKey, Request, SubnetLease
 from moorage.model.state import RunHead, RunOutcome, RunRecord, StackRecord
 from moorage.model.unreadable import Unreadable
 from moorage.rules import ports
@@ -87,7 +87,13 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (stack, network)) WITHOUT ROWID""",
     ),
     leased.MIGRATION,
-    measured.MIGRATION,
+    (
+        *measured.MIGRATION,
+        """CREATE TABLE addresses (
+            stack TEXT NOT NULL, service TEXT NOT NULL, network TEXT NOT NULL, subnet TEXT NOT NULL,
+            address TEXT NOT NULL, since TEXT NOT NULL,
+            PRIMARY KEY (stack, service, network, subnet)) WITHOUT ROWID""",
+    ),
 )
 """What makes version n of the file out of version n - 1. Only ever add to the end."""
 _SAVE_STACK = "INSERT OR REPLACE INTO stacks VALUES (?, ?)"
@@ -116,6 +122,8 @@ _COMMIT_LEASES = "UPDATE leases SET run = NULL, previous = NULL WHERE run = ?"
 _FORGET_MISSING = "DELETE FROM missing_directories WHERE stack = ?"
 _LEASES_OF_RUN = f"SELECT {rows.LEASE} FROM leases WHERE run = ?"  # noqa: S608  column names, ours
 _SUBNETS = "SELECT stack, network, subnet, since FROM subnets"
+_ADDRESSES = "SELECT stack, service, network, subnet, address, since FROM addresses"
+_RELEASE_ADDRESSES = "DELETE FROM addresses WHERE stack = ?"
 _RELEASE_SUBNETS = "DELETE FROM subnets WHERE stack = ?"
 _MOST_BUILT = 5000
 _MOST_NOTED = 20
@@ -212,6 +220,7 @@ class SqliteStore(Store):
         def work(connection: sqlite3.Connection) -> None:
             connection.execute("DELETE FROM leases WHERE stack = ?", (stack,))
             connection.execute(_RELEASE_SUBNETS, (stack,))
+            connection.execute(_RELEASE_ADDRESSES, (stack,))
 
         self._file.write(work)
 
@@ -250,6 +259,20 @@ class SqliteStore(Store):
 
         self._file.write(work)
         return self.subnets(stack)
+
+    def addresses(self, stack: str | None = None) -> tuple[AddressLease, ...]:
+        where, values = ("", ()) if stack is None else (" WHERE stack = ?", (stack,))
+        found = self._rows(f"{_ADDRESSES}{where} ORDER BY stack, network, service, subnet", *values)
+        return tuple(rows.readable(found, rows.address, rows.named_address, self._note))
+
+    def save_addresses(self, stack: str, leases: Collection[AddressLease]) -> None:
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute(_RELEASE_ADDRESSES, (stack,))
+            values = [(stack, *rows.of_address(one)) for one in leases]
+            connection.executemany("INSERT INTO addresses VALUES (?, ?, ?, ?, ?, ?)", values)
+
+        self._file.write(work)
 
     def commit_run(self, run: str) -> None:
         self._change(_COMMIT_LEASES, run)
@@ -571,6 +594,7 @@ _READ: tuple[tuple[str, str, Callable[[rows.Row], object], rows.Named], ...] = (
     (_GENERATIONS, "stack", rows.generation, rows.named_generation),
     (f"SELECT {rows.LEASE} FROM leases", "stack", rows.holding, rows.named_lease),  # noqa: S608
     (_SUBNETS, "stack", rows.subnet, rows.named_subnet),
+    (_ADDRESSES, "stack", rows.address, rows.named_address),
 )
 """What there is besides runs: the question, the column that says of which stack, and how a row is read."""
 

@@ -16,7 +16,7 @@ from moorage.model.lease import Lease
 from moorage.model.state import RunOutcome, RunRecord
 from moorage.model.step import Operation
 from moorage.model.unreadable import Unreadable
-from moorage.rules import composing, engines, labels, part, reading, retention, subnets
+from moorage.rules import composing, engines, kept_addresses, labels, part, reading, retention, subnets
 from moorage.work.definitions import hidden
 
 if TYPE_CHECKING:
@@ -113,8 +113,10 @@ def write(world: World, generation: Generation) -> Path:
 
 
 def compose_file(world: World, generation: Generation) -> Path:
-    """The file that Compose creates from, with the subnets that are leased; written again if it is gone."""
-    config = subnets.with_subnets(generation.config, world.store.subnets(generation.stack))
+    """The file that Compose creates from, with what is leased of subnets and addresses; written again if it is gone."""
+    store, stack = world.store, generation.stack
+    config = subnets.with_subnets(generation.config, store.subnets(stack))
+    config = kept_addresses.with_addresses(config, generation.services, store.addresses(stack))
     config = engines.as_understood(world.engine.product(), config)
     return world.files.write(_compose_name(generation), composing.file_text(config))
 

@@ -86,6 +86,7 @@ def _surveyed(context: Context, request: SweepRequest) -> Sweep:
         *(run.stack for run in store.unfinished_runs()),
         *(lease.key.stack for lease in store.leases()),
         *(lease.stack for lease in store.subnets()),
+        *(lease.stack for lease in store.addresses()),
         *(one.stack for one in unreadable if one.stack),
     }
     stacks = frozenset(name for name in named if naming.is_valid(name))
@@ -319,6 +320,7 @@ async def _leases(asked: Sweep, stack: str) -> Found:
         return
     ports = [str(lease.port) for lease in await in_thread(partial(world.store.leases, stack))]
     subnets = [lease.subnet for lease in await in_thread(partial(world.store.subnets, stack))]
+    subnets += [lease.address for lease in await in_thread(partial(world.store.addresses, stack))]
     if (ports or subnets) and not await in_thread(partial(_is_busy, world, stack)):
         finding = Finding(kind=Leftover.LEASES, stack=stack, what=", ".join(ports + subnets))
         yield finding, partial(_release, asked.context, stack)

@@ -13,7 +13,7 @@ from moorage.model.state import Observed, StackState, StackStatus
 from moorage.model.step import Plan
 from moorage.rules import composing, engines, graph, planning, volumes
 from moorage.rules.planning import Desired
-from moorage.work.definitions import generations, sharing
+from moorage.work.definitions import generations, sharing, subnetting
 from moorage.work.definitions.request import displaced_by
 from moorage.work.definitions.resolve import Resolved, desire
 from moorage.work.queries.consent import is_for_production, wants_approval
@@ -62,7 +62,9 @@ async def plan_up(
         in_thread(lambda: desire(world, resolved, leases)),
         in_thread(lambda: world.engine.observe(resolved.name)),
     )
-    found = await in_thread(lambda: sharing.check(world, desired.definition, observed))
+    definition = desired.definition
+    await in_thread(lambda: subnetting.check_addresses(world, definition.config, definition.services, observed))
+    found = await in_thread(lambda: sharing.check(world, definition, observed))
     ready = await ready_services(world, desired, observed)
     plan = planning.make_plan(desired, observed, ready)
     unseen = await in_thread(lambda: tuple(_without_a_step(world, resolved)))

@@ -104,6 +104,7 @@ def service_status(containers: tuple[Container, ...], *, ready: bool, time_s: fl
         restarts=sum(c.restarts for c in containers),
         time_to_ready_s=time_s,
         ports=tuple(port for c in containers for port in c.ports),
+        addresses=tuple(address for c in containers for address in c.addresses),
     )
 
 

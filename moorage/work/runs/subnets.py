@@ -26,6 +26,7 @@ def create_with(run: Run, generation: Generation, observed: Observed, create: Ca
     world, refused = run.world, set[str]()
     for _ in range(_TRIES):
         leased = subnetting.lease(world, generation.config, run.services, observed, refused)
+        subnetting.lease_addresses(world, generation.config, generation.services, observed, leased)
         file = generations.compose_file(world, generation)
         try:
             create(file)
@@ -38,7 +39,8 @@ def create_with(run: Run, generation: Generation, observed: Observed, create: Ca
             run.tell(Action.RETRY, "create", f"subnet {', '.join(sorted(free))} is in use: leasing another")
         else:
             return file
-    subnetting.lease(world, generation.config, run.services, observed, world.settings.subnets.split(","))
+    leased = subnetting.lease(world, generation.config, run.services, observed, world.settings.subnets.split(","))
+    subnetting.lease_addresses(world, generation.config, generation.services, observed, leased)
     file = generations.compose_file(world, generation)
     create(file)
     return file

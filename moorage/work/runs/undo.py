@@ -195,6 +195,10 @@ def _forget_new(world: World, record: RunRecord, kept: Generation | None) -> Non
     store.settle_subnets(
         stack, lambda known: [one for one in known if one.stack == stack and began and one.since < began]
     )
+    known = store.addresses(stack)
+    earlier = [one for one in known if began and one.since < began]
+    if len(earlier) < len(known):
+        store.save_addresses(stack, earlier)
     for generation in store.generations(stack):
         if generation.run == record.id:
             generations.forget(world, stack, generation.number)

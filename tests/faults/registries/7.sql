@@ -1,4 +1,9 @@
 BEGIN TRANSACTION;
+CREATE TABLE addresses (
+            stack TEXT NOT NULL, service TEXT NOT NULL, network TEXT NOT NULL, subnet TEXT NOT NULL,
+            address TEXT NOT NULL, since TEXT NOT NULL,
+            PRIMARY KEY (stack, service, network, subnet)) WITHOUT ROWID;
+INSERT INTO "addresses" VALUES('shop','web','shop_default','10.201.0.0/26','10.201.0.62','2026-11-01T12:00:00.000250+00:00');
 CREATE TABLE built_images (
         image_id TEXT PRIMARY KEY, stack TEXT NOT NULL, at TEXT NOT NULL) WITHOUT ROWID;
 INSERT INTO "built_images" VALUES('sha256:1111111111111111111111111111111111111111111111111111111111111111','shop','2026-11-01T12:00:00.000250+00:00');
