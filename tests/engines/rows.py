@@ -54,6 +54,9 @@ ROWS = (
                 "test_health.py::test_the_command",
                 "test_readiness.py::test_a_check_whose_arguments_have_blanks",
             ),
+            "memory before a start": (
+                "test_memory.py::test_it_refuses_before_anything_is_touched",
+            ),  # it measures nobody
         },
     ),
     Row("docker-28", "Docker 28, Debian sid"),
@@ -103,6 +106,12 @@ VERBS = {
         "test_ci.py::test_after_kill_9_the_next_call_cleans_up",
         "test_sweep.py::test_image_tags_that_no_generation_uses",
     ),
+    "sweep --disk": ("test_disk.py::test_longest_unused_first_and_never_what_is_needed",),
+    "a kept address": (
+        "test_kept_addresses.py::test_it_is_the_same_however_often_it_is_made_again",
+        "test_kept_addresses.py::test_it_is_said_and_taken_back_in_a_plan_that_makes_it_again",
+    ),
+    "memory before a start": ("test_memory.py::test_it_warns_and_names_the_idlest_stack_and_starts",),
     "build by the engine": ("test_definition.py::test_an_inline_dockerfile_is_built_with_or_without_buildkit",),
     "build with RUN --mount": (
         "test_definition.py::test_an_inline_dockerfile_is_built_with_or_without_buildkit",

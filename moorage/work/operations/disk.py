@@ -34,7 +34,7 @@ async def _images(asked: Sweep, _stack: str) -> Found:
         yield finding, partial(_remove, asked.context, one)
     if above:
         left = f"they are in use, or the next start of a stack needs them; {_BUILD_CACHE}"
-        yield Finding(kind=Leftover.IMAGES, stack="", what="more than the limit", bytes=above, left=left), None
+        yield Finding(kind=Leftover.IMAGES, stack="", what="what is above the limit", bytes=above, left=left), None
 
 
 LOOK = Look(Leftover.IMAGES, _images)
