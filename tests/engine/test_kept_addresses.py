@@ -150,3 +150,27 @@ def test_another_container_of_the_service_has_another_address(project):
     said = project.moorage("run", "web", "--", "hostname", "-i").stdout
     assert kept[0] not in said
     project.moorage("down", "--volumes", "--release-ports")
+
+
+async def test_somebody_else_has_it_meanwhile(stack, docker_client, tiny_image):
+    s = stack(SHOP)
+    await s.up()
+    first = address(s)
+    s.container("web").remove(force=True)
+    network = f"{s.name}_default"
+    api = docker_client.api
+    place = api.create_networking_config({network: api.create_endpoint_config(ipv4_address=first)})
+    thief = api.create_container(tiny_image, ["sleep", "600"], networking_config=place)["Id"]
+    api.start(thief)
+    try:
+        with pytest.raises(MoorageError, match="another container has its address on a network") as caught:
+            await s.up()
+        assert caught.value.exit_code in (4, 5)
+        assert "web" not in {c.labels["com.docker.compose.service"] for c in s.containers()}
+    finally:
+        api.remove_container(thief, force=True)
+    try:
+        await s.up()
+        assert address(s) == first
+    finally:
+        await s.down(volumes=True, release_ports=True)

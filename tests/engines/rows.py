@@ -110,6 +110,7 @@ VERBS = {
     "a kept address": (
         "test_kept_addresses.py::test_it_is_the_same_however_often_it_is_made_again",
         "test_kept_addresses.py::test_it_is_said_and_taken_back_in_a_plan_that_makes_it_again",
+        "test_kept_addresses.py::test_somebody_else_has_it_meanwhile",
     ),
     "memory before a start": ("test_memory.py::test_it_warns_and_names_the_idlest_stack_and_starts",),
     "build by the engine": ("test_definition.py::test_an_inline_dockerfile_is_built_with_or_without_buildkit",),

@@ -170,6 +170,15 @@ ROWS: dict[str, Form] = {
     ),
     "a run: services that are none": sql("UPDATE runs SET services = '{' WHERE stack = '{0}'"),
     "a run: no date": sql("UPDATE runs SET started_at = '12:00' WHERE stack = '{0}'"),
+    "an image that was built: of another's stack": sql(
+        "INSERT INTO built_images VALUES ('sha256:0', '../..', '2026-01-01T00:00:00+00:00')"
+    ),
+    "an image that was built: no date": sql("INSERT INTO built_images VALUES ('sha256:0', '{0}', 'then')"),
+    "a peak of memory: all there is": sql("INSERT INTO memory_peaks VALUES ('{0}', 'web', 9e18, '2026-01-01')"),
+    "an address: none": sql("INSERT INTO addresses VALUES ('{0}', 'web', 'x', 'y', '10.0.0.999', '2026-01-01')"),
+    "an address: of another's stack": sql(
+        "INSERT INTO addresses VALUES ('../..', 'web', 'x', 'y', '10.0.0.9', '2026-01-01T00:00:00+00:00')"
+    ),
     "a timing: not a number": sql("UPDATE timings SET seconds = 'long' WHERE stack = '{0}'"),
     "a timing: for ever": sql("UPDATE timings SET seconds = 9e999 WHERE stack = '{0}'"),
     "a missing directory: no date": sql("INSERT INTO missing_directories VALUES ('{0}', '/', 'then')"),

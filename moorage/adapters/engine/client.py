@@ -35,7 +35,10 @@ from moorage.rules import disk, engines, labels, patience
 from moorage.rules.excerpts import end_of
 from moorage.settings import Settings
 
-_PORT_TAKEN = re.compile(r"port is already allocated|address already in use|ports are not available", re.IGNORECASE)
+_PORT_TAKEN = re.compile(r"(?i:port is already allocated|ports are not available)|address already in use")
+"""The last is the system's own sentence; with a capital, Docker says it of an address on a network."""
+_ADDRESS_TAKEN = re.compile(r"Address already in use|requested ip address \S+ is already allocated")
+"""What Docker (libnetwork) and Podman (netavark) say of it."""
 _NANOSECOND = 1e-9
 _NEVER = "0001-01-01"
 _NAMELESS = "<none>:<none>"
@@ -198,6 +201,10 @@ class DockerEngine(Engine):
                 if _PORT_TAKEN.search(text := _explanation(error)):
                     message = f"{container}: {text}"
                     raise PortTakenError(message, port=port_in(text)) from None
+                if _ADDRESS_TAKEN.search(text):
+                    message = f"{container}: another container has its address on a network: {text}"
+                    hint = "`docker network inspect NETWORK` says who; remove that one, or choose another address."
+                    raise EngineError(message, hint=hint, status=error.status_code) from None
                 raise
 
     def stop(self, container: str, grace_s: float) -> None:
