@@ -15,7 +15,6 @@ from moorage.hub.outcome import own_address
 from moorage.interfaces import World
 from moorage.model.request import SweepRequest
 from moorage.model.state import RunOutcome
-from moorage.rules.disk import size_bytes
 from moorage.work.operations.sweep import sweep as clear_away
 from moorage.work.runs.context import Context
 from moorage.work.threads import in_thread
@@ -40,12 +39,8 @@ async def sweep(
         disk: What images built by Moorage may take on the engine's disk, such as `20GB`: those that nothing uses go,
             longest unused first. Empty: as `MOORAGE_SWEEP_DISK` says.
     """
-
-    async def work(context: Context) -> dict[str, Any]:
-        limit = size_bytes(disk, "disk") if disk else None
-        return await _sweep(context, SweepRequest(dry_run=dry_run, volumes=volumes, disk_bytes=limit))
-
-    return await carried_out(work)
+    request = SweepRequest(dry_run=dry_run, volumes=volumes, disk=disk)
+    return await carried_out(lambda context: _sweep(context, request))
 
 
 async def _sweep(context: Context, request: SweepRequest) -> dict[str, Any]:

@@ -39,8 +39,9 @@ def sweep(
     generations that have them. Exit code 6 if something could not be cleared away or cannot be read; the rest is swept
     all the same.
     """
-    limit = size_bytes(disk, "--disk") if disk is not None else None
-    request = SweepRequest(dry_run=dry_run, volumes=volumes, disk_bytes=limit)
+    if disk is not None:
+        size_bytes(disk, "--disk")  # raises
+    request = SweepRequest(dry_run=dry_run, volumes=volumes, disk=disk or "")
     if dry_run:
         from moorage.hub import log_files
         from moorage.hub.hub_home import hub_home
@@ -54,8 +55,7 @@ def sweep(
     else:
         from moorage.cli.flow_runner import run_flow
 
-        asked = {"dry_run": dry_run, "volumes": volumes, "disk": disk or ""}
-        found = run_flow("sweep", asked, start_hub=False)["findings"]
+        found = run_flow("sweep", request.model_dump(mode="json"), start_hub=False)["findings"]
     if json:
         as_json(found)
     else:

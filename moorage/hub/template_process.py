@@ -55,8 +55,9 @@ _IMPORTED_LATE = (
     "anyio._backends._asyncio",
     "tenacity",
     "netrc",
+    "psutil",
 )
-"""What Prefect and the Docker SDK import in the middle of a run."""
+"""What Prefect, the Docker SDK and Moorage itself import in the middle of a run."""
 _NOT_OF_A_COMMAND = ("moorage.testing", "moorage.pytest_plugin", "moorage.__main__", "moorage.project")
 _STREAMS = 3
 

@@ -78,8 +78,8 @@ class SweepRequest(Frozen):
     """True: only look."""
     volumes: bool = False
     """True: stacks that are ended lose their volumes too, and with them their data."""
-    disk_bytes: int | None = None
-    """What images built by Moorage may take on the engine's disk. None: the setting `sweep_disk`, else no bound."""
+    disk: str = ""
+    """What images built by Moorage may take on the engine's disk, `20GB`. Empty: as the setting `sweep_disk` says."""
 
 
 class FleetRequest(Frozen):

@@ -70,13 +70,10 @@ def starting(plan: Plan, services: Mapping[str, Service], observed: Observed) ->
     }
 
 
-def shortage(
-    stack: str, begun: Mapping[str, Starting], config: Config, before: Config, peaks: Mapping[str, int], free_bytes: int
-) -> Shortage | None:
-    """What is missing. None: it is enough, as far as is known. `before`: what those that run were made from."""
-    needs = sorted(_needs(begun, config, before, peaks), key=lambda need: (-need.bytes, need.service))
-    found = Shortage(stack=stack, needs=tuple(needs), free_bytes=free_bytes)
-    return found if found.bytes > 0 else None
+def needs(begun: Mapping[str, Starting], config: Config, before: Config, peaks: Mapping[str, int]) -> tuple[Need, ...]:
+    """What services need, as far as is known, the largest first. `before`: what those that run were made from."""
+    found = sorted(_needs(begun, config, before, peaks), key=lambda need: (-need.bytes, need.service))
+    return tuple(found)
 
 
 def _needs(begun: Mapping[str, Starting], config: Config, before: Config, peaks: Mapping[str, int]) -> Iterator[Need]:
@@ -85,6 +82,12 @@ def _needs(begun: Mapping[str, Starting], config: Config, before: Config, peaks:
         more = (limit or seen) * one.replicas - (limit_of(before, name) or seen) * one.running
         if more > 0:
             yield Need(service=name, bytes=more, limited=bool(limit))
+
+
+def shortage(stack: str, needs: tuple[Need, ...], free_bytes: int) -> Shortage | None:
+    """What is missing. None: it is enough."""
+    found = Shortage(stack=stack, needs=needs, free_bytes=free_bytes)
+    return found if found.bytes > 0 else None
 
 
 def limit_of(config: Config, name: str) -> int:

@@ -35,13 +35,14 @@ def shop(stack, docker_client):
 
 async def change(s, tiny_image, number: int) -> str:
     """Brings it up from other sources; gives the id of the image."""
-    s.write("Dockerfile", f"FROM {tiny_image}\nRUN head -c {number}000000 /dev/urandom > /made\n")
+    # With its name in it, or the stack of another test has the very same image, from the builder's cache.
+    s.write("Dockerfile", f"FROM {tiny_image}\nRUN : {s.name}; head -c {number}000000 /dev/urandom > /made\n")
     await s.up()
     return s.container("web").attrs["Image"]
 
 
 async def swept(world, limit: int, *, dry_run: bool = False):
-    found = await sweep(Context(world), SweepRequest(disk_bytes=limit, dry_run=dry_run))
+    found = await sweep(Context(world), SweepRequest(disk=str(limit), dry_run=dry_run))
     return [one for one in found if one.kind == Leftover.IMAGES]
 
 

@@ -24,6 +24,10 @@ def starting(**services: tuple[int, int]) -> dict[str, Starting]:
     return {name: Starting(replicas=many, running=running) for name, (many, running) in services.items()}
 
 
+def shortage(begun, config, before, peaks, free):
+    return memory.shortage("shop", memory.needs(begun, config, before, peaks), free)
+
+
 def stack(name: str, megabytes: int | None, cpu: float = 0.0, **services: list[int]) -> StackUsage:
     parts = {
         key: ServiceUsage(
@@ -39,7 +43,7 @@ def stack(name: str, megabytes: int | None, cpu: float = 0.0, **services: list[i
 
 def test_a_limit_counts_before_what_was_seen_and_what_is_unknown_for_nothing():
     begun = starting(web=(1, 0), api=(2, 0), db=(1, 0), new=(9, 0))
-    found = memory.shortage("shop", begun, CONFIG, {}, {"web": 1, "db": 50 * MB}, 0)
+    found = shortage(begun, CONFIG, {}, {"web": 1, "db": 50 * MB}, 0)
     assert [(need.service, need.bytes, need.limited) for need in found.needs] == [
         ("api", 400 * MB, True),
         ("web", 300 * MB, True),
@@ -55,18 +59,18 @@ def test_a_limit_counts_before_what_was_seen_and_what_is_unknown_for_nothing():
 
 def test_what_is_just_enough_is_enough():
     web = starting(web=(1, 0))
-    assert memory.shortage("shop", web, CONFIG, {}, {}, 300 * MB) is None
-    assert memory.shortage("shop", web, CONFIG, {}, {}, 300 * MB - 1).bytes == 1
-    assert memory.shortage("shop", starting(new=(1, 0)), CONFIG, {}, {}, 0) is None
+    assert shortage(web, CONFIG, {}, {}, 300 * MB) is None
+    assert shortage(web, CONFIG, {}, {}, 300 * MB - 1).bytes == 1
+    assert shortage(starting(new=(1, 0)), CONFIG, {}, {}, 0) is None
 
 
 def test_what_is_made_again_needs_what_it_needs_more_than_before():
     before = {"services": {"web": {"mem_limit": str(100 * MB)}}}
-    assert memory.shortage("shop", starting(web=(1, 1)), CONFIG, CONFIG, {}, 0) is None
-    assert memory.shortage("shop", starting(web=(1, 1)), CONFIG, before, {}, 0).bytes == 200 * MB
-    assert memory.shortage("shop", starting(web=(3, 1)), CONFIG, CONFIG, {}, 0).bytes == 600 * MB
-    assert memory.shortage("shop", starting(web=(1, 1)), CONFIG, {}, {"web": 50 * MB}, 0).bytes == 250 * MB
-    assert memory.shortage("shop", starting(db=(1, 1)), CONFIG, {}, {"db": 50 * MB}, 0) is None
+    assert shortage(starting(web=(1, 1)), CONFIG, CONFIG, {}, 0) is None
+    assert shortage(starting(web=(1, 1)), CONFIG, before, {}, 0).bytes == 200 * MB
+    assert shortage(starting(web=(3, 1)), CONFIG, CONFIG, {}, 0).bytes == 600 * MB
+    assert shortage(starting(web=(1, 1)), CONFIG, {}, {"web": 50 * MB}, 0).bytes == 250 * MB
+    assert shortage(starting(db=(1, 1)), CONFIG, {}, {"db": 50 * MB}, 0) is None
 
 
 def test_which_services_start_and_how_many_of_them_run():

@@ -10,6 +10,7 @@ from moorage.errors import BusyError
 from moorage.interfaces import World
 from moorage.model.finding import Finding, Leftover
 from moorage.model.generation import GenerationOutcome
+from moorage.model.request import SweepRequest
 from moorage.rules import disk, labels, naming
 from moorage.rules.disk import Superfluous, Use
 from moorage.work.definitions import generations
@@ -22,8 +23,7 @@ _BUILD_CACHE = "the engine's build cache is not counted, because it does not tel
 
 async def _images(asked: Sweep, _stack: str) -> Found:
     """Images that no container uses and no next start needs, longest unused first, until the others fit."""
-    settings = asked.world.settings
-    limit = asked.request.disk_bytes if asked.request.disk_bytes is not None else settings.sweep_disk
+    limit = _limit_bytes(asked.request, asked.world)
     if limit is None:
         return
     found, above = await in_thread(partial(_surplus, asked.world, limit))
@@ -35,6 +35,16 @@ async def _images(asked: Sweep, _stack: str) -> Found:
     if above:
         left = f"they are in use, or the next start of a stack needs them; {_BUILD_CACHE}"
         yield Finding(kind=Leftover.IMAGES, stack="", what="what is above the limit", bytes=above, left=left), None
+
+
+def refuse_no_size(request: SweepRequest) -> None:
+    """Raises DefinitionError."""
+    if request.disk:
+        disk.size_bytes(request.disk, "disk")
+
+
+def _limit_bytes(request: SweepRequest, world: World) -> int | None:
+    return disk.size_bytes(request.disk, "disk") if request.disk else world.settings.sweep_disk
 
 
 LOOK = Look(Leftover.IMAGES, _images)

@@ -29,8 +29,9 @@ _IN_VAIN = "it cannot be looked at"
 async def sweep(context: Context, request: SweepRequest) -> list[Finding]:
     """Find what was left behind and clear it away; what could not be done, and what is left, is told in the finding.
 
-    Raises EngineUnavailableError, HomeError: nothing can be looked at.
+    Raises EngineUnavailableError, HomeError: nothing can be looked at; DefinitionError: what is asked for is no size.
     """
+    disk.refuse_no_size(request)
     # Nobody is waited for: what is busy now is looked at the next time.
     asked = await leftovers.surveyed(context.waiting(0.0), request)
     turns = asyncio.Semaphore(_AT_ONCE)

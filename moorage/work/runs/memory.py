@@ -58,15 +58,14 @@ async def have_room(run: Run, config: Config, services: Mapping[str, Service], o
 
 
 def _shortage(world: World, stack: str, begun: Mapping[str, Starting], config: Config) -> Shortage | None:
-    free = world.free_bytes()
-    if free is None:
-        return None
     known, before = dict[str, int](), Config()
     with suppress(HomeError):  # what was seen earlier is a help, and no condition
         known = world.store.peaks(stack)
         generation = generations.current(world, stack)
         before = generation.config if generation else before
-    return memory.shortage(stack, begun, config, before, known, free)
+    needs = memory.needs(begun, config, before, known)
+    free = world.free_bytes() if needs else None  # to ask for it takes a library that a short run need not load
+    return None if free is None else memory.shortage(stack, needs, free)
 
 
 async def _idlest(world: World, found: Shortage) -> tuple[Idle, ...]:
