@@ -13,6 +13,7 @@ from typing import Any
 from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 
 from moorage import bounded
+from moorage.adapters.patience import Patience
 from moorage.errors import MoorageError
 from moorage.model.event import Action, Event
 from moorage.model.state import ServiceStatus, StackStatus
@@ -25,20 +26,22 @@ from moorage.work.threads import in_thread
 from moorage.world import open_world
 
 _LOGGER = logging.getLogger("moorage.run")
-_PATIENCE_S = 3.0
+_PATIENCE_S, _LOOK_S = 3.0, 0.1
 _WHAT = ("failure", "plan", "progress", "timeline")
 
 
 async def briefly(publishing: Coroutine[Any, Any, None], patience_s: float = _PATIENCE_S) -> None:
     """Publish, if that takes not too long: after the commit, a run neither fails nor waits because of artifacts."""
     task = asyncio.ensure_future(publishing)
+    patience = Patience("what the run shows is not published", patience_s)
     try:
-        await asyncio.wait([task], timeout=patience_s)
+        while not task.done() and patience.lasts():
+            await asyncio.wait([task], timeout=_LOOK_S)
     except asyncio.CancelledError:
         _LOGGER.info("the run was cancelled after it had committed")
     if not task.done():
         task.cancel()
-        _LOGGER.warning("could not publish everything: Prefect took more than %g s", patience_s)
+        _LOGGER.warning("could not publish everything: Prefect took more than %.0f s", patience.waited_s())
     elif error := task.exception():
         _LOGGER.warning("could not publish: %s", error)
 

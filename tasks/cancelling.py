@@ -40,7 +40,7 @@ async def cancellable(body: Callable[[], Awaitable[T]], showing: RunArtifacts) -
     caller = CALLER.get()
     outcome = caller.outcome if caller else Outcome()
     _outlive_the_worker()
-    moving = asyncio.ensure_future(showing.keep_moving())
+    showing.begin()
     # A task of its own: what cancels it can never hit Prefect's bookkeeping after it.
     doing = asyncio.ensure_future(body())
     within = caller is not None and caller.is_flow
@@ -57,10 +57,11 @@ async def cancellable(body: Callable[[], Awaitable[T]], showing: RunArtifacts) -
         error = failed
     finally:
         watching.cancel()
-        moving.cancel()
+        showing.stop()
     outcome.end(value, error)
     patience_s = _AT_A_SHELL_S if caller else _IN_A_WORKER_S
     await uncancelled(briefly(showing.end(value, error), patience_s))
+    showing.give_up()
     if isinstance(error, InterruptedRunError):
         return Cancelled(message=str(error), data=error)
     if (

@@ -37,6 +37,8 @@ class RunArtifacts:
         self._timeline = StepTimings()
         self._began = time.monotonic()
         self._artifact: Any = None
+        self._ended = asyncio.Event()
+        self._moving: asyncio.Future[None] | None = None
 
     def __call__(self, event: Event) -> None:
         """Record an event."""
@@ -50,12 +52,23 @@ class RunArtifacts:
         with self._lock:
             return list(self._timeline.events)
 
-    async def keep_moving(self) -> None:
-        """Update the progress artifact every second, from the first event until this is cancelled."""
+    def begin(self) -> None:
+        """Update the progress artifact every second, from the first event until `stop`."""
+        self._moving = asyncio.ensure_future(self._keep_moving())
+
+    def stop(self) -> None:
+        """Begin no other update. One under way goes on: the server would carry it out all the same, and maybe last."""
+        self._ended.set()
+
+    def give_up(self) -> None:
+        """Wait for nothing any more."""
+        if self._moving:
+            self._moving.cancel()
+
+    async def _keep_moving(self) -> None:
         pause_s = _LOOK_S
         async with get_client() as client:
-            while True:
-                await asyncio.sleep(pause_s)
+            while not await self._has_ended(pause_s):
                 with suppress(Exception):  # only an artifact: whatever Prefect's error, the run goes on
                     if self._artifact:
                         await aupdate_progress_artifact(self._artifact, *self._now(), client=client)
@@ -63,6 +76,12 @@ class RunArtifacts:
                         percent, words = self._now()
                         self._artifact = await acreate_progress_artifact(percent, key_of(stack, "progress"), words)
                         pause_s = _EVERY_S
+
+    async def _has_ended(self, within_s: float) -> bool:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._ended.wait()
+        return self._ended.is_set()
 
     async def end(self, value: Any, error: BaseException | None) -> None:
         """Publish the result of the flow, a value or an error, when it has ended."""
@@ -86,6 +105,8 @@ class RunArtifacts:
         with each_alone("the timeline"):
             await publish_timeline(stack, heading, self._timeline)
         with each_alone("the progress"):
+            if self._moving:
+                await asyncio.wait([self._moving])
             if self._artifact:
                 await aupdate_progress_artifact(self._artifact, *self._last(heading, error))
 

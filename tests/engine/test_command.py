@@ -75,7 +75,7 @@ def test_up_says_all_there_is_to_know(two, docker_compose):
     web = found["services"]["web"]
     assert set(web) == {
         "state", "ready", "engine_health", "containers", "image_id", "exit_code", "oom_killed", "restarts",
-        "time_to_ready_s", "ports",
+        "time_to_ready_s", "ports", "addresses",
     }  # fmt: skip
     assert (web["state"], web["ready"], web["exit_code"], web["restarts"]) == ("running", True, None, 0)
     assert web["image_id"].startswith("sha256:")
