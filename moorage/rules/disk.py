@@ -18,7 +18,6 @@ from moorage.errors import DefinitionError
 from moorage.model.image import BuiltRecord, Layer, StoredImage
 from moorage.rules import labels
 
-_SIZES = TypeAdapter(ByteSize)
 SIZE = r"[0-9]+(?:\.[0-9]+)? ?(?:[kmgtpKMGTP]?[iI]?[bB]|[kmgtpKMGTP])?"
 
 
@@ -47,7 +46,7 @@ class Superfluous(NamedTuple):
 def size_bytes(text: str, where: str) -> int:
     """`20GB`, `512MiB` or a number of bytes. Raises DefinitionError that names `where`."""
     try:
-        found = int(_SIZES.validate_python(text)) if re.fullmatch(SIZE, text) else -1
+        found = int(TypeAdapter(ByteSize).validate_python(text)) if re.fullmatch(SIZE, text) else -1
     except ValidationError:
         found = -1
     if found < 0:

@@ -119,6 +119,11 @@ async def test_what_services_take_is_learnt(stack):
     known = s.world.store.peaks(s.name)
     assert known.keys() == {"web", "fat"}
     assert all(taken > 0.1 * MB for taken in known.values())
+    for passed, kept in ((29, True), (31, False)):
+        before = s.world.clock.now() - passed * _DAY
+        s.world.store.note_peaks(s.name, {"web": 10**12}, before, valid=0 * _DAY)
+        learn(s.world, await meter.look())
+        assert (s.world.store.peaks(s.name)["web"] == 10**12) == kept, "a service may have become smaller"
     await s.down(volumes=True, release_ports=True)
     assert s.world.store.peaks(s.name) == {}
 

@@ -83,6 +83,5 @@ def learn(world: World, usages: Sequence[StackUsage]) -> None:
     """Remember what services were seen to take. It only helps, so it fails nothing."""
     with suppress(HomeError):
         for one in usages:
-            seen, known = memory.peaks_of(one), world.store.peaks(one.stack)
-            if any(taken > known.get(service, 0) for service, taken in seen.items()):
+            if seen := memory.peaks_of(one):
                 world.store.note_peaks(one.stack, seen, world.clock.now(), valid=_VALID)
