@@ -7,7 +7,6 @@ it is by then.
 
 from __future__ import annotations
 
-import importlib
 import importlib.abc
 import importlib.machinery
 import sys
@@ -16,8 +15,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-_FRESH = "prefect.main"
-"""Its code sets up logging from the settings: it is run anew."""
+from moorage.hub import prefect_state
 
 
 def hide(*packages: str) -> dict[str, ModuleType]:
@@ -29,10 +27,19 @@ def hide(*packages: str) -> dict[str, ModuleType]:
 class HiddenPrefect(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Brings the hidden modules back when the first of them is imported; for `sys.meta_path`."""
 
-    def __init__(self, modules: dict[str, ModuleType], flows: dict[str, ModuleType] | None = None) -> None:
-        """`modules`, `flows`: what `hide` gave of Prefect, and of flows that it is needed for."""
+    def __init__(
+        self,
+        modules: dict[str, ModuleType],
+        flows: dict[str, ModuleType] | None = None,
+        made: prefect_state.Made | None = None,
+    ) -> None:
+        """`modules`, `flows`: what `hide` gave of Prefect, and of flows that it is needed for.
+
+        `made`: settings and logging for the environment that is likely by then. None: there are none.
+        """
         self._modules = modules
         self._flows = flows or {}
+        self._made = made
         self._spec: importlib.machinery.ModuleSpec | None = None
 
     def find_spec(
@@ -49,13 +56,13 @@ class HiddenPrefect(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return self._modules[spec.name]
 
     def exec_module(self, module: ModuleType) -> None:
-        """Bring all of them back, and make anew what Prefect has made of the environment."""
+        """Bring all of them back, with the settings and the logging of the environment as it is by now."""
         module.__spec__ = self._spec
         sys.meta_path.remove(self)
-        self._modules.pop(_FRESH, None)
         sys.modules.update(self._modules)
         before = _of_flows()
-        renew_prefect()
+        if not (self._made and self._made.take()):
+            prefect_state.renew()
         if self._flows and _of_flows() != before:
             warnings.filterwarnings("ignore", message=".* matches existing registered type")
             return  # they were made with other settings, and are imported anew
@@ -68,14 +75,3 @@ def _of_flows() -> list[Any]:
 
     found = get_current_settings()
     return [getattr(found, name, None) for name in ("flows", "tasks", "results", "runner")]
-
-
-def renew_prefect() -> None:
-    """Make Prefect's settings, and its logging, of the environment as it is now."""
-    from prefect import context
-    from prefect.logging import configuration
-
-    context.refresh_global_settings_context()
-    configuration.PROCESS_LOGGING_CONFIG.clear()
-    sys.modules.pop(_FRESH, None)
-    importlib.import_module(_FRESH)

@@ -15,13 +15,11 @@ import importlib
 import json
 import os
 import pkgutil
-import re
 import runpy
 import select
 import signal
 import socket
 import sys
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -31,22 +29,17 @@ from pydantic import BaseModel
 import moorage
 from moorage.adapters.locks.kernel import KernelLock
 from moorage.errors import MoorageError
-from moorage.hub import process_attributes, residence
+from moorage.hub import prefect_state, process_attributes, residence
+from moorage.hub.address import address_of
 from moorage.hub.code_state import code_state
-from moorage.hub.hidden_modules import HiddenPrefect, hide, renew_prefect
+from moorage.hub.hidden_modules import HiddenPrefect, hide
 from moorage.hub.hub_home import HubHome, hub_home
-from moorage.hub.project import flow_names, load_flow
+from moorage.hub.project import flow_names, load_flow, run_environment
 from moorage.hub.warm_start import LENGTH, is_ours
 from moorage.settings import settings
 
-Sources = tuple[dict[str, str], dict[str, tuple[int, int, int]]]
-
 _LOOK_S = 5.0
 """How often it is looked whether there is still somebody to serve."""
-_SETTING = re.compile("PREFECT_(?!_)")
-"""With two underscores it is something that Prefect tells one process."""
-_SETTINGS_FILES = ("prefect.toml", "pyproject.toml", ".env")
-"""In the directory of a process: https://docs.prefect.io/v3/concepts/settings-and-profiles."""
 _DIE_WITH_PARENT = 1
 """prctl(2), PR_SET_PDEATHSIG."""
 _IMPORTED_LATE = (
@@ -77,9 +70,10 @@ def main() -> None:
     state = code_state()
     _import_all()
     kept = _kept_settings()
+    made = _made_for_commands(folder)
     request = _requested(folder, lock, state)
     if request is not None and "arguments" in request:
-        _be_command(request)
+        _be_command(request, made)
         return
     if request is not None:
         _be_run(request, kept)
@@ -124,7 +118,7 @@ def _complete_models(kind: type[BaseModel]) -> None:
         _complete_models(one)
 
 
-def _kept_settings() -> Sources:
+def _kept_settings() -> prefect_state.Sources:
     """What Prefect's settings were made of here. Most runs have the same, and need not read them again.
 
     The worker tells runs its settings as variables, in Prefect's spelling: `False`, where it was told `false`.
@@ -132,20 +126,17 @@ def _kept_settings() -> Sources:
     from prefect.settings import get_current_settings
 
     os.environ.update(get_current_settings().to_environment_variables(exclude_unset=True))
-    return _sources(os.environ)
+    return prefect_state.sources()
 
 
-def _sources(environment: Mapping[str, str]) -> Sources:
-    """Variables and files that Prefect's settings come from, for who is in this directory."""
-    from prefect.settings import get_current_settings
-
-    named = {key: value for key, value in environment.items() if key == "HOME" or _SETTING.match(key)}
-    files = {}
-    for path in (get_current_settings().profiles_path, *map(Path, _SETTINGS_FILES)):
-        with suppress(OSError):
-            found = path.stat()
-            files[str(path)] = (found.st_size, found.st_mtime_ns, found.st_ino)
-    return named, files
+def _made_for_commands(folder: HubHome) -> prefect_state.Made | None:
+    """What Prefect is to have in a command that says nothing of its settings. None: it has to make that itself."""
+    record = folder.server()
+    if record is None:
+        return None
+    with prefect_state.environment(prefect_state.without_settings(os.environ)):
+        environment = {**os.environ, **run_environment(address_of(record))}
+    return prefect_state.made_for(environment)
 
 
 def _requested(folder: HubHome, lock: KernelLock, state: str) -> dict[str, Any] | None:
@@ -269,7 +260,7 @@ def _guard(connection: socket.socket, pid: int) -> None:
     _, status = os.waitpid(pid, 0)
     code = os.waitstatus_to_exitcode(status)
     with suppress(OSError):
-        connection.sendall(f"signal {-code}".encode() if code < 0 else f"exit {code}".encode())
+        connection.sendall(f"signal {-code}\n".encode() if code < 0 else f"exit {code}\n".encode())
     os._exit(0)
 
 
@@ -289,22 +280,22 @@ def _die_with(guard: int) -> None:
             os._exit(1)
 
 
-def _be_run(request: dict[str, Any], kept: Sources) -> None:
+def _be_run(request: dict[str, Any], kept: prefect_state.Sources) -> None:
     """Be `python -m prefect.engine`."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     _renew_streams()
     sys.argv[1:], sys.path[0] = [], request["directory"]
-    if _sources(os.environ) != kept:
-        renew_prefect()
+    if prefect_state.sources() != kept:
+        prefect_state.renew()
     sys.modules.pop("prefect.engine", None)
     runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)
 
 
-def _be_command(request: dict[str, Any]) -> None:
+def _be_command(request: dict[str, Any], made: prefect_state.Made | None) -> None:
     """Be `moorage`; Prefect is there when the command imports it, with the settings of the command."""
     os.setpgid(0, 0)
     process_attributes.take_over(request)
-    sys.meta_path.insert(0, HiddenPrefect(hide("prefect"), hide("flows", "tasks", "blocks")))
+    sys.meta_path.insert(0, HiddenPrefect(hide("prefect"), hide("flows", "tasks", "blocks"), made))
     importlib.import_module("moorage.cli").run_here()
 
 

@@ -6,7 +6,7 @@ environment and directory, passes on signals, ends as the run ends, and the run 
 it becomes what Prefect's worker would have started.
 
 Over the socket: a length and JSON, with descriptors beside them; `+` when it can be begun, `-` when not; `g`, upon
-which it begins; numbers of signals; at last `exit N` or `signal N`. Nothing begins that nobody waits for.
+which it begins; numbers of signals; at last a line, `exit N` or `signal N`. Nothing begins that nobody waits for.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Handing:
         """Wait for its end, and end as it does."""
         assert self._connection is not None  # noqa: S101 - it has begun
         said = b""
-        while part := self._connection.recv(64):
+        while not said.endswith(b"\n") and (part := self._connection.recv(64)):
             said += part
         end(said.decode())
 
