@@ -95,6 +95,6 @@ def _kinds(root: Mapping[str, Any], node: Any) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    from moorage.adapters.compose.cli import find_program
+    from moorage.adapters.compose.program import find_program
 
     FILE.write_text(json.dumps(keys_of(schema_in(Path(find_program(None).program[-1]))), indent=1) + "\n")

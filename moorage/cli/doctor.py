@@ -9,8 +9,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from moorage.adapters.compose.cli import find_program
 from moorage.adapters.compose.plugins import buildx
+from moorage.adapters.compose.program import find_program
 from moorage.cli.output import as_json, say
 from moorage.cli.world import open_world
 from moorage.errors import (

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from moorage.adapters.compose.cli import find_program
+from moorage.adapters.compose.program import find_program
 from moorage.adapters.docker_context import endpoint
 from moorage.cli.command_apart import become, options_of
 from moorage.cli.completion import ServiceName

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from moorage.adapters.compose.cli import find_program
+from moorage.adapters.compose.program import find_program
 from tests import compose_schema
 
 

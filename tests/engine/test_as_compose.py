@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from moorage.adapters.compose.cli import find_program
+from moorage.adapters.compose.program import find_program
 from tests import compose_schema
 from tests.counts import COUNTS, NOTES
 

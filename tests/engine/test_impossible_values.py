@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from moorage.adapters.compose.cli import find_program
+from moorage.adapters.compose.program import find_program
 from tests.counts import COUNTS
 from tests.unit.test_impossible_values import IMPOSSIBLE, at
 

