@@ -27,6 +27,7 @@ from typing import Any
 from pydantic import BaseModel
 
 import moorage
+from moorage.adapters.compose.program import find_program
 from moorage.adapters.locks.kernel import KernelLock
 from moorage.errors import MoorageError
 from moorage.hub import prefect_state, process_attributes, residence
@@ -105,6 +106,8 @@ def _import_all() -> None:
         if not found.name.startswith(_NOT_OF_A_COMMAND):
             importlib.import_module(found.name)
     _complete_models(BaseModel)
+    with suppress(MoorageError):
+        find_program(settings().compose)  # whose version commands know then
     gc.collect()
     gc.freeze()  # or each look of the collector would copy pages that runs share
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from moorage.errors import EngineError
 from moorage.model.engine import EnginePlace
 from moorage.model.image import StoredImage
 from moorage.model.state import Container, Observed
@@ -38,6 +39,9 @@ class Engine(Protocol):
 
         A container whose labels make no sense is among `unreadable` only, here and in all other lists.
         """
+
+    def observe_each(self, stacks: Collection[str]) -> dict[str, Observed | EngineError]:
+        """The same of many stacks, by one look at the lists of all. An error: that one cannot be looked at."""
 
     def containers(self, stack: str, service: str) -> tuple[Container, ...]:
         """The containers of one service, by replica number."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
@@ -70,6 +70,9 @@ class FakeEngine(Engine):
                     if _of(v.labels, stack)
                 },
             )
+
+    def observe_each(self, stacks: Collection[str]) -> dict[str, Observed | EngineError]:
+        return {stack: self.observe(stack) for stack in stacks}
 
     def containers(self, stack: str, service: str) -> tuple[Container, ...]:
         with self.machine.mutex:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
+from moorage import bounded
 from moorage.adapters.compose.program import find_program
 from moorage.cli import doctor
 from moorage.errors import ComposeUnavailableError
 from moorage.settings import Settings
 from moorage.testing import FakeMachine, MemoryFiles, MemoryStore, fake_world
+
+WHEELS = Path(sys.executable).with_name("docker-compose")
 
 
 @pytest.fixture
@@ -71,3 +75,24 @@ def test_doctor_says_which_and_why(path, tmp_path):
     own = program(path.parent / "venv" / "docker-compose", "5.6.1")
     said = doctor._compose(fake_world(FakeMachine(), MemoryStore(), MemoryFiles(), settings=Settings(home=tmp_path)))
     assert said.startswith(f"Compose 5.6.1: {own}; passed over: {path}/docker compose: version 2.26.1 is too old")
+
+
+def test_a_program_that_is_what_it_was_is_not_asked_again(path, monkeypatch):
+    """A script is, each time: what it starts may be another one by now. So is a program that was put in its place."""
+    asked = []
+
+    def run(command, *arguments, **named):
+        asked.append(command[0])
+        return bounded_run(command, *arguments, **named)
+
+    bounded_run = bounded.run
+    monkeypatch.setattr(bounded, "run", run)
+    own = Path(shutil.copy(WHEELS, path / "mine"))
+    first = find_program(own)
+    assert [find_program(own), find_program(own)] == [first, first]
+    assert asked == [str(own)]
+    own.unlink()
+    assert find_program(program(own, "7.0.0")).version == "7.0.0"
+    program(own, "8.0.0")
+    assert find_program(own).version == "8.0.0"
+    assert len(asked) == 3

@@ -20,6 +20,11 @@ _LEAST = (2, 35)
 """The first version with `config --no-env-resolution`, without which it cannot be asked what a definition says."""
 _VERSION_S = 10.0
 """How long it may take to say its version, on a machine that is not busy."""
+_SCRIPT = b"#!"
+
+
+_versions: dict[tuple[tuple[int, ...], ...], str] = {}
+"""State of a program's files → the version that it said. A forked command knows what its template has asked."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,33 @@ def _docker_with_plugin() -> str | None:
 
 
 def _version_of(program: tuple[str, ...]) -> tuple[str, str]:
-    """(version, "") or ("", why not)."""
+    """(version, "") or ("", why not). A program that is what it was is not asked again."""
+    state = _state(program)
+    if state in _versions:
+        return _versions[state], ""
+    version, reason = _asked(program)
+    if version and state:
+        _versions[state] = version
+    return version, reason
+
+
+def _state(program: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
+    """What its files are. Empty: that says nothing, because one of them is a script, which starts what it likes."""
+    files = [Path(program[0]), *([its] if program[1:] and (its := plugin("compose")) else [])]
+    states = []
+    for file in files:
+        try:
+            found = file.stat()
+            with file.open("rb") as opened:
+                if opened.read(len(_SCRIPT)) == _SCRIPT:
+                    return ()
+        except OSError:
+            return ()
+        states.append((found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns))
+    return tuple(states)
+
+
+def _asked(program: tuple[str, ...]) -> tuple[str, str]:
     try:
         done = bounded.run(
             [*program, "version", "--short"], for_programs(os.environ), _VERSION_S, more_s=more_s_than(_VERSION_S)

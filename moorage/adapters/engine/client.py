@@ -123,37 +123,61 @@ class DockerEngine(Engine):
         return self._identity
 
     def observe(self, stack: str) -> Observed:
-        chosen = {"label": [f"{labels.COMPOSE_PROJECT}={stack}"]}
-        found, unreadable = self._containers(chosen["label"])
+        found = self._observed([stack], f"{labels.COMPOSE_PROJECT}={stack}")[stack]
+        if isinstance(found, EngineError):
+            raise found
+        return found
+
+    def observe_each(self, stacks: Collection[str]) -> dict[str, Observed | EngineError]:
+        return self._observed(stacks, labels.COMPOSE_PROJECT)
+
+    def _observed(self, stacks: Collection[str], label: str) -> dict[str, Observed | EngineError]:
+        """`label`: what containers and volumes of these stacks have, and perhaps those of others."""
+        chosen = {"label": [label]}
+        with self.speaking():
+            listed = self.client.containers(all=True, filters=chosen)
+        boxes = {stack: self._inspected(stack, listed) for stack in stacks}
         with self.speaking():
             networks = self.client.networks()
             volumes = self.client.volumes(filters=chosen)["Volumes"] or []
-        return Observed(
-            stack=stack,
-            containers=tuple(one for one in found if _kind(one.labels) == _LASTING),
-            init_containers=tuple(one for one in found if _kind(one.labels) == _INIT),
-            networks=tuple(sorted(one["Name"] for one in networks if _of(one, stack))),
-            volumes=tuple(sorted(volume["Name"] for volume in volumes)),
-            network_ids=_ids_by_name(networks),
-            subnets={network["Name"]: _subnets(network) for network in networks},
-            volume_options={volume["Name"]: _volume_options(volume) for volume in volumes},
-            one_offs=tuple(one for one in found if _kind(one.labels) == _ONE_OFF),
-            unreadable=tuple(labels.senseless(name, stack, words) for name, words in unreadable.items()),
-        )
+        all_networks = {
+            "network_ids": _ids_by_name(networks),
+            "subnets": {network["Name"]: _subnets(network) for network in networks},
+        }
+        return {
+            stack: found
+            if isinstance(found, EngineError)
+            else _observed(stack, *found, networks, all_networks, volumes)
+            for stack, found in boxes.items()
+        }
+
+    def _inspected(
+        self, stack: str, listed: Sequence[Mapping[str, Any]]
+    ) -> tuple[tuple[Container, ...], dict[str, str]] | EngineError:
+        """`_containers` of a stack, of those in a list. An error: of one of them the engine does not tell."""
+        try:
+            return self._containers([entry for entry in listed if _of(entry, stack)])
+        except EngineUnavailableError:
+            raise
+        except EngineError as error:
+            return error
 
     def containers(self, stack: str, service: str) -> tuple[Container, ...]:
         chosen = [f"{labels.COMPOSE_PROJECT}={stack}", f"{labels.COMPOSE_SERVICE}={service}"]
-        found = (one for one in self._containers(chosen)[0] if _kind(one.labels) == _LASTING)
+        found = (one for one in self._containers(self._listed(chosen))[0] if _kind(one.labels) == _LASTING)
         return tuple(sorted(found, key=lambda c: c.number))
 
     def init_containers(self, stack: str, service: str) -> tuple[Container, ...]:
         chosen = [f"{labels.COMPOSE_PROJECT}={stack}", f"{labels.COMPOSE_SERVICE}={service}", labels.COMPOSE_HOOK]
-        return tuple(sorted(self._containers(chosen)[0], key=lambda c: c.number))
+        return tuple(sorted(self._containers(self._listed(chosen))[0], key=lambda c: c.number))
 
-    def _containers(self, chosen: list[str]) -> tuple[tuple[Container, ...], dict[str, str]]:
-        """Containers of every kind, by labels; and those whose labels make no sense: name → what is wrong."""
+    def _listed(self, chosen: list[str]) -> Sequence[Mapping[str, Any]]:
         with self.speaking():
-            listed = self.client.containers(all=True, filters={"label": chosen})
+            listed: Sequence[Mapping[str, Any]] = self.client.containers(all=True, filters={"label": chosen})
+        return listed
+
+    def _containers(self, listed: Sequence[Mapping[str, Any]]) -> tuple[tuple[Container, ...], dict[str, str]]:
+        """Containers of every kind, of a list; and those whose labels make no sense: name → what is wrong."""
         wrong = {entry["Id"]: words for entry in listed if (words := labels.problem(entry.get("Labels") or {}))}
         found = (self.inspect(entry["Id"]) for entry in listed if entry["Id"] not in wrong)
         names = {_name_of(entry): wrong[entry["Id"]] for entry in listed if entry["Id"] in wrong}
@@ -554,8 +578,32 @@ def _attachments(networks: Mapping[str, Any]) -> dict[str, Attachment]:
     }
 
 
-def _of(network: Mapping[str, Any], stack: str) -> bool:
-    return (network.get("Labels") or {}).get(labels.COMPOSE_PROJECT) == stack
+def _of(thing: Mapping[str, Any], stack: str) -> bool:
+    """Whether a thing of a list belongs to a stack."""
+    return (thing.get("Labels") or {}).get(labels.COMPOSE_PROJECT) == stack
+
+
+def _observed(
+    stack: str,
+    containers: tuple[Container, ...],
+    unreadable: Mapping[str, str],
+    networks: Sequence[Mapping[str, Any]],
+    all_networks: Mapping[str, Any],
+    volumes: Sequence[Mapping[str, Any]],
+) -> Observed:
+    """What there is of one stack. `networks`, `volumes`: in lists, with those of others."""
+    volumes = [one for one in volumes if _of(one, stack)]
+    return Observed(
+        stack=stack,
+        containers=tuple(one for one in containers if _kind(one.labels) == _LASTING),
+        init_containers=tuple(one for one in containers if _kind(one.labels) == _INIT),
+        networks=tuple(sorted(one["Name"] for one in networks if _of(one, stack))),
+        volumes=tuple(sorted(volume["Name"] for volume in volumes)),
+        volume_options={volume["Name"]: _volume_options(volume) for volume in volumes},
+        one_offs=tuple(one for one in containers if _kind(one.labels) == _ONE_OFF),
+        unreadable=tuple(labels.senseless(name, stack, words) for name, words in unreadable.items()),
+        **all_networks,
+    )
 
 
 def _subnets(network: Mapping[str, Any]) -> tuple[str, ...]:

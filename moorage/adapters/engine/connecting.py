@@ -69,6 +69,8 @@ class PatientClient(docker.APIClient):
         elif isinstance(its := self.get_adapter(self.base_url), UnixHTTPAdapter):
             self._custom_adapter = _OnePool(its.socket_path, math.ceil(limit_s), max_pool_size=_MOST)
             self.mount("http+docker://", self._custom_adapter)
+        # Proxies and passwords of `~/.netrc` are for hosts. Looking them up is a fifth of a call to a socket.
+        self.trust_env = self._custom_adapter is None
         said = self.version(api_version=False)
         self.product = _product(said)
         self.is_rootless = any(one.get("Name") == "rootlesskit" for one in said.get("Components") or ())

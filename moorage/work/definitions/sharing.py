@@ -31,11 +31,14 @@ def check(world: World, definition: Definition, observed: Observed) -> tuple[str
     return _check_engine(world, stack, claimed)
 
 
-def check_created(world: World, generation: Generation) -> None:
-    """Raises DefinitionError if Compose took another stack's network or volume, made meanwhile, for this one's."""
+def check_created(world: World, generation: Generation, observed: Observed) -> None:
+    """Raises DefinitionError if Compose took another stack's network or volume, made meanwhile, for this one's.
+
+    `observed`: what there is of the stack now.
+    """
     claimed = sharing.claims(generation.stack, generation.config, {}, generation.named)
     if _is_on_record(world, generation.stack):  # `check` said so too: it may be of a home that was moved
-        claimed = _not_in(claimed, world.engine.observe(generation.stack))
+        claimed = _not_in(claimed, observed)
     _check_engine(world, generation.stack, claimed)
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from moorage.errors import EngineUnavailableError, said
+from moorage.errors import EngineError, EngineUnavailableError, said
 from moorage.interfaces import World
-from moorage.model.state import StackRecord, StackState
+from moorage.model.state import Observed, StackRecord, StackState, StackStatus
 from moorage.work.queries.status import status
 from moorage.work.threads import in_thread
 
@@ -24,7 +24,8 @@ async def states(world: World) -> tuple[tuple[StackRecord, ...], dict[str, Stack
     unreadable = {one.stack: one.said for one in reversed(await in_thread(world.store.unreadable))}
     names = [record.name for record in records]
     lost = sorted(await in_thread(world.store.names) - {*names})
-    found = await asyncio.gather(*(status(world, name, ask=False) for name in names), return_exceptions=True)
+    seen = await in_thread(lambda: world.engine.observe_each(names)) if names else {}
+    found = await asyncio.gather(*(_status(world, name, seen[name]) for name in names), return_exceptions=True)
     told: dict[str, StackState | str] = dict.fromkeys(lost, UNKNOWN)
     wrong = {name: unreadable.get(name, "its record cannot be read") for name in lost}
     for name, one in zip(names, found, strict=True):
@@ -37,3 +38,9 @@ async def states(world: World) -> tuple[tuple[StackRecord, ...], dict[str, Stack
         else:
             told[name] = one.state
     return records, told, wrong
+
+
+async def _status(world: World, stack: str, seen: Observed | EngineError) -> StackStatus:
+    if isinstance(seen, EngineError):
+        raise seen
+    return await status(world, stack, ask=False, observed=seen)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from moorage.interfaces import World
 from moorage.model.definition import Service
@@ -15,35 +16,74 @@ from moorage.work.queries.readiness import is_over, is_ready
 from moorage.work.threads import in_thread
 
 
-async def status(world: World, stack: str, *, ask: bool = True) -> StackStatus:
-    """State of one stack. `ask`: services are asked whether they are ready; else the engine's view must do."""
-    observed = await in_thread(lambda: world.engine.observe(stack))
-    record = await in_thread(lambda: world.store.stack(stack))
-    generation = await in_thread(lambda: generations.known(world, stack))
+async def status(world: World, stack: str, *, ask: bool = True, observed: Observed | None = None) -> StackStatus:
+    """State of one stack. `ask`: services are asked whether they are ready; else the engine's view must do.
+
+    `observed` None: it is looked at.
+    """
+    seen = observed if observed is not None else await in_thread(lambda: world.engine.observe(stack))
+    record, generation = await in_thread(lambda: (world.store.stack(stack), generations.known(world, stack)))
     services = dict(generation.services) if generation else {}
-    names = sorted({*services, *(c.service for c in observed.containers)})
+    names = sorted({*services, *(c.service for c in seen.containers)})
     known = {name: services.get(name) or Service(name=name) for name in names}
+    ready = await _ready(world, known, seen, ask=ask)
+    return await in_thread(lambda: _told(world, seen, record, generation, known, ready))
+
+
+async def _ready(world: World, services: dict[str, Service], observed: Observed, *, ask: bool) -> frozenset[str]:
+    """Services that have as many containers as they want, all of them ready."""
+    whole = [name for name in services if len(observed.of(name)) == services[name].replicas]
+    if not ask:
+        return await in_thread(
+            lambda: frozenset(
+                name
+                for name in whole
+                if all(_looks_ready(world, services, observed.stack, c) for c in observed.of(name))
+            )
+        )
+    answers = await asyncio.gather(*(is_ready(world, services, name, observed) for name in whole))
+    return frozenset(name for name, answer in zip(whole, answers, strict=True) if answer)
+
+
+def _looking_ready(
+    world: World, services: dict[str, Service], observed: Observed, names: Sequence[str]
+) -> frozenset[str]:
+    return frozenset(
+        name for name in names if all(_looks_ready(world, services, observed.stack, c) for c in observed.of(name))
+    )
+
+
+def _told(
+    world: World,
+    observed: Observed,
+    record: StackRecord | None,
+    generation: Generation | None,
+    services: dict[str, Service],
+    ready: frozenset[str],
+) -> StackStatus:
+    """What was found, with what is on record. Reads the registry."""
+    stack = observed.stack
     off = attachments.off(generation.config, observed) if generation else {}
-    answers = await asyncio.gather(*(_ready(world, known, name, observed, ask=ask) for name in names))
-    times = await in_thread(lambda: {name: _time_to_ready(world, stack, name) for name in names})
     found = {
-        name: service_status(observed.of(name), ready=ready and name not in off, time_s=times[name])
-        for name, ready in zip(names, answers, strict=True)
+        name: service_status(
+            observed.of(name), ready=name in ready and name not in off, time_s=_time_to_ready(world, stack, name)
+        )
+        for name in services
     }
     return StackStatus(
         stack=stack,
         path=record.path if record else None,
-        state=await in_thread(lambda: _state(world, stack, found, known)),
+        state=_state(world, stack, found, services),
         generation=record.generation if record else None,
         services=found,
         networks=observed.networks,
         shared_networks=composing.shared_networks(generation.config) if generation else (),
-        engine=await in_thread(lambda: world.engine.place().words),
+        engine=world.engine.place().words,
         notices=(
-            *await in_thread(lambda: _elsewhere(world, stack)),
+            *_elsewhere(world, stack),
             *(notices_of(generation, observed) if generation else ()),
             *(one.said for one in observed.unreadable),
-            *await in_thread(lambda: _damaged(world, record, generation)),
+            *_damaged(world, record, generation),
         ),
     )
 
@@ -69,15 +109,6 @@ def notices_of(generation: Generation, observed: Observed) -> tuple[str, ...]:
         *(f"services.{name}: {words}; `moorage up` mends it" for name, words in {**left, **off}.items()),
         *volumes.kept_options(generation.config, observed),
     )
-
-
-async def _ready(world: World, services: dict[str, Service], name: str, observed: Observed, *, ask: bool) -> bool:
-    containers = observed.of(name)
-    if len(containers) != services[name].replicas:
-        return False
-    if not ask:
-        return await in_thread(lambda: all(_looks_ready(world, services, observed.stack, c) for c in containers))
-    return await is_ready(world, services, name, observed)
 
 
 def _looks_ready(world: World, services: dict[str, Service], stack: str, container: Container) -> bool:

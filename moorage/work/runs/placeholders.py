@@ -6,29 +6,33 @@ from collections.abc import Iterable
 
 from moorage.errors import EngineError, EngineUnavailableError
 from moorage.interfaces import Engine
+from moorage.model.state import Observed
 from moorage.rules import labels, undo
 from moorage.rules.undo import Placeholder
 from moorage.work.runs.run import Run
 
 
-def give_names_back(run: Run) -> None:
+def give_names_back(run: Run) -> Observed:
     """Give replacements the names of what they replace, where that is gone; remove them where it is not.
 
     Compose makes a replacement under a temporary name. One that it was cut off at it would keep as it is, for ever.
+    Gives what there is of the stack then.
     """
     engine = run.world.engine
-    containers = engine.observe(run.stack).containers
-    names = {c.name for c in containers}
-    for one in containers:
+    observed = engine.observe(run.stack)
+    names, changed = {c.name for c in observed.containers}, False
+    for one in observed.containers:
         plain = undo.plain_name(one.name, run.stack)
         if plain == one.name or not labels.ours(one.labels, run.stack, run.world.home):
             continue
+        changed = True
         if plain in names:
             # What a holder holds is not its own: another undo will look for it.
             engine.remove(one.id, volumes=labels.HOLDER not in one.labels)
         else:
             engine.rename(one.id, plain)
             names.add(plain)
+    return engine.observe(run.stack) if changed else observed
 
 
 def hold_places(run: Run, holders: Iterable[Placeholder]) -> None:

@@ -90,8 +90,7 @@ async def create(step: Step, run: Run) -> str:
         generation = run.generation if run.planned is None and run.generation else run.pin()
         services, recreate = run.recreated
         recreate = recreate or bool(run.planned and run.desired.force_recreate)
-        placeholders.give_names_back(run)
-        before = run.world.engine.observe(run.stack)
+        before = placeholders.give_names_back(run)
         try:
             file = subnets.create_with(
                 *(run, generation, before),
@@ -101,7 +100,7 @@ async def create(step: Step, run: Run) -> str:
         except EngineError as error:
             _let_settle(run, error.fields.get("unfinished", ()))
             raise
-        sharing.check_created(run.world, generation)
+        sharing.check_created(run.world, generation, after)
         run.cut_off = unforeseen.cut_off(run.services, before, after)
         return f"generation {generation.number}"
 
