@@ -199,6 +199,20 @@ class TestCreate:
         assert found.containers[0].started_at is None
         assert found.containers[0].ports == ()
 
+    def test_many_at_once_are_as_each_is_alone(self, bench):
+        """Also one that is not there, beside a container of a project that nobody asked for."""
+        bench.started()
+        other, third = f"{bench.stack}-other", f"{bench.stack}-third"
+        marks = {labels.COMPOSE_SERVICE: "web", labels.COMPOSE_NUMBER: "1", labels.COMPOSE_ONEOFF: "False"}
+        for name in (other, third):
+            bench.eyes.add_container(f"{name}-web-1", bench.image, {**marks, labels.COMPOSE_PROJECT: name})
+        asked = (bench.stack, other, f"{bench.stack}-none")
+        found = bench.engine.observe_each(asked)
+        assert {name: len(one.containers) for name, one in found.items()} == dict(zip(asked, (1, 1, 0), strict=True))
+        others = {"subnets", "network_ids"}  # of all networks of the engine, where others make some meanwhile
+        for name, one in found.items():
+            assert one.model_dump(exclude=others) == bench.engine.observe(name).model_dump(exclude=others)
+
     def test_its_labels(self, bench):
         bench.create({"web": bench.service(labels={labels.STACK: bench.stack, labels.DIGEST: "d1"})})
         marks = bench.of("web").labels

@@ -13,11 +13,13 @@ import pytest
 from moorage.adapters.engine.client import DockerEngine
 from moorage.adapters.engine.streams import DockerStreams
 from moorage.adapters.engine.volumes import DockerVolumes
-from moorage.errors import EngineUnavailableError, MoorageError
+from moorage.errors import EngineError, EngineUnavailableError, MoorageError
 from moorage.interfaces import Engine, Streams, Volumes
 from moorage.model.log import LogSpan
 from moorage.model.volume import Volume
+from moorage.rules import labels
 from moorage.settings import Settings
+from tests.contract import scripted_engine
 from tests.contract.scripted_engine import TROUBLE, ScriptedEngine
 
 HOME = "0123456789ab"
@@ -29,6 +31,7 @@ ENGINE: dict[str, Callable[[DockerEngine], Any]] = {
     "place": lambda e: e.place(),
     "identity": lambda e: e.identity(),
     "observe": lambda e: e.observe("s"),
+    "observe_each": lambda e: e.observe_each(["s", "t"]),
     "containers": lambda e: e.containers("s", "web"),
     "init_containers": lambda e: e.init_containers("s", "web"),
     "stacks": lambda e: e.stacks(),
@@ -134,6 +137,30 @@ def test_what_is_cut_off_may_be_tried_again(engine_at: Callable[..., Any], troub
             return  # what is not there is not read: it was done
         with pytest.raises(EngineUnavailableError):
             ENGINE[name](engine)
+
+
+def test_an_answer_without_sense_about_one_stack_is_told_of_that_one(
+    engine_at: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside it the others are looked at as ever."""
+    listed = [{"Id": name, "Names": [f"/{name}"], "Labels": {labels.COMPOSE_PROJECT: name}} for name in ("odd", "good")]
+    good = {
+        "Id": "good",
+        "Name": "/good",
+        "Image": "i",
+        "State": {"Status": "running", "ExitCode": 0},
+        "Config": {"Labels": {labels.COMPOSE_ONEOFF: "False"}},
+        "NetworkSettings": {},
+    }
+    said = {r"/containers/json": listed, r"/containers/good/json": good, r"/containers/odd/json": {"Id": ["odd"]}}
+    monkeypatch.setattr(scripted_engine, "WELL", {**said, **scripted_engine.WELL, **said})
+    with engine_at(b"", 99) as engine:
+        found = engine.observe_each(["odd", "good", "none"])
+        assert isinstance(found["odd"], EngineError)
+        assert [one.id for one in found["good"].containers] == ["good"]
+        assert found["none"].containers == ()
+        with pytest.raises(EngineError, match="makes no sense"):
+            engine.observe("odd")
 
 
 def test_silence_is_an_engine_that_does_not_answer(engine_at: Callable[..., Any]) -> None:

@@ -92,7 +92,7 @@ def _state(program: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
     for file in files:
         try:
             found = file.stat()
-            with file.open("rb") as opened:
+            with bounded.open_file(file) as opened:
                 if opened.read(len(_SCRIPT)) == _SCRIPT:
                     return ()
         except OSError:

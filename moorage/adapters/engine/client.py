@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import docker
 import requests
@@ -34,6 +35,8 @@ from moorage.model.state import Attachment, BoundPort, Container, Observed, Volu
 from moorage.rules import disk, engines, labels, patience
 from moorage.rules.excerpts import end_of
 from moorage.settings import Settings
+
+T = TypeVar("T")
 
 _PORT_TAKEN = re.compile(r"(?i:port is already allocated|ports are not available)|address already in use")
 """The last is the system's own sentence; with a capital, Docker says it of an address on a network."""
@@ -133,30 +136,25 @@ class DockerEngine(Engine):
 
     def _observed(self, stacks: Collection[str], label: str) -> dict[str, Observed | EngineError]:
         """`label`: what containers and volumes of these stacks have, and perhaps those of others."""
-        chosen = {"label": [label]}
-        with self.speaking():
-            listed = self.client.containers(all=True, filters=chosen)
-        boxes = {stack: self._inspected(stack, listed) for stack in stacks}
+        listed = self._listed([label])
+        boxes = {
+            stack: self._apart(self._containers, [one for one in listed if _is_of(one, stack)]) for stack in stacks
+        }
         with self.speaking():
             networks = self.client.networks()
-            volumes = self.client.volumes(filters=chosen)["Volumes"] or []
-        all_networks = {
-            "network_ids": _ids_by_name(networks),
-            "subnets": {network["Name"]: _subnets(network) for network in networks},
-        }
+            volumes = self.client.volumes(filters={"label": [label]})["Volumes"] or []
+        subnets = {network["Name"]: _subnets(network) for network in networks}
+        put_together = partial(_observed, networks, volumes, network_ids=_ids_by_name(networks), subnets=subnets)
         return {
-            stack: found
-            if isinstance(found, EngineError)
-            else _observed(stack, *found, networks, all_networks, volumes)
-            for stack, found in boxes.items()
+            stack: its if isinstance(its, EngineError) else self._apart(put_together, stack, *its)
+            for stack, its in boxes.items()
         }
 
-    def _inspected(
-        self, stack: str, listed: Sequence[Mapping[str, Any]]
-    ) -> tuple[tuple[Container, ...], dict[str, str]] | EngineError:
-        """`_containers` of a stack, of those in a list. An error: of one of them the engine does not tell."""
+    def _apart(self, call: Callable[..., T], *arguments: Any) -> T | EngineError:
+        """What a call about one stack comes to: its error is that stack's, but not that the engine does not answer."""
         try:
-            return self._containers([entry for entry in listed if _of(entry, stack)])
+            with self.translating():
+                return call(*arguments)
         except EngineUnavailableError:
             raise
         except EngineError as error:
@@ -578,31 +576,31 @@ def _attachments(networks: Mapping[str, Any]) -> dict[str, Attachment]:
     }
 
 
-def _of(thing: Mapping[str, Any], stack: str) -> bool:
+def _is_of(thing: Mapping[str, Any], stack: str) -> bool:
     """Whether a thing of a list belongs to a stack."""
     return (thing.get("Labels") or {}).get(labels.COMPOSE_PROJECT) == stack
 
 
 def _observed(
+    networks: Sequence[Mapping[str, Any]],
+    volumes: Sequence[Mapping[str, Any]],
     stack: str,
     containers: tuple[Container, ...],
     unreadable: Mapping[str, str],
-    networks: Sequence[Mapping[str, Any]],
-    all_networks: Mapping[str, Any],
-    volumes: Sequence[Mapping[str, Any]],
+    **of_all_networks: Any,
 ) -> Observed:
-    """What there is of one stack. `networks`, `volumes`: in lists, with those of others."""
-    volumes = [one for one in volumes if _of(one, stack)]
+    """What there is of one stack. `networks`, `volumes`: with those of others."""
+    volumes = [one for one in volumes if _is_of(one, stack)]
     return Observed(
         stack=stack,
         containers=tuple(one for one in containers if _kind(one.labels) == _LASTING),
         init_containers=tuple(one for one in containers if _kind(one.labels) == _INIT),
-        networks=tuple(sorted(one["Name"] for one in networks if _of(one, stack))),
+        networks=tuple(sorted(one["Name"] for one in networks if _is_of(one, stack))),
         volumes=tuple(sorted(volume["Name"] for volume in volumes)),
         volume_options={volume["Name"]: _volume_options(volume) for volume in volumes},
         one_offs=tuple(one for one in containers if _kind(one.labels) == _ONE_OFF),
         unreadable=tuple(labels.senseless(name, stack, words) for name, words in unreadable.items()),
-        **all_networks,
+        **of_all_networks,
     )
 
 
