@@ -46,14 +46,19 @@ TROUBLE: dict[str, bytes] = {
 class ScriptedEngine:
     """Answers `well` requests as an engine does (and any for its version, at first), all others by `trouble`."""
 
-    def __init__(self, path: Path, trouble: bytes | None, well: int) -> None:
-        self.address = f"unix://{path}"
+    def __init__(self, path: Path | None, trouble: bytes | None, well: int) -> None:
+        """`path`: of its socket. None: it is reached by TCP."""
         self.asked: list[str] = []
         self.connections = 0
         self._trouble, self._well = trouble, well
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(str(path))
-        self._listener.listen(16)
+        if path is None:
+            self._listener = socket.create_server(("127.0.0.1", 0))
+            self.address = "tcp://{}:{}".format(*self._listener.getsockname())
+        else:
+            self._listener = socket.socket(socket.AF_UNIX)
+            self._listener.bind(str(path))
+            self._listener.listen(16)
+            self.address = f"unix://{path}"
         self._ended = threading.Event()
 
     def __enter__(self) -> Self:

@@ -163,6 +163,23 @@ def test_an_answer_without_sense_about_one_stack_is_told_of_that_one(
             engine.observe("odd")
 
 
+@pytest.mark.parametrize("way", ["a socket", "TCP", "TCP through a proxy"])
+def test_each_way_to_an_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    """Proxies are for hosts: what is asked at a socket goes past them."""
+    for name in ("NO_PROXY", "no_proxy", "http_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with ScriptedEngine(tmp_path / "engine.sock" if way == "a socket" else None, b"", 99) as engine:
+        through = way == "TCP through a proxy"
+        proxy = engine.address.replace("tcp", "http") if through else "http://127.0.0.1:9"
+        monkeypatch.setenv("NO_PROXY" if way == "TCP" else "HTTP_PROXY", "*" if way == "TCP" else proxy)
+        monkeypatch.setenv("DOCKER_HOST", "tcp://engine.invalid:2375" if through else engine.address)
+        client = DockerEngine(Settings(home=tmp_path, engine_timeout_s=5, connect_timeout_s=5))
+        assert client.product() == "Docker Engine"
+        assert client.published_ports() == frozenset()
+        assert [one.rpartition("/")[2] for one in engine.asked] == ["version", "json"]
+        client.client.close()
+
+
 def test_silence_is_an_engine_that_does_not_answer(engine_at: Callable[..., Any]) -> None:
     with engine_at(None, 0) as engine, pytest.raises(EngineUnavailableError, match="timed out"):
         engine.observe("s")

@@ -48,8 +48,8 @@ class PatientClient(docker.APIClient):
     """What the engine is, in its own words: `Docker Engine`, `Podman Engine`."""
     is_rootless: bool
     """Whether RootlessKit is among its parts, as in Docker's own way to do without root."""
-    _custom_adapter: Any
-    """Of the SDK: what it has mounted for an engine that is not reached by TCP."""
+    _custom_adapter: Any = None
+    """Of the SDK: what it has mounted for an engine that is not reached by TCP, where it sets nothing."""
     patient = False
     """Not while it connects: that is tried again."""
 
