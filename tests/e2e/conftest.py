@@ -90,7 +90,7 @@ def load(page: Page, url: str, seen: Callable[[], None]) -> None:
         page.set_default_timeout(patience_ms)
         expect.set_options(timeout=patience_ms)
         try:
-            page.goto(url)
+            _go_to(page, url)
             seen()
         except (AssertionError, PlaywrightError) as error:
             last = error
@@ -100,6 +100,15 @@ def load(page: Page, url: str, seen: Callable[[], None]) -> None:
             page.set_default_timeout(PATIENCE_MS)
             expect.set_options(timeout=PATIENCE_MS)
     pytest.fail(f"{url}: {last}\nlast answers that were errors: {page_errors[-10:]}")
+
+
+def _go_to(page: Page, url: str) -> None:
+    """Playwright takes a redirect to another address, at times, for somebody else's navigation. What is seen counts."""
+    try:
+        page.goto(url)
+    except PlaywrightError as error:
+        if "is interrupted by another navigation" not in str(error):
+            raise
 
 
 def picture(page: Page, name: str) -> None:

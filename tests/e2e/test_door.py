@@ -56,7 +56,7 @@ def test_the_link_of_hub_start_opens_the_ui_once(hub_address: HubAddress, browse
     assert (cookie["httpOnly"], cookie["sameSite"], cookie["path"]) == (True, "Strict", "/")
     assert cookie["name"] not in page.evaluate("document.cookie")
     show(page, f"http://localhost:{port}/deployments", "Deployments")
-    assert page.url.startswith(hub_address.ui_url), "the cookie belongs to this address only"
+    page.wait_for_url(f"{hub_address.ui_url}/deployments")  # the cookie belongs to this address only
     page = other.new_page()
     show(page, link, "This link was used already, or has expired.")
     picture(page, "11-used-link")
