@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-FRESH = "prefect.main"
+_FRESH = "prefect.main"
 """Its code sets up logging from the settings: it is run anew."""
 _SETTING = re.compile("PREFECT_(?!_)")
 """With two underscores it is something that Prefect tells one process."""
@@ -54,8 +54,8 @@ def renew() -> None:
 
     context.refresh_global_settings_context()
     _take_down_logging()
-    sys.modules.pop(FRESH, None)
-    importlib.import_module(FRESH)
+    sys.modules.pop(_FRESH, None)
+    importlib.import_module(_FRESH)
 
 
 @dataclass(frozen=True)

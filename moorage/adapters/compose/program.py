@@ -22,7 +22,6 @@ _VERSION_S = 10.0
 """How long it may take to say its version, on a machine that is not busy."""
 _SCRIPT = b"#!"
 
-
 _versions: dict[tuple[tuple[int, ...], ...], str] = {}
 """State of a program's files → the version that it said. A forked command knows what its template has asked."""
 
