@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from inspect import isfunction
@@ -161,6 +164,41 @@ def test_an_answer_without_sense_about_one_stack_is_told_of_that_one(
         assert found["none"].containers == ()
         with pytest.raises(EngineError, match="makes no sense"):
             engine.observe("odd")
+
+
+@pytest.mark.parametrize("name", ["image", "tagged_at", "repo_digest", "stored_images", "remove_image"])
+@pytest.mark.parametrize("then", [404, 500])
+def test_an_image_that_is_just_being_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, then: int
+) -> None:
+    """For a moment Docker says of it that its layer does not exist, as an error of its own (seen with 20.10)."""
+    listed = {r"/images/json": [{"Id": "i", "RepoTags": ["x:1"]}], r"/containers/json": []}
+    monkeypatch.setattr(scripted_engine, "WELL", {**listed, **scripted_engine.WELL, **listed})
+    with ImageThatGoes(tmp_path / "engine.sock", [500, then]) as scripted:
+        monkeypatch.setenv("DOCKER_HOST", scripted.address)
+        engine = DockerEngine(Settings(home=tmp_path, engine_timeout_s=5, connect_timeout_s=5))
+        if then == 404:
+            assert not ENGINE[name](engine)
+        else:
+            with pytest.raises(EngineError, match="layer does not exist"):
+                ENGINE[name](engine)
+        engine.client.close()
+
+
+class ImageThatGoes(ScriptedEngine):
+    """What it says of one image: these statuses, the last of them for ever."""
+
+    def __init__(self, path: Path, statuses: list[int]) -> None:
+        super().__init__(path, b"", 99)
+        self._statuses = statuses
+
+    def _answer(self, connection: socket.socket, asked: str) -> bool:
+        if not re.search(r"/images/(?!json)", asked):
+            return super()._answer(connection, asked)
+        status = self._statuses.pop(0) if len(self._statuses) > 1 else self._statuses[0]
+        said = json.dumps({"message": "layer does not exist" if status == 500 else "No such image"}).encode()
+        connection.sendall(f"HTTP/1.1 {status} No\r\nContent-Length: {len(said)}\r\n\r\n".encode() + said)
+        return True
 
 
 @pytest.mark.parametrize("way", ["a socket", "TCP", "TCP through a proxy"])

@@ -55,7 +55,7 @@ async def test_longest_unused_first_and_never_what_is_needed(shop, tiny_image, d
     first, second, third = [await change(s, tiny_image, number) for number in (1, 2, 3)]
     # As it would inherit it from an image of ours.
     text = f"FROM {tiny_image}\nLABEL {labels.BUILD}=1 theirs={s.name}"
-    theirs, _ = docker_client.images.build(fileobj=io.BytesIO(text.encode()), tag=f"{s.name}:theirs")
+    theirs, _ = docker_client.images.build(fileobj=io.BytesIO(text.encode()), tag=f"{s.name}:theirs", rm=True)
     before = s.ids()
 
     looked = await swept(s.world, 5_500_000, dry_run=True)
@@ -71,7 +71,7 @@ async def test_longest_unused_first_and_never_what_is_needed(shop, tiny_image, d
         await rollback(Context(s.world), RollbackRequest(stack=s.name, to=1))
 
     *gone, left = await swept(s.world, 0)
-    assert [one.swept for one in gone] == [True]
+    assert [(one.swept, one.error) for one in gone] == [(True, None)], left
     assert (left.swept, left.bytes > 2_900_000) == (False, True)
     assert "the next start of a stack needs them" in left.left
     assert [there(s, one) for one in (second, third, theirs.id)] == [False, True, True]

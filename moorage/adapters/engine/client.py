@@ -283,28 +283,36 @@ class DockerEngine(Engine):
         return next((network for network in self.client.networks() if network["Name"] == name), None)
 
     def image(self, reference: str) -> tuple[str, dict[str, str]] | None:
-        with self.speaking():
-            try:
-                image = self.client.inspect_image(reference)  # type: ignore[no-untyped-call]
-            except NotFound:
-                return None
-        return image["Id"], (image.get("Config") or {}).get("Labels") or {}
+        image = self._image(reference)
+        return (image["Id"], (image.get("Config") or {}).get("Labels") or {}) if image else None
 
     def tagged_at(self, reference: str) -> datetime | None:
-        with self.speaking():
-            try:
-                image = self.client.inspect_image(reference)  # type: ignore[no-untyped-call]
-            except NotFound:
-                return None
-        return _time((image.get("Metadata") or {}).get("LastTagTime"))
+        image = self._image(reference)
+        return _time((image.get("Metadata") or {}).get("LastTagTime")) if image else None
 
     def repo_digest(self, reference: str) -> str | None:
-        with self.speaking():
+        image = self._image(reference)
+        return next(iter(image.get("RepoDigests") or ()), None) if image else None
+
+    def _image(self, reference: str) -> dict[str, Any] | None:
+        found: dict[str, Any] | None = self._unless_gone(self.client.inspect_image, reference)
+        return found
+
+    def _unless_gone(self, ask: Callable[[str], Any], reference: str) -> Any | None:
+        """What the engine says of an image. None: there is none.
+
+        Of one that is just being removed, Docker says for a moment `layer does not exist`, as an error of its own. It
+        takes the image away before its layers: asked again, it knows none.
+        """
+        try:
             try:
-                image = self.client.inspect_image(reference)  # type: ignore[no-untyped-call]
-            except NotFound:
-                return None
-        return next(iter(image.get("RepoDigests") or ()), None)
+                return ask(reference)
+            except APIError as error:
+                if not error.is_server_error():
+                    raise
+                return ask(reference)
+        except NotFound:
+            return None
 
     def load(self, file: Path) -> str:
         """Load the one image of an archive; gives its id. Raises ImageError."""
@@ -349,10 +357,8 @@ class DockerEngine(Engine):
 
     def _stored(self, listed: Mapping[str, Any], used: Collection[str], product: str) -> StoredImage | None:
         """None: it has gone meanwhile."""
-        try:
-            history = self.client.history(listed["Id"])  # type: ignore[no-untyped-call]
-            tagged_at = self.tagged_at(listed["Id"])
-        except NotFound:
+        history = self._unless_gone(self.client.history, listed["Id"])
+        if history is None:
             return None
         names = (engines.own_name(product, tag) for tag in listed["RepoTags"] or ())
         return StoredImage(
@@ -360,7 +366,7 @@ class DockerEngine(Engine):
             tags=tuple(sorted(name for name in names if name != _NAMELESS)),
             layers=disk.layers((one["Created"], one["CreatedBy"], one["Size"]) for one in reversed(history)),
             in_use=_digits(listed["Id"]) in used,
-            tagged_at=tagged_at,
+            tagged_at=self.tagged_at(listed["Id"]),
         )
 
     def _used_images(self) -> frozenset[str]:
@@ -371,8 +377,8 @@ class DockerEngine(Engine):
         with self.speaking(), _ignoring_missing(409):
             if _digits(image_id) in self._used_images():  # the engine would refuse only the last name
                 return
-            names = self.client.inspect_image(image_id)["RepoTags"] or ()  # type: ignore[no-untyped-call]
-            for name in names[1:]:
+            image = self._image(image_id) or {}
+            for name in (image.get("RepoTags") or ())[1:]:
                 self.client.remove_image(name)
             self.client.remove_image(image_id)
 
