@@ -278,7 +278,7 @@ def test_what_else_would_be_asked_over_the_network_is_told(both):
         assert "MOORAGE_URL_" not in there
         assert both.far_away()["containers"] == 0
         moorage("up")
-        assert moorage("env").stdout.strip() == ""
+        assert moorage("env").stdout.strip() == f"export MOORAGE_STACK={both.project.name}", "and no address"
         assert json.loads(moorage("ports", "--json").stdout) == []
         assert "publishes no port" in moorage("open", "web", exit_code=2).stderr
         moorage("health")

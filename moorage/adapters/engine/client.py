@@ -284,15 +284,15 @@ class DockerEngine(Engine):
 
     def image(self, reference: str) -> tuple[str, dict[str, str]] | None:
         image = self._image(reference)
-        return (image["Id"], (image.get("Config") or {}).get("Labels") or {}) if image else None
+        return (image["Id"], (image.get("Config") or {}).get("Labels") or {}) if image is not None else None
 
     def tagged_at(self, reference: str) -> datetime | None:
         image = self._image(reference)
-        return _time((image.get("Metadata") or {}).get("LastTagTime")) if image else None
+        return _time((image.get("Metadata") or {}).get("LastTagTime")) if image is not None else None
 
     def repo_digest(self, reference: str) -> str | None:
         image = self._image(reference)
-        return next(iter(image.get("RepoDigests") or ()), None) if image else None
+        return next(iter(image.get("RepoDigests") or ()), None) if image is not None else None
 
     def _image(self, reference: str) -> dict[str, Any] | None:
         found: dict[str, Any] | None = self._unless_gone(self.client.inspect_image, reference)
