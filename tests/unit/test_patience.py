@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from moorage.adapters import patience as adapter
-from moorage.adapters.compose import cli
 from moorage.adapters.compose.cli import ComposeCli
+from moorage.adapters.compose.limits import limiting
 from moorage.adapters.compose.program import find_program
 from moorage.adapters.engine.client import DockerEngine
 from moorage.errors import ComposeUnavailableError, DefinitionError, EngineUnavailableError
@@ -132,9 +132,9 @@ def test_a_definition_that_only_keeps_the_processor_busy_gets_no_longer(tmp_path
 
 def test_limits_are_the_same_without_prlimit(monkeypatch):
     def limited() -> str:
-        cli._limits.cache_clear()
+        limiting.cache_clear()
         command = [
-            *cli._limits(256 << 20, 7),
+            *limiting(256 << 20, 7),
             "/bin/sh",
             "-c",
             "ulimit -S -d; ulimit -H -d; ulimit -S -t; ulimit -H -t",
@@ -144,4 +144,4 @@ def test_limits_are_the_same_without_prlimit(monkeypatch):
     with_it = limited()
     monkeypatch.setattr(shutil, "which", lambda _name: None)
     assert limited() == with_it == "262144\n262144\n7\n7\n"
-    cli._limits.cache_clear()
+    limiting.cache_clear()

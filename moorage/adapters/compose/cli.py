@@ -14,21 +14,20 @@ import json
 import math
 import os
 import re
-import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 from moorage import bounded
 from moorage.adapters.compose.as_read import as_read, parsed, refuse_depth, refuse_large, too_deep
 from moorage.adapters.compose.errors import definition_error, engine_error, image_error, last_words, unfinished
 from moorage.adapters.compose.ignored_keys import ignored_keys
+from moorage.adapters.compose.limits import limiting
 from moorage.adapters.compose.orphan_processes import end_strays, is_in_a_command
 from moorage.adapters.compose.program import find_program
 from moorage.adapters.compose.registry_config import logged_in, remove_left_behind
@@ -63,19 +62,6 @@ _KILLED = frozenset({-signal.SIGKILL, 128 + signal.SIGKILL, 255})
 """How a program ends that was killed; how a shell ends whose child was, and `docker`, whose plugin was."""
 _NOT_RUN = (126, 127)
 """How what sets its limits ends if there is no such program any more."""
-_LIMITED = """
-import os, resource, sys
-for kind, most in ((resource.RLIMIT_DATA, sys.argv[1]), (resource.RLIMIT_CPU, sys.argv[2])):
-    try:
-        resource.setrlimit(kind, (int(most), int(most)))
-    except (OSError, ValueError):
-        pass  # this system does not know it, or does not allow it: the timeout still applies
-try:
-    os.execvp(sys.argv[3], sys.argv[3:])
-except OSError as error:
-    print(error, file=sys.stderr)
-    sys.exit(126)
-"""
 
 _NO_YAML = ": yaml: "
 _NO_JSON = "error calling MarshalJSON"
@@ -285,7 +271,7 @@ class ComposeCli(Compose):
         refuse_large(source)
         env = {**for_reading(for_programs(os.environ)), **dict(source.environment), **environment}
         cpu_s = math.ceil(self._settings.compose_timeout_s)
-        limited = _limits(self._settings.compose_memory_bytes, cpu_s)
+        limited = limiting(self._settings.compose_memory_bytes, cpu_s)
         process = self._start(arguments, source.directory, env, stdin, limited=limited)
         began = time.monotonic()
         try:
@@ -483,24 +469,3 @@ def _end(process: subprocess.Popen[str]) -> None:
     for pipe in (process.stdin, process.stdout, process.stderr):
         if pipe:
             pipe.close()
-
-
-@cache
-def _limits(memory_bytes: int, cpu_s: int) -> tuple[str, ...]:
-    """What to put before a command so that it begins with limits: `prlimit`, which is quick, else Python.
-
-    Limits that are set from outside may come too late: on a busy machine Compose has read a gigabyte by then. The time
-    of processors, because there the clock leaves ten times as much to a file that makes Compose go round in circles.
-    """
-    import resource
-
-    data = _at_most(resource.getrlimit(resource.RLIMIT_DATA)[1], memory_bytes)
-    cpu = _at_most(resource.getrlimit(resource.RLIMIT_CPU)[1], cpu_s)  # both limits: Go takes no notice of SIGXCPU
-    if program := shutil.which("prlimit"):
-        return (program, f"--data={data}", f"--cpu={cpu}", "--")
-    return (sys.executable, "-I", "-S", "-c", _LIMITED, str(data), str(cpu))
-
-
-def _at_most(allowed: int, wanted: int) -> int:
-    """Only root may ask for more than it is allowed, and -1 is no limit."""
-    return wanted if allowed < 0 else min(allowed, wanted)
