@@ -5,7 +5,7 @@ Adapters and fakes subclass their protocol and inherit its docstrings; they say 
 
 from moorage.interfaces.builder import ImageBuilder
 from moorage.interfaces.clock import Clock
-from moorage.interfaces.compose import Compose
+from moorage.interfaces.compose import Compose, Reading
 from moorage.interfaces.contexts import Contexts
 from moorage.interfaces.engine import Engine
 from moorage.interfaces.files import Files
@@ -27,6 +27,7 @@ __all__ = [
     "Line",
     "Lock",
     "Prober",
+    "Reading",
     "Store",
     "Streams",
     "Volumes",

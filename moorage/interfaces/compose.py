@@ -14,6 +14,16 @@ def unheard(_line: str) -> None:
     """Listen to nothing."""
 
 
+class Reading(Protocol):
+    """A canonical project that is being read."""
+
+    def result(self, on_warning: Line = unheard) -> Config:
+        """Wait for it; what `Compose.config` gives and raises. Ask once."""
+
+    def cancel(self) -> None:
+        """End it, if it has not ended: nobody wants to know any more."""
+
+
 class Compose(Protocol):
     """The Compose CLI: reads definitions, creates containers, builds and pulls images."""
 
@@ -26,6 +36,12 @@ class Compose(Protocol):
         """The canonical project. `name` None: Compose derives it. Raises DefinitionError.
 
         `on_warning` hears of each key that Compose says to ignore, `services.web.deploy.mode: …`.
+        """
+
+    def begin_config(self, source: Source, name: str) -> Reading:
+        """Begin a `config` without variables of its own, for who has something else to do meanwhile.
+
+        Whoever asks has to cancel it at the end, whatever happens. Raises DefinitionError.
         """
 
     def raw_config(self, source: Source) -> Config:

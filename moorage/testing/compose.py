@@ -12,7 +12,7 @@ from typing import Any
 
 from moorage.errors import EngineError, ImageError
 from moorage.interfaces import Compose, Files, Line
-from moorage.interfaces.compose import unheard
+from moorage.interfaces.compose import Reading, unheard
 from moorage.model.definition import Config, HealthCheck, RestartPolicy, Source
 from moorage.model.state import Attachment
 from moorage.rules import dockerfile, graph, labels
@@ -60,6 +60,10 @@ class FakeCompose(Compose):
         variables = {**_variables(source), **environment}
         written = composefile.interpolated(composefile.read(source), variables, escape=True)
         return composefile.canonical(written, name or str(written.get("name") or source.directory.name), source)
+
+    def begin_config(self, source: Source, name: str) -> Reading:
+        """It is read when its result is asked for."""
+        return _FakeReading(self, source, name)
 
     def raw_config(self, source: Source) -> Config:
         return composefile.read(source)
@@ -153,6 +157,17 @@ class FakeCompose(Compose):
         root: Path | None = getattr(self._files, "root", None)
         kept = self._files.read(str(file.relative_to(root))) if self._files and root in file.parents and root else None
         return kept if kept is not None else file.read_text()
+
+
+class _FakeReading(Reading):
+    def __init__(self, compose: FakeCompose, source: Source, name: str) -> None:
+        self._compose, self._source, self._name = compose, source, name
+
+    def result(self, on_warning: Line = unheard) -> Config:
+        return self._compose.config(self._source, self._name, {}, on_warning)
+
+    def cancel(self) -> None:
+        pass
 
 
 class _Creation:

@@ -30,6 +30,7 @@ ANSWERS = {
 CALLS: dict[str, Callable[[ComposeCli, Source, Path], Any]] = {
     "version": lambda c, _s, _f: c.version(),
     "config": lambda c, s, _f: c.config(s, "x", {}),
+    "begin_config": lambda c, s, _f: c.begin_config(s, "x").result(),
     "raw_config": lambda c, s, _f: c.raw_config(s),
     "extensions": lambda c, s, _f: c.extensions(s, "x", {}),
     "interpolate": lambda c, s, _f: c.interpolate(s, {"a": "b"}, {}),

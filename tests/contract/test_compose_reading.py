@@ -95,6 +95,35 @@ def test_a_name_that_only_says_what_compose_would_is_not_meant(tmp_path):
     assert {one.name for one in claimed if one.kind == "volume"} == {"a_b_data", "a_b_none"}
 
 
+class TestReadingAhead:
+    def test_it_gives_what_config_gives(self, reader, monkeypatch):
+        monkeypatch.setenv("A", "a")
+        source = reader.source(RICH)
+        ahead = reader.compose.begin_config(source, "other")
+        reader.compose.raw_config(source)
+        assert ahead.result() == reader.compose.config(source, "other", {})
+        ahead.cancel()
+
+    def test_it_may_be_large_and_wait_for_a_long_time(self, reader):
+        """It then waits for its reader, as what it prints is more than a pipe holds."""
+        services = {f"s{n}": {"image": "tiny:1", "command": SLEEP} for n in range(2000)}
+        source = reader.source({"services": services})
+        ahead = reader.compose.begin_config(source, "shop")
+        assert set(reader.compose.raw_config(source)["services"]) == set(services)
+        assert set(ahead.result()["services"]) == set(services)
+
+    def test_what_cannot_be_read_is_said_when_it_is_asked_for(self, reader):
+        source = reader.source({"services": {"web": {"image": "${NOT_THERE:?is needed}"}}})
+        ahead = reader.compose.begin_config(source, "shop")
+        assert reader.compose.raw_config(source)
+        with pytest.raises(DefinitionError, match="is needed"):
+            ahead.result()
+        ahead.cancel()
+
+    def test_nobody_has_to_ask_for_it(self, reader):
+        reader.compose.begin_config(reader.source(RICH), "shop").cancel()
+
+
 class TestReading:
     def test_canonical_form(self, reader):
         config = reader.compose.config(reader.source(RICH), "shop", {"A": "a$b"})

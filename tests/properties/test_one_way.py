@@ -18,7 +18,7 @@ from tests.properties.transactions import Transactions
 
 pytestmark = pytest.mark.usefixtures("without_threads_and_time")
 
-READS = ("config", "raw_config", "extensions", "interpolate", "variables")
+READS = ("config", "begin_config", "raw_config", "extensions", "interpolate", "variables")
 
 
 @pytest.fixture
@@ -57,10 +57,10 @@ def calls_of_up(stack: Transactions) -> Counter[str]:
 def test_the_definition_is_read_once(stack: Transactions) -> None:
     stack.write({"web": service(ports=["8000:80"]), "db": service()})
     calls = calls_of_up(stack)
-    assert {name: calls[name] for name in READS if calls[name]} == {"config": 1, "raw_config": 1}
+    assert {name: calls[name] for name in READS if calls[name]} == {"begin_config": 1, "raw_config": 1}
     assert calls["create"] == 1
     again = calls_of_up(stack)
-    assert {name: again[name] for name in READS if again[name]} == {"config": 1, "raw_config": 1}
+    assert {name: again[name] for name in READS if again[name]} == {"begin_config": 1, "raw_config": 1}
     assert not again["create"]
 
 

@@ -22,6 +22,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from moorage import bounded
 from moorage.adapters.compose.as_read import as_read, parsed, refuse_depth, refuse_large, too_deep
@@ -36,7 +37,7 @@ from moorage.adapters.framing import every_call
 from moorage.adapters.patience import patient_s
 from moorage.errors import ComposeUnavailableError, DefinitionError, MoorageError, said
 from moorage.interfaces import Compose
-from moorage.interfaces.compose import unheard
+from moorage.interfaces.compose import Reading, unheard
 from moorage.model.definition import Config, Source
 from moorage.model.image import RegistryLogin
 from moorage.rules import patience
@@ -63,6 +64,7 @@ _KILLED = frozenset({-signal.SIGKILL, 128 + signal.SIGKILL, 255})
 _NOT_RUN = (126, 127)
 """How what sets its limits ends if there is no such program any more."""
 
+_AS_JSON = ("--format", "json")
 _NO_YAML = ": yaml: "
 _NO_JSON = "error calling MarshalJSON"
 """What Compose says where it cannot write what it has read, such as `build.ssh: [default]`."""
@@ -116,16 +118,30 @@ class ComposeCli(Compose):
     def config(
         self, source: Source, name: str | None, environment: Mapping[str, str], on_warning: Line = unheard
     ) -> Config:
-        named = ["-p", name] if name else []
-        arguments = [*named, *_selection(source), "config"]
-        return _readable_again(self._read_project(source, arguments, environment, on_warning))
+        return self._config(source, name, environment, on_warning)
+
+    def begin_config(self, source: Source, name: str) -> Reading:
+        call = self._begin(source, [*_of_config(source, name), *_AS_JSON], {})
+        return _CallUnderWay(call, lambda on_warning: self._config(source, name, {}, on_warning, call))
+
+    def _config(
+        self,
+        source: Source,
+        name: str | None,
+        environment: Mapping[str, str],
+        on_warning: Line,
+        begun: _Call | None = None,
+    ) -> Config:
+        """`begun`: the call for its JSON, if that is under way."""
+        arguments = _of_config(source, name)
+        return _readable_again(self._read_project(source, arguments, environment, on_warning, begun))
 
     def raw_config(self, source: Source) -> Config:
         options = ["--no-normalize", "--no-path-resolution", "--no-env-resolution"]
         # With a name, because Compose cannot derive one from a directory called 日本. The file's own is still printed.
-        named = ["-p", "x", *_selection(source), "config", *options]
+        arguments = [*_of_config(source, "x"), *options, "--no-interpolate"]
         try:
-            return self._read_project(source, [*named, "--no-interpolate"], {})
+            return self._read_project(source, arguments, {})
         except DefinitionError as error:
             if "file" not in error.fields or _NO_YAML in str(error):  # it took too long or is none, and would be again
                 raise
@@ -138,19 +154,23 @@ class ComposeCli(Compose):
             return as_read(self, source, partial(self._yaml, source, options))
 
     def _read_project(
-        self, source: Source, arguments: list[str], environment: Mapping[str, str], on_warning: Line = unheard
+        self,
+        source: Source,
+        arguments: list[str],
+        environment: Mapping[str, str],
+        on_warning: Line = unheard,
+        begun: _Call | None = None,
     ) -> Config:
         """From JSON, or from YAML where Compose cannot write its JSON."""
         try:
-            return self._read_json(source, [*arguments, "--format", "json"], environment, on_warning=on_warning)
+            return self._read_json(source, [*arguments, *_AS_JSON], environment, None, on_warning, begun)
         except DefinitionError as error:
             if _NO_JSON not in str(error):
                 raise
         return parsed(self._read(source, [*arguments, "--format", "yaml"], environment, on_warning=on_warning))
 
     def _yaml(self, source: Source, options: Sequence[str], environment: Mapping[str, str], name: str | None) -> str:
-        named = ["-p", name] if name else []
-        return self._read(source, [*named, *_selection(source), "config", *options, "--format", "yaml"], environment)
+        return self._read(source, [*_of_config(source, name), *options, "--format", "yaml"], environment)
 
     def extensions(self, source: Source, name: str, environment: Mapping[str, str]) -> dict[str, Config]:
         """From YAML, because Compose leaves `x-` keys of services out of its JSON."""
@@ -162,7 +182,7 @@ class ComposeCli(Compose):
     def _interpolated(self, source: Source, values: Config, environment: Mapping[str, str], name: str) -> Config:
         """Uses a project with nothing but `values`: Compose drops `x-` keys of services and keeps those at the top."""
         project = {"name": name, "services": {"x": {"image": "x"}}, "x-values": values}
-        arguments = [*_env_files(source), "-f", "-", "config", "--format", "json"]
+        arguments = [*_env_files(source), "-f", "-", "config", *_AS_JSON]
         config = self._read_json(source, arguments, environment, file_text(project))
         answer: Config = config["x-values"]
         return answer
@@ -179,7 +199,7 @@ class ComposeCli(Compose):
         if stack is None and found.get(_NAME) == _NAMELESS:  # Compose sets it to the project's name
             del found[_NAME]
         if len(plain) < len(names):
-            text = self._read(source, ["-p", stack or _NAMELESS, *_selection(source), "config", "--environment"], {})
+            text = self._read(source, [*_of_config(source, stack or _NAMELESS), "--environment"], {})
             lines = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
             found |= {name: lines[name] for name in names if name in lines and name not in plain}
         return found
@@ -233,9 +253,10 @@ class ComposeCli(Compose):
         environment: Mapping[str, str],
         stdin: str | None = None,
         on_warning: Line = unheard,
+        begun: _Call | None = None,
     ) -> Config:
         try:
-            config = json.loads(self._read(source, arguments, environment, stdin, on_warning))
+            config = json.loads(self._read(source, arguments, environment, stdin, on_warning, begun))
         except RecursionError:
             raise too_deep() from None
         if not isinstance(config, dict):
@@ -250,8 +271,9 @@ class ComposeCli(Compose):
         environment: Mapping[str, str],
         stdin: str | None = None,
         on_warning: Line = unheard,
+        begun: _Call | None = None,
     ) -> str:
-        code, out, err = self._ask(source, arguments, environment, stdin)
+        code, out, err = self._answer(begun or self._begin(source, arguments, environment, stdin), stdin)
         if code:
             raise definition_error(err, source, lambda: self._service_names(source))
         for warning in ignored_keys(err):
@@ -261,19 +283,22 @@ class ComposeCli(Compose):
     def _service_names(self, source: Source) -> list[str]:
         """Service names of an inconsistent definition. Empty: it cannot be read at all."""
         options = ["--services", "--no-consistency", "--no-interpolate"]
-        code, out, _ = self._ask(source, ["-p", "x", *_selection(source), "config", *options], {}, None)
+        code, out, _ = self._answer(self._begin(source, [*_of_config(source, "x"), *options], {}))
         return [] if code else out.split()
 
-    def _ask(
-        self, source: Source, arguments: list[str], environment: Mapping[str, str], stdin: str | None
-    ) -> tuple[int, str, str]:
-        """Exit code, stdout and stderr of a call that only reads."""
+    def _begin(
+        self, source: Source, arguments: list[str], environment: Mapping[str, str], stdin: str | None = None
+    ) -> _Call:
+        """Start a call that only reads."""
         refuse_large(source)
         env = {**for_reading(for_programs(os.environ)), **dict(source.environment), **environment}
         cpu_s = math.ceil(self._settings.compose_timeout_s)
         limited = limiting(self._settings.compose_memory_bytes, cpu_s)
-        process = self._start(arguments, source.directory, env, stdin, limited=limited)
-        began = time.monotonic()
+        return _Call(self._start(arguments, source.directory, env, stdin, limited=limited), time.monotonic())
+
+    def _answer(self, call: _Call, stdin: str | None = None) -> tuple[int, str, str]:
+        """Exit code, stdout and stderr of a call that only reads."""
+        process = call.process
         try:
             asked = (stdin or "").encode(errors="surrogateescape")
             answer = bounded.answer_of(process, asked, self._settings.compose_timeout_s, _MOST_ANSWER, self._more_s)
@@ -283,7 +308,7 @@ class ComposeCli(Compose):
         except subprocess.TimeoutExpired as error:
             message = f"compose config: no answer within {error.timeout:.3g} s"
             raise DefinitionError(message, hint="Is a file of the definition a pipe, or very large?") from None
-        self._check_work(process.returncode, time.monotonic() - began)
+        self._check_work(process.returncode, time.monotonic() - call.began)
         out, err = (text.decode(errors="replace") for text in answer)
         if process.returncode in _NOT_RUN:
             raise OSError(err.strip())
@@ -383,6 +408,29 @@ class ComposeCli(Compose):
         return self._program
 
 
+class _Call(NamedTuple):
+    """A call that only reads, under way."""
+
+    process: subprocess.Popen[str]
+    began: float
+    """By the monotonic clock, in seconds."""
+
+
+@every_call(lambda _reading: _translating())
+class _CallUnderWay(Reading):
+    """What it prints waits in a pipe: only a large definition has to wait for its reader before it can end."""
+
+    def __init__(self, call: _Call, result: Callable[[Line], Config]) -> None:
+        self._call = call
+        self._result = result
+
+    def result(self, on_warning: Line = unheard) -> Config:
+        return self._result(on_warning)
+
+    def cancel(self) -> None:
+        _end(self._call.process)
+
+
 class _Alarm:
     """Kills a process whose time is over; a busy machine gets it more time, and that is told."""
 
@@ -408,6 +456,10 @@ class _Alarm:
                 _kill(self._process)
                 return
             self._on_wait(self.waited_s())
+
+
+def _of_config(source: Source, name: str | None) -> list[str]:
+    return [*(["-p", name] if name else []), *_selection(source), "config"]
 
 
 def _selection(source: Source) -> list[str]:

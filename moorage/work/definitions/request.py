@@ -23,6 +23,12 @@ _HASHED = re.compile("-[0-9a-f]{6}$")
 """The end of a name that another directory, or somebody else, had already."""
 
 
+_NAME_LINE = re.compile(
+    r"""(?:^|\A\s*\{\s*)["']?name["']?[ \t]*:[ \t]*["']?(?P<name>[\w-]+)""", re.ASCII | re.MULTILINE
+)
+"""Where a file says its name, in all likelihood."""
+
+
 class UpRequest(Frozen):
     """What a person asks of `up`."""
 
@@ -171,6 +177,27 @@ def name_of(world: World, request: UpRequest, raw: Config) -> str:
     return naming.with_path_hash(name, directory) if owner_elsewhere(world, name, directory) else name
 
 
+def likely_name(world: World, request: UpRequest) -> str | None:
+    """The name that `name_of` is likely to find, before the definition has been read. None: nothing is likely.
+
+    A guess, to have something read ahead under it. Raises DefinitionError: a name that nothing can have.
+    """
+    source = request.source
+    if given := request.name or _name_in_process(source):
+        return naming.validate_name(given)
+    files = source.files or tuple(source.directory / name for name in FILE_NAMES)
+    written = _NAME_LINE.search(next(filter(None, map(beginning, files)), ""))
+    derived = _derived_names(world, source, {"name": written["name"]} if written else {})
+    if known := _name_on_record(world, source.directory, derived):
+        return known
+    if written:
+        return derived[0]
+    there = [record.name for record in world.store.stacks() if Path(record.path) == source.directory]
+    if len(there) == 1:
+        return there[0]
+    return None if there or _env_files_name_it(source) else derived[0]
+
+
 def _derived_names(world: World, source: Source, raw: Config) -> tuple[str, ...]:
     """The name of a stack that was not given one; then those that are derived without links, and were earlier."""
     repository, branch, linked = world.place(source.directory)
@@ -203,11 +230,18 @@ def _is_at(world: World, name: str, directory: Path) -> bool:
 
 def _name_in_environment(world: World, source: Source) -> str | None:
     """`COMPOSE_PROJECT_NAME` of the process, else of the env files; Compose is asked only if one mentions it."""
-    if name := {**os.environ, **dict(source.environment)}.get(_NAME_KEY):
+    if name := _name_in_process(source):
         return name
-    files = source.env_files or (source.directory / ENV_FILE,)
-    mentioned = any(_NAME_KEY in beginning(file) for file in files)
-    return world.compose.variables(source, [_NAME_KEY]).get(_NAME_KEY) if mentioned else None
+    return world.compose.variables(source, [_NAME_KEY]).get(_NAME_KEY) if _env_files_name_it(source) else None
+
+
+def _env_files_name_it(source: Source) -> bool:
+    """True: they mention the name, perhaps in a comment."""
+    return any(_NAME_KEY in beginning(file) for file in source.env_files or (source.directory / ENV_FILE,))
+
+
+def _name_in_process(source: Source) -> str | None:
+    return {**os.environ, **dict(source.environment)}.get(_NAME_KEY)
 
 
 def owner_elsewhere(world: World, name: str, directory: Path) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,7 +12,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 from moorage.errors import DefinitionError, EngineError, ImageError, MoorageError
-from moorage.interfaces import Line, World
+from moorage.interfaces import Line, Reading, World
 from moorage.model.definition import Config, Definition, Hidden, Source
 from moorage.model.generation import PinnedImage
 from moorage.model.image import LocalImage
@@ -35,7 +35,7 @@ from moorage.rules.images import BuildSource
 from moorage.rules.part import Kept
 from moorage.rules.planning import Desired, ImageNeed
 from moorage.work.definitions import generations, hidden
-from moorage.work.definitions.request import UpRequest, name_of
+from moorage.work.definitions.request import UpRequest, likely_name, name_of
 
 
 @dataclass(frozen=True)
@@ -58,16 +58,12 @@ class Resolved:
 
 def resolve(world: World, request: UpRequest) -> Resolved:
     """Read the definition of a request. Raises DefinitionError, UnsupportedKeyError."""
-    with _secrets_hidden(world, request.source):
-        raw = world.compose.raw_config(request.source)
-        request = _with_profiles(request, raw)
-        return _resolved(world, request, raw, name_of(world, request, raw))
+    return _resolved(world, request, likely_name(world, request), partial(name_of, world))
 
 
 def resolve_as(world: World, request: UpRequest, name: str) -> Resolved:
     """The same under a name that nobody else has, which no engine has to be asked for."""
-    with _secrets_hidden(world, request.source):
-        return _resolved(world, request, world.compose.raw_config(request.source), name)
+    return _resolved(world, request, name, lambda _request, _raw: name)
 
 
 @contextmanager
@@ -91,9 +87,35 @@ def _with_profiles(request: UpRequest, raw: Config) -> UpRequest:
     return request.model_copy(update={"source": source})
 
 
-def _resolved(world: World, request: UpRequest, raw: Config, name: str) -> Resolved:
-    definition = _read(world, request, raw, name, {}, hide=True)
-    return Resolved(request=request.model_copy(update={"name": name}), raw=raw, definition=definition)
+def _resolved(
+    world: World, request: UpRequest, likely: str | None, named: Callable[[UpRequest, Config], str]
+) -> Resolved:
+    """Compose reads a definition twice, as it is written and as it is meant: at once, if the `likely` name is right.
+
+    `named` says the name, which may depend on what is written, as profiles may.
+    """
+    with _secrets_hidden(world, request.source), _read_ahead(world, request.source, likely) as ahead:
+        raw = world.compose.raw_config(request.source)
+        meant = _with_profiles(request, raw)
+        name = named(meant, raw)
+        was_right = (name, meant.source) == (likely, request.source)
+        if ahead and not was_right:
+            ahead.cancel()
+        definition = _read(world, meant, raw, name, {}, hide=True, ahead=ahead if was_right else None)
+        return Resolved(request=meant.model_copy(update={"name": name}), raw=raw, definition=definition)
+
+
+@contextmanager
+def _read_ahead(world: World, source: Source, name: str | None) -> Iterator[Reading | None]:
+    """The definition as it is meant under a name, being read. None: there is no name."""
+    if name is None:
+        yield None
+        return
+    ahead = world.compose.begin_config(source, name)
+    try:
+        yield ahead
+    finally:
+        ahead.cancel()
 
 
 def _real(path: Path) -> Path:
@@ -102,11 +124,18 @@ def _real(path: Path) -> Path:
 
 
 def _read(
-    world: World, request: UpRequest, raw: Config, name: str, ports: dict[str, str], *, hide: bool = False
+    world: World,
+    request: UpRequest,
+    raw: Config,
+    name: str,
+    ports: dict[str, str],
+    *,
+    hide: bool = False,
+    ahead: Reading | None = None,
 ) -> Definition:
     """What is asked for of the definition. `hide`: read also what is to be hidden, which ports have no part in."""
     source, ignored = request.source, list[str]()
-    config = _canonical(world, source, raw, name, ports, ignored.append)
+    config = _canonical(world, source, raw, name, ports, ignored.append, ahead)
     part.scaled(config, request.scale)
     references.follow(config, {name, str(raw.get("name") or name)})
     templates.fill_in(config, world.contexts.survey)
@@ -125,11 +154,17 @@ def _read(
 
 
 def _canonical(
-    world: World, source: Source, raw: Config, name: str, environment: dict[str, str], on_warning: Line
+    world: World,
+    source: Source,
+    raw: Config,
+    name: str,
+    environment: dict[str, str],
+    on_warning: Line,
+    ahead: Reading | None,
 ) -> Config:
     """What Compose makes of a definition; where it does not say of which service it complains, we do."""
     try:
-        return world.compose.config(source, name, environment, on_warning)
+        return ahead.result(on_warning) if ahead else world.compose.config(source, name, environment, on_warning)
     except DefinitionError as error:
         if not published.lacks_service(error):
             raise
