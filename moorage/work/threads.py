@@ -13,7 +13,8 @@ from moorage.errors import MoorageError, PortTakenError
 
 T = TypeVar("T")
 
-_POOL = ThreadPoolExecutor(max_workers=32, thread_name_prefix="moorage")
+POOL_NAME, MOST_THREADS = "moorage", 32
+_POOL = ThreadPoolExecutor(max_workers=MOST_THREADS, thread_name_prefix=POOL_NAME)
 
 
 async def in_thread(function: Callable[[], T], on_cancel: Callable[[], None] | None = None) -> T:

@@ -18,11 +18,17 @@ from moorage.work.definitions.request import UpRequest, source_of
 from moorage.work.operations.down import down
 from moorage.work.operations.up import up
 from moorage.work.runs.context import Context
+from moorage.work.threads import MOST_THREADS, POOL_NAME
 from moorage.world import open_world
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(3600)]
 CYCLES = int(os.environ.get("BENCH_CYCLES", "200"))
 WARM = 20
+
+
+def pool_threads() -> int:
+    """Of the pool that steps run in: as many as calls have ever run at once, and it keeps them."""
+    return sum(one.name.startswith(f"{POOL_NAME}_") for one in threading.enumerate())
 
 
 def looked(home: Path) -> dict[str, float]:
@@ -32,7 +38,7 @@ def looked(home: Path) -> dict[str, float]:
     return {
         "MiB of memory": me.memory_full_info().uss / 2**20,
         "handles": float(me.num_fds()),
-        "threads": float(threading.active_count()),
+        "threads besides the pool's": float(threading.active_count() - pool_threads()),
         "KiB of registry": database / 1024,
     }
 
@@ -62,5 +68,7 @@ def test_cycles(
     for what, value in after.items():
         how = f"{before[what]:.0f} after {WARM} cycles, {value:.0f} after {CYCLES}"
         figure(f"{what} after {CYCLES} times up and down", value / before[what], 1.1, "× that after 20", how, order=30)
+    how = "as many as calls have run at once; the pool keeps them"
+    figure(f"threads of the pool after {CYCLES} times up and down", pool_threads(), MOST_THREADS, "", how, order=30)
     figure(f"leases after {CYCLES} times up and down", leases, 2, "", "one for each published port", order=30)
     asyncio.run(down(Context(world), DownRequest(stack=path.name, release_ports=True, volumes=True)))

@@ -110,7 +110,7 @@ async def idle_as_planned(world: World, planned: PlannedUp) -> StackStatus | Non
         return None
     if not await in_thread(lambda: _is_settled(world, planned.desired)):
         return None
-    found = await status(world, name, ask=False)
+    found = await status(world, name, ask=False, observed=planned.observed)
     asked = planned.desired.definition.services
     ready = {
         key: service.model_copy(update={"ready": service.ready or key in asked})
