@@ -117,6 +117,11 @@ def test_with_compose_itself(project, name):
     assert resolved.raw["name"] == name
 
 
+def wait_for(file: Path) -> None:
+    while not file.exists() or not file.read_text().endswith("\n"):
+        time.sleep(0.01)
+
+
 def program(folder: Path, *, written: str) -> Path:
     """A Compose that does as told with what is written, and never comes to an end with what is meant."""
     path = folder / "compose"
@@ -160,8 +165,7 @@ def test_a_reading_that_is_interrupted_is_ended(project, tmp_path, monkeypatch):
     compose = ComposeCli(settings)
 
     def interrupted(_source: Source) -> Any:
-        while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text().strip():
-            time.sleep(0.01)
+        wait_for(tmp_path / "pid")
         raise KeyboardInterrupt
 
     monkeypatch.setattr(compose, "raw_config", interrupted)
@@ -169,3 +173,31 @@ def test_a_reading_that_is_interrupted_is_ended(project, tmp_path, monkeypatch):
         resolve(replace(world_of(project), compose=compose), UpRequest(source=Source(directory=project)))
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
+@pytest.mark.parametrize(
+    ("more", "at_once"),
+    [
+        ({}, True),
+        ({"include": ["oci://registry.example/shop:1"]}, False),
+        ({"services": {"db": {"extends": {"file": "oci://registry.example/shop:1", "service": "db"}}}}, False),
+        ({"x-long": "x" * 300_000}, False),
+    ],
+    ids=["nothing else", "include", "extends", "too long to look through"],
+)
+def test_what_may_be_fetched_is_not_fetched_by_two_at_once(project, tmp_path, more, at_once):
+    """Two that fill one folder of Compose's cache: the second takes for whole what the first has only begun."""
+    write(project)
+    (project / "compose.override.yaml").write_text(json.dumps({"services": {}, **more}))
+    asked, answer = tmp_path / "asked", '{"name": "shop", "services": {}}'
+    path = tmp_path / "compose"
+    path.write_text(f'#!/bin/sh\n[ "$1" = version ] && echo 5.0.0 && exit\necho "$@" >>{asked}\necho \'{answer}\'\n')
+    path.chmod(0o755)
+    ahead = ComposeCli(Settings(home=tmp_path, compose=path)).begin_config(Source(directory=project), "shop")
+    if at_once:
+        wait_for(asked)
+    else:
+        assert not asked.exists()
+    assert ahead.result()["name"] == "shop"
+    assert len(asked.read_text().splitlines()) == 1
+    ahead.cancel()

@@ -28,6 +28,7 @@ _WORD = re.compile(r"[\w./+-]+")
 _ENDING = re.compile(r"\.(?:ya?ml|json)\b")
 _NAME = re.compile(r"^[\"']?name[\"']?[ \t]*:", re.MULTILINE)
 _TEXTS = frozenset({"timestamp", "value", "merge"})
+_OTHERS = re.compile(r"\b(?:include|extends)\b")
 _MOST_FILES = 100
 _LARGEST_FILE = 16 << 20
 """100 000 services take 3 MiB."""
@@ -91,6 +92,12 @@ def refuse_large(source: Source) -> None:
             if path.stat().st_size > _LARGEST_FILE:
                 message = f"{path}: larger than {bounded.amount(_LARGEST_FILE)}"
                 raise DefinitionError(message, file=str(path), hint="Is that the file that was meant?")
+
+
+def may_name_others(source: Source) -> bool:
+    """True if files of a project may include or extend others, which may be far away."""
+    texts = (text_of(path) for path in _files(source) if os.path.isfile(path))
+    return any(left or _OTHERS.search(text) for text, left in texts)
 
 
 def refuse_depth(config: Config) -> None:

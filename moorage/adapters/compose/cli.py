@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from moorage import bounded
-from moorage.adapters.compose.as_read import as_read, parsed, refuse_depth, refuse_large, too_deep
+from moorage.adapters.compose.as_read import as_read, may_name_others, parsed, refuse_depth, refuse_large, too_deep
 from moorage.adapters.compose.errors import definition_error, engine_error, image_error, last_words, unfinished
 from moorage.adapters.compose.ignored_keys import ignored_keys
 from moorage.adapters.compose.limits import limiting
@@ -121,7 +121,12 @@ class ComposeCli(Compose):
         return self._config(source, name, environment, on_warning)
 
     def begin_config(self, source: Source, name: str) -> Reading:
-        call = self._begin(source, [*_of_config(source, name), *_AS_JSON], {})
+        """Begun only when its result is asked for, if files may come from far away.
+
+        Compose fetches those into a folder of its cache, and takes for whole what another call has just begun there.
+        """
+        far = may_name_others(source)
+        call = None if far else self._begin(source, [*_of_config(source, name), *_AS_JSON], {})
         return _CallUnderWay(call, lambda on_warning: self._config(source, name, {}, on_warning, call))
 
     def _config(
@@ -420,7 +425,8 @@ class _Call(NamedTuple):
 class _CallUnderWay(Reading):
     """What it prints waits in a pipe: only a large definition has to wait for its reader before it can end."""
 
-    def __init__(self, call: _Call, result: Callable[[Line], Config]) -> None:
+    def __init__(self, call: _Call | None, result: Callable[[Line], Config]) -> None:
+        """`call` None: it has not begun."""
         self._call = call
         self._result = result
 
@@ -428,7 +434,8 @@ class _CallUnderWay(Reading):
         return self._result(on_warning)
 
     def cancel(self) -> None:
-        _end(self._call.process)
+        if self._call:
+            _end(self._call.process)
 
 
 class _Alarm:
