@@ -106,7 +106,7 @@ test-dagger: engine setup images ## tests that need Dagger: set _EXPERIMENTAL_DA
 
 bench: engine setup images ## measure for an hour, one at a time as they share the cores; writes docs/benchmarks.md
 	@rm -f build/benchmarks.json
-	@$(BIN)/pytest -s tests/benchmarks $(PYTEST_ARGS); ended=$$?; $(BIN)/python -m tests.benchmarks.figures; exit $$ended
+	@ended=0; $(BIN)/pytest -s tests/benchmarks $(PYTEST_ARGS) || ended=$$?; $(BIN)/python -m tests.benchmarks.figures; exit $$ended
 
 ##@ to change it
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,17 @@ def test_it_asks_before_it_uses_what_macos_lacks(script: Path, program: str) -> 
         return
     used = re.search(rf"(^|[;|&({{]|\bthen|\belse|\bdo|!)\s*{program} ", code_of(script), re.MULTILINE)
     assert not used or GUARDED[program] in code_of(script)
+
+
+def test_a_bench_that_misses_a_bound_writes_its_table_all_the_same(tmp_path: Path) -> None:
+    """The recipes of `make` run with `set -e`: what has to come after a failure has to say so."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name, then in {"pytest": "exit 1", "python": 'echo "$@" >>written'}.items():
+        (programs / name).write_text(f"#!/bin/sh\n{then}\n")
+        (programs / name).chmod(0o755)
+    there = [part for target in ("engine", "setup", "images") for part in ("-o", target)]
+    command = ["make", "-f", ROOT / "Makefile", "-C", tmp_path, *there, f"BIN={programs}", "bench"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode
+    assert (tmp_path / "written").read_text() == "-m tests.benchmarks.figures\n", ended.stderr
