@@ -58,12 +58,14 @@ class Resolved:
 
 def resolve(world: World, request: UpRequest) -> Resolved:
     """Read the definition of a request. Raises DefinitionError, UnsupportedKeyError."""
-    return _resolved(world, request, likely_name(world, request), partial(name_of, world))
+    with _secrets_hidden(world, request.source):
+        return _resolved(world, request, likely_name(world, request), partial(name_of, world))
 
 
 def resolve_as(world: World, request: UpRequest, name: str) -> Resolved:
     """The same under a name that nobody else has, which no engine has to be asked for."""
-    return _resolved(world, request, name, lambda _request, _raw: name)
+    with _secrets_hidden(world, request.source):
+        return _resolved(world, request, name, lambda _request, _raw: name)
 
 
 @contextmanager
@@ -94,7 +96,7 @@ def _resolved(
 
     `named` says the name, which may depend on what is written, as profiles may.
     """
-    with _secrets_hidden(world, request.source), _read_ahead(world, request.source, likely) as ahead:
+    with _read_ahead(world, request.source, likely) as ahead:
         raw = world.compose.raw_config(request.source)
         meant = _with_profiles(request, raw)
         name = named(meant, raw)
