@@ -19,6 +19,9 @@ builder it is refused. On Podman all builds go by its own builder, and the times
 rootless one has control groups of the first kind, which it cannot use. Not tried: control groups of the second kind, other
 processors than x86-64, Docker Desktop.
 
+Two cells of Podman's are not steady. "logs": in two of three runs one that followed a container over restarts lost lines. "up
+--build, nothing changed": in one of six the builder made another image of the same files, so containers were made anew.
+
 """
 _SENTENCES = "\n## What is refused\n\n"
 
